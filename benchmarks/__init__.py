@@ -1,0 +1,1 @@
+"""benchmarks room: the command line, grids, executors, records and leaderboards."""

@@ -1,0 +1,37 @@
+"""Errors that tell a user what was asked, what was found and what would do (shared by every room)."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class FLBenchError(Exception):
+    """Any error that fl-bench reports to its user; the command line prints its text without a traceback."""
+
+
+class ConfigError(FLBenchError, ValueError):
+    """A setting, name or combination that cannot run; raised before a run spends time."""
+
+
+class DataError(FLBenchError):
+    """Data that are missing, unreadable or not what they claim to be."""
+
+
+class Unsupported(FLBenchError):  # noqa: N818 - a status of a run ("unsupported"), not a fault
+    """A method that cannot run in this setting, with the reason; the run is recorded as `unsupported`."""
+
+
+class Diverged(FLBenchError):  # noqa: N818 - a status of a run ("diverged"), not a fault
+    """Training left the finite numbers; the run is recorded as `diverged`, never as an accuracy."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """Say that no `kind` is named `name`, with the nearest known name and all of them."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"no {kind} is named {name!r}{hint} (known: {', '.join(names)})")

@@ -1,0 +1,73 @@
+"""Plugin registries: names to datasets, partitions, models and methods, ours and third parties' alike."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from fl_bench.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names of one kind of plugin. Third parties add theirs through the entry-point group `fl_bench.<kind>s`.
+
+    Entry points are loaded when a name is first looked up, so that an installed plugin costs nothing until
+    then. A duplicate name raises; an unknown one suggests the nearest.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+        self._entry_points_loaded = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorate a plugin so that grids can call it `name`.
+
+        Raises:
+            ConfigError: another plugin of this kind has the name.
+        """
+
+        def add(plugin: T) -> T:
+            present = self._entries.get(name)
+            if present is not None:
+                raise ConfigError(
+                    f"a {self.kind} named {name!r} is already registered by {_origin(present)}; "
+                    f"{_origin(plugin)} needs another name"
+                )
+            self._entries[name] = plugin
+            return plugin
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        """The plugin called `name`; an unknown name is a `ConfigError` that suggests the nearest."""
+        self._load_entry_points()
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise unknown_name(self.kind, name, self._entries) from None
+
+    def __contains__(self, name: object) -> bool:
+        self._load_entry_points()
+        return name in self._entries
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._load_entry_points()
+        return sorted(self._entries)
+
+    def _load_entry_points(self) -> None:
+        if not self._entry_points_loaded:
+            self._entry_points_loaded = True
+            for point in entry_points(group=f"fl_bench.{self.kind}s"):
+                point.load()
+
+
+def _origin(plugin: object) -> str:
+    module, name = getattr(plugin, "__module__", "?"), getattr(plugin, "__qualname__", repr(plugin))
+    return f"{module}.{name}"
