@@ -1,0 +1,93 @@
+"""What a run fixes for every method alike: local training, participation and the clients' architectures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fl_bench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Training:
+    """Rounds and local training, the same for all methods of a comparison (methods.md 1.3)."""
+
+    rounds: int = 20
+    """Communication rounds T."""
+    local_epochs: int = 1
+    """Passes over the private data per round, E_loc; ceil(E_loc * n_i / batch_size) steps for client i."""
+    batch_size: int = 32
+    """Samples per step, in every phase; batches have this size always (passes are joined end to end)."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Optimizer of local training and, unless a method says otherwise, of distillation."""
+    lr: float = 1e-3
+    """Learning rate of local training."""
+    momentum: float = 0.0
+    """Momentum of `sgd`."""
+    weight_decay: float = 0.0
+    """L2 penalty added to the gradient (coupled, as in torch's Adam and SGD)."""
+    clip: float | None = None
+    """Largest gradient norm of one client's local step; none by default."""
+    optimizer_state: Literal["reset", "persist"] = "reset"
+    """`reset`: a phase starts with fresh moments. `persist`: a client keeps the moments of each kind of phase."""
+    participation: float = 1.0
+    """Fraction of clients drawn per round, uniformly, max(1, round(fraction * clients)) of them."""
+    init: Literal["shared_per_arch", "per_client"] = "shared_per_arch"
+    """Whether clients of one architecture start with equal weights; parameter averaging needs that they do."""
+    augment: Literal["online", "frozen", "none"] = "online"
+    """Crops and flips of private training images, where the data set has a rule for them: drawn afresh for each
+    step, once for the whole run, or never."""
+    engine: Literal["auto", "loop"] = "auto"
+    """How a cohort is trained; `loop` trains one client after the other. `auto` picks for the device."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Number format of weights and activations."""
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "local_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ConfigError(f"training.lr must be above 0, got {self.lr}")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"training.momentum must be in [0, 1), got {self.momentum}")
+        if self.momentum and self.optimizer != "sgd":
+            raise ConfigError(f"training.momentum is a setting of sgd; adam has its own (got momentum={self.momentum})")
+        if self.weight_decay < 0:
+            raise ConfigError(f"training.weight_decay must not be negative, got {self.weight_decay}")
+        if self.clip is not None and not self.clip > 0:
+            raise ConfigError(f"training.clip must be above 0 or null, got {self.clip}")
+        if not 0 < self.participation <= 1:
+            raise ConfigError(f"training.participation must be in (0, 1], got {self.participation}")
+
+
+@dataclass(frozen=True)
+class ModelMix:
+    """Which architecture each client has, and the server's where a method has server models."""
+
+    names: tuple[str, ...] = ("mlp-64",)
+    """Architectures of the clients."""
+    assignment: Literal["balanced", "random"] | tuple[str, ...] = "balanced"
+    """`balanced`: round-robin inside each latent group, so that architecture and group are not confounded;
+    `random`: every client draws one; or one name per client."""
+    server: str | None = None
+    """Architecture of server models and of the centralized bound; the first of `names` when not given."""
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ConfigError("models.names must name at least one architecture")
+        if len(set(self.names)) < len(self.names):
+            raise ConfigError(f"models.names must not repeat a name, got {', '.join(self.names)}")
+        if isinstance(self.assignment, tuple):
+            strangers = sorted(set(self.assignment) - set(self.names))
+            if strangers:
+                raise ConfigError(f"models.assignment uses {', '.join(strangers)}, which models.names does not list")
+
+    @property
+    def server_name(self) -> str:
+        """The architecture of server models."""
+        return self.server or self.names[0]
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The architectures that clients may get."""
+        return tuple(sorted(set(self.assignment), key=self.names.index)) if isinstance(self.assignment, tuple) else self.names
