@@ -90,4 +90,8 @@ class ModelMix:
     @property
     def used(self) -> tuple[str, ...]:
         """The architectures that clients may get."""
-        return tuple(sorted(set(self.assignment), key=self.names.index)) if isinstance(self.assignment, tuple) else self.names
+        return (
+            tuple(sorted(set(self.assignment), key=self.names.index))
+            if isinstance(self.assignment, tuple)
+            else self.names
+        )

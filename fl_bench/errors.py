@@ -21,11 +21,11 @@ class DataError(FLBenchError):
     """Data that are missing, unreadable or not what they claim to be."""
 
 
-class Unsupported(FLBenchError):  # noqa: N818 - a status of a run ("unsupported"), not a fault
+class Unsupported(FLBenchError):
     """A method that cannot run in this setting, with the reason; the run is recorded as `unsupported`."""
 
 
-class Diverged(FLBenchError):  # noqa: N818 - a status of a run ("diverged"), not a fault
+class Diverged(FLBenchError):
     """Training left the finite numbers; the run is recorded as `diverged`, never as an accuracy."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    import torch.nn.functional as F  # noqa: N812 - the field's name for it
+    import torch.nn.functional as F
     from torch import nn
 else:
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from fl_bench.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 
@@ -16,14 +17,15 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Names of one kind of plugin. Third parties add theirs through the entry-point group `fl_bench.<kind>s`.
 
-    Entry points are loaded when a name is first looked up, so that an installed plugin costs nothing until
-    then. A duplicate name raises; an unknown one suggests the nearest.
+    Our own modules (`built_in`) and entry points are imported when a name is first looked up, so that an
+    installed plugin costs nothing until then. A duplicate name raises; an unknown one suggests the nearest.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, built_in: Sequence[str] = ()) -> None:
         self.kind = kind
+        self._built_in = built_in
         self._entries: dict[str, T] = {}
-        self._entry_points_loaded = False
+        self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorate a plugin so that grids can call it `name`.
@@ -33,6 +35,7 @@ class Registry(Generic[T]):
         """
 
         def add(plugin: T) -> T:
+            self._load()  # so that the newcomer is the one that is told of a taken name
             present = self._entries.get(name)
             if present is not None:
                 raise ConfigError(
@@ -46,26 +49,31 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         """The plugin called `name`; an unknown name is a `ConfigError` that suggests the nearest."""
-        self._load_entry_points()
+        self._load()
         try:
             return self._entries[name]
         except KeyError:
             raise unknown_name(self.kind, name, self._entries) from None
 
     def __contains__(self, name: object) -> bool:
-        self._load_entry_points()
+        self._load()
         return name in self._entries
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        self._load_entry_points()
+        self._load()
         return sorted(self._entries)
 
-    def _load_entry_points(self) -> None:
-        if not self._entry_points_loaded:
-            self._entry_points_loaded = True
+    def _load(self) -> None:
+        if not self._loaded:
+            self._loaded = True
+            for module in self._built_in:
+                import_module(module)
             for point in entry_points(group=f"fl_bench.{self.kind}s"):
-                point.load()
+                try:
+                    point.load()
+                except Exception as error:
+                    raise ConfigError(f"the installed plugin {point.name!r} ({point.value}) fails: {error}") from error
 
 
 def _origin(plugin: object) -> str:

@@ -1,0 +1,92 @@
+"""The losses of COSMOS: distillation with a consistency term, for clients and for server models (methods.md 2.2, 2.5).
+
+    L(B)      = mean_{u in B} w(u) KL(q_u || softmax f(u)) + lambda * L_cons(B)
+    L_cons(B) = mean_{u in B} 1/C || softmax f(u) - softmax f(u~) ||^2,   u~ a noisy copy of u
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from fl_bench.lazy import F, nn
+
+from ..methods.losses import kl_divergence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from ..federation.batches import Batch
+
+PIXEL_NOISE = 0.05
+"""Standard deviation of the noise in pixels scaled to [0, 1]; 0.1 after normalisation to [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class ConsistentDistillation:
+    """The objective above; an instance is called with one model and one batch.
+
+    Nets may return several heads, shape (batch, heads, classes), for targets of shape (batch, heads, classes): the
+    losses of the heads in `active` are summed.
+    """
+
+    weight: float
+    """lambda; with 0 nothing noisy is computed."""
+    grad: Literal["both", "noisy_only"]
+    noise: Literal["pixel", "research"]
+    image: bool
+    """Whether inputs are images in [-1, 1], whose noisy copies stay there; features have no bounds."""
+    active: tuple[int, ...] | None = None
+    """Heads that learn; all when None."""
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Loss of one model on one batch of public samples."""
+        assert batch.target is not None
+        logits, targets = self._heads(model(batch.x)), self._heads(batch.target)
+        losses = [
+            kl_divergence(target, scores, batch.weight) for scores, target in zip(logits, targets, strict=True)
+        ]
+        if self.weight > 0:
+            with frozen_statistics(model):
+                noisy = self._heads(model(self.noisy(batch)))
+            losses += [
+                self.weight * self._disagreement(scores, other) for scores, other in zip(logits, noisy, strict=True)
+            ]
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
+        return total
+
+    def noisy(self, batch: Batch) -> Tensor:
+        """u~: pixels with noise, clipped to what a pixel can be; features with noise of a tenth of a deviation."""
+        assert batch.noise is not None
+        if self.noise == "research":
+            return (batch.x + PIXEL_NOISE * batch.noise).clamp(0.0, 1.0)
+        noisy = batch.x + 2 * PIXEL_NOISE * batch.noise
+        return noisy.clamp(-1.0, 1.0) if self.image else noisy
+
+    def _disagreement(self, logits: Tensor, noisy: Tensor) -> Tensor:
+        clean = logits.softmax(dim=-1)
+        return F.mse_loss(noisy.softmax(dim=-1), clean.detach() if self.grad == "noisy_only" else clean)
+
+    def _heads(self, values: Tensor) -> list[Tensor]:
+        if values.dim() == 2:
+            return [values]
+        return [values[:, head] for head in (range(values.shape[1]) if self.active is None else self.active)]
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Let a forward pass in training mode leave BatchNorm's running statistics as they are."""
+    norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    tracked = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm, was in zip(norms, tracked, strict=True):
+            norm.track_running_stats = was

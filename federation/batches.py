@@ -1,0 +1,67 @@
+"""Batches of one fixed size: reshuffled passes over a set, joined end to end and cut (federation room)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """What an objective is given: one client's batch of one step."""
+
+    x: Tensor
+    """Network inputs, shape (batch, *shape)."""
+    y: Tensor | None = None
+    """Private labels, shape (batch,); None on public samples, whose labels are sealed."""
+    target: Tensor | None = None
+    """What this client was told about these public samples, shape (batch, classes) or (batch,)."""
+    weight: Tensor | None = None
+    """Weight of each sample, shape (batch,)."""
+    noise: Tensor | None = None
+    """Standard normal numbers of the shape of `x`, where the phase asked for them."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """This client's rows of what `fit(per_client=...)` was given: an anchor, class weights, ..."""
+
+
+@dataclass(frozen=True)
+class PrivateData:
+    """Private samples of every member of a cohort: what LOCAL trains on."""
+
+    stream = "local"
+    work: Literal["local"] = "local"
+
+
+PRIVATE = PrivateData()
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Public samples, in one order for every member, and what each member is told about them."""
+
+    inputs: Tensor
+    """Network inputs, shape (samples, *shape); shared by all members."""
+    target: Tensor
+    """Shape (members, samples, ...) with a row per member (an expanded axis costs nothing)."""
+    weight: Tensor | None = None
+    """Weight of each sample for each member, shape (members, samples); equal when None."""
+    stream = "public"
+    work: Literal["distill"] = "distill"
+
+
+def steps_of(epochs: int, samples: int, batch_size: int) -> int:
+    """Steps of `epochs` passes over `samples`: ceil(epochs * samples / batch_size)."""
+    return -(-epochs * samples // batch_size)
+
+
+def positions(samples: int, steps: int, batch_size: int, stream: np.random.Generator) -> np.ndarray:
+    """Positions in a set of `samples`, shape (steps, batch_size): reshuffled passes joined end to end."""
+    wanted = steps * batch_size
+    passes = [stream.permutation(samples) for _ in range(-(-wanted // samples))] if wanted else []
+    joined = np.concatenate(passes) if passes else np.empty(0, dtype=np.int64)
+    return joined[:wanted].reshape(steps, batch_size)

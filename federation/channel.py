@@ -1,0 +1,238 @@
+"""The wire: every message passes here, is checked, coded, counted and detached from its sender.
+
+A method that declares "scores only" cannot send a weight: the channel refuses payload types a method did not
+declare. Bytes are counted per round, client, direction and kind of payload.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fl_bench.errors import ConfigError
+
+from .payloads import Labels, Parameters, Payload, Prototypes, Scalars, Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from torch import Tensor
+
+    from .codecs import Codec
+    from .payloads import Tree
+
+PAYLOADS: dict[str, type[Payload]] = {kind.__name__: kind for kind in (Scores, Labels, Parameters, Prototypes, Scalars)}
+
+
+@dataclass
+class RoundTraffic:
+    """Bytes of one round, per client."""
+
+    up: np.ndarray
+    down: np.ndarray
+    kinds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Bytes of all clients by direction and kind: `up Scores`, `down Parameters`."""
+
+    @classmethod
+    def empty(cls, clients: int) -> RoundTraffic:
+        """No bytes yet."""
+        return cls(np.zeros(clients, dtype=np.int64), np.zeros(clients, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One payload of the server and the clients it is for."""
+
+    payload: Payload
+    address: dict[int, int]
+    """Client id to the row of `payload` it gets; many clients may get one row."""
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """What the server sends at the end of a round; a client's latest parcel waits until it next takes part."""
+
+    parcels: tuple[Parcel, ...]
+
+
+class Uploads:
+    """What the server received in a round: one row per participating client, in client-id order."""
+
+    def __init__(
+        self,
+        groups: Sequence[tuple[str, Sequence[int], Payload]],
+        *,
+        sizes: Sequence[int],
+        clients: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self._groups = list(groups)
+        self._clients = clients
+        self._sizes = sizes
+        self._dtype = dtype
+        self.ids: tuple[int, ...] = tuple(sorted(client for _, ids, _ in self._groups for client in ids))
+
+    def sizes(self, architecture: str | None = None) -> Tensor:
+        """Private training samples of the participating clients (of one architecture), shape (participants,)."""
+        ids = self.ids if architecture is None else self._of(architecture)[0]
+        return torch.tensor([self._sizes[client] for client in ids], dtype=self._dtype)
+
+    def scores(self) -> Tensor:
+        """Scores of all participants, shape (participants, samples, classes)."""
+        return self._joined(Scores).values
+
+    def labels(self) -> Tensor:
+        """Hard labels of all participants, shape (participants, samples)."""
+        return self._joined(Labels).values
+
+    def rows(self) -> Tensor | None:
+        """Positions in the public pool that this round's scores or labels are about; None means all."""
+        payload = self._groups[0][2]
+        return payload.rows if isinstance(payload, Scores | Labels) else None
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Architectures among the participants."""
+        return tuple(dict.fromkeys(name for name, _, _ in self._groups))
+
+    def parameters(self, architecture: str | None = None) -> Tree:
+        """Stacked weights (participants, ...) of one architecture; of the only one by default."""
+        name = self.architectures[0] if architecture is None else architecture
+        payload = self._of(name)[1]
+        if not isinstance(payload, Parameters):
+            raise TypeError(f"clients sent {type(payload).__name__}, not Parameters")
+        return payload.tree
+
+    def to_all(self, payload: Payload) -> Downloads:
+        """The same content for every client of the federation; `payload` has one row."""
+        return Downloads((Parcel(payload, dict.fromkeys(range(self._clients), 0)),))
+
+    def to_each(self, payload: Payload, index: Sequence[int] | None = None) -> Downloads:
+        """Client i of the federation gets row `index[i]` of `payload` (row i by default)."""
+        rows = list(range(self._clients)) if index is None else [int(row) for row in index]
+        return Downloads((Parcel(payload, dict(enumerate(rows))),))
+
+    def _of(self, architecture: str) -> tuple[list[int], Payload]:
+        return _sorted_by_client([(ids, payload) for name, ids, payload in self._groups if name == architecture])
+
+    def _joined(self, kind: type[Scores] | type[Labels]) -> Scores | Labels:
+        _, payload = _sorted_by_client([(ids, payload) for _, ids, payload in self._groups])
+        if not isinstance(payload, kind):
+            raise TypeError(f"clients sent {type(payload).__name__}, not {kind.__name__}")
+        return payload
+
+
+class Channel:
+    """The wire of one run.
+
+    Args:
+        clients: number of clients of the federation.
+        declared: payload types that the method may send.
+        codec: what scores are coded with, in both directions.
+        sender: the method's name, for error messages.
+    """
+
+    def __init__(self, clients: int, declared: Collection[type[Payload]], codec: Codec, sender: str) -> None:
+        self.clients = clients
+        self._declared = frozenset(declared)
+        self._codec = codec
+        self._sender = sender
+        self._waiting: dict[int, tuple[int, Payload, int]] = {}
+        self._version = 0
+        self.traffic = RoundTraffic.empty(clients)
+
+    def open_round(self) -> None:
+        """Start counting a new round."""
+        self.traffic = RoundTraffic.empty(self.clients)
+
+    def up(self, ids: Sequence[int], payload: Payload) -> Payload:
+        """Carry one cohort's message to the server."""
+        if len(payload) != len(ids):
+            raise ValueError(f"{self._sender} sent {len(payload)} rows for {len(ids)} clients")
+        arrived = self._carry(payload)
+        self._count("up", self.traffic.up, ids, arrived)
+        return arrived
+
+    def post(self, downloads: Downloads | None) -> None:
+        """Take the server's messages; each waits for its client's next round. They are charged when delivered."""
+        if downloads is None:
+            return
+        for parcel in downloads.parcels:
+            self._version += 1
+            carried = self._carry(parcel.payload)
+            for client, row in parcel.address.items():
+                self._waiting[client] = (self._version, carried, row)
+
+    def deliver(self, ids: Sequence[int]) -> list[tuple[tuple[int, ...], Payload | None]]:
+        """Hand the waiting messages to participating clients, grouped so that one group reads one message.
+
+        A group's payload has one row per client, or is None for clients that the server never wrote to.
+        """
+        groups: dict[int, list[int]] = defaultdict(list)
+        for client in ids:
+            groups[self._waiting[client][0] if client in self._waiting else 0].append(client)
+        delivered: list[tuple[tuple[int, ...], Payload | None]] = []
+        for version, members in groups.items():
+            if version == 0:
+                delivered.append((tuple(members), None))
+                continue
+            payload = self._waiting[members[0]][1]
+            device = payload.tensors()[0].device
+            rows = payload.take(torch.tensor([self._waiting[client][2] for client in members], device=device))
+            self._count("down", self.traffic.down, members, rows)
+            delivered.append((tuple(members), rows))
+        return delivered
+
+    def state_dict(self) -> dict[str, object]:
+        """The waiting messages, as tensors and plain values."""
+        letters = {version: payload for version, payload, _ in self._waiting.values()}
+        return {
+            "version": self._version,
+            "address": {client: [version, row] for client, (version, _, row) in self._waiting.items()},
+            "letters": {version: _packed(payload) for version, payload in letters.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        letters = {version: _unpacked(packed) for version, packed in state["letters"].items()}
+        self._version = state["version"]
+        self._waiting = {
+            client: (version, letters[version], row) for client, (version, row) in state["address"].items()
+        }
+
+    def _carry(self, payload: Payload) -> Payload:
+        if type(payload) not in self._declared:
+            declared = ", ".join(sorted(kind.__name__ for kind in self._declared)) or "nothing"
+            raise ConfigError(
+                f"{self._sender} put {type(payload).__name__} on the wire, but declares that it exchanges {declared}; "
+                "add the type to the method's `exchanges` if it is meant"
+            )
+        return self._codec.code(payload).detached() if isinstance(payload, Scores) else payload.detached()
+
+    def _count(self, direction: str, column: np.ndarray, ids: Sequence[int], payload: Payload) -> None:
+        sizes = payload.nbytes()
+        column[list(ids)] += sizes
+        self.traffic.kinds[f"{direction} {type(payload).__name__}"] += sum(sizes)
+
+
+def _packed(payload: Payload) -> dict[str, Any]:
+    return {"kind": type(payload).__name__, **{item.name: getattr(payload, item.name) for item in fields(payload)}}
+
+
+def _unpacked(packed: Mapping[str, Any]) -> Payload:
+    values = dict(packed)
+    return PAYLOADS[values.pop("kind")](**values)
+
+
+def _sorted_by_client(parts: Sequence[tuple[Sequence[int], Payload]]) -> tuple[list[int], Payload]:
+    ids = [client for members, _ in parts for client in members]
+    joined = parts[0][1] if len(parts) == 1 else Payload.join([payload for _, payload in parts])
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    if order == list(range(len(ids))):
+        return ids, joined
+    index = torch.tensor(order, device=joined.tensors()[0].device)
+    return [ids[position] for position in order], joined.map(lambda tensor: tensor[index])

@@ -1,0 +1,126 @@
+"""A dataset dealt to clients, on one device: what clients may see, what is sealed (federation room)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from fl_bench.sealed import Sealed
+from fl_bench.streams import numpy_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from torch import Tensor
+
+    from ..datasets.dataset import Dataset, Description
+    from ..datasets.split import Split
+
+HIDDEN = -1
+"""The label of every sample whose true label is sealed: a method that uses it anyway fails loudly."""
+
+
+def prepare(inputs: Tensor, about: Description, dtype: torch.dtype) -> Tensor:
+    """What a network sees: images scaled to [0, 1], then to mean 0.5 and deviation 0.5; features as they are.
+
+    Args:
+        inputs: stored inputs, shape (samples, *shape); uint8 in [0, 255] or float32.
+        about: the data set's description.
+        dtype: number format of the result.
+    """
+    if about.modality == "tabular":
+        return inputs.to(dtype)
+    scale = 127.5 if inputs.dtype == torch.uint8 else 0.5
+    return inputs.to(dtype).div(scale).sub_(1.0)
+
+
+class PublicPool:
+    """The public set U: inputs in the open, in a frozen order; labels sealed."""
+
+    def __init__(self, data: FederatedData, rows: Tensor, labels: Sealed[Tensor]) -> None:
+        self._data = data
+        self.rows = rows
+        """Dataset rows of the pool, in its frozen order."""
+        self.labels = labels
+        """True labels, shape (samples,): opening them marks the run `oracle: public labels`."""
+
+    def __len__(self) -> int:
+        return int(self.rows.numel())
+
+    def inputs(self, positions: Tensor | None = None) -> Tensor:
+        """Network inputs of the given positions in the pool (all of them by default), shape (samples, *shape)."""
+        return self._data.inputs_of(self.rows if positions is None else self.rows[positions])
+
+    def subset(self, count: int, seed: int, index: int) -> Tensor:
+        """`count` positions drawn without replacement for round `index`, ascending; all when count covers the pool."""
+        positions = torch.arange(len(self), device=self.rows.device)
+        if count >= len(self):
+            return positions
+        drawn = numpy_stream(seed, "public subset", index).choice(len(self), count, replace=False)
+        return positions[torch.from_numpy(drawn).to(positions.device).sort().values]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """One list of dataset rows per client, end to end in a single index tensor."""
+
+    rows: Tensor
+    """All clients' rows, shape (total,)."""
+    sizes: tuple[int, ...]
+    """Rows of each client."""
+
+    @classmethod
+    def of(cls, lists: Sequence[np.ndarray], device: torch.device) -> Shards:
+        """Join one index array per client."""
+        parts = [torch.as_tensor(part, dtype=torch.int64) for part in lists]
+        return cls(torch.cat(parts).to(device), tuple(part.numel() for part in parts))
+
+    def split(self) -> tuple[Tensor, ...]:
+        """Each client's rows, as views."""
+        return self.rows.split(self.sizes)
+
+
+class FederatedData:
+    """Inputs and labels on the device, and who holds which rows.
+
+    The visible `labels` hold -1 wherever the truth is sealed (public pool, every test set), so that no method
+    can use them by accident.
+    """
+
+    def __init__(self, dataset: Dataset, split: Split, device: torch.device, dtype: torch.dtype) -> None:
+        self.about = dataset.about
+        self.dtype = dtype
+        self.inputs = dataset.inputs.to(device)
+        truth = dataset.labels.to(device)
+        self.train = Shards.of(split.train, device)
+        self.validation = Shards.of(split.validation, device)
+        self.test = Shards.of(split.test, device)
+        self.global_test = torch.as_tensor(split.global_test, dtype=torch.int64, device=device)
+        self.labels = torch.full_like(truth, HIDDEN)
+        for shards in (self.train, self.validation):
+            self.labels[shards.rows] = truth[shards.rows]
+        self.sealed_labels = Sealed(truth, "test labels")
+        public_rows = torch.as_tensor(split.public, dtype=torch.int64, device=device)
+        self.public = PublicPool(self, public_rows, Sealed(truth[public_rows], "public labels"))
+        self.groups = split.groups
+        self.label_counts = torch.stack(
+            [torch.bincount(truth[rows], minlength=self.about.classes) for rows in self.train.split()]
+        )
+        """Private samples per client and class, shape (clients, classes); a client knows its own row only."""
+
+    @property
+    def clients(self) -> int:
+        """Number of clients."""
+        return len(self.train.sizes)
+
+    def reveal_public_labels(self, by: str) -> Tensor:
+        """Open the public labels for the method `by`, make them visible in `labels`, and return the pool's rows."""
+        self.labels[self.public.rows] = self.public.labels.open(by)
+        return self.public.rows
+
+    def inputs_of(self, rows: Tensor) -> Tensor:
+        """Network inputs of dataset rows, shape (len(rows), *shape)."""
+        return prepare(self.inputs[rows], self.about, self.dtype)

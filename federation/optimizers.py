@@ -1,0 +1,86 @@
+"""Adam and SGD as pure steps over lists of tensors, so that both engines share torch's fused kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An update rule; its moments live with the caller, stacked over clients."""
+
+    rule: Literal["adam", "sgd"]
+    lr: float
+    momentum: float = 0.0
+    """Of `sgd`."""
+    weight_decay: float = 0.0
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the moments kept for each parameter; all start at zero."""
+        if self.rule == "adam":
+            return ("exp_avg", "exp_avg_sq")
+        return ("momentum",) if self.momentum else ()
+
+    def step(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        moments: Sequence[Sequence[Tensor]],
+        steps: Sequence[Tensor],
+    ) -> None:
+        """Update `parameters`, `moments` and `steps` in place.
+
+        Args:
+            parameters: tensors to update.
+            gradients: one for each parameter.
+            moments: for each slot, one tensor for each parameter.
+            steps: step counters, one float32 scalar for each parameter (Adam's bias correction).
+        """
+        with torch.no_grad():
+            if self.rule == "adam":
+                adam(
+                    list(parameters),
+                    list(gradients),
+                    list(moments[0]),
+                    list(moments[1]),
+                    [],
+                    list(steps),
+                    fused=True,
+                    amsgrad=False,
+                    beta1=0.9,
+                    beta2=0.999,
+                    lr=self.lr,
+                    weight_decay=self.weight_decay,
+                    eps=1e-8,
+                    maximize=False,
+                )
+            else:
+                sgd(
+                    list(parameters),
+                    list(gradients),
+                    list(moments[0]) if moments else [None] * len(parameters),
+                    fused=True,
+                    weight_decay=self.weight_decay,
+                    momentum=self.momentum,
+                    lr=self.lr,
+                    dampening=0.0,
+                    nesterov=False,
+                    maximize=False,
+                )
+
+
+def clip_gradients(gradients: Sequence[Tensor], largest: float) -> None:
+    """Scale the gradients of one client in place so that their joint 2-norm is at most `largest`."""
+    norm = torch.nn.utils.get_total_norm(gradients)
+    torch._foreach_mul_(list(gradients), (largest / (norm + 1e-6)).clamp_max(1.0))

@@ -1,0 +1,486 @@
+"""The round loop: draws clients, carries messages, evaluates, checkpoints; knows no method by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+from fl_bench.errors import ConfigError, Diverged
+from fl_bench.streams import numpy_stream, stream_key
+
+from . import checkpoint as checkpoints
+from .channel import Channel, Uploads
+from .codecs import Codec
+from .cohort import Cohort, Models
+from .data import FederatedData
+from .evaluation import ClientScores, Deployed, cluster_quality, evaluate, summarise
+from .models.build import build_net, count_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from fl_bench.sealed import Sealed
+
+    from ..datasets.dataset import Dataset
+    from ..datasets.split import Split
+    from .channel import Downloads
+    from .data import PublicPool
+    from .payloads import Payload
+    from .settings import ModelMix, Training
+
+
+class RoundMethod(Protocol):
+    """What the loop needs of a method; `methods.base.Method` is the interface that methods implement."""
+
+    name: Any
+    exchanges: Any
+    deployed_view: Any
+
+    def setup(self, federation: Federation) -> None: ...  # noqa: D102
+    def build_client(self, base: nn.Module) -> nn.Module: ...  # noqa: D102
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Payload | None: ...  # noqa: D102
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None: ...  # noqa: D102
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed: ...  # noqa: D102
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]: ...  # noqa: D102
+    def report(self, rnd: Round) -> dict[str, float | int | None]: ...  # noqa: D102
+    def clusters(self) -> np.ndarray | None: ...  # noqa: D102
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Round:
+    """One communication round, as both sides see it."""
+
+    index: int
+    """t = 0, 1, ..., rounds - 1."""
+    seed: int
+    federation: Federation
+
+    @property
+    def public(self) -> PublicPool:
+        """The public pool: inputs in the open, labels sealed."""
+        return self.federation.public
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        """Random numbers of this round for one purpose of the method's own."""
+        return numpy_stream(self.seed, purpose, self.index)
+
+
+class Federation:
+    """What the server knows of the run, and the models it may build. Handed to `Method.setup` once."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        data = run.data
+        self.clients = data.clients
+        self.classes = data.about.classes
+        self.seed = run.seed
+        self.training = run.training
+        self.sizes = data.train.sizes
+        """Private training samples of each client."""
+        self.architectures = run.architectures
+        """Architecture of each client."""
+        self.public = data.public
+        self.groups: Sealed[np.ndarray] | None = data.groups
+        """True latent group of each client; opening it marks the run `oracle: true groups`."""
+
+    def server_models(self, count: int, wrap: Callable[[nn.Module, int], nn.Module] | None = None) -> Cohort:
+        """`count` fresh models of the run's server architecture, each with its own initial weights.
+
+        Args:
+            count: number of models; member k of the cohort is model k. `Cohort.at` moves it to a round.
+            wrap: turns a net of the zoo and a key for initial weights into the module to train (several heads,
+                ...); the net itself by default.
+        """
+        run, name = self._run, self._run.models.server_name
+        keys = [stream_key(run.seed, "server init", name, model) for model in range(count)]
+        modules: list[nn.Module] = []
+        for key in keys:
+            net = build_net(name, run.data.about.shape, self.classes, key=key)
+            modules.append(net if wrap is None else wrap(net, key))
+        return run.cohort(Models(name, modules, run.device, run.dtype), range(count), side="server")
+
+    def pooled(self, members: Sequence[Sequence[int]], *, with_public_by: str = "") -> Cohort:
+        """Bounds only: one model per list of clients, trained on their pooled private data.
+
+        Args:
+            members: the clients whose data each model sees; its batch order is that of the first of them.
+            with_public_by: the name of a method that also trains on public samples with their true labels, which
+                opens the seal in its name; nobody by default.
+        """
+        run, data, name = self._run, self._run.data, self._run.models.server_name
+        key = stream_key(run.seed, "init", name)
+        nets = [build_net(name, data.about.shape, self.classes, key=key) for _ in members]
+        owned = data.train.split()
+        rows = [torch.cat([owned[client] for client in group]) for group in members]
+        if with_public_by:
+            public = data.reveal_public_labels(with_public_by)
+            rows = [torch.cat([part, public]) for part in rows]
+        models = Models(name, nets, run.device, run.dtype)
+        return run.cohort(models, [min(group) for group in members], private_rows=rows, rows=range(len(members)))
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """The results of one round."""
+
+    values: dict[str, float | int | None]
+    """Flat and ordered; clocks start with `seconds_`. None: not defined for this method or round."""
+    clients: list[dict[str, float | int | str | None]]
+    """One row per client."""
+
+
+class Run:
+    """One method on one dealt dataset with one seed.
+
+    Args:
+        method: the method, configured.
+        dataset: the data.
+        split: who holds which rows.
+        models: the clients' architectures.
+        training: rounds and local training.
+        seed: of every stream of the run but the split's.
+        device: a torch device.
+        codec: what scores are coded with (`none`, `float16`, `top-<k>`, `hard`).
+        checkpoint: where the state is kept while running; nothing is kept when None.
+    """
+
+    def __init__(
+        self,
+        method: RoundMethod,
+        dataset: Dataset,
+        split: Split,
+        models: ModelMix,
+        training: Training,
+        *,
+        seed: int,
+        device: str = "cpu",
+        codec: str = "none",
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.method = method
+        self.models = models
+        self.training = training
+        self.seed = seed
+        self.device = torch.device(device)
+        self.dtype = getattr(torch, training.precision)
+        self.data = FederatedData(dataset, split, self.device, self.dtype)
+        self.architectures = assign_architectures(models, self.data.clients, self._true_groups(), seed)
+        self._split = split
+        self._checkpoint = checkpoint
+        self._work: Counter[str] = Counter()
+        self._clients, self._initial_weights = self._build_clients()
+        self._channel = Channel(self.data.clients, method.exchanges, Codec.parse(codec), method.name)
+        self._history: list[RoundRow] = []
+        self.federation = Federation(self)
+        method.setup(self.federation)
+
+    def rounds(self) -> Iterator[RoundRow]:
+        """Run, or continue, and yield a row per round; rows of a restored checkpoint come first, at once.
+
+        Raises:
+            Diverged: a loss, a weight or a score is not finite.
+        """
+        self._restore()
+        yield from list(self._history)
+        for index in range(len(self._history), self.training.rounds):
+            row = self._round(Round(index, self.seed, self.federation))
+            self._history.append(row)
+            started = time.perf_counter()
+            self._save()
+            row.values["seconds_checkpoint"] = time.perf_counter() - started
+            yield row
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says beside the rounds, as plain values for JSON."""
+        about, split = self.data.about, self._split
+        sealed = [self.data.public.labels, self.data.sealed_labels, *([self.data.groups] if self.data.groups else [])]
+        views = sorted({key.partition(".")[0] for row in self._history for key in row.values if "." in key})
+        return {
+            "deployed": self.method.deployed_view,
+            "views": views,
+            "badges": sorted(
+                {badge for value in sealed for badge in value.badges()}
+                | {f"oracle: test labels ({view})" for view in views if view.endswith("_oracle")}
+            ),
+            "pairing": {
+                "partition": split.fingerprint,
+                "initial_weights": self._initial_weights,
+                "client_draws": _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)]),
+                "public_order": _digest(split.public),
+            },
+            "dataset": {
+                "name": about.name,
+                "source": about.source,
+                "fingerprint": about.fingerprint,
+                "classes": about.classes,
+                "shape": list(about.shape),
+            },
+            "heterogeneity": split.measured.as_dict(),
+            "public_samples": len(self.data.public),
+            "bytes_one_off": self._public_bytes(),
+            "parameters": {name: count_parameters(models.template) for name, models in self._clients.items()},
+        }
+
+    def participants(self, index: int) -> list[int]:
+        """Clients drawn for round `index`, ascending; the same for every method of a seed."""
+        clients, fraction = self.data.clients, self.training.participation
+        if fraction == 1.0:
+            return list(range(clients))
+        count = max(1, round(fraction * clients))
+        drawn = numpy_stream(self.seed, "participation", index).choice(clients, count, replace=False)
+        return sorted(int(client) for client in drawn)
+
+    def cohort(
+        self,
+        models: Models,
+        ids: Sequence[int],
+        *,
+        side: Literal["client", "server"] = "client",
+        rows: Sequence[int] | None = None,
+        private_rows: Sequence[Tensor] = (),
+        label_counts: Tensor | None = None,
+    ) -> Cohort:
+        """A cohort of this run; `Federation` and the loop make all of them here."""
+        return Cohort(
+            models,
+            ids,
+            rows=ids if rows is None else rows,
+            data=self.data,
+            training=self.training,
+            seed=self.seed,
+            work=self._work,
+            private_rows=private_rows,
+            label_counts=label_counts,
+            side=side,
+        )
+
+    def client_cohort(self, architecture: str, ids: Sequence[int], rnd: Round) -> Cohort:
+        """The clients `ids`, all of one architecture."""
+        owned = self.data.train.split()
+        place = {client: row for row, client in enumerate(self._ids_of(architecture))}
+        return self.cohort(
+            self._clients[architecture],
+            ids,
+            rows=[place[client] for client in ids],
+            private_rows=[owned[client] for client in ids],
+            label_counts=self.data.label_counts[list(ids)],
+        ).at(rnd.index)
+
+    def _round(self, rnd: Round) -> RoundRow:
+        clock = Clock(self.device)
+        self._channel.open_round()
+        self._work.clear()
+        participants = self.participants(rnd.index)
+        with clock.measure("training"):
+            sent = []
+            for architecture in self._clients:
+                mine = [client for client in participants if self.architectures[client] == architecture]
+                for ids, received in self._channel.deliver(mine):
+                    cohort = self.client_cohort(architecture, ids, rnd)
+                    payload = self.method.client_update(cohort, received, rnd)
+                    cohort.check_finite()
+                    if payload is not None:
+                        sent.append((architecture, ids, self._channel.up(ids, payload)))
+        with clock.measure("server"):
+            sizes = self.data.train.sizes
+            uploads = Uploads(sent, sizes=sizes, clients=self.data.clients, dtype=self.dtype)
+            self._channel.post(self.method.server_update(uploads, rnd))
+        with clock.measure("evaluation"):
+            metrics, per_client = self._evaluate(rnd)
+        traffic = self._channel.traffic
+        values: dict[str, float | int | None] = {
+            "round": rnd.index,
+            "participants": len(participants),
+            **metrics,
+            "bytes_up": int(traffic.up.sum()),
+            "bytes_down": int(traffic.down.sum()),
+            **{f"steps_{kind}": self._work[kind] for kind in ("local", "distill", "server")},
+            **self._cluster_metrics(),
+            **self.method.report(rnd),
+            **{f"seconds_{name}": clock.seconds[name] for name in ("training", "server", "evaluation")},
+            "seconds_checkpoint": None,
+        }
+        for row in per_client:
+            client = int(row["client"])  # type: ignore[arg-type]  # written as an int a few lines below
+            row["bytes_up"], row["bytes_down"] = int(traffic.up[client]), int(traffic.down[client])
+        return RoundRow(values, per_client)
+
+    def _evaluate(self, rnd: Round) -> tuple[dict[str, float | int | None], list[dict[str, float | int | str | None]]]:
+        data, clients = self.data, self.data.clients
+        test, validation = data.test.split(), data.validation.split()
+        scored: dict[str, list[tuple[Sequence[int], ClientScores]]] = {}
+        held_out: list[tuple[Sequence[int], ClientScores]] = []
+        single: dict[str, Deployed] = {}
+        for architecture in self._clients:
+            ids = self._ids_of(architecture)
+            cohort = self.client_cohort(architecture, ids, rnd)
+            views = {self.method.deployed_view: self.method.deployed(cohort, rnd), **self.method.views(cohort, rnd)}
+            for view, deployed in views.items():
+                rows = [test[client] for client in ids]
+                scored.setdefault(view, []).append((ids, evaluate(deployed, data, rows)))
+                if len(deployed) == 1 and len(self._clients) == 1 and clients > 1:
+                    single[view] = deployed
+            if data.validation.rows.numel():
+                kept = [validation[client] for client in ids]
+                held_out.append((ids, evaluate(views[self.method.deployed_view], data, kept)))
+        sizes = np.array(data.test.sizes)
+        metrics: dict[str, float | int | None] = {}
+        joined = {view: ClientScores.join(parts, clients) for view, parts in scored.items()}
+        for view, scores in joined.items():
+            if not np.isfinite(scores.loss).all():
+                raise Diverged(f"the test loss of view {view} is not finite")
+            metrics.update({f"{view}.{name}": value for name, value in summarise(scores, sizes).items()})
+            if view in single and data.global_test.numel():
+                everywhere = evaluate(single[view], data, [data.global_test])
+                metrics[f"{view}.acc_global_test"] = float(everywhere.accuracy[0])
+        metrics["val_acc_mean"] = float(np.nanmean(ClientScores.join(held_out, clients).accuracy)) if held_out else None
+        return metrics, self._client_rows(rnd, joined)
+
+    def _cluster_metrics(self) -> dict[str, float | int | None]:
+        labels, groups = self.method.clusters(), self._true_groups()
+        if labels is None:
+            return {}
+        return cluster_quality(labels, groups)
+
+    def _client_rows(self, rnd: Round, joined: Mapping[str, ClientScores]) -> list[dict[str, float | int | str | None]]:
+        groups, clusters = self._true_groups(), self.method.clusters()
+        return [
+            {
+                "round": rnd.index,
+                "client": client,
+                "group": None if groups is None else int(groups[client]),
+                "model": self.architectures[client],
+                "train_size": self.data.train.sizes[client],
+                "test_size": self.data.test.sizes[client],
+                "cluster": None if clusters is None else int(clusters[client]),
+                **{
+                    f"{view}.{short}": float(column[client])
+                    for view, scores in joined.items()
+                    for short, column in (("acc", scores.accuracy), ("loss", scores.loss))
+                },
+            }
+            for client in range(self.data.clients)
+        ]
+
+    def _build_clients(self) -> tuple[dict[str, Models], str]:
+        shape, classes = self.data.about.shape, self.data.about.classes
+        models, digest = {}, hashlib.sha256()
+        for name in dict.fromkeys(self.architectures):
+            ids = self._ids_of(name)
+            keys = [
+                stream_key(self.seed, "init", name)
+                if self.training.init == "shared_per_arch"
+                else stream_key(self.seed, "init", name, client)
+                for client in ids
+            ]
+            nets = [build_net(name, shape, classes, key=key) for key in keys]
+            for net in nets:
+                for tensor in net.state_dict().values():
+                    digest.update(tensor.numpy().tobytes())
+            models[name] = Models(name, [self.method.build_client(net) for net in nets], self.device, self.dtype)
+        return models, digest.hexdigest()
+
+    def _ids_of(self, architecture: str) -> list[int]:
+        return [client for client, name in enumerate(self.architectures) if name == architecture]
+
+    def _true_groups(self) -> np.ndarray | None:
+        return None if self.data.groups is None else self.data.groups.open_for_evaluation()
+
+    def _public_bytes(self) -> int:
+        """Bytes of shipping the public inputs to every client once, as they are stored."""
+        if not any(kind.__name__ in ("Scores", "Labels") for kind in self.method.exchanges):
+            return 0
+        return (
+            len(self.data.public)
+            * math.prod(self.data.about.shape)
+            * self.data.inputs.element_size()
+            * self.data.clients
+        )
+
+    def _save(self) -> None:
+        if self._checkpoint is None:
+            return
+        sealed = {"public": self.data.public.labels, "test": self.data.sealed_labels, "groups": self.data.groups}
+        checkpoints.save(
+            self._checkpoint,
+            {
+                "clients": {name: models.state_dict() for name, models in self._clients.items()},
+                "method": self.method.state_dict(),
+                "channel": self._channel.state_dict(),
+                "openings": {name: list(value.openings) for name, value in sealed.items() if value is not None},
+                "history": json.dumps([[row.values, row.clients] for row in self._history]),
+            },
+        )
+
+    def _restore(self) -> None:
+        state = None if self._checkpoint is None else checkpoints.load(self._checkpoint, self.device)
+        if state is None:
+            return
+        for name, models in self._clients.items():
+            models.load_state_dict(state["clients"][name])
+        self.method.load_state_dict(state["method"])
+        self._channel.load_state_dict(state["channel"])
+        sealed = {"public": self.data.public.labels, "test": self.data.sealed_labels, "groups": self.data.groups}
+        for name, openings in state["openings"].items():
+            for by in openings:
+                sealed[name].open(by)
+        self._history = [RoundRow(values, clients) for values, clients in json.loads(state["history"])]
+
+
+class Clock:
+    """Seconds spent in the named parts of a round; waits for the device at the ends of a part only."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Measure one part."""
+        started = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.seconds[part] = time.perf_counter() - started
+
+
+def assign_architectures(mix: ModelMix, clients: int, groups: np.ndarray | None, seed: int) -> tuple[str, ...]:
+    """The architecture of each client.
+
+    Raises:
+        ConfigError: an explicit assignment that does not name one architecture per client.
+    """
+    if isinstance(mix.assignment, tuple):
+        if len(mix.assignment) != clients:
+            raise ConfigError(f"models.assignment names {len(mix.assignment)} architectures for {clients} clients")
+        return mix.assignment
+    if mix.assignment == "random":
+        draws = [numpy_stream(seed, "architecture", client).integers(len(mix.names)) for client in range(clients)]
+        return tuple(mix.names[draw] for draw in draws)
+    seen: Counter[int] = Counter()
+    chosen = []
+    for group in [0] * clients if groups is None else groups.tolist():
+        chosen.append(mix.names[seen[group] % len(mix.names)])
+        seen[group] += 1
+    return tuple(chosen)
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes() + b"|")
+    return digest.hexdigest()

@@ -1,0 +1,213 @@
+"""The round interface: what a federated-learning method is, and what it may need.
+
+A method is two functions: what a client does in a round and what the server does with the uploads. It never
+loops over rounds, opens a dataset, reads a file, prints, counts bytes or knows which grid it is in.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+
+from fl_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from torch import nn
+
+    from ..federation.channel import Downloads, Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.payloads import Payload
+    from ..federation.rounds import Federation, Round
+    from ..federation.settings import ModelMix, Training
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Requires:
+    """What a method cannot do without; checked before a run starts."""
+
+    public_data: bool = False
+    """A public pool of unlabelled samples."""
+    one_architecture: bool = False
+    """All clients have the same network, because weights are averaged."""
+    shared_init: bool = False
+    """Clients start from equal weights."""
+    groups: bool = False
+    """The true latent groups (an oracle: the run carries a badge)."""
+    public_labels: bool = False
+    """The true labels of the public pool (an oracle: the run carries a badge)."""
+    pooled_data: bool = False
+    """All private data in one place (a bound, not a federated method)."""
+
+    def words(self) -> list[str]:
+        """The needs in words, for tables."""
+        return [name.replace("_", " ") for name, needed in vars(self).items() if needed]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Sizes that a method's closed forms are written in, for one client."""
+
+    public: int
+    """Public samples N."""
+    classes: int
+    """Classes C."""
+    parameters: int
+    """Numbers in the client's model, BatchNorm buffers included."""
+    head: int
+    """Numbers in its head."""
+    scores_bytes: int
+    """Bytes of one prediction matrix on the whole public pool under the run's codec (N * C * 4 without one)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one round of one client costs, in closed form (methods.md 3.6); shown by `--dry-run`."""
+
+    up_bytes: int = 0
+    """Bytes a client sends per round."""
+    down_bytes: int = 0
+    """Bytes a client receives per round, from its second round on."""
+    client_public_epochs: int = 0
+    """Passes of a client over the public pool per round."""
+    server_public_epochs: int = 0
+    """Passes over the public pool per round, summed over the server's models."""
+
+
+class Method(ABC, Generic[Config]):
+    """A federated-learning method. Subclass `Method[YourConfig]` and register it with `@method("name")`.
+
+    `YourConfig` is a frozen dataclass; its instance is `self.config`.
+    """
+
+    name: ClassVar[str]
+    """Registered name."""
+    requires: ClassVar[Requires] = Requires()
+    """What it needs whatever its settings; `needs` may add to it."""
+    exchanges: ClassVar[frozenset[type[Payload]]] = frozenset()
+    """Payload types it may put on the wire; the channel refuses all others."""
+    deployed_view: ClassVar[str] = "client"
+    """Name of the view that `deployed` returns, in tables: the number that stands for the method."""
+    category: ClassVar[str] = "other"
+    """Heading in listings: bound, averaging, distillation, personalized, clustered, prototypes."""
+    config_type: ClassVar[type[Any]]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Find the configuration type in `Method[YourConfig]`."""
+        super().__init_subclass__(**keywords)
+        for base in getattr(cls, "__orig_bases__", ()):
+            arguments = get_args(base)
+            if arguments and isinstance(arguments[0], type):
+                cls.config_type = arguments[0]
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config: Config = self.config_type() if config is None else config
+        self.federation: Federation
+
+    @classmethod
+    def summary(cls) -> str:
+        """First sentence of the module that defines the method."""
+        text = inspect.getdoc(sys.modules[cls.__module__]) or inspect.getdoc(cls) or ""
+        return text.partition("\n")[0]
+
+    def needs(self) -> Requires:
+        """What this configuration needs."""
+        return self.requires
+
+    def plan(self, facts: Facts) -> Plan | None:
+        """Closed-form cost of a round; None where a method does not say."""
+        return None
+
+    def setup(self, federation: Federation) -> None:
+        """Meet the federation, once, before the first round or before `load_state_dict`."""
+        self.federation = federation
+
+    def build_client(self, base: nn.Module) -> nn.Module:
+        """The module a client trains, made of the zoo's net: itself by default."""
+        return base
+
+    @abstractmethod
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Payload | None:
+        """One round of the clients: read as if for one of them, run for all members of the cohort.
+
+        Args:
+            clients: participating clients of one architecture that received the same kind of message.
+            received: the server's last message to them, a payload with one row per member; None before the first.
+            rnd: the round: its index, the public pool, streams.
+
+        Returns:
+            What they send, one row per member; None when they send nothing.
+        """
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None:
+        """What the server makes of the uploads and sends back; by default it does nothing."""
+        return None
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """The model that each client would use after this round; by default its own."""
+        return clients.deployed()
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """Further models to report on, by view name; never mistaken for the method's accuracy."""
+        return {}
+
+    def clusters(self) -> np.ndarray | None:
+        """The cluster of every client, shape (clients,), for methods that have clusters."""
+        return None
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        """Further numbers of this round for the record."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything kept between rounds beside the clients' own: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; called after `setup`."""
+
+
+def unsupported(
+    method: Method[Any], *, models: ModelMix, training: Training, public: float, grouped: bool
+) -> str | None:
+    """Why a method cannot run in a setting, or None when it can; needs no data.
+
+    Args:
+        method: the configured method.
+        models: the clients' architectures.
+        training: local training.
+        public: fraction of the data in the public pool.
+        grouped: whether the partition has latent groups.
+    """
+    needs = method.needs()
+    if needs.public_data and public == 0:
+        return "needs public data, but partition.public is 0"
+    if needs.one_architecture and len(models.used) > 1:
+        return f"needs one architecture, but clients have {', '.join(models.used)}"
+    if needs.shared_init and training.init != "shared_per_arch":
+        return f"needs equal initial weights, but training.init is {training.init}"
+    if needs.groups and not grouped:
+        return "needs latent groups, which this partition does not have (latent-groups does)"
+    return None
+
+
+def positive(owner: str, **settings: float) -> None:
+    """Raise a `ConfigError` for a setting that is not above 0."""
+    for name, value in settings.items():
+        if not value > 0:
+            raise ConfigError(f"{owner}.{name} must be above 0, got {value}")
+
+
+def not_negative(owner: str, **settings: float) -> None:
+    """Raise a `ConfigError` for a setting that is below 0."""
+    for name, value in settings.items():
+        if not value >= 0:
+            raise ConfigError(f"{owner}.{name} must not be negative, got {value}")

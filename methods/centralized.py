@@ -1,0 +1,98 @@
+"""Centralized training: upper bounds that pool private data, which no federated method may do.
+
+`centralized` trains one model of the run's server architecture on the union of all D_i; `centralized-group` one
+model per true latent group (an oracle: it opens the seal of the groups). Both take E_loc epochs over the pooled
+data per round, with the run's local optimizer, and are evaluated per client on T_i, so that the mean over clients
+is comparable with every other method (pooled accuracy is not, where test sizes differ).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import Facts, Method, Plan, Requires
+from .losses import cross_entropy
+from .registry import method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..federation.channel import Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.rounds import Federation, Round
+
+
+@dataclass(frozen=True)
+class CentralizedConfig:
+    """Settings of the pooled bounds."""
+
+    with_public: bool = False
+    """Also train on the public pool with its true labels; opens their seal."""
+
+
+class Pooled(Method[CentralizedConfig]):
+    """One model per list of clients. Keeps the models; clients and channel stay idle."""
+
+    category = "bound"
+    requires = Requires(pooled_data=True)
+    deployed_view = "pooled"
+
+    def needs(self) -> Requires:
+        """Pooled data, and the public labels where asked for."""
+        return replace(self.requires, public_labels=self.config.with_public)
+
+    def plan(self, facts: Facts) -> Plan:
+        """Nothing is exchanged."""
+        return Plan()
+
+    def owners(self) -> np.ndarray:
+        """The model of each client, shape (clients,)."""
+        return np.zeros(self.federation.clients, dtype=np.int64)
+
+    def setup(self, federation: Federation) -> None:
+        """Make one model per list of clients."""
+        super().setup(federation)
+        self.owner = self.owners()
+        members = [np.flatnonzero(self.owner == model).tolist() for model in range(int(self.owner.max()) + 1)]
+        self.pool = federation.pooled(members, with_public_by=self.name if self.config.with_public else "")
+
+    def client_update(self, clients: Cohort, received: None, rnd: Round) -> None:
+        """Clients do nothing: their data are in the pool."""
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> None:
+        """Train on the pooled data."""
+        self.pool.at(rnd.index).fit(cross_entropy)
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """The pooled model that covers each client."""
+        return self.pool.deployed(index=self.owner[list(clients.ids)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The models."""
+        return self.pool.models.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the models."""
+        self.pool.models.load_state_dict(state)
+
+
+@method("centralized")
+class Centralized(Pooled):
+    """One model on all private data; see the module docstring."""
+
+
+@method("centralized-group")
+class CentralizedGroup(Pooled):
+    """One model per true latent group; see the module docstring."""
+
+    requires = Requires(pooled_data=True, groups=True)
+
+    def owners(self) -> np.ndarray:
+        """The true groups."""
+        groups = self.federation.groups
+        assert groups is not None  # `requires` says so, and runs without groups are refused before they start
+        return groups.open(self.name)

@@ -1,0 +1,85 @@
+"""FedAvg: clients train the server's model, the server averages what comes back.
+
+B. McMahan, E. Moore, D. Ramage, S. Hampson, B. Agüera y Arcas, "Communication-Efficient Learning of Deep Networks
+from Decentralized Data", AISTATS 2017, arXiv:1602.05629, Algorithm 1. One round, for sampled clients S:
+
+    train      theta_i = LOCAL(w; D_i)                     E_loc epochs from the server's w
+    aggregate  w       = sum_{i in S} n_i/n_S * theta_i    by size, or every client the same (`weights: uniform`)
+
+Exchanged: all weights and BatchNorm buffers, #theta * 4 bytes each way.
+Two accuracies: `global` is w on each client's test data, the model FedAvg deploys; `+local` is theta_i, w after
+the client's local phase, which personalized methods must be compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fl_bench.lazy import torch
+
+from ..federation.payloads import Parameters
+from .averaging import weighted_mean
+from .base import Facts, Method, Plan, Requires
+from .losses import cross_entropy
+from .registry import method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..federation.channel import Downloads, Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.rounds import Round
+
+
+@dataclass(frozen=True)
+class FedAvgConfig:
+    """Settings of FedAvg beside the run's local training."""
+
+    weights: Literal["size", "uniform"] = "size"
+    """Clients count by their private samples (the paper) or all the same."""
+
+
+@method("fedavg")
+class FedAvg(Method[FedAvgConfig]):
+    """FedAvg, as in the module docstring. Keeps the server's model w."""
+
+    category = "averaging"
+    requires = Requires(one_architecture=True, shared_init=True)
+    exchanges = frozenset({Parameters})
+    deployed_view = "global"
+
+    def plan(self, facts: Facts) -> Plan:
+        """#theta * 4 bytes each way."""
+        return Plan(up_bytes=4 * facts.parameters, down_bytes=4 * facts.parameters)
+
+    def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
+        """Train from the server's model; before the first message all clients hold the common initial weights."""
+        if received is not None:
+            clients.load(received.tree)
+        clients.fit(cross_entropy)
+        return Parameters(clients.weights)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        """Average the uploaded weights and send the average to all."""
+        sizes = uploads.sizes()
+        weights = sizes / sizes.sum() if self.config.weights == "size" else torch.full_like(sizes, 1 / len(sizes))
+        self.w = weighted_mean(uploads.parameters(), weights)
+        return uploads.to_all(Parameters(self.w))
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """The server's model, for every client."""
+        return clients.with_weights(self.w)
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """What each client holds after its last local phase."""
+        return {"+local": clients.deployed()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """w."""
+        return {"w": self.w}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore w."""
+        self.w = state["w"]

@@ -1,0 +1,42 @@
+"""Losses that several methods share, with their exact reductions (a wrong reduction is the field's commonest bug)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fl_bench.lazy import F
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..federation.batches import Batch
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    """LOCAL: -log softmax(f(x))_y, mean over the batch of private samples."""
+    assert batch.y is not None  # objectives of private phases always have labels
+    return F.cross_entropy(model(batch.x), batch.y)
+
+
+def told_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    """Cross-entropy towards the hard labels a client was told about public samples, mean over the batch."""
+    assert batch.target is not None
+    return F.cross_entropy(model(batch.x), batch.target)
+
+
+def distillation(model: nn.Module, batch: Batch) -> Tensor:
+    """DISTILL-KL: KL(target || softmax f(x)) on public samples; see `kl_divergence`."""
+    assert batch.target is not None
+    return kl_divergence(batch.target, model(batch.x), batch.weight)
+
+
+def kl_divergence(target: Tensor, logits: Tensor, weight: Tensor | None = None) -> Tensor:
+    """KL(target || softmax(logits)), summed over classes, mean over samples ("batchmean").
+
+    Args:
+        target: probabilities, shape (samples, classes).
+        logits: the student's, same shape.
+        weight: optional weight of each sample, shape (samples,); the sum is still divided by the samples.
+    """
+    per_sample = F.kl_div(F.log_softmax(logits, dim=-1), target, reduction="none").sum(dim=-1)
+    return (per_sample if weight is None else weight * per_sample).mean()

@@ -1,0 +1,41 @@
+"""The registry of methods: our own, listed here, and third parties' (entry points `fl_bench.methods`, `--plugin`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fl_bench.registry import Registry
+
+from .base import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BUILT_IN = (
+    "fl_bench.methods.centralized",
+    "fl_bench.methods.fedavg",
+    "fl_bench.methods.fedmd",
+    "fl_bench.methods.local",
+    "fl_bench.cosmos.method",
+)
+"""Modules whose import registers our methods; none of them imports torch."""
+
+AnyMethod = TypeVar("AnyMethod", bound=type[Method[Any]])
+
+METHODS: Registry[type[Method[Any]]] = Registry("method", built_in=BUILT_IN)
+"""All methods by name."""
+
+
+def method(name: str) -> Callable[[AnyMethod], AnyMethod]:
+    """Register a `Method` subclass under the name that grids and tables use.
+
+    Raises:
+        ConfigError: another method has the name.
+    """
+
+    def register(cls: AnyMethod) -> AnyMethod:
+        METHODS.register(name)(cls)
+        cls.name = name
+        return cls
+
+    return register
