@@ -6,8 +6,9 @@ whole trees, and trains with `fit`; the engine decides whether models are traine
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -21,7 +22,6 @@ from .evaluation import Deployed
 from .optimizers import Optimizer
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
@@ -81,6 +81,25 @@ class FitLog:
     """Mean objective over each member's steps, shape (members,); 0 for a member without steps."""
 
 
+@dataclass
+class WorkLog:
+    """What training did in a round, over all cohorts; read once, at the round's end."""
+
+    steps: Counter[str] = field(default_factory=Counter)
+    """Steps by kind: `local`, `distill`, `server`."""
+    losses: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    """Mean objective of each member of each phase, by the same kinds."""
+
+    def clear(self) -> None:
+        """Forget, for a new round."""
+        self.steps.clear()
+        self.losses.clear()
+
+    def mean_loss(self, kind: str) -> float | None:
+        """Mean over members and phases; None where there was no such phase."""
+        return float(torch.cat(self.losses[kind]).mean()) if self.losses[kind] else None
+
+
 class Cohort:
     """The members of one architecture that act together: participating clients, or the server's cluster models.
 
@@ -97,7 +116,7 @@ class Cohort:
         data: FederatedData,
         training: Training,
         seed: int,
-        work: Counter[str],
+        work: WorkLog,
         private_rows: Sequence[Tensor] = (),
         label_counts: Tensor | None = None,
         side: Literal["client", "server"] = "client",
@@ -123,6 +142,21 @@ class Cohort:
         moved = copy(self)
         moved.round_index = round_index
         return moved
+
+    def only(self, positions: Sequence[int]) -> Cohort:
+        """The members at `positions` of this cohort, with the same storage."""
+        return Cohort(
+            self.models,
+            [self.ids[position] for position in positions],
+            rows=[self.rows[position] for position in positions],
+            data=self.data,
+            training=self.training,
+            seed=self.seed,
+            work=self.work,
+            private_rows=[self.private_rows[position] for position in positions] if self.private_rows else (),
+            label_counts=None if self._label_counts is None else self._label_counts[list(positions)],
+            side=self.side,
+        ).at(self.round_index)
 
     @property
     def architecture(self) -> str:
@@ -207,8 +241,6 @@ class Cohort:
         Returns:
             Steps and mean loss of each member.
 
-        Raises:
-            Diverged: a loss or weight is not finite afterwards.
         """
         defaults = self.training
         if optimizer is None:
@@ -227,7 +259,9 @@ class Cohort:
             persist=defaults.optimizer_state == "persist",
         )
         steps, loss = engine(defaults.engine, self._device).fit(self, phase)
-        self.work["server" if self.side == "server" else on.work] += sum(steps)
+        kind = "server" if self.side == "server" else on.work
+        self.work.steps[kind] += sum(steps)
+        self.work.losses[kind].append(loss)
         return FitLog(steps, loss)
 
     def predict(
@@ -255,20 +289,17 @@ class Cohort:
         serving = range(len(self)) if index is None else index
         return Deployed(self.models.template, self.weights, tuple(int(member) for member in serving))
 
-    def with_weights(self, tree: Tree, index: Sequence[int] | None = None) -> Deployed:
-        """For evaluation: models of this architecture with other weights, name to (models, ...).
-
-        `index` says which of them serves each member; with one model and no index, it serves all.
-        """
-        serving = range(len(self)) if index is None and len(next(iter(tree.values()))) > 1 else index
-        return Deployed(self.models.template, tree, tuple(serving or [0] * len(self)))
+    def with_weights(self, tree: Tree) -> Deployed:
+        """For evaluation: this architecture with other weights, name to (members, ...), or (1, ...) for all."""
+        models = len(next(iter(tree.values())))
+        return Deployed(self.models.template, tree, tuple(range(models) if models > 1 else [0] * len(self)))
 
     def best_of(self) -> Deployed:
         """For `*_oracle` views only: whichever member is best on a client's *test* data serves it."""
         return Deployed(self.models.template, self.weights, None)
 
     def check_finite(self) -> None:
-        """Raise `Diverged` when a weight of a member is not finite (one look at the device)."""
+        """Raise `Diverged` when a weight of a member is not finite (the only look at the device)."""
         healthy = torch.stack([tensor.isfinite().all() for tensor in self.parameters.values()]).all()
         if not bool(healthy):
             raise Diverged(f"a weight of {self.side} models {self.architecture} is not finite")

@@ -80,7 +80,7 @@ class Shards:
 
     def split(self) -> tuple[Tensor, ...]:
         """Each client's rows, as views."""
-        return self.rows.split(self.sizes)
+        return torch.split(self.rows, list(self.sizes))
 
 
 class FederatedData:
@@ -105,7 +105,8 @@ class FederatedData:
         self.sealed_labels = Sealed(truth, "test labels")
         public_rows = torch.as_tensor(split.public, dtype=torch.int64, device=device)
         self.public = PublicPool(self, public_rows, Sealed(truth[public_rows], "public labels"))
-        self.groups = split.groups
+        self.groups = split.groups and Sealed(split.groups.open_for_evaluation(), split.groups.what)
+        """True group of each client, sealed anew for this run; None where the partition has no groups."""
         self.label_counts = torch.stack(
             [torch.bincount(truth[rows], minlength=self.about.classes) for rows in self.train.split()]
         )

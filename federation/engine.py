@@ -84,7 +84,7 @@ class LoopEngine:
         with torch.no_grad():
             for member in range(len(cohort)):
                 bind(module, cohort.models.parameters, cohort.models.buffers, cohort.rows[member])
-                rows.append(torch.cat([module(piece) for piece in inputs.split(chunk)]))
+                rows.append(torch.cat([module(piece) for piece in torch.split(inputs, chunk)]))
         return torch.stack(rows)
 
     def _fit_member(self, cohort: Cohort, phase: Phase, module: nn.Module, member: int) -> tuple[int, Tensor]:

@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from fl_bench.streams import numpy_stream, stream_key
 from . import checkpoint as checkpoints
 from .channel import Channel, Uploads
 from .codecs import Codec
-from .cohort import Cohort, Models
+from .cohort import Cohort, Models, WorkLog
 from .data import FederatedData
 from .evaluation import ClientScores, Deployed, cluster_quality, evaluate, summarise
 from .models.build import build_net, count_parameters
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from .data import PublicPool
     from .payloads import Payload
     from .settings import ModelMix, Training
+
+
+HOPELESS = 1000.0
+"""A training loss of so many times that of even guessing, ln C, is a diverged run, finite or not."""
 
 
 class RoundMethod(Protocol):
@@ -181,7 +185,7 @@ class Run:
         self.architectures = assign_architectures(models, self.data.clients, self._true_groups(), seed)
         self._split = split
         self._checkpoint = checkpoint
-        self._work: Counter[str] = Counter()
+        self._work = WorkLog()
         self._clients, self._initial_weights = self._build_clients()
         self._channel = Channel(self.data.clients, method.exchanges, Codec.parse(codec), method.name)
         self._history: list[RoundRow] = []
@@ -207,15 +211,12 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What the record says beside the rounds, as plain values for JSON."""
         about, split = self.data.about, self._split
-        sealed = [self.data.public.labels, self.data.sealed_labels, *([self.data.groups] if self.data.groups else [])]
         views = sorted({key.partition(".")[0] for row in self._history for key in row.values if "." in key})
         return {
             "deployed": self.method.deployed_view,
             "views": views,
-            "badges": sorted(
-                {badge for value in sealed for badge in value.badges()}
-                | {f"oracle: test labels ({view})" for view in views if view.endswith("_oracle")}
-            ),
+            "badges": sorted(badge for value in self._sealed().values() for badge in value.badges()),
+            "view_badges": {view: ["oracle: test labels"] for view in views if view.endswith("_oracle")},
             "pairing": {
                 "partition": split.fingerprint,
                 "initial_weights": self._initial_weights,
@@ -229,7 +230,7 @@ class Run:
                 "classes": about.classes,
                 "shape": list(about.shape),
             },
-            "heterogeneity": split.measured.as_dict(),
+            "heterogeneity": asdict(split.measured),
             "public_samples": len(self.data.public),
             "bytes_one_off": self._public_bytes(),
             "parameters": {name: count_parameters(models.template) for name, models in self._clients.items()},
@@ -299,6 +300,7 @@ class Run:
             sizes = self.data.train.sizes
             uploads = Uploads(sent, sizes=sizes, clients=self.data.clients, dtype=self.dtype)
             self._channel.post(self.method.server_update(uploads, rnd))
+        losses = self._training_losses()
         with clock.measure("evaluation"):
             metrics, per_client = self._evaluate(rnd)
         traffic = self._channel.traffic
@@ -306,9 +308,10 @@ class Run:
             "round": rnd.index,
             "participants": len(participants),
             **metrics,
+            **{f"loss_{kind}": loss for kind, loss in losses.items()},
             "bytes_up": int(traffic.up.sum()),
             "bytes_down": int(traffic.down.sum()),
-            **{f"steps_{kind}": self._work[kind] for kind in ("local", "distill", "server")},
+            **{f"steps_{kind}": self._work.steps[kind] for kind in ("local", "distill", "server")},
             **self._cluster_metrics(),
             **self.method.report(rnd),
             **{f"seconds_{name}": clock.seconds[name] for name in ("training", "server", "evaluation")},
@@ -349,6 +352,16 @@ class Run:
                 metrics[f"{view}.acc_global_test"] = float(everywhere.accuracy[0])
         metrics["val_acc_mean"] = float(np.nanmean(ClientScores.join(held_out, clients).accuracy)) if held_out else None
         return metrics, self._client_rows(rnd, joined)
+
+    def _training_losses(self) -> dict[str, float | None]:
+        losses = {kind: self._work.mean_loss(kind) for kind in ("local", "distill", "server")}
+        hopeless = HOPELESS * math.log(max(2, self.data.about.classes))
+        for kind, loss in losses.items():
+            if loss is not None and not loss <= hopeless:
+                raise Diverged(
+                    f"the mean {kind} training loss is {loss:.3g}; guessing evenly would have {hopeless / HOPELESS:.3g}"
+                )
+        return losses
 
     def _cluster_metrics(self) -> dict[str, float | int | None]:
         labels, groups = self.method.clusters(), self._true_groups()
@@ -394,6 +407,10 @@ class Run:
             models[name] = Models(name, [self.method.build_client(net) for net in nets], self.device, self.dtype)
         return models, digest.hexdigest()
 
+    def _sealed(self) -> dict[str, Sealed[Any]]:
+        sealed = {"public": self.data.public.labels, "test": self.data.sealed_labels, "groups": self.data.groups}
+        return {name: value for name, value in sealed.items() if value is not None}
+
     def _ids_of(self, architecture: str) -> list[int]:
         return [client for client, name in enumerate(self.architectures) if name == architecture]
 
@@ -414,14 +431,13 @@ class Run:
     def _save(self) -> None:
         if self._checkpoint is None:
             return
-        sealed = {"public": self.data.public.labels, "test": self.data.sealed_labels, "groups": self.data.groups}
         checkpoints.save(
             self._checkpoint,
             {
                 "clients": {name: models.state_dict() for name, models in self._clients.items()},
                 "method": self.method.state_dict(),
                 "channel": self._channel.state_dict(),
-                "openings": {name: list(value.openings) for name, value in sealed.items() if value is not None},
+                "openings": {name: list(value.openings) for name, value in self._sealed().items()},
                 "history": json.dumps([[row.values, row.clients] for row in self._history]),
             },
         )
@@ -434,7 +450,7 @@ class Run:
             models.load_state_dict(state["clients"][name])
         self.method.load_state_dict(state["method"])
         self._channel.load_state_dict(state["channel"])
-        sealed = {"public": self.data.public.labels, "test": self.data.sealed_labels, "groups": self.data.groups}
+        sealed = self._sealed()
         for name, openings in state["openings"].items():
             for by in openings:
                 sealed[name].open(by)

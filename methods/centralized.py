@@ -66,6 +66,7 @@ class Pooled(Method[CentralizedConfig]):
     def server_update(self, uploads: Uploads, rnd: Round) -> None:
         """Train on the pooled data."""
         self.pool.at(rnd.index).fit(cross_entropy)
+        self.pool.check_finite()
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The pooled model that covers each client."""

@@ -128,6 +128,7 @@ class FedMD(Method[FedMDConfig]):
         as_scores = self.config.score == "probabilities"
 
         def score_error(model: nn.Module, batch: Batch) -> Tensor:
+            assert batch.target is not None
             logits = model(batch.x)
             return distance(logits.softmax(dim=-1) if as_scores else logits, batch.target)
 

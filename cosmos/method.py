@@ -1,0 +1,339 @@
+"""COSMOS: clustered server models teach clients, and only pseudo-labels travel.
+
+Rachmut, Ge, Yeoh, Zhang and Vorobeychik, "COSMOS: Model-Agnostic Personalized Federated Learning with Clustered
+Server Models and Pseudo-Label-Only Communication", arXiv:2605.11165. Round t, for clients i and clusters k:
+
+    distill    f_i  <- descend KL(sharpen(Q_c(i)) || softmax f_i) + lambda L_cons on U    E_dis epochs, t > 0
+    train      f_i  <- descend cross-entropy on D_i                                       LOCAL, E_loc epochs
+    predict    P_i   = softmax f_i(U)                                                     sent, N * C * 4 bytes
+    cluster    c(.)  = CLUSTER({P_i})                                                     once, or every r rounds
+    aggregate  A_k   = AGGREGATE({P_i : c(i) = k})
+    teach      s_k  <- descend KL(sharpen(A_k) || softmax s_k) + lambda L_cons on U       E_srv epochs, goes on
+    feed back  Q_k   = softmax s_k(U)                                                     sent, N * C * 4 bytes
+
+Local training comes after distillation, so the deployed client model has seen its private labels last. The last
+round's feedback is never consumed and never charged.
+Reported apart, and never mixed: `client` (what a client deploys), `server_assigned` (its cluster's model) and
+`server_oracle` (for each client the cluster model that is best on its *test* data; the paper's curves).
+Absent clients keep their model, cluster and last P_i; until every client has reported once there is one cluster.
+Departures: public labels are sealed, so label weighting is off (`weighting`); the consistency loss has a gradient
+(`consistency_grad`); the threshold search is exact (`epsilon_step`); new parts are marked in `settings`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fl_bench.lazy import torch
+
+from ..federation.batches import Teaching
+from ..federation.payloads import Scores
+from ..methods.base import Facts, Method, Plan, Requires
+from ..methods.losses import cross_entropy
+from ..methods.registry import method
+from .aggregation import aggregate, max_conf_global, sharpen, soft_mix
+from .clustering import (
+    agglomerative,
+    farthest,
+    greedy_eps,
+    greedy_k,
+    greedy_step,
+    kmeans,
+    match_clusters,
+    oracle,
+    random_like,
+    single,
+    singleton,
+)
+from .distances import pairwise, to_centroids
+from .objectives import ConsistentDistillation
+from .servers import ClusterModels, SeparateModels, ServerPhase, SharedBackbone
+from .settings import CosmosConfig
+from .weighting import label_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from ..federation.channel import Downloads, Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.rounds import Federation, Round
+
+
+@method("cosmos")
+class Cosmos(Method[CosmosConfig]):
+    """COSMOS, as in the module docstring.
+
+    The server keeps the last predictions of every client, the clusters, the cluster models and (k-means) centroids;
+    clients keep nothing but their model.
+    """
+
+    category = "clustered"
+    requires = Requires(public_data=True)
+    exchanges = frozenset({Scores})
+
+    def needs(self) -> Requires:
+        """Public data; true groups and public labels only where a setting is an oracle."""
+        return replace(
+            self.requires,
+            groups=self.config.opens_groups,
+            public_labels=self.config.weighting in ("oracle", "oracle_raw"),
+        )
+
+    def plan(self, facts: Facts) -> Plan:
+        """N * C * 4 bytes each way (methods.md 2.8)."""
+        models = 0 if self.config.feedback == "no_model" else self.config.clusters
+        return Plan(
+            up_bytes=facts.scores_bytes,
+            down_bytes=facts.scores_bytes,
+            client_public_epochs=self.config.distill_epochs,
+            server_public_epochs=self.config.server_epochs * (models if isinstance(models, int) else 1),
+        )
+
+    def setup(self, federation: Federation) -> None:
+        """Start with one cluster and no server models."""
+        super().setup(federation)
+        self.assignment = single(federation.clients)
+        self.clustered = False
+        self.predictions: Tensor | None = None
+        self.reported = np.zeros(federation.clients, dtype=bool)
+        self.centroids: Tensor | None = None
+        self.servers: ClusterModels | None = None
+        self.threshold: float | None = None
+
+    # Client side
+
+    def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
+        """Distil from the feedback, train on private data, predict the public pool."""
+        public = rnd.public.inputs()
+        if received is not None and self.config.distill_epochs:
+            self.distill(clients, received, public, rnd)
+        clients.fit(cross_entropy)
+        return Scores(clients.predict(public))
+
+    def distill(self, clients: Cohort, feedback: Scores, public: Tensor, rnd: Round) -> None:
+        """Train towards the feedback, with the consistency term (methods.md 2.2)."""
+        mode = self.config.weighting
+        labels = rnd.public.labels.open(f"{self.name}, weighting={mode}") if mode.startswith("oracle") else None
+        objective = self.objective(clients)
+        clients.fit(
+            objective,
+            on=Teaching(
+                public,
+                sharpen(feedback.values, self.config.temperature),
+                label_weights(mode, clients.label_counts, feedback.values, labels),
+            ),
+            epochs=self.config.distill_epochs,
+            lr=self.config.distill_lr,
+            clip=self.config.clip,
+            noise=objective.weight > 0,
+        )
+
+    # Server side
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        """Cluster, aggregate, teach the cluster models, and feed their predictions back."""
+        fresh = np.isin(np.arange(self.federation.clients), uploads.ids)
+        self.remember(uploads)
+        if self.reported.all() and self.is_time_to_cluster(rnd):
+            self.recluster(rnd)
+        assert self.predictions is not None
+        active = np.unique(self.assignment[fresh])
+        targets = self.aggregates(fresh)
+        if self.config.feedback == "no_model":
+            return uploads.to_each(Scores(targets), self.assignment.tolist())
+        answers = self.teach(targets, active, rnd)
+        if self.config.feedback == "max_conf_global":
+            return uploads.to_all(Scores(max_conf_global(answers)[None]))
+        if self.config.feedback == "soft_mix":
+            return uploads.to_each(Scores(self.mixed(answers)))
+        return uploads.to_each(Scores(answers), self.assignment.tolist())
+
+    def remember(self, uploads: Uploads) -> None:
+        """Keep every client's last predictions, shape (clients, samples, classes)."""
+        scores = uploads.scores()
+        if self.predictions is None:
+            self.predictions = scores.new_zeros((self.federation.clients, *scores.shape[1:]))
+        self.predictions[list(uploads.ids)] = scores
+        self.reported[list(uploads.ids)] = True
+
+    def is_time_to_cluster(self, rnd: Round) -> bool:
+        """Once all have reported; then by the schedule."""
+        every = self.config.recluster_every
+        return not self.clustered or (every > 0 and rnd.index % every == 0)
+
+    def recluster(self, rnd: Round) -> None:
+        """Cluster clients by their predictions; clusters that go on keep their id and model (methods.md 2.3)."""
+        found = self.find_clusters(rnd)
+        carries_identity = self.config.clustering == "kmeans" and self.clustered
+        if carries_identity:
+            self.assignment = found
+        else:
+            matching = match_clusters(self.assignment, found)
+            if self.servers is not None:
+                self.servers = self.servers.regrouped(matching.sources.tolist())
+            if self.centroids is not None:
+                self.centroids = self.centroids[_renumbering(found, matching.labels)]
+            self.assignment = matching.labels
+        self.clustered = True
+
+    def find_clusters(self, rnd: Round) -> np.ndarray:
+        """The clusters of all clients, ids without meaning but for k-means' second and later times."""
+        config, n = self.config, self.federation.clients
+        assert self.predictions is not None
+        if config.clustering == "single":
+            return single(n)
+        if config.clustering == "singleton":
+            return singleton(n)
+        if config.clustering in ("oracle", "random"):
+            groups = self.true_groups(f"clustering={config.clustering}")
+            return oracle(groups) if config.clustering == "oracle" else random_like(groups, rnd.stream("clustering"))
+        if config.clustering == "kmeans":
+            start = self.centroids
+            clusters = self.target_number() if start is None else len(start)
+            result = kmeans(self.predictions, clusters, stream=rnd.stream("clustering"), start=start)
+            self.centroids = result.centroids
+            return result.labels
+        distances = pairwise(self.predictions, config.distance)
+        if config.clustering == "greedy_eps":
+            assert config.epsilon is not None
+            return greedy_eps(distances, config.epsilon)
+        if config.clustering == "agglomerative":
+            return agglomerative(distances, None if config.clusters == "auto" else self.target_number())
+        if config.clustering == "farthest":
+            return farthest(distances, self.target_number(), config.farthest_rule)
+        if config.epsilon_step is not None:
+            labels, self.threshold = greedy_step(distances, self.target_number(), config.epsilon_step)
+        else:
+            labels, self.threshold = greedy_k(distances, self.target_number())
+        return labels
+
+    def target_number(self) -> int:
+        """K: given, the true number of groups, or found by complete linkage and silhouette."""
+        clusters = self.config.clusters
+        if clusters == "groups":
+            clusters = len(np.unique(self.true_groups("clusters=groups")))
+        elif clusters == "auto":
+            assert self.predictions is not None
+            clusters = len(np.unique(agglomerative(pairwise(self.predictions, self.config.distance))))
+        return min(clusters, self.federation.clients)
+
+    def true_groups(self, why: str) -> np.ndarray:
+        """Open the seal of the groups; the run carries the badge."""
+        assert self.federation.groups is not None  # `needs` says so, and the run is refused before it starts
+        return self.federation.groups.open(f"{self.name}, {why}")
+
+    def aggregates(self, fresh: np.ndarray) -> Tensor:
+        """A_k of every cluster, shape (K, samples, classes); zeros for a cluster that nobody is in."""
+        assert self.predictions is not None
+        config = self.config
+        targets = self.predictions.new_zeros((self.cluster_count(), *self.predictions.shape[1:]))
+        for cluster in np.unique(self.assignment[self.reported]):
+            members = self.reported & (self.assignment == cluster)
+            if config.cache == "drop" and (members & fresh).any():
+                members &= fresh
+            chosen = np.flatnonzero(members)
+            sizes = self.predictions.new_tensor([self.federation.sizes[client] for client in chosen])
+            targets[cluster] = aggregate(
+                self.predictions[chosen],
+                config.aggregation,
+                weights=sizes if config.member_weights == "size" else None,
+                trim=config.trim,
+                midpoint=config.midpoint,
+            )
+        return targets
+
+    def mixed(self, answers: Tensor) -> Tensor:
+        """Every client's mixture of all cluster models by its distance to their members' mean prediction."""
+        assert self.predictions is not None
+        present = np.unique(self.assignment)
+        centroids = torch.stack([self.predictions[self.assignment == cluster].mean(dim=0) for cluster in present])
+        distances = to_centroids(self.predictions, centroids)
+        return soft_mix(answers[present], distances.to(answers), self.config.mix_width)
+
+    def teach(self, targets: Tensor, active: np.ndarray, rnd: Round) -> Tensor:
+        """Train the cluster models towards the aggregates and return their predictions Q (methods.md 2.5)."""
+        if self.servers is None:
+            self.servers = self.new_servers(len(targets))
+        elif self.config.server_reset:
+            self.servers.restart()
+        public = rnd.public.inputs()
+        phase = ServerPhase(
+            self.objective(self.servers.cohort),
+            self.config.server_epochs,
+            self.config.server_lr,
+            self.config.clip,
+        )
+        self.servers.train(public, sharpen(targets, self.config.temperature), active.tolist(), phase, rnd)
+        return self.servers.predict(public)
+
+    def new_servers(self, count: int) -> ClusterModels:
+        """Fresh server models, each with its own initial weights."""
+        if self.config.server == "models":
+            return SeparateModels(self.federation, count)
+        joint = self.config.head_schedule == "joint"
+        return SharedBackbone(self.federation, count, joint=joint, sweeps=self.config.head_sweeps)
+
+    def cluster_count(self) -> int:
+        """Clusters with a model; k-means may leave some of them empty."""
+        return int(self.assignment.max()) + 1 if self.centroids is None else len(self.centroids)
+
+    def objective(self, cohort: Cohort) -> ConsistentDistillation:
+        """The loss of distillation and server training."""
+        weight = 0.0 if self.config.consistency_grad == "none" else self.config.consistency
+        grad = "both" if self.config.consistency_grad == "none" else self.config.consistency_grad
+        return ConsistentDistillation(weight, grad, self.config.noise, cohort.data.about.modality == "image")
+
+    # What is reported and kept
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """The cluster models' accuracies, apart from the clients'."""
+        if self.servers is None:
+            return {}
+        return {
+            "server_assigned": self.servers.serving(self.assignment[list(clients.ids)]),
+            "server_oracle": self.servers.best(),
+        }
+
+    def clusters(self) -> np.ndarray:
+        """The cluster of each client."""
+        return self.assignment
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        """The threshold that greedy elimination found."""
+        return {"cluster_threshold": self.threshold}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Clusters, predictions, centroids, cluster models."""
+        return {
+            "assignment": torch.from_numpy(self.assignment),
+            "clustered": self.clustered,
+            "predictions": self.predictions,
+            "reported": torch.from_numpy(self.reported),
+            "centroids": self.centroids,
+            "threshold": self.threshold,
+            "server_count": 0 if self.servers is None else self.servers.count,
+            "servers": None if self.servers is None else self.servers.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.assignment = state["assignment"].cpu().numpy()
+        self.clustered = state["clustered"]
+        self.predictions = state["predictions"]
+        self.reported = state["reported"].cpu().numpy()
+        self.centroids = state["centroids"]
+        self.threshold = state["threshold"]
+        if state["servers"] is not None:
+            self.servers = self.new_servers(state["server_count"])
+            self.servers.load_state_dict(state["servers"])
+
+
+def _renumbering(before: np.ndarray, after: np.ndarray) -> list[int]:
+    """For each cluster id of `after`, the id that the same cluster has in `before`."""
+    return [int(before[np.flatnonzero(after == cluster)[0]]) for cluster in range(int(after.max()) + 1)]

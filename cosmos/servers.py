@@ -1,0 +1,195 @@
+"""The server's models, one per cluster: K independent networks, or one backbone with K heads (methods.md 2.5)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.lazy import torch
+
+from ..federation.batches import Teaching
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from torch import Tensor
+
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.payloads import Tree
+    from ..federation.rounds import Federation, Round
+    from .objectives import ConsistentDistillation
+
+HEAD_WIDTHS = (512, 256)
+"""Hidden widths of each head of the multi-head server: features - 512 - 256 - classes."""
+
+
+@dataclass(frozen=True)
+class ServerPhase:
+    """How server models are trained in a round."""
+
+    objective: ConsistentDistillation
+    epochs: int
+    lr: float
+    clip: float | None
+
+
+class ClusterModels(ABC):
+    """K models that the server keeps over rounds, and the operations COSMOS needs on them."""
+
+    cohort: Cohort
+    count: int
+
+    @abstractmethod
+    def train(self, inputs: Tensor, targets: Tensor, active: Sequence[int], phase: ServerPhase, rnd: Round) -> None:
+        """Train the models of the clusters `active` towards `targets`, shape (K, samples, classes)."""
+
+    @abstractmethod
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Class probabilities of every model, shape (K, samples, classes)."""
+
+    @abstractmethod
+    def regrouped(self, sources: Sequence[int]) -> ClusterModels:
+        """New models for new clusters: model k starts as a copy of the present model `sources[k]`."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Take all models back to their initial weights."""
+
+    @abstractmethod
+    def serving(self, clusters: np.ndarray) -> Deployed:
+        """For evaluation: the model of each client's cluster."""
+
+    @abstractmethod
+    def best(self) -> Deployed:
+        """For the oracle view: the model that is best on each client's test data."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The models' weights and moments."""
+        return self.cohort.models.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.cohort.models.load_state_dict(state)
+
+
+class SeparateModels(ClusterModels):
+    """K independent networks of the server architecture."""
+
+    def __init__(self, federation: Federation, count: int) -> None:
+        self.federation = federation
+        self.count = count
+        self.cohort = federation.server_models(count)
+
+    def train(self, inputs: Tensor, targets: Tensor, active: Sequence[int], phase: ServerPhase, rnd: Round) -> None:
+        """See `ClusterModels.train`."""
+        learners = self.cohort.at(rnd.index).only(active)
+        learners.fit(
+            phase.objective,
+            on=Teaching(inputs, targets[list(active)]),
+            epochs=phase.epochs,
+            lr=phase.lr,
+            clip=phase.clip,
+            noise=phase.objective.weight > 0,
+            stream="server",
+        )
+        learners.check_finite()
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """See `ClusterModels.predict`."""
+        return self.cohort.predict(inputs)
+
+    def regrouped(self, sources: Sequence[int]) -> SeparateModels:
+        """See `ClusterModels.regrouped`."""
+        models = SeparateModels(self.federation, len(sources))
+        index = torch.tensor(list(sources))
+        models.cohort.load({name: tensor[index.to(tensor.device)] for name, tensor in self.cohort.weights.items()})
+        return models
+
+    def restart(self) -> None:
+        """See `ClusterModels.restart`."""
+        self.cohort = self.federation.server_models(self.count)
+
+    def serving(self, clusters: np.ndarray) -> Deployed:
+        """See `ClusterModels.serving`."""
+        return self.cohort.deployed(clusters)
+
+    def best(self) -> Deployed:
+        """See `ClusterModels.best`."""
+        return self.cohort.best_of()
+
+
+class SharedBackbone(ClusterModels):
+    """One backbone of the server architecture and a small multi-layer head for each cluster.
+
+    Args:
+        joint: whether every step sums the losses of all heads; else the clusters take turns, `sweeps` times a
+            round, and later ones overwrite the backbone of earlier ones, as in the authors' code.
+    """
+
+    def __init__(self, federation: Federation, count: int, *, joint: bool, sweeps: int) -> None:
+        from .heads import with_heads  # defines networks, so it imports torch
+
+        self.federation = federation
+        self.count = count
+        self.joint = joint
+        self.sweeps = sweeps
+        self._wrap = lambda net, key: with_heads(net, count, federation.classes, HEAD_WIDTHS, key)
+        self.cohort = federation.server_models(1, wrap=self._wrap)
+
+    def train(self, inputs: Tensor, targets: Tensor, active: Sequence[int], phase: ServerPhase, rnd: Round) -> None:
+        """See `ClusterModels.train`."""
+        cohort = self.cohort.at(rnd.index)
+        turns = [tuple(active)] if self.joint else [(cluster,) for _ in range(self.sweeps) for cluster in active]
+        for turn, heads in enumerate(turns):
+            cohort.fit(
+                replace(phase.objective, active=heads),
+                on=Teaching(inputs, targets.transpose(0, 1)[None]),
+                epochs=phase.epochs,
+                lr=phase.lr,
+                clip=phase.clip,
+                noise=phase.objective.weight > 0,
+                stream="server" if turn == 0 else f"server {turn}",
+            )
+        cohort.check_finite()
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """See `ClusterModels.predict`."""
+        return self.cohort.predict(inputs)[0].transpose(0, 1)
+
+    def regrouped(self, sources: Sequence[int]) -> SharedBackbone:
+        """See `ClusterModels.regrouped`; the backbone goes on, heads are copied."""
+        models = SharedBackbone(self.federation, len(sources), joint=self.joint, sweeps=self.sweeps)
+        present = self.cohort.weights
+        tree: Tree = {name: tensor for name, tensor in present.items() if not name.startswith("heads.")}
+        for cluster, source in enumerate(sources):
+            old, new = f"heads.{source}.", f"heads.{cluster}."
+            tree |= {new + name.removeprefix(old): value for name, value in present.items() if name.startswith(old)}
+        models.cohort.load(tree)
+        return models
+
+    def restart(self) -> None:
+        """See `ClusterModels.restart`."""
+        self.cohort = self.federation.server_models(1, wrap=self._wrap)
+
+    def serving(self, clusters: np.ndarray) -> Deployed:
+        """See `ClusterModels.serving`."""
+        return replace(self.best(), index=tuple(int(cluster) for cluster in clusters))
+
+    def best(self) -> Deployed:
+        """See `ClusterModels.best`: K networks that share the backbone's numbers."""
+        from ..federation.evaluation import Deployed
+        from .heads import ManyHeads
+
+        present, weights = self.cohort.weights, {}
+        for name, tensor in present.items():
+            if not name.startswith("heads."):
+                weights[name] = tensor.expand(self.count, *tensor.shape[1:])
+            elif name.startswith("heads.0."):
+                layer = name.removeprefix("heads.0.")
+                weights[f"head.{layer}"] = torch.cat([present[f"heads.{k}.{layer}"] for k in range(self.count)])
+        template = self.cohort.models.template
+        assert isinstance(template, ManyHeads)
+        return Deployed(template.one_headed(), weights, None)
