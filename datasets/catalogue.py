@@ -1,0 +1,95 @@
+"""All data sets by name (datasets room): listing, early checks and loading; imports no torch until one is loaded.
+
+A name is a single data set (`digits`) or a family and what follows its colon (`openml:credit-g`,
+`npz:data.npz`, `csv:table.csv?target=y&client=hospital`, `folder:images?size=32`). How to add one's own is shown
+in `source`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fl_bench.errors import ConfigError
+
+from . import bundled  # noqa: F401 - importing registers its data sets
+from .dataset import build_dataset
+from .source import DATASETS, Facts, Request, Source, dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .dataset import Dataset
+
+__all__ = [
+    "DATASETS",
+    "Facts",
+    "Request",
+    "available",
+    "build_dataset",
+    "check_dataset_name",
+    "dataset",
+    "dataset_info",
+    "file_digest",
+    "listing",
+    "load_dataset",
+]
+
+
+def load_dataset(name: str, *, data_dir: Path | None = None, download: bool = False) -> Dataset:
+    """Load a data set.
+
+    Args:
+        name: a single name, or a family with its argument.
+        data_dir: the first folder to search for files, and where downloads go.
+        download: whether missing files may be fetched.
+    Raises:
+        ConfigError: there is no such data set, or its argument is malformed.
+        DataError: its files are missing or not what they claim to be.
+    """
+    check_dataset_name(name)
+    return _source(name).load(Request(name, data_dir, download))
+
+
+def check_dataset_name(name: str) -> None:
+    """Refuse a name that cannot be loaded: unknown, malformed, or a user's file that does not exist.
+
+    Raises:
+        ConfigError: says what was asked, what was found and what would do.
+    """
+    source = _source(name)
+    family, colon, argument = name.partition(":")
+    if source.argument and not argument:
+        raise ConfigError(f"data set {family!r} needs an argument: {source.facts.name}, got {name!r}")
+    if colon and not source.argument:
+        raise ConfigError(f"data set {family!r} takes nothing after its name, got {name!r}")
+    source.check(Request(name))
+
+
+def dataset_info(name: str) -> Facts:
+    """What is known of a data set without loading it."""
+    return _source(name).facts
+
+
+def listing() -> list[Facts]:
+    """Facts of every registered data set and family, by name."""
+    return [DATASETS[name].facts for name in DATASETS.names()]
+
+
+def file_digest(name: str) -> str | None:
+    """SHA-256 (hex) of a user's file, or of a folder's sorted (relative name, size) list; None for named sets.
+
+    Raises:
+        ConfigError: the file does not exist.
+    """
+    check_dataset_name(name)
+    digest = _source(name).digest
+    return None if digest is None else digest(Request(name))
+
+
+def available(name: str, *, data_dir: Path | None = None) -> tuple[bool, str]:
+    """Whether a data set can be loaded without downloading, and where it is or what would bring it."""
+    return _source(name).locate(Request(name, data_dir))
+
+
+def _source(name: str) -> Source:
+    return DATASETS[name.partition(":")[0]]

@@ -1,0 +1,238 @@
+"""A data set dealt to clients (datasets room): public pool, private train, validation and test rows; trains nothing.
+
+The data protocol of methods.md 1.2. What all schemes share is here: the public pool and the global test set, both
+stratified; the minimum sizes; the validation rows. The scheme only says who owns which private sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fl_bench.errors import ConfigError
+from fl_bench.sealed import Sealed
+from fl_bench.streams import numpy_stream
+
+from .heterogeneity import Heterogeneity, measure
+from .rounding import ceil_share, floor_share
+from .scheme import UNUSED, Pool, count_table
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+    from .scheme import Deal, Partition
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """What every scheme shares."""
+
+    clients: int = 25
+    """Number of clients n."""
+    public: float = 0.2
+    """Share pi of every class that goes to the public pool (training set) and the global test set (test set), rounded
+    up, in [0, 1); 0 gives an empty pool and an empty global test set."""
+    val_fraction: float = 0.1
+    """Share of each client's training rows held out as validation rows, rounded down, in [0, 1)."""
+    min_test: int = 30
+    """Test rows that each client gets at least, as far as there are enough for all."""
+
+    def __post_init__(self) -> None:
+        for name in ("clients", "min_test"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"partition.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("public", "val_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"partition.{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who holds which rows of a `Dataset`. All row numbers are int64; no row appears twice."""
+
+    train: tuple[np.ndarray, ...]
+    """Training rows of each client, ascending."""
+    validation: tuple[np.ndarray, ...]
+    """Validation rows of each client, ascending; held out of its training rows."""
+    test: tuple[np.ndarray, ...]
+    """Test rows of each client, ascending."""
+    public: np.ndarray
+    """Rows of the public pool U, in its frozen order."""
+    global_test: np.ndarray
+    """Test rows that belong to no client, ascending."""
+    groups: Sealed[np.ndarray] | None
+    """True latent group of each client, shape (clients,); None where the scheme has none."""
+    measured: Heterogeneity
+    """How different the clients are."""
+    fingerprint: str
+    """SHA-256 (hex) over every index array: equal exactly when two runs were dealt the same rows."""
+
+    @property
+    def clients(self) -> int:
+        """Number of clients."""
+        return len(self.train)
+
+
+def check(partition: Partition, settings: SplitSettings, classes: int | None, samples: int | None) -> None:
+    """Refuse what cannot be dealt, before any data are loaded; imports no torch.
+
+    Args:
+        partition: the scheme with its settings.
+        settings: number of clients and shared settings.
+        classes: number of classes of the data set, if known by then.
+        samples: number of training rows of the data set, if known by then.
+    Raises:
+        ConfigError: says what was asked, what was found and what would do.
+    """
+    private = None if samples is None else samples - ceil_share(settings.public, samples)
+    if private is not None and private < settings.clients:
+        raise ConfigError(
+            f"{settings.clients} clients need at least as many private training samples; {samples} rows with "
+            f"public={settings.public} leave {private}: ask for fewer clients or a smaller public share"
+        )
+    partition.check(settings.clients, classes, private)
+
+
+def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed: int) -> Split:
+    """Deal a data set to clients; a pure function of (data, partition, settings, seed).
+
+    Per class of the official training set, ceil(public * n_c) rows go to the public pool, and of the official test
+    set to the global test set; the scheme deals the rest, test rows in the proportions of training rows. Then every
+    client is brought to at least one training row and min(min_test, private test rows // clients) test rows, taken
+    from the largest holders, the client's own classes first. Every private row is used exactly once.
+
+    Args:
+        dataset: the data.
+        partition: the scheme with its settings.
+        settings: number of clients and shared settings.
+        seed: seed of the run; all numbers come from its "partition" streams.
+    Raises:
+        ConfigError: the settings cannot work with these data (fewer private rows than clients, ...).
+    """
+    classes, clients = dataset.about.classes, settings.clients
+    check(partition, settings, classes, dataset.train_size)
+    labels = dataset.labels.numpy()
+    official = np.arange(dataset.train_size), np.arange(dataset.train_size, len(labels))
+    public, private = _hold_out(official[0], labels, settings.public, seed, "public pool")
+    global_test, private_test = _hold_out(official[1], labels, settings.public, seed, "global test")
+    partition.check(clients, classes, len(private))
+    pools = [
+        Pool(labels[rows], None if dataset.natural is None else dataset.natural[rows])
+        for rows in (private, private_test)
+    ]
+    deal = partition.deal(pools[0], pools[1], classes, clients, seed)
+    for what, owner, pool in (("training", deal.train, pools[0]), ("test", deal.test, pools[1])):
+        if owner.shape != pool.labels.shape or not ((owner >= UNUSED) & (owner < clients)).all():
+            raise ConfigError(
+                f"partition {partition.name!r} must name a client in [0, {clients}) for each of the "
+                f"{len(pool.labels)} private {what} rows"
+            )
+        used = int((owner != UNUSED).sum())
+        if used < clients:
+            raise ConfigError(
+                f"{clients} clients need at least one private {what} row each; {dataset.about.name} with "
+                f"public={settings.public} has {used}: ask for fewer clients or a smaller public share"
+            )
+    own = _own_classes(deal, clients, classes)
+    train_owner = raise_to_minimum(deal.train, pools[0].labels, own, 1)
+    counts = count_table(train_owner, pools[0].labels, clients, classes)
+    enough = min(settings.min_test, int((deal.test != UNUSED).sum()) // clients)
+    test_owner = raise_to_minimum(deal.test, pools[1].labels, counts.astype(np.float64), enough)
+    train, validation = [], []
+    for client in range(clients):
+        rows = private[train_owner == client]
+        held = min(floor_share(settings.val_fraction, len(rows)), len(rows) - 1)
+        shuffled = numpy_stream(seed, "partition", "validation", client).permutation(rows)
+        validation.append(np.sort(shuffled[:held]))
+        train.append(np.sort(shuffled[held:]))
+    test = [private_test[test_owner == client] for client in range(clients)]
+    public = numpy_stream(seed, "partition", "public order").permutation(public)
+    return Split(
+        train=tuple(train),
+        validation=tuple(validation),
+        test=tuple(test),
+        public=public,
+        global_test=global_test,
+        groups=None if deal.groups is None else Sealed(deal.groups, "true groups"),
+        measured=measure(counts, deal.groups, deal.class_groups, partition.expected_in_group_share()),
+        fingerprint=_fingerprint([train, validation, test, [public], [global_test]]),
+    )
+
+
+def class_counts(dataset: Dataset, split: Split) -> np.ndarray:
+    """Training rows (without validation) per client and class, shape (clients, classes), for tables and pictures."""
+    labels = dataset.labels.numpy()
+    return np.stack([np.bincount(labels[rows], minlength=dataset.about.classes) for rows in split.train])
+
+
+def raise_to_minimum(owner: np.ndarray, labels: np.ndarray, wanted: np.ndarray, minimum: int) -> np.ndarray:
+    """Bring every client to at least `minimum` samples, taking them from clients that have more.
+
+    One sample at a time, for clients in id order: of the classes that the client wants, the one furthest below its
+    share of `minimum`; from the largest client that holds it and can spare one. When no wanted class can be had,
+    the commonest class of the largest client. Nobody is brought below `minimum`, so it ends after as many moves as
+    samples are missing.
+
+    Args:
+        owner: client of each sample, shape (samples,); -1 where unused. At least clients * minimum are used.
+        labels: class of each sample, shape (samples,).
+        wanted: weight of each class for each client, shape (clients, classes); a row of zeros wants nothing special.
+        minimum: samples that every client must have.
+    Returns:
+        The new owners, shape (samples,).
+    """
+    clients, classes = wanted.shape
+    owner = owner.copy()
+    counts = count_table(owner, labels, clients, classes)
+    sizes = counts.sum(axis=1)
+    for client in np.flatnonzero(sizes < minimum):
+        want = wanted[client] / max(wanted[client].sum(), 1e-300) * minimum
+        while sizes[client] < minimum:
+            spare = np.where(sizes > minimum, sizes, 0)
+            within = (counts[spare > 0] > 0).any(axis=0) & (want > 0)
+            if within.any():
+                label = int(np.argmax(np.where(within, want - counts[client], -np.inf)))
+                donor = int(np.argmax(np.where(counts[:, label] > 0, spare, 0)))
+            else:
+                donor = int(np.argmax(spare))
+                label = int(np.argmax(counts[donor]))
+            row = np.flatnonzero((owner == donor) & (labels == label))[-1]
+            owner[row] = client
+            counts[donor, label] -= 1
+            counts[client, label] += 1
+            sizes[donor] -= 1
+            sizes[client] += 1
+    return owner
+
+
+def _hold_out(
+    rows: np.ndarray, labels: np.ndarray, fraction: float, seed: int, purpose: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """ceil(fraction * n_c) rows of each class, and the others; both ascending."""
+    held = []
+    for label in np.unique(labels[rows]):
+        members = rows[labels[rows] == label]
+        shuffled = numpy_stream(seed, "partition", purpose, int(label)).permutation(members)
+        held.append(shuffled[: ceil_share(fraction, len(members))])
+    taken = np.sort(np.concatenate(held))
+    return taken, np.setdiff1d(rows, taken, assume_unique=True)
+
+
+def _own_classes(deal: Deal, clients: int, classes: int) -> np.ndarray:
+    """1 for the classes of each client's own group, shape (clients, classes); all 0 for schemes without groups."""
+    if deal.groups is None or deal.class_groups is None:
+        return np.zeros((clients, classes))
+    own: np.ndarray = deal.groups[:, None] == deal.class_groups[None, :]
+    return own.astype(np.float64)
+
+
+def _fingerprint(parts: list[list[np.ndarray]]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"[{len(part)}]".encode())
+        for rows in part:
+            digest.update(f"({len(rows)})".encode())
+            digest.update(rows.astype("<i8").tobytes())
+    return digest.hexdigest()
