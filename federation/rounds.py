@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..datasets.split import Split
     from .channel import Downloads
     from .data import PublicPool
-    from .payloads import Payload
+    from .payloads import Payload, Tree
     from .settings import ModelMix, Training
 
 
@@ -234,6 +234,13 @@ class Run:
             "public_samples": len(self.data.public),
             "bytes_one_off": self._public_bytes(),
             "parameters": {name: count_parameters(models.template) for name, models in self._clients.items()},
+        }
+
+    def client_weights(self) -> dict[str, Tree]:
+        """Copies of all clients' weights, architecture to stacked tree, clients in id order."""
+        return {
+            name: {key: tensor.clone() for key, tensor in {**models.parameters, **models.buffers}.items()}
+            for name, models in self._clients.items()
         }
 
     def participants(self, index: int) -> list[int]:
