@@ -1,0 +1,461 @@
+"""Which clients share a server model (cosmos room): distances or predictions in, one cluster id per client out.
+
+Labels are int64 arrays of shape (n,). Ids run from 0 in the order of the smallest client of each cluster, except
+where clusters have an identity that lasts: `kmeans` with a start, and `match_clusters`. Wherever two choices are
+equally good the one with the smallest client or cluster id is taken. methods.md 2.3 has the definitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from fl_bench.errors import ConfigError, unknown_name
+from fl_bench.lazy import torch
+
+from .distances import gram, squared_distances
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Labels: TypeAlias = NDArray[np.int64]
+    Numbers: TypeAlias = NDArray[np.float64]
+
+FarthestRule: TypeAlias = Literal["max_min", "max_sum"]
+"""How `farthest` picks its next centre."""
+
+KMEANS_RESTARTS = 10
+"""Starts of `kmeans` when it has no centroids to continue from."""
+
+KMEANS_ITERATIONS = 300
+"""Where Lloyd's iteration is stopped; it ends by itself long before, this guards against rounding."""
+
+EQUAL_DISTANCES = 1e-9
+"""Relative spread of all distances below which `agglomerative` sees no structure and makes one cluster."""
+
+
+def greedy_eps(distances: Tensor, epsilon: float) -> Labels:
+    """Greedy elimination with a threshold: the client with most neighbours takes them and leaves, and so on.
+
+    A neighbour is at distance <= epsilon, the centre is the smallest id among those with most neighbours left, so
+    members are within epsilon of their centre and within 2 epsilon of each other.
+
+    Args:
+        distances: shape (n, n), symmetric.
+        epsilon: threshold, in units of the distance.
+    Returns:
+        Labels; n singletons when no two clients are within epsilon.
+    Raises:
+        ConfigError: `epsilon` is negative or not a number.
+    """
+    if not epsilon >= 0:
+        raise ConfigError(f"cosmos clustering: epsilon must be at least 0, got {epsilon}")
+    near = _host(distances) <= epsilon
+    np.fill_diagonal(near, True)
+    labels = _eliminate(near.astype(np.float32), most=len(near))
+    assert labels is not None  # n clusters always suffice
+    return _ordered(labels)
+
+
+def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
+    """Greedy elimination at the smallest threshold that leaves at most `clusters` clusters.
+
+    The result of `greedy_eps` changes at observed distances only, so 0 and the distinct distances are tried upwards.
+    The number of clusters is not monotone in the threshold, so nothing is bisected but a bound that is: a cluster is
+    its centre with neighbours, hence `clusters` of them cover at most the sum of that many largest 1 + degree, and
+    thresholds where this sum is below n are skipped.
+
+    Args:
+        distances: shape (n, n), symmetric.
+        clusters: at least 1; more than n gives what n gives.
+    Returns:
+        Labels, and the threshold, one of the distances or 0. Fewer clusters than asked for are possible.
+    Raises:
+        ConfigError: `clusters` is below 1.
+    """
+    if clusters < 1:
+        raise ConfigError(f"cosmos clustering: clusters must be at least 1, got {clusters}")
+    matrix = _host(distances)
+    np.fill_diagonal(matrix, 0.0)
+    n = len(matrix)
+    first, second = np.triu_indices(n, k=1)
+    by_distance = np.argsort(matrix[first, second], kind="stable")
+    first, second = first[by_distance], second[by_distance]
+    thresholds, ends = _distinct(matrix[first, second])
+
+    def may_suffice(position: int) -> bool:
+        degrees = np.bincount(np.concatenate([first[: ends[position]], second[: ends[position]]]), minlength=n)
+        return bool(np.sort(degrees)[-clusters:].sum() + min(clusters, n) >= n)
+
+    low, high = 0, len(thresholds) - 1  # at the largest distance all are neighbours of all
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if may_suffice(middle) else (middle + 1, high)
+
+    near = np.eye(n, dtype=np.float32)
+    done = 0
+    for position in range(low, len(thresholds)):
+        new = slice(done, done := int(ends[position]))
+        near[first[new], second[new]] = 1.0
+        near[second[new], first[new]] = 1.0
+        labels = _eliminate(near, most=clusters)
+        if labels is not None:
+            return _ordered(labels), float(thresholds[position])
+    raise AssertionError("at the largest distance there is one cluster")
+
+
+def greedy_step(distances: Tensor, clusters: int, step: float) -> tuple[Labels, float]:
+    """Greedy elimination at the first of the thresholds step, 2 step, 3 step, ... that leaves at most `clusters`.
+
+    The search of the COSMOS authors' code (step 0.1 on `l2_raw` distances), which may skip the smallest threshold
+    and even the target number; `greedy_k` is exact.
+
+    Args:
+        distances: as in `greedy_eps`.
+        clusters: target number of clusters, at least 1.
+        step: grid of thresholds, above 0.
+    Returns:
+        The clusters, as from `greedy_eps`, and the threshold.
+    """
+    multiple = 1
+    while True:  # ends: at the largest distance there is one cluster
+        labels = greedy_eps(distances, multiple * step)
+        if labels.max() < clusters:
+            return labels, multiple * step
+        multiple += 1
+
+
+@dataclass(frozen=True)
+class KMeansResult:
+    """What `kmeans` found."""
+
+    labels: Labels
+    """Cluster of each client, shape (n,). Ids without a client are possible: those clusters are empty."""
+    centroids: Tensor
+    """Mean prediction of each cluster, shape (K, samples, classes); an empty cluster keeps the one it had."""
+    inertia: float
+    """Sum over clients of the squared Frobenius distance to their centroid."""
+
+
+def kmeans(
+    predictions: Tensor, clusters: int, *, stream: np.random.Generator | None = None, start: Tensor | None = None
+) -> KMeansResult:
+    """k-means on the vectors vec(P_i) by Lloyd's iteration, until no client changes its cluster.
+
+    Without a start: the best of ten k-means++ starts (D. Arthur and S. Vassilvitskii, "k-means++: The Advantages
+    of Careful Seeding", 2007; the first of the best), ids in the order of the smallest client. With one: from these
+    centroids only, and cluster k stays cluster k. A client between two centroids joins the smaller id.
+
+    Every centroid is a weighted mean of clients and start centroids, so after one Gram matrix, on the device and in
+    float64, Lloyd works on n + K numbers per centroid however large the public set is (methods.md 6).
+
+    Args:
+        predictions: class probabilities, shape (n, samples, classes), on any device.
+        clusters: K, from 1 to n.
+        stream: randomness of the ten starts; used without `start` only.
+        start: centroids to continue from, shape (K, samples, classes).
+    Raises:
+        ConfigError: `clusters` is not in 1..n.
+        ValueError: neither a stream nor a start was given, or the start has another number of clusters.
+    """
+    n = len(predictions)
+    _check_clusters(clusters, n)
+    if start is None:
+        if stream is None:
+            raise ValueError("kmeans needs a stream for its starts, or centroids to start from")
+        points = predictions
+        products = gram(points)
+        squared = squared_distances(products).cpu().numpy()
+        seeds = (np.eye(n)[_plus_plus(squared, clusters, stream)] for _ in range(KMEANS_RESTARTS))
+        found = (_lloyd(products.cpu().numpy(), n, seed) for seed in seeds)
+        labels, shares, inertia = min(found, key=lambda result: result[2])
+        smallest = [np.flatnonzero(labels == k)[0] if (labels == k).any() else n for k in range(clusters)]
+        shares = shares[np.argsort(smallest, kind="stable")]  # empty clusters last
+        labels = _ordered(labels)
+    else:
+        if len(start) != clusters:
+            raise ValueError(f"kmeans was asked for {clusters} clusters and got {len(start)} centroids to start from")
+        points = torch.cat([predictions, start.to(predictions)])
+        labels, shares, inertia = _lloyd(gram(points).cpu().numpy(), n, np.eye(n + clusters)[n:])
+    centroids = torch.tensordot(torch.as_tensor(shares).to(points), points, dims=1)
+    return KMeansResult(labels, centroids, inertia)
+
+
+def farthest(distances: Tensor, clusters: int, rule: FarthestRule = "max_min") -> Labels:
+    """Centres far from each other, every other client with its nearest centre.
+
+    The first two centres are the most distant pair (ties: the smallest first, then the smallest second id). The next
+    is the client with the largest minimum distance to the centres (`max_min`, T. F. Gonzalez, "Clustering to minimize
+    the maximum intercluster distance", 1985) or the largest sum of distances (`max_sum`, the COSMOS authors' code).
+
+    Args:
+        distances: shape (n, n), symmetric.
+        clusters: number of centres, from 1 to n; with 1 everybody shares a cluster.
+        rule: one of the above.
+    Returns:
+        Labels of exactly `clusters` clusters; a centre without followers is a cluster of its own.
+    Raises:
+        ConfigError: `clusters` is not in 1..n, or no rule has this name.
+    """
+    matrix = _host(distances)
+    n = len(matrix)
+    _check_clusters(clusters, n)
+    if rule not in get_args(FarthestRule):
+        raise unknown_name("farthest rule", rule, get_args(FarthestRule))
+    if clusters == 1:
+        return single(n)
+    pairs = np.where(np.triu(np.ones((n, n), dtype=bool), k=1), matrix, -np.inf)
+    centres = [int(client) for client in np.unravel_index(pairs.argmax(), pairs.shape)]
+    while len(centres) < clusters:
+        to_centres = matrix[:, centres]
+        score = to_centres.min(axis=1) if rule == "max_min" else to_centres.sum(axis=1)
+        score[centres] = -np.inf
+        centres.append(int(score.argmax()))
+    centres.sort()  # so that arg min prefers the smallest id
+    labels = matrix[:, centres].argmin(axis=1)
+    labels[centres] = np.arange(clusters)
+    return _ordered(labels)
+
+
+def agglomerative(distances: Tensor, clusters: int | None = None) -> Labels:
+    """Complete linkage: merge the two clusters whose farthest members are nearest, until `clusters` are left.
+
+    Without `clusters` the number K is the one in 2..n-1 with the largest mean silhouette (P. J. Rousseeuw,
+    "Silhouettes", 1987; ties: the smallest K). It is 1 where there is nothing to tell clusters by: fewer than three
+    clients, or all distances equal up to a relative 1e-9.
+
+    Args:
+        distances: shape (n, n), symmetric.
+        clusters: from 1 to n, or None.
+    Returns:
+        Labels of exactly `clusters` clusters, also where several merges have the same level (SciPy's order then).
+    Raises:
+        ConfigError: `clusters` is not in 1..n.
+    """
+    from scipy.cluster.hierarchy import cut_tree, linkage
+    from scipy.spatial.distance import squareform
+
+    matrix = _host(distances)
+    np.fill_diagonal(matrix, 0.0)
+    n = len(matrix)
+    if clusters is not None:
+        _check_clusters(clusters, n)
+    condensed = squareform(matrix, checks=False)
+    if clusters == 1 or n == 1:
+        return single(n)
+    if clusters is not None:
+        return _ordered(cut_tree(linkage(condensed, "complete"), n_clusters=clusters)[:, 0])
+    if n < 3 or np.ptp(condensed) <= EQUAL_DISTANCES * condensed.max():
+        return single(n)
+
+    from sklearn.metrics import silhouette_score
+
+    cuts = cut_tree(linkage(condensed, "complete"), n_clusters=range(2, n))
+    scores = [silhouette_score(matrix, cut, metric="precomputed") for cut in cuts.T]
+    return _ordered(cuts[:, int(np.argmax(scores))])
+
+
+def oracle(groups: Labels) -> Labels:
+    """The true groups as clusters; whoever opens them for this carries a badge."""
+    return _ordered(np.asarray(groups))
+
+
+def random_like(groups: Labels, stream: np.random.Generator) -> Labels:
+    """As many clusters as there are groups and of the same sizes, with random members."""
+    return _ordered(stream.permutation(np.asarray(groups)))
+
+
+def single(n: int) -> Labels:
+    """All n clients in one cluster."""
+    return np.zeros(n, dtype=np.int64)
+
+
+def singleton(n: int) -> Labels:
+    """Every one of n clients in a cluster of its own."""
+    return np.arange(n, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """New clusters under the ids of the old ones that they continue, and the model with which each starts."""
+
+    labels: Labels
+    """The new clusters, relabelled, ids 0..K-1, shape (n,)."""
+    sources: Labels
+    """The old cluster whose model new cluster k starts with, shape (K,)."""
+    continued: NDArray[np.bool_]
+    """Whether k is that old cluster gone on (the model moves with all its state) or a split-off (it is copied)."""
+
+
+def match_clusters(old: Labels, new: Labels) -> Matching:
+    """Give recomputed clusters the identity, and so the server model, of the old clusters that they continue.
+
+    Old and new clusters are paired one to one such that most clients stay in their cluster (Hungarian algorithm on
+    the sizes of the intersections); among equally good pairings the one in which ids, new ones counted in the order of
+    their smallest client, move least (sum of squared differences). A pair that shares no client is no pair. A new
+    cluster in no pair copies the model of the old cluster that contributes most of its members (ties: the smallest
+    id); an old cluster in no pair is dropped.
+
+    A paired cluster keeps its old id if that is below the number of new clusters, so always unless their number falls;
+    the other ids go to the rest, first paired clusters by old id, then the others by smallest client.
+
+    Args:
+        old: cluster of each client so far, shape (n,); ids need not be dense (k-means may leave some empty).
+        new: cluster of each client now, shape (n,); ids mean nothing beyond who shares one.
+    Raises:
+        ValueError: the two have not the same clients.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if len(old) != len(new):
+        raise ValueError(f"cannot match the clusters of {len(old)} clients with those of {len(new)}")
+    new = _ordered(new)
+    old_count, new_count = int(old.max()) + 1, int(new.max()) + 1
+    shared = np.zeros((old_count, new_count), dtype=np.int64)
+    np.add.at(shared, (old, new), 1)
+    moved = (np.arange(old_count)[:, None] - np.arange(new_count)[None, :]) ** 2
+    one_client = 1 + min(shared.shape) * int(moved.max())  # outweighs every difference in moved ids
+    rows, columns = linear_sum_assignment(shared * one_client - moved, maximize=True)
+    pairs = {int(k): int(o) for o, k in zip(rows, columns, strict=True) if shared[o, k]}
+
+    ids = {k: o for k, o in pairs.items() if o < new_count}
+    free = sorted(set(range(new_count)) - set(ids.values()))
+    rest = sorted(set(range(new_count)) - set(ids), key=lambda k: (pairs.get(k, old_count), k))
+    ids |= dict(zip(rest, free, strict=True))
+
+    position = np.array([ids[k] for k in range(new_count)])
+    sources, continued = np.empty(new_count, dtype=np.int64), np.empty(new_count, dtype=bool)
+    sources[position] = [pairs.get(k, int(shared[:, k].argmax())) for k in range(new_count)]
+    continued[position] = [k in pairs for k in range(new_count)]
+    return Matching(position[new], sources, continued)
+
+
+@dataclass(frozen=True)
+class ClusterQuality:
+    """How well clusters recover the true groups."""
+
+    adjusted_rand: float
+    """Adjusted Rand index, 1 for the true groups, 0 on average for random clusters (Hubert and Arabie, 1985)."""
+    purity: float
+    """Share of clients that belong to the group that is most frequent in their cluster, in (0, 1]."""
+    clusters: int
+    """Number of clusters with at least one client."""
+    sizes: tuple[int, ...]
+    """Clients of each of them, in id order."""
+
+
+def quality(labels: Labels, groups: Labels) -> ClusterQuality:
+    """Compare clusters with the true groups; both of shape (n,)."""
+    from sklearn.metrics import adjusted_rand_score
+    from sklearn.metrics.cluster import contingency_matrix
+
+    counts = contingency_matrix(labels, groups)
+    sizes = tuple(int(size) for size in counts.sum(axis=1))
+    return ClusterQuality(
+        adjusted_rand=float(adjusted_rand_score(groups, labels)),
+        purity=float(counts.max(axis=1).sum() / len(labels)),
+        clusters=len(sizes),
+        sizes=sizes,
+    )
+
+
+def assign_newcomer(distances: Tensor, labels: Labels) -> int:
+    """The cluster that a client joins which first reports after clusters were made.
+
+    Args:
+        distances: from the newcomer to the m clients that have clusters, shape (m,).
+        labels: their clusters, shape (m,).
+    Returns:
+        The id with the smallest mean distance to its members (ties: the smallest id); empty clusters are not joined.
+    """
+    to_known = distances.cpu().numpy()
+    ids = np.unique(labels)
+    return int(ids[np.argmin([to_known[labels == k].mean() for k in ids])])
+
+
+def _host(distances: Tensor) -> Numbers:
+    """The distances as a NumPy matrix of its own; a ValueError for what `pairwise` does not return."""
+    matrix = distances.detach().cpu().numpy().astype(np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
+        raise ValueError(f"clusters need a square matrix of finite distances, got shape {matrix.shape}")
+    return matrix
+
+
+def _check_clusters(clusters: int, n: int) -> None:
+    if not 1 <= clusters <= n:
+        raise ConfigError(f"cosmos clustering: clusters must be from 1 to the number of clients, {n}, got {clusters}")
+
+
+def _ordered(labels: NDArray[np.integer]) -> Labels:
+    """The same clusters with ids 0, 1, ... in the order of their smallest client."""
+    _, first, dense = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int64)[dense]
+
+
+def _distinct(ascending: Numbers) -> tuple[Numbers, Labels]:
+    """0 and the distinct values of a sorted array, and how many entries are at most each of them."""
+    values = np.unique(np.concatenate([[0.0], ascending]))
+    return values, np.searchsorted(ascending, values, side="right")
+
+
+def _eliminate(near: NDArray[np.float32], most: int) -> Labels | None:
+    """Greedy elimination on an adjacency matrix of 0 and 1 with ones on the diagonal; None if `most` do not suffice.
+
+    Counts are exact in float32, for which the matrix products are fast.
+    """
+    degrees = near.sum(axis=0)
+    labels = np.full(len(near), -1, dtype=np.int64)
+    left = np.ones(len(near), dtype=np.float32)
+    for k in range(most):
+        members = near[degrees.argmax()] * left  # arg max: the smallest id among equals
+        labels[members > 0] = k
+        left -= members
+        if not left.any():
+            return labels
+        degrees = np.where(left > 0, degrees - near @ members, -1.0)
+    return None
+
+
+def _plus_plus(squared: Numbers, clusters: int, stream: np.random.Generator) -> list[int]:
+    """k-means++: each next centre drawn with probability proportional to its squared distance to the nearest so far.
+
+    Where all are at distance 0 of a centre (fewer different points than clusters) the smallest id not yet a centre.
+    """
+    n = len(squared)
+    centres = [int(stream.integers(n))]
+    while len(centres) < clusters:
+        nearest = squared[:, centres].min(axis=1)
+        if nearest.sum() > 0:
+            centres.append(int(stream.choice(n, p=nearest / nearest.sum())))
+        else:
+            centres.append(min(set(range(n)) - set(centres)))
+    return centres
+
+
+def _lloyd(products: Numbers, n: int, shares: Numbers) -> tuple[Labels, Numbers, float]:
+    """Lloyd's iteration on inner products alone.
+
+    Args:
+        products: Gram matrix of the n clients and, after them, of any further points, shape (p, p).
+        n: how many of them are clients.
+        shares: the centroids as weighted means of the points, shape (K, p), rows that sum to 1.
+    Returns:
+        Labels of the clients, the shares of the last centroids, and the inertia.
+    """
+    labels = np.full(n, -1, dtype=np.int64)
+    shares = shares.copy()
+    for _ in range(KMEANS_ITERATIONS):
+        cross = products @ shares.T
+        squared = products.diagonal()[:n, None] - 2 * cross[:n] + (shares * cross.T).sum(axis=1)
+        nearest = squared.argmin(axis=1)
+        if np.array_equal(nearest, labels):
+            break
+        labels = nearest
+        for k in np.unique(labels):
+            members = np.flatnonzero(labels == k)
+            shares[k] = 0.0
+            shares[k, members] = 1 / len(members)
+    return labels, shares, float(max(squared.min(axis=1).sum(), 0.0))
