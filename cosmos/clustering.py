@@ -55,18 +55,17 @@ def greedy_eps(distances: Tensor, epsilon: float) -> Labels:
         raise ConfigError(f"cosmos clustering: epsilon must be at least 0, got {epsilon}")
     near = _host(distances) <= epsilon
     np.fill_diagonal(near, True)
-    labels = _eliminate(near.astype(np.float32), most=len(near))
-    assert labels is not None  # n clusters always suffice
-    return _ordered(labels)
+    return _ordered(_eliminate(near.astype(np.float32), most=len(near)).labels)
 
 
 def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
     """Greedy elimination at the smallest threshold that leaves at most `clusters` clusters.
 
-    The result of `greedy_eps` changes at observed distances only, so 0 and the distinct distances are tried upwards.
-    The number of clusters is not monotone in the threshold, so nothing is bisected but a bound that is: a cluster is
-    its centre with neighbours, hence `clusters` of them cover at most the sum of that many largest 1 + degree, and
-    thresholds where this sum is below n are skipped.
+    The result of `greedy_eps` changes at observed distances only, so the candidates are 0 and the distinct distances,
+    upwards. The number of clusters is not monotone in the threshold, so nothing is bisected but a bound that is: a
+    cluster is a centre with its neighbours, hence `clusters` of them hold at most the sum of that many largest
+    1 + degree, and thresholds where this sum is below n are skipped. So are those at which no pair that became
+    neighbours since the last failure can have changed a step of it (`_first_change`).
 
     Args:
         distances: shape (n, n), symmetric.
@@ -79,7 +78,6 @@ def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
     if clusters < 1:
         raise ConfigError(f"cosmos clustering: clusters must be at least 1, got {clusters}")
     matrix = _host(distances)
-    np.fill_diagonal(matrix, 0.0)
     n = len(matrix)
     first, second = np.triu_indices(n, k=1)
     by_distance = np.argsort(matrix[first, second], kind="stable")
@@ -95,16 +93,17 @@ def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
         middle = (low + high) // 2
         low, high = (low, middle) if may_suffice(middle) else (middle + 1, high)
 
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
     near = np.eye(n, dtype=np.float32)
-    done = 0
-    for position in range(low, len(thresholds)):
+    position, done = low, 0
+    while True:  # ends: at the largest distance there is one cluster
         new = slice(done, done := int(ends[position]))
         near[first[new], second[new]] = 1.0
         near[second[new], first[new]] = 1.0
-        labels = _eliminate(near, most=clusters)
-        if labels is not None:
-            return _ordered(labels), float(thresholds[position])
-    raise AssertionError("at the largest distance there is one cluster")
+        found = _eliminate(near, most=clusters)
+        if found.complete:
+            return _ordered(found.labels), float(thresholds[position])
+        position = int(np.searchsorted(ends, _first_change(found, pairs, done), side="right"))
 
 
 def greedy_step(distances: Tensor, clusters: int, step: float) -> tuple[Labels, float]:
@@ -401,22 +400,66 @@ def _distinct(ascending: Numbers) -> tuple[Numbers, Labels]:
     return values, np.searchsorted(ascending, values, side="right")
 
 
-def _eliminate(near: NDArray[np.float32], most: int) -> Labels | None:
-    """Greedy elimination on an adjacency matrix of 0 and 1 with ones on the diagonal; None if `most` do not suffice.
+@dataclass(frozen=True)
+class _Elimination:
+    """How greedy elimination went."""
+
+    labels: Labels
+    """The step in which each client was taken, from 0; the number of steps allowed for clients that are left."""
+    centres: list[int]
+    """The centre of each step."""
+    slack: Numbers
+    """How many neighbours each client can gain, if nobody else does, without becoming a centre in an earlier step."""
+    complete: bool
+    """Whether nobody is left."""
+
+
+def _eliminate(near: NDArray[np.float32], most: int) -> _Elimination:
+    """Take at most `most` clusters off an adjacency matrix of 0 and 1 with ones on the diagonal.
 
     Counts are exact in float32, for which the matrix products are fast.
     """
+    n = len(near)
+    ids = np.arange(n)
     degrees = near.sum(axis=0)
-    labels = np.full(len(near), -1, dtype=np.int64)
-    left = np.ones(len(near), dtype=np.float32)
+    labels = np.full(n, most, dtype=np.int64)
+    left = np.ones(n, dtype=np.float32)
+    slack = np.full(n, np.inf)
+    centres: list[int] = []
     for k in range(most):
-        members = near[degrees.argmax()] * left  # arg max: the smallest id among equals
+        centre = int(degrees.argmax())  # arg max: the smallest id among equals
+        centres.append(centre)
+        ahead = degrees[centre] - degrees - (ids < centre)
+        ahead[centre] = np.inf
+        slack = np.minimum(slack, ahead)
+        members = near[centre] * left
         labels[members > 0] = k
         left -= members
         if not left.any():
-            return labels
-        degrees = np.where(left > 0, degrees - near @ members, -1.0)
-    return None
+            break
+        degrees = np.where(left > 0, degrees - near @ members, -np.inf)
+    return _Elimination(labels, centres, slack, complete=not left.any())
+
+
+def _first_change(found: _Elimination, pairs: list[tuple[int, int]], begin: int) -> int:
+    """The first of `pairs[begin:]`, in the order in which they become neighbours, that may change `found`.
+
+    Up to there every step has the same centre, since no client left in it gained more neighbours than its slack, and
+    takes the same members, since no client left in it became a neighbour of the centre. A failure stays a failure.
+    """
+    step, slack = found.labels.tolist(), found.slack.tolist()
+    is_centre = [False] * len(step)
+    for centre in found.centres:
+        is_centre[centre] = True
+    for index in range(begin, len(pairs)):
+        i, j = pairs[index]
+        if (is_centre[i] and step[j] > step[i]) or (is_centre[j] and step[i] > step[j]):
+            return index
+        slack[i] -= 1
+        slack[j] -= 1
+        if slack[i] < 0 or slack[j] < 0:
+            return index
+    raise AssertionError("all clients are neighbours, and yet some are left")
 
 
 def _plus_plus(squared: Numbers, clusters: int, stream: np.random.Generator) -> list[int]:

@@ -6,6 +6,7 @@ blocks of the public set, `js` goes pair by pair through such blocks; nothing of
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from fl_bench.errors import Diverged, unknown_name
@@ -62,7 +63,7 @@ def pairwise(predictions: Tensor, distance: Distance) -> Tensor:
     elif distance == "js":
         found = _js_sums(predictions) / samples
     else:
-        found = squared_distances(gram(predictions)).sqrt() / (1.0 if distance == "l2_raw" else samples**0.5)
+        found = squared_distances(gram(predictions)).sqrt() / (1.0 if distance == "l2_raw" else math.sqrt(samples))
     return found.clamp_min(0.0).fill_diagonal_(0.0)
 
 
@@ -133,4 +134,4 @@ def to_centroids(predictions: Tensor, centroids: Tensor) -> Tensor:
     """
     n = len(predictions)
     products = gram(torch.cat([predictions, centroids.to(predictions)]))
-    return squared_distances(products)[:n, n:].sqrt() / predictions.shape[1] ** 0.5
+    return squared_distances(products)[:n, n:].sqrt() / math.sqrt(predictions.shape[1])
