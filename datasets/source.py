@@ -9,8 +9,8 @@ A data set of your own is a function in a file that `--plugin` or the entry-poin
         return build_dataset(request.name, inputs, labels, source="scikit-learn's make_moons, random_state 0")
 
 `build_dataset` fixes the test set, standardises tables on training rows, checks ranges and takes the fingerprint;
-`Request.find`, `Request.fetch` and `Request.missing` give files the search order, downloads and error of our own sets.
-Import heavy packages inside the function: listings and the validation of a grid import this module's users.
+`Request.places`, `Request.fetch` and `Request.missing` give files the search order, downloads and errors of our own
+sets. Import heavy packages inside the function: listings and the validation of a grid import this module's users.
 """
 
 from __future__ import annotations
@@ -78,16 +78,9 @@ class Request:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return *(Path(folder).expanduser() for folder in named if folder), Path(cache) / "fl-bench"
 
-    def find(self, holds: Callable[[Path], bool], *, folder: str, system: Sequence[str] = ()) -> Path | None:
-        """The first folder that holds the data: each root, `folder` inside it, then the system's own folders."""
-        for place in self.places(folder, system):
-            if holds(place):
-                return place
-        return None
-
-    def places(self, folder: str, system: Sequence[str] = ()) -> list[Path]:
-        """The folders that `find` looks at, in order."""
-        return [*(place for root in self.roots for place in (root, root / folder)), *map(Path, system)]
+    def places(self, folder: str, system: Sequence[Path] = ()) -> list[Path]:
+        """Where files may be, in order: each root and `folder` inside it, then the system's own folders."""
+        return [*(place for root in self.roots for place in (root, root / folder)), *system]
 
     def fetch(self, folder: str, download: Callable[[Path], object]) -> Path:
         """Download into a temporary folder beside the final one, then rename: the final one is complete or absent.

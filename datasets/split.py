@@ -117,6 +117,8 @@ def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed:
     official = np.arange(dataset.train_size), np.arange(dataset.train_size, len(labels))
     public, private = _hold_out(official[0], labels, settings.public, seed, "public pool")
     global_test, private_test = _hold_out(official[1], labels, settings.public, seed, "global test")
+    name = dataset.about.name
+    _enough_rows(len(private), len(private_test), settings, name)
     partition.check(clients, classes, len(private))
     pools = [
         Pool(labels[rows], None if dataset.natural is None else dataset.natural[rows])
@@ -129,12 +131,7 @@ def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed:
                 f"partition {partition.name!r} must name a client in [0, {clients}) for each of the "
                 f"{len(pool.labels)} private {what} rows"
             )
-        used = int((owner != UNUSED).sum())
-        if used < clients:
-            raise ConfigError(
-                f"{clients} clients need at least one private {what} row each; {dataset.about.name} with "
-                f"public={settings.public} has {used}: ask for fewer clients or a smaller public share"
-            )
+    _enough_rows(int((deal.train != UNUSED).sum()), int((deal.test != UNUSED).sum()), settings, name)
     own = _own_classes(deal, clients, classes)
     train_owner = raise_to_minimum(deal.train, pools[0].labels, own, 1)
     counts = count_table(train_owner, pools[0].labels, clients, classes)
@@ -218,6 +215,15 @@ def _hold_out(
         held.append(shuffled[: ceil_share(fraction, len(members))])
     taken = np.sort(np.concatenate(held))
     return taken, np.setdiff1d(rows, taken, assume_unique=True)
+
+
+def _enough_rows(train: int, test: int, settings: SplitSettings, name: str) -> None:
+    for what, rows in (("training", train), ("test", test)):
+        if rows < settings.clients:
+            raise ConfigError(
+                f"{settings.clients} clients need at least one private {what} row each; {name} with "
+                f"public={settings.public} has {rows}: ask for fewer clients or a smaller public share"
+            )
 
 
 def _own_classes(deal: Deal, clients: int, classes: int) -> np.ndarray:

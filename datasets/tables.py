@@ -1,0 +1,92 @@
+"""Tables of mixed columns to numbers (datasets room): one-hot categories, class codes, client codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fl_bench.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CATEGORIES = 256
+"""A text column with more distinct values is an identifier or free text, not a category."""
+
+
+def encode_labels(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class codes 0, 1, ... in the order of the values: by number where all are whole numbers, as text otherwise.
+
+    Args:
+        values: whole numbers, booleans or text, shape (rows,).
+        name: the data set, for the error.
+    Returns:
+        Codes (rows,), int64, and the name of each class.
+    Raises:
+        DataError: the values are something else, or all the same.
+    """
+    if values.dtype.kind not in "iubUT":
+        raise DataError(f"classes of {name!r} must be whole numbers or text, found {values.dtype}")
+    texts = values.astype(str)
+    names, codes = np.unique(texts, return_inverse=True)
+    try:
+        order = np.argsort([int(text) for text in names], kind="stable")
+    except ValueError:
+        order = np.arange(len(names))
+    if len(names) < 2:
+        raise DataError(f"{name!r} needs at least two classes, found {names.tolist()}")
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[codes], tuple(str(text) for text in names[order])
+
+
+def encode_features(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """Numbers as they are (missing: NaN), categories one-hot in sorted order (missing: all 0).
+
+    Args:
+        frame: one column per feature.
+        name: the data set, for the error.
+    Returns:
+        float64, shape (rows, columns).
+    Raises:
+        DataError: there is no column, or one holds too many distinct texts to be a category.
+    """
+    import pandas as pd
+
+    columns = []
+    for title, column in frame.items():
+        if pd.api.types.is_numeric_dtype(column) and not isinstance(column.dtype, pd.CategoricalDtype):
+            columns.append(column.to_numpy(dtype=np.float64, na_value=np.nan)[:, None])
+            continue
+        texts = column.astype("object").where(column.notna(), None)
+        categories = sorted({str(value) for value in texts if value is not None})
+        if len(categories) > MOST_CATEGORIES:
+            raise DataError(
+                f"column {title!r} of {name!r} has {len(categories)} distinct texts; at most {MOST_CATEGORIES} can be "
+                "one-hot encoded: remove the column or turn it into numbers"
+            )
+        shown = np.array([str(value) if value is not None else "" for value in texts])
+        known = np.array([value is not None for value in texts])
+        columns += [((shown == category) & known).astype(np.float64)[:, None] for category in categories]
+    if not columns:
+        raise DataError(f"{name!r} has no feature column")
+    return np.concatenate(columns, axis=1)
+
+
+def encode_target(column: pd.Series, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class codes and names of a target column; see `encode_labels`.
+
+    Raises:
+        DataError: a class is missing in some row, or the column holds measurements, not classes.
+    """
+    if column.isna().any():
+        raise DataError(f"column {column.name!r} of {name!r} has {int(column.isna().sum())} rows without a class")
+    values = column.to_numpy(dtype=object)
+    if all(isinstance(value, (float, np.floating)) and float(value).is_integer() for value in values):
+        values = np.array([int(value) for value in values])
+    elif any(isinstance(value, (float, np.floating)) for value in values):
+        raise DataError(f"column {column.name!r} of {name!r} holds measurements ({values[0]}, ...), not classes")
+    else:
+        values = np.array([str(value) for value in values])
+    return encode_labels(values, name)
