@@ -1,0 +1,167 @@
+"""A federation small enough to compute by hand, and softmax regression written a second time, in NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from fl_bench.datasets.dataset import Dataset, Description
+from fl_bench.datasets.heterogeneity import measure
+from fl_bench.datasets.split import Split
+from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.settings import ModelMix, Training
+from fl_bench.methods.registry import METHODS
+from fl_bench.sealed import Sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fl_bench.federation.evaluation import Deployed
+
+CLASSES = 3
+
+
+@dataclass
+class Softmax:
+    """f(x) = W x + b with full-batch gradient steps; every gradient is written out."""
+
+    w: np.ndarray
+    b: np.ndarray
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        return x @ self.w.T + self.b
+
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        return softmax(self.logits(x))
+
+    def descend(self, x: np.ndarray, slope: np.ndarray, lr: float) -> None:
+        """One step against the gradient, given dL/dlogits, shape (samples, classes)."""
+        self.w, self.b = self.w - lr * slope.T @ x, self.b - lr * slope.sum(axis=0)
+
+    def train(self, x: np.ndarray, y: np.ndarray, lr: float, steps: int = 1) -> None:
+        """Cross-entropy, mean over samples: dL/dz = (p - onehot(y)) / n."""
+        for _ in range(steps):
+            self.descend(x, (self.probabilities(x) - np.eye(CLASSES)[y]) / len(x), lr)
+
+    def distil(self, x: np.ndarray, target: np.ndarray, lr: float, steps: int = 1) -> None:
+        """KL(target || p), summed over classes, mean over samples: dL/dz = (p - target) / n."""
+        for _ in range(steps):
+            self.descend(x, (self.probabilities(x) - target) / len(x), lr)
+
+    def copy(self) -> Softmax:
+        return Softmax(self.w.copy(), self.b.copy())
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@dataclass
+class World:
+    """Two-feature data of both signs: clients' private samples, three public samples, one test sample a client.
+
+    Every set is as large as a batch (three), so that each step sees all of it whatever the order.
+    """
+
+    private: list[tuple[np.ndarray, np.ndarray]]
+    public: np.ndarray
+    start: list[Softmax]
+    lr: float = 0.5
+    rounds: int = 3
+    epochs: int = 2
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> Dataset:
+        inputs = np.concatenate([*(x for x, _ in self.private), self.public, np.ones((len(self.private), 2))])
+        labels = np.concatenate([*(y for _, y in self.private), [0, 1, 2], np.zeros(len(self.private), dtype=int)])
+        about = Description("by hand", CLASSES, (2,), "tabular", "this test", "-", "none")
+        train = len(inputs) - len(self.private)
+        return Dataset(torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), train, about)
+
+    @property
+    def split(self) -> Split:
+        clients, ends = len(self.private), np.cumsum([len(x) for x, _ in self.private])
+        rows = tuple(np.split(np.arange(ends[-1]), ends[:-1]))
+        counts = np.stack([np.bincount(y, minlength=CLASSES) for _, y in self.private])
+        test = tuple(np.array([ends[-1] + 3 + client]) for client in range(clients))
+        empty = tuple(np.empty(0, dtype=np.int64) for _ in range(clients))
+        public = ends[-1] + np.arange(3)
+        groups = Sealed(np.arange(clients) % 2, "true groups")
+        return Split(rows, empty, test, public, np.empty(0, dtype=np.int64), groups, measure(counts), "-")
+
+    def run(self, name: str, **settings: Any) -> Run:
+        """The method's run, finished, from `start`; client weights are float64."""
+        method = METHODS[name]
+        training = Training(
+            rounds=self.rounds,
+            local_epochs=self.epochs,
+            batch_size=3,
+            optimizer="sgd",
+            lr=self.lr,
+            precision="float64",
+            **self.options,
+        )
+        run = Run(
+            method(method.config_type(**settings)), self.dataset, self.split, ModelMix(("linear",)), training, seed=0
+        )
+        self.set_start(run)
+        for _ in run.rounds():
+            pass
+        return run
+
+    def set_start(self, run: Run) -> None:
+        everyone = run.client_cohort("linear", range(len(self.start)), Round(0, 0, run.federation))
+        everyone.load(
+            {
+                "head.weight": torch.from_numpy(np.stack([model.w for model in self.start])),
+                "head.bias": torch.from_numpy(np.stack([model.b for model in self.start])),
+            }
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    """Three clients with data and starting weights of both signs."""
+    stream = np.random.default_rng(3)
+    private = [(stream.normal(size=(3, 2)), np.array(labels)) for labels in ([0, 1, 1], [2, 2, 0], [1, 0, 2])]
+    start = [Softmax(stream.normal(size=(CLASSES, 2)), stream.normal(size=CLASSES)) for _ in range(3)]
+    return World(private, stream.normal(size=(3, 2)), start)
+
+
+@pytest.fixture
+def weights_of() -> Callable[[Run], list[Softmax]]:
+    """Clients' final weights of a run."""
+
+    def read(run: Run) -> list[Softmax]:
+        tree = run.client_weights()["linear"]
+        return [Softmax(w.numpy(), b.numpy()) for w, b in zip(tree["head.weight"], tree["head.bias"], strict=True)]
+
+    return read
+
+
+@pytest.fixture
+def assert_equal() -> Callable[[list[Softmax], list[Softmax]], None]:
+    """Two lists of models agree to 1e-12."""
+
+    def compare(found: list[Softmax], expected: list[Softmax]) -> None:
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one.w, other.w, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(one.b, other.b, rtol=0, atol=1e-12)
+
+    return compare
+
+
+@pytest.fixture
+def served() -> Callable[[Deployed], Softmax]:
+    """The single model of a view."""
+
+    def read(deployed: Deployed) -> Softmax:
+        return Softmax(deployed.weights["head.weight"][0].numpy(), deployed.weights["head.bias"][0].numpy())
+
+    return read

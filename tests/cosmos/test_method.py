@@ -1,0 +1,311 @@
+"""COSMOS as a whole: its null settings, its server against NumPy, its ablations, its seals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from fl_bench.cosmos.settings import CosmosConfig
+from fl_bench.errors import ConfigError
+from fl_bench.federation.rounds import Round
+from fl_bench.methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from fl_bench.federation.rounds import Run
+
+PLAIN = {"consistency": 0.0, "clip": None, "distill_epochs": 2, "distill_lr": 0.2, "server_epochs": 2, "server_lr": 0.4}
+"""COSMOS without what NumPy would have to repeat: noise and clipping."""
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return run.client_weights()["linear"]
+
+
+def same(first: Run, second: Run, tolerance: float = 0.0) -> bool:
+    return all(bool(((weights(second)[key] - value).abs() <= tolerance).all()) for key, value in weights(first).items())
+
+
+def servers(run: Run) -> dict[str, np.ndarray]:
+    return {key: value.numpy().copy() for key, value in run.method.servers.cohort.weights.items()}
+
+
+class TestNullSettings:
+    def test_without_server_model_and_with_one_cluster_it_is_fedmd(self, world) -> None:
+        cosmos = world.run("cosmos", clustering="single", feedback="no_model", **PLAIN)
+        fedmd = world.run("fedmd", score="probabilities", loss="kl", digest_epochs=2, digest_lr=0.2)
+        assert same(cosmos, fedmd, 1e-12)
+        assert not same(cosmos, world.run("local"), 1e-3)
+
+    def test_without_distillation_it_is_local_only_bit_for_bit(self, world) -> None:
+        assert same(world.run("cosmos", **(PLAIN | {"distill_epochs": 0})), world.run("local"))
+
+    def test_consistency_without_gradient_is_no_consistency(self, world) -> None:
+        without = world.run("cosmos", **PLAIN)
+        assert same(world.run("cosmos", **(PLAIN | {"consistency": 5.0, "consistency_grad": "none"})), without)
+        assert not same(world.run("cosmos", **(PLAIN | {"consistency": 5.0})), without)
+
+    def test_most_confident_of_one_model_is_the_own_cluster(self, world) -> None:
+        own = world.run("cosmos", clustering="single", **PLAIN)
+        assert same(world.run("cosmos", clustering="single", feedback="max_conf_global", **PLAIN), own)
+
+    def test_mixture_of_one_model_is_the_own_cluster(self, world) -> None:
+        own = world.run("cosmos", clustering="single", **PLAIN)
+        assert same(world.run("cosmos", clustering="single", feedback="soft_mix", **PLAIN), own, 1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("member_weights", ["uniform", "size"])
+def test_three_rounds_with_two_cluster_models_against_numpy(
+    world, assert_equal, weights_of, temperature, member_weights
+) -> None:
+    # Oracle clusters {0, 2} and {1}. Round t: clients distil (t > 0), train, predict; a cluster's target is the mean of
+    # its members; the server model takes KL steps towards it; its predictions go back. Targets are sharpened by
+    # p^(1/T) / sum on both sides. With 2, 3 and 3 samples, `size` weighs clients 0 and 2 by 2/5 and 3/5.
+    x, y = world.private[0]
+    world.private[0] = (x[:2], y[:2])
+    world.epochs = 3  # 6 samples of client 0 in 2 batches of 3: every step sees a batch of its own
+    settings = PLAIN | {"temperature": temperature, "member_weights": member_weights, "clustering": "oracle"}
+    first = world.run("cosmos", **(settings | {"server_epochs": 0}))
+    models = [type(world.start[0])(w, b) for w, b in zip(*servers(first).values(), strict=True)]
+    run = world.run("cosmos", **settings)
+    share = {"uniform": [0.5, 1.0, 0.5], "size": [0.4, 1.0, 0.6]}[member_weights]
+    batches = small_client_batches(run)
+
+    def sharpened(p: np.ndarray) -> np.ndarray:
+        powered = p ** (1 / temperature)
+        return powered / powered.sum(axis=1, keepdims=True)
+
+    feedback: list[np.ndarray] | None = None
+    for t in range(world.rounds):
+        predictions = []
+        for client, (model, (xs, ys)) in enumerate(zip(world.start, world.private, strict=True)):
+            if feedback is not None:
+                model.distil(world.public, sharpened(feedback[client % 2]), 0.2, steps=2)
+            for rows in batches[t] if client == 0 else [range(3)] * 3:
+                model.train(xs[list(rows)], ys[list(rows)], world.lr)
+            predictions.append(model.probabilities(world.public))
+        targets = [share[0] * predictions[0] + share[2] * predictions[2], predictions[1]]
+        for model, target in zip(models, targets, strict=True):
+            model.distil(world.public, sharpened(target), 0.4, steps=2)
+        feedback = [model.probabilities(world.public) for model in models]
+    assert_equal(weights_of(run), world.start)
+    assert_equal([type(world.start[0])(w, b) for w, b in zip(*servers(run).values(), strict=True)], models)
+    assert run.facts()["badges"] == ["oracle: true groups (cosmos, clustering=oracle)"]
+
+
+def small_client_batches(run: Run) -> list[list[list[int]]]:
+    """The batches of client 0, as `batches.positions` draws them from its stream."""
+    from fl_bench.federation.batches import positions
+    from fl_bench.streams import numpy_stream
+
+    return [positions(2, 2, 3, numpy_stream(0, "local", 0, t)).tolist() for t in range(run.training.rounds)]
+
+
+def test_pseudo_weights_scale_each_public_sample(world, assert_equal, weights_of) -> None:
+    # w_i(u) = sum_c n_ic q_u(c), divided by its mean over u; weighted KL: dL/dz = w (p - q) / n.
+    world.rounds = 2
+    run = world.run("cosmos", clustering="single", feedback="no_model", weighting="pseudo", **PLAIN)
+    for model, (x, y) in zip(world.start, world.private, strict=True):
+        model.train(x, y, world.lr, steps=world.epochs)
+    told = np.mean([model.probabilities(world.public) for model in world.start], axis=0)
+    for model, (x, y) in zip(world.start, world.private, strict=True):
+        w = told @ np.bincount(y, minlength=3)
+        w = w / w.mean()
+        for _ in range(2):
+            model.descend(world.public, w[:, None] * (model.probabilities(world.public) - told) / 3, 0.2)
+        model.train(x, y, world.lr, steps=world.epochs)
+    assert_equal(weights_of(run), world.start)
+    assert run.facts()["badges"] == []
+
+
+@pytest.mark.parametrize("mode", ["oracle", "oracle_raw"])
+def test_oracle_weights_carry_the_badge(world, mode: str) -> None:
+    run = world.run("cosmos", weighting=mode, **PLAIN)
+    assert run.facts()["badges"] == [f"oracle: public labels (cosmos, weighting={mode})"]
+    assert not same(run, world.run("cosmos", **PLAIN))
+
+
+class TestViews:
+    def test_client_assigned_and_oracle_accuracy_are_apart(self, world) -> None:
+        run = world.run("cosmos", clustering="singleton", **PLAIN)
+        facts = run.facts()
+        assert facts["deployed"] == "client"
+        assert facts["views"] == ["client", "server_assigned", "server_oracle"]
+        assert facts["view_badges"] == {"server_oracle": ["oracle: test labels"]}
+        assert facts["badges"] == []
+
+    def test_oracle_is_never_below_assigned(self, world) -> None:
+        for row in world.run("cosmos", clustering="singleton", **PLAIN).rounds():
+            assert row.values["server_oracle.acc_mean"] >= row.values["server_assigned.acc_mean"]
+
+    def test_without_server_models_there_are_no_server_views(self, world) -> None:
+        assert world.run("cosmos", feedback="no_model", **PLAIN).facts()["views"] == ["client"]
+
+    @pytest.mark.parametrize("server", ["models", "heads"])
+    def test_assigned_view_serves_what_the_server_predicts(self, world, server: str) -> None:
+        run = world.run("cosmos", clustering="singleton", server=server, **PLAIN)
+        rnd = Round(2, 0, run.federation)
+        view = run.method.views(run.client_cohort("linear", range(3), rnd), rnd)["server_assigned"]
+        inputs = rnd.public.inputs()
+        answers = run.method.servers.predict(inputs)
+        for client in range(3):
+            with torch.no_grad():
+                found = view.logits(view.index[client], inputs).softmax(dim=1)
+            torch.testing.assert_close(found, answers[run.method.assignment[client]], rtol=0, atol=1e-12)
+
+
+class TestHeads:
+    def test_joint_training_moves_every_head_and_the_run_resumes(self, world) -> None:
+        run = world.run("cosmos", clustering="singleton", server="heads", **PLAIN)
+        start = run.method.new_servers(3).cohort.weights
+        moved = {key: bool((start[key] != value).any()) for key, value in run.method.servers.cohort.weights.items()}
+        assert all(moved.values()), moved
+
+    def test_sequential_training_differs_and_sweeps_repeat(self, world) -> None:
+        joint, once, twice = (
+            world.run("cosmos", clustering="singleton", server="heads", **PLAIN, **extra)
+            for extra in ({}, {"head_schedule": "sequential"}, {"head_schedule": "sequential", "head_sweeps": 2})
+        )
+        assert not same(joint, once)
+        assert not same(once, twice)
+        steps = [[row.values["steps_server"] for row in run.rounds()] for run in (joint, once, twice)]
+        # one shared net: 2 epochs of one batch; each of 3 clusters in turn; the same twice over
+        assert steps == [[2] * 3, [6] * 3, [12] * 3]
+
+
+class TestParticipation:
+    def test_one_cluster_until_all_have_reported_then_clusters(self, world) -> None:
+        world.rounds, world.options = 8, {"participation": 0.4}  # one of three clients a round
+        run = world.run("cosmos", clustering="singleton", **PLAIN)
+        reported: set[int] = set()
+        for t, row in enumerate(run.rounds()):
+            reported |= set(run.participants(t))
+            assert row.values["clusters"] == (3 if len(reported) == 3 else 1)
+        assert len(reported) == 3
+
+    def test_absent_clients_count_by_their_last_predictions_or_not_at_all(self, world) -> None:
+        world.rounds, world.options = 4, {"participation": 0.4}
+        keep, drop = (
+            world.run("cosmos", clustering="single", feedback="no_model", cache=cache, **PLAIN)
+            for cache in ("keep", "drop")
+        )
+        assert not same(keep, drop)
+
+    def test_with_everybody_present_the_cache_does_not_matter(self, world) -> None:
+        keep, drop = (world.run("cosmos", clustering="single", cache=cache, **PLAIN) for cache in ("keep", "drop"))
+        assert same(keep, drop)
+
+    def test_a_cluster_without_fresh_predictions_is_not_trained(self, world) -> None:
+        world.rounds, world.options = 8, {"participation": 0.4}
+        run = world.run("cosmos", clustering="singleton", **PLAIN)
+        # one participant: one model trained a round, 2 epochs of one batch
+        assert [row.values["steps_server"] for row in run.rounds()] == [2] * 8
+
+
+class TestClustering:
+    def test_frozen_after_the_first_time_by_default(self, world) -> None:
+        assert CosmosConfig().recluster_every == 0
+        assert CosmosConfig(clustering="kmeans").recluster_every == 1
+        assert CosmosConfig(clustering="kmeans", recluster=0).recluster_every == 0
+
+    def test_reclustering_keeps_models_with_their_clusters(self, world) -> None:
+        # Nobody changes cluster, so re-clustering every round must change nothing at all.
+        frozen, again = (
+            world.run("cosmos", clustering="singleton", recluster=recluster, **PLAIN) for recluster in (0, 1)
+        )
+        assert same(frozen, again)
+        assert all((a == b).all() for a, b in zip(servers(frozen).values(), servers(again).values(), strict=True))
+
+    @pytest.mark.parametrize("server", ["models", "heads"])
+    def test_split_off_clusters_copy_their_model(self, world, server: str) -> None:
+        run = world.run("cosmos", clustering="single", server=server, **PLAIN)
+        inputs = torch.from_numpy(world.public)
+        before = run.method.servers.predict(inputs)
+        torch.testing.assert_close(run.method.servers.regrouped([0, 0]).predict(inputs), before.expand(2, -1, -1))
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"clustering": "greedy_k", "clusters": 2},
+            {"clustering": "greedy_k", "clusters": 2, "epsilon_step": 0.05},
+            {"clustering": "greedy_k", "clusters": "auto"},
+            {"clustering": "greedy_eps", "epsilon": 0.3},
+            {"clustering": "kmeans", "clusters": 2},
+            {"clustering": "farthest", "clusters": 2},
+            {"clustering": "agglomerative", "clusters": 2},
+            {"clustering": "agglomerative", "clusters": "auto"},
+            {"clustering": "random"},
+            {"clustering": "greedy_k", "clusters": "groups"},
+        ],
+        ids=str,
+    )
+    def test_every_clustering_runs_and_reports(self, world, settings: dict[str, Any]) -> None:
+        for distance in ("l2", "l2_raw", "ce", "js") if settings["clustering"] == "greedy_k" else ("l2",):
+            run = world.run("cosmos", distance=distance, **settings, **PLAIN)
+            last = list(run.rounds())[-1]
+            assert 1 <= last.values["clusters"] <= 3
+            assert last.values["cluster_ari"] is not None
+            assert [row["cluster"] for row in last.clients] == run.method.clusters().tolist()
+        opens = (
+            settings["clustering"] == "random" or settings["clusters"] == "groups"
+            if "clusters" in settings
+            else (settings["clustering"] == "random")
+        )
+        assert any("true groups" in badge for badge in run.facts()["badges"]) == opens
+
+    def test_greedy_threshold_is_reported(self, world) -> None:
+        run = world.run("cosmos", clusters=2, **PLAIN)
+        assert list(run.rounds())[-1].values["cluster_threshold"] > 0
+
+
+def test_server_reset_starts_from_the_first_weights_every_round(world) -> None:
+    # With no server training a reset server predicts what a fresh one does, and so does one that goes on; with
+    # training they differ from the second round on.
+    reset, going_on = (world.run("cosmos", server_reset=flag, **PLAIN) for flag in (True, False))
+    assert not same(reset, going_on)
+    untrained = PLAIN | {"server_epochs": 0}
+    assert same(world.run("cosmos", server_reset=True, **untrained), world.run("cosmos", **untrained))
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "median", "max_conf", "trimmed", "entropy_weighted"])
+def test_every_aggregation_runs(world, aggregation: str) -> None:
+    run = world.run("cosmos", aggregation=aggregation, **PLAIN)
+    assert all(np.isfinite(value.numpy()).all() for value in weights(run).values())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [
+        ({"clusters": 0}, "clusters"),
+        ({"clustering": "greedy_eps"}, "epsilon"),
+        ({"epsilon": 0.1}, "epsilon"),
+        ({"clustering": "greedy_eps", "epsilon": -1.0}, "epsilon"),
+        ({"clustering": "kmeans", "epsilon_step": 0.1}, "epsilon_step"),
+        ({"epsilon_step": 0.0}, "epsilon_step"),
+        ({"member_weights": "size", "aggregation": "median"}, "member_weights"),
+        ({"trim": 0.5}, "trim"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"consistency": -1.0}, "consistency"),
+        ({"distill_lr": 0.0}, "distill_lr"),
+        ({"server_lr": 0.0}, "server_lr"),
+        ({"server_epochs": -1}, "server_epochs"),
+        ({"head_sweeps": 0}, "head_sweeps"),
+        ({"recluster": -1}, "recluster"),
+        ({"clip": 0.0}, "clip"),
+        ({"mix_width": 0.0}, "mix_width"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_refused(wrong: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=f"cosmos.{key}"):
+        CosmosConfig(**wrong)
+
+
+def test_needs_say_what_is_opened() -> None:
+    method = METHODS["cosmos"]
+    assert not method().needs().groups
+    assert method(CosmosConfig(clusters="groups")).needs().groups
+    assert method(CosmosConfig(weighting="oracle")).needs().public_labels
