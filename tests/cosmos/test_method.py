@@ -11,6 +11,7 @@ import torch
 from fl_bench.cosmos.settings import CosmosConfig
 from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
+from fl_bench.methods.contract import client_facts, deal, finish, made_up_data, make_run
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ class TestNullSettings:
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("member_weights", ["uniform", "size"])
-def test_three_rounds_with_two_cluster_models_against_numpy(
-    world, assert_equal, weights_of, temperature, member_weights
-) -> None:
+def test_two_cluster_models_against_numpy(world, assert_equal, weights_of, temperature, member_weights) -> None:
     # Oracle clusters {0, 2} and {1}. Round t: clients distil (t > 0), train, predict; a cluster's target is the mean of
     # its members; the server model takes KL steps towards it; its predictions go back. Targets are sharpened by
     # p^(1/T) / sum on both sides. With 2, 3 and 3 samples, `size` weighs clients 0 and 2 by 2/5 and 3/5.
@@ -249,11 +248,7 @@ class TestClustering:
             assert 1 <= last.values["clusters"] <= 3
             assert last.values["cluster_ari"] is not None
             assert [row["cluster"] for row in last.clients] == run.method.clusters().tolist()
-        opens = (
-            settings["clustering"] == "random" or settings["clusters"] == "groups"
-            if "clusters" in settings
-            else (settings["clustering"] == "random")
-        )
+        opens = settings["clustering"] == "random" or settings.get("clusters") == "groups"
         assert any("true groups" in badge for badge in run.facts()["badges"]) == opens
 
     def test_greedy_threshold_is_reported(self, world) -> None:
@@ -302,6 +297,20 @@ def test_every_aggregation_runs(world, aggregation: str) -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=f"cosmos.{key}"):
         CosmosConfig(**wrong)
+
+
+@pytest.mark.parametrize("codec", ["none", "float16", "top-2", "hard"])
+def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
+    dataset = made_up_data()
+    run = make_run("cosmos", dataset, deal(dataset), codec=codec)
+    rows = finish(run).rows
+    public = len(run.data.public)
+    # methods.md 2.8 with 4 classes: N C b; two bytes a number; k = 2 entries of 32 + 2 bits; 2 bits a label
+    closed = {"none": 16 * public, "float16": 8 * public, "top-2": -(-68 * public // 8), "hard": -(-2 * public // 8)}
+    assert [row["bytes_up"] for row in rows] == [6 * closed[codec]] * 3
+    assert [row["bytes_down"] for row in rows] == [0, 6 * closed[codec], 6 * closed[codec]]
+    plan = METHODS["cosmos"]().plan(client_facts(run, codec))
+    assert (plan.up_bytes, plan.down_bytes) == (closed[codec], closed[codec])
 
 
 def test_needs_say_what_is_opened() -> None:

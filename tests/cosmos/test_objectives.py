@@ -46,7 +46,7 @@ def test_value_by_hand() -> None:
     p, noisy = sigmoid(W * X), sigmoid(W * NOISY)
     expected = 0.8 * math.log(0.8 / p) + 0.2 * math.log(0.2 / (1 - p)) + 3.0 * (p - noisy) ** 2
     objective = ConsistentDistillation(3.0, "both", "pixel", image=True)
-    assert float(objective(scalar_model(W), one_batch())) == pytest.approx(expected, abs=1e-12)
+    assert objective(scalar_model(W), one_batch()).item() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("grad", ["both", "noisy_only"])
@@ -58,7 +58,7 @@ def test_gradient_by_hand(grad: str) -> None:
     expected = (p - 0.8) * X + 6 * (p - noisy) * (clean_part - noisy * (1 - noisy) * NOISY)
     model = scalar_model(W)
     ConsistentDistillation(3.0, grad, "pixel", image=True)(model, one_batch()).backward()
-    assert float(model.w.grad) == pytest.approx(expected, abs=1e-12)
+    assert model.w.grad.item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_noise_stays_in_what_a_pixel_can_be() -> None:
