@@ -3,8 +3,8 @@
 Alcala-Fdez et al., "KEEL Data-Mining Software Tool: Data Set Repository", 2011. The wheel is located but never
 imported. It holds each table twice: `data/balanced/raw/<name>.dat`, all rows once, comma-separated, the class last;
 and `data/balanced/processed/<name>.npz`, ten cross-validation folds. The raw file is read, because the folds are no
-longer the data: they are cast to int8, so that measurements lose their fractions and values above 127 wrap around,
-and columns are dropped fold by fold.
+longer the data: measurements are binned to at most 16 whole numbers and columns are dropped, not the same ones in
+every fold.
 """
 
 from __future__ import annotations
