@@ -62,10 +62,8 @@ def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
     """Greedy elimination at the smallest threshold that leaves at most `clusters` clusters.
 
     The result of `greedy_eps` changes at observed distances only, so the candidates are 0 and the distinct distances,
-    upwards. The number of clusters is not monotone in the threshold, so nothing is bisected but a bound that is: a
-    cluster is a centre with its neighbours, hence `clusters` of them hold at most the sum of that many largest
-    1 + degree, and thresholds where this sum is below n are skipped. So are those at which no pair that became
-    neighbours since the last failure can have changed a step of it (`_first_change`).
+    upwards. The number of clusters is not monotone in the threshold, so the search does not bisect. What it skips are
+    candidates where no pair that became neighbours since the last failure can have changed it (`_first_change`).
 
     Args:
         distances: shape (n, n), symmetric.
@@ -83,19 +81,9 @@ def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
     by_distance = np.argsort(matrix[first, second], kind="stable")
     first, second = first[by_distance], second[by_distance]
     thresholds, ends = _distinct(matrix[first, second])
-
-    def may_suffice(position: int) -> bool:
-        degrees = np.bincount(np.concatenate([first[: ends[position]], second[: ends[position]]]), minlength=n)
-        return bool(np.sort(degrees)[-clusters:].sum() + min(clusters, n) >= n)
-
-    low, high = 0, len(thresholds) - 1  # at the largest distance all are neighbours of all
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if may_suffice(middle) else (middle + 1, high)
-
     pairs = list(zip(first.tolist(), second.tolist(), strict=True))
     near = np.eye(n, dtype=np.float32)
-    position, done = low, 0
+    position, done = 0, 0
     while True:  # ends: at the largest distance there is one cluster
         new = slice(done, done := int(ends[position]))
         near[first[new], second[new]] = 1.0
