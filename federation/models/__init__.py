@@ -1,0 +1,7 @@
+"""The model zoo (federation room): nets with a body and a head, by name; importing it does not import torch."""
+
+from . import convolutional, large, vectors  # noqa: F401 - each registers its nets
+from .build import build_net, count_parameters
+from .registry import MODELS, ModelPlugin, check_model, fitting, model, model_names
+
+__all__ = ["MODELS", "ModelPlugin", "build_net", "check_model", "count_parameters", "fitting", "model", "model_names"]
