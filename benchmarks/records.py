@@ -176,6 +176,10 @@ class Store:
         part.mkdir(parents=True, exist_ok=True)
         return part / "checkpoint.pt"
 
+    def has_checkpoint(self, cell: Cell) -> bool:
+        """Whether an unfinished run left a checkpoint."""
+        return (self._part(cell) / "checkpoint.pt").is_file()
+
     def drop_checkpoint(self, cell: Cell) -> None:
         """Forget what an unfinished run left."""
         shutil.rmtree(self._part(cell), ignore_errors=True)

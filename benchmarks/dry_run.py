@@ -1,0 +1,149 @@
+"""What a grid would do (benchmarks room): each cell's state, its bytes in closed form, and an estimate of time."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import lru_cache
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ..datasets.catalogue import dataset_info
+from ..datasets.rounding import ceil_share
+from ..federation.codecs import Codec
+from ..methods.base import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..methods.base import Plan
+    from .cell import Cell
+    from .grid import Grid
+    from .records import Record, Store
+
+PROBE_STEPS = 20
+"""Training steps that the measurement of a step's time takes."""
+
+
+def plan_grid(grid: Grid, store: Store, *, retry: bool) -> list[dict[str, Any]]:
+    """A row per cell: what would happen to it, bytes and seconds; imports torch to time a step of each net.
+
+    Args:
+        grid: the cells.
+        store: where records are looked for.
+        retry: whether cells that ended badly would run again.
+    Raises:
+        DataError: a record cannot be read.
+    """
+    records = store.records() if store.runs.is_dir() else []
+    rows = []
+    for cell in grid.cells:
+        record = store.find(cell)
+        state = _state(cell, record, grid, retry=retry)
+        plan = _plan(cell)
+        to_run = state in ("to run", "to run again", "to continue")
+        if state == "to run" and store.has_checkpoint(cell):
+            state = "to continue"
+        seconds, basis = _seconds(cell, plan, records) if to_run else (None, "")
+        rows.append(
+            {
+                "dataset": cell.dataset.name,
+                "method": cell.label,
+                "seed": cell.seed,
+                "state": state,
+                "up_bytes_per_client_round": None if plan is None else plan.up_bytes,
+                "down_bytes_per_client_round": None if plan is None else plan.down_bytes,
+                "estimated_seconds": seconds,
+                "estimated_from": basis,
+                "reason": grid.unsupported.get(cell.key) or (record.reason if record is not None else None),
+                "key": cell.key,
+            }
+        )
+    return rows
+
+
+def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str:
+    if record is not None:
+        if record.status == "done":
+            return "done"
+        return "to run again" if retry else f"{record.status} earlier"
+    return "unsupported" if cell.key in grid.unsupported else "to run"
+
+
+def _plan(cell: Cell) -> Plan | None:
+    """The closed form of a cell with one architecture on data of known size; None otherwise."""
+    facts = dataset_info(cell.dataset.location)
+    if facts.shape is None or facts.classes is None or facts.train is None or len(cell.models.used) > 1:
+        return None
+    parameters, head = _sizes(cell.models.used[0], facts.shape, facts.classes)
+    public = ceil_share(cell.split.public, facts.train)
+    return cell.build_method().plan(
+        Facts(
+            public=public,
+            classes=facts.classes,
+            parameters=parameters,
+            head=head,
+            scores_bytes=Codec.parse(cell.codec).nbytes(public, facts.classes),
+        )
+    )
+
+
+def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[float | None, str]:
+    """Estimated seconds of a run, and what the estimate is made from."""
+    alike = [
+        record.seconds / record.cell["training"]["rounds"]
+        for record in records
+        if record.status == "done"
+        and record.cell["dataset"] == cell.dataset.name
+        and record.cell["method"]["name"] == cell.method
+        and record.cell["models"]["names"] == list(cell.models.names)
+    ]
+    if alike:
+        return fmean(alike) * cell.training.rounds, f"{len(alike)} finished runs"
+    facts = dataset_info(cell.dataset.location)
+    if facts.shape is None or facts.classes is None or facts.train is None:
+        return None, ""
+    public = ceil_share(cell.split.public, facts.train)
+    batch, clients = cell.training.batch_size, cell.split.clients
+    private = (facts.train - public) * (1 - cell.split.val_fraction)
+    local = cell.training.local_epochs * private / batch + clients / 2  # each client rounds its last step up
+    on_public = math.ceil(public / batch) * (
+        0 if plan is None else clients * plan.client_public_epochs + plan.server_public_epochs
+    )
+    share = cell.training.participation
+    step = fmean(_step_seconds(name, facts.shape, facts.classes, batch) for name in cell.models.used)
+    return share * (local + on_public) * cell.training.rounds * step, "step counts and a timed step"
+
+
+@lru_cache(maxsize=64)
+def _sizes(name: str, shape: tuple[int, ...], classes: int) -> tuple[int, int]:
+    """Numbers in a net and in its head."""
+    from ..federation.models import build_net
+
+    state = build_net(name, shape, classes, key=0).state_dict()
+    numbers = {key: tensor.numel() for key, tensor in state.items()}
+    return sum(numbers.values()), sum(count for key, count in numbers.items() if key.startswith("head."))
+
+
+@lru_cache(maxsize=64)
+def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int) -> float:
+    """Median seconds of a training step on one thread of this machine's processor."""
+    import torch
+    import torch.nn.functional as F
+
+    from ..federation.models import build_net
+
+    torch.set_num_threads(1)
+    net = build_net(name, shape, classes, key=0)
+    optimizer = torch.optim.Adam(net.parameters())
+    inputs, labels = torch.zeros(batch, *shape), torch.zeros(batch, dtype=torch.int64)
+    times = []
+    for _ in range(PROBE_STEPS):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        F.cross_entropy(net(inputs), labels).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        times.append(time.perf_counter() - began)
+        if sum(times) > 2:
+            break
+    return sorted(times)[len(times) // 2]

@@ -1,0 +1,291 @@
+"""The local executor (benchmarks room): spawned worker processes that run cells; never forks, imports no torch.
+
+Each worker has a pipe of its own, so that killing one worker (a timeout, the kernel's memory killer) cannot leave
+a shared queue locked for the others.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fl_bench.errors import ConfigError
+
+from .cell import Cell
+from .plugins import load_plugins
+from .provenance import available_cores, machine, software
+from .records import Locked, Outcome, RecordError, Store
+from .runner import Ending, run_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..federation.rounds import RoundRow
+    from .runner import Options
+
+MEMORY_PER_JOB = 6 * 2**30
+"""Bytes of free GPU memory that one job counts for."""
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that numeric libraries read when they are loaded."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a cell."""
+
+    kind: Literal["started", "round", "ended", "skipped"]
+    cell: Cell
+    round: int = 0
+    accuracy: float | None = None
+    """Mean client accuracy of the deployed view after `round`, percent."""
+    ending: Ending | None = None
+    reason: str = ""
+    """Why a cell was skipped."""
+    seconds: float = 0.0
+    """Wall seconds since the cell was started here."""
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    device: str
+    cell: Cell | None = None
+    began: float = 0.0
+    running: bool = field(default=False)
+    """Whether the worker has begun with the cell: loading torch does not count against a time limit."""
+
+
+def choose_devices(device: str, jobs: int | None) -> list[str]:
+    """The device of each job.
+
+    On a CPU, one job per available core. On GPUs (`auto` takes them when there are any), one job per 6 GiB of free
+    memory, at most one per core, spread evenly.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
+        jobs: how many jobs; chosen by the rule above when None.
+    Raises:
+        ConfigError: there is no such device.
+    """
+    cores = available_cores()
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+    if device == "auto" and not (Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()):
+        device = "cpu"  # no driver: spare everybody the wait for torch
+    if device == "cpu":
+        return ["cpu"] * (jobs or cores)
+    kind, colon, number = device.partition(":")
+    if kind not in ("auto", "cuda") or (colon and not number.isdecimal()):
+        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:<number>, got {device!r}")
+    import torch  # a GPU may be there: worth the seconds
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0 and device == "auto":
+        return ["cpu"] * (jobs or cores)
+    chosen = [int(number)] if number else list(range(count))
+    if not chosen or max(chosen) >= count:
+        raise ConfigError(f"--device {device}: torch sees {count} CUDA devices here; --device cpu always works")
+    room = {gpu: max(1, torch.cuda.mem_get_info(gpu)[0] // MEMORY_PER_JOB) for gpu in chosen}
+    wanted = jobs or min(cores, sum(room.values()))
+    return [f"cuda:{chosen[job % len(chosen)]}" for job in range(wanted)]
+
+
+def run_cells(
+    cells: Sequence[Cell], store: Store, options: Options, *, devices: Sequence[str], timeout: float | None = None
+) -> Iterator[Event]:
+    """Run cells in worker processes and say what happens; every cell that ends leaves a record.
+
+    Closing the iterator, or an exception in it, stops the workers; what they were doing continues from its
+    checkpoints the next time.
+
+    Args:
+        cells: what to run, in this order.
+        store: where records go.
+        options: how to run them; `device` is replaced by the worker's own.
+        devices: the device of each worker; no more workers are started than there are cells.
+        timeout: seconds that a cell may take; a cell that takes longer is recorded as `timeout`.
+    Raises:
+        RecordError: a record cannot be written.
+        ConfigError: a worker cannot start.
+    """
+    queue = deque(cells)
+    workers: list[_Worker] = []
+    try:
+        for device in devices[: len(queue)]:
+            workers.append(_start(store, options, device))
+        while queue or any(worker.cell for worker in workers):
+            for worker in workers:
+                if worker.cell is None and queue:
+                    worker.cell = queue.popleft()
+                    worker.began, worker.running = time.monotonic(), False
+                    worker.pipe.send(worker.cell.to_worker())
+            yield from _wait(workers, store, options, timeout)
+    finally:
+        _stop(workers)
+
+
+def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float | None) -> Iterator[Event]:
+    """Wait for the next messages, deaths and time limits, and deal with them."""
+    busy = [worker for worker in workers if worker.cell is not None]
+    limits = [worker.began + timeout - time.monotonic() for worker in busy if worker.running] if timeout else []
+    ready = wait(
+        [place for worker in busy for place in (worker.pipe, worker.process.sentinel)],
+        timeout=max(0.0, min(limits)) if limits else None,
+    )
+    for worker in busy:
+        if worker.pipe in ready:
+            yield from _hear(worker)
+        if worker.cell is None:
+            continue
+        late = timeout is not None and worker.running and time.monotonic() - worker.began >= timeout
+        dead = worker.process.sentinel in ready and not worker.pipe.poll()
+        if late or dead:
+            _kill(worker)
+            cell, seconds = worker.cell, time.monotonic() - worker.began
+            status: Literal["timeout", "failed"] = "timeout" if late else "failed"
+            reason = f"ran longer than the time limit of {timeout:g} s" if late else _death(worker.process.exitcode)
+            yield _record_for(cell, status, reason, seconds, store, options)
+            workers[workers.index(worker)] = _start(store, options, worker.device)
+
+
+def _hear(worker: _Worker) -> Iterator[Event]:
+    """Take what a worker has to say."""
+    cell = worker.cell
+    assert cell is not None
+    while worker.pipe.poll():
+        try:
+            kind, *rest = worker.pipe.recv()
+        except (EOFError, OSError):  # it died; its sentinel says so
+            return
+        seconds = time.monotonic() - worker.began
+        if kind == "started":
+            worker.began, worker.running = time.monotonic(), True
+            yield Event("started", cell)
+        elif kind == "round":
+            yield Event("round", cell, round=rest[0], accuracy=rest[1], seconds=seconds)
+        elif kind == "ended":
+            worker.cell = None
+            yield Event("ended", cell, ending=rest[0], seconds=seconds)
+            return
+        elif kind == "locked":
+            worker.cell = None
+            yield Event("skipped", cell, reason=rest[0])
+            return
+        else:
+            raise RecordError(rest[0]) if kind == "unwritable" else ConfigError(rest[0])
+
+
+def _record_for(
+    cell: Cell, status: Literal["timeout", "failed"], reason: str, seconds: float, store: Store, options: Options
+) -> Event:
+    """Write the record of a worker that cannot do so itself. Its checkpoint stays, for `--retry`."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    clocks = {"started": None, "finished": now, "seconds_total": seconds}
+    outcome = Outcome(status, reason, {}, {**software(), **machine()}, clocks)
+    try:
+        with store.lock(cell):
+            folder = store.write(cell, outcome, replace=options.retry)
+    except Locked as error:
+        return Event("skipped", cell, reason=str(error))
+    return Event("ended", cell, ending=Ending(status, reason, folder), seconds=seconds)
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the worker process was killed by {name}{hint}"
+    return f"the worker process ended with exit code {exitcode}"
+
+
+def _start(store: Store, options: Options, device: str) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_work, args=(theirs, str(store.results), replace(options, device=device)), daemon=True
+    )
+    with _one_thread():
+        process.start()
+    theirs.close()
+    return _Worker(process, ours, device)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started inside load their numeric libraries with one thread each."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _kill(worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+def _stop(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(timeout=2)
+        _kill(worker)
+
+
+def _work(pipe: Connection, results: str, options: Options) -> None:
+    """A worker's life: cells in, messages out, until the pipe or the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which stops us
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    store = Store(Path(results))
+    try:
+        load_plugins(options.plugins)
+        import torch  # noqa: F401 - so that the time limit of the first cell does not pay for it
+    except Exception as error:
+        pipe.send(("broken", f"a worker process cannot start: {error}"))
+        return
+    while True:
+        try:
+            cell = Cell.from_worker(pipe.recv())
+        except EOFError:
+            return
+        pipe.send(("started",))
+
+        def report(row: RoundRow) -> None:
+            view = next((name for name in row.values if name.endswith(".acc_mean")), None)
+            pipe.send(("round", row.values["round"], None if view is None else row.values[view]))
+
+        try:
+            ending = run_cell(cell, store, options, report)
+        except Locked as error:
+            pipe.send(("locked", str(error)))
+        except RecordError as error:
+            pipe.send(("unwritable", str(error)))
+        else:
+            pipe.send(("ended", ending))
+
+
+def _follow(parent: Any) -> None:
+    """End when the parent ends, however it does: nobody would stop us any more."""
+    parent.join()
+    os._exit(1)
