@@ -11,7 +11,7 @@ from fl_bench.errors import ConfigError, DataError
 
 from .dataset import build_dataset
 from .source import Request, dataset
-from .tables import encode_features, encode_target
+from .tables import encode_features, encode_target, read_npz
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,14 +69,18 @@ def openml(request: Request) -> Dataset:
                 ],
             )
         found = request.fetch(_folder(request), lambda folder: _fetch(request, folder / FILE)) / FILE
-    try:
-        with np.load(found, allow_pickle=False) as stored:
-            table, labels = stored["inputs"], stored["labels"]
-            names, source = [str(name) for name in stored["class_names"]], str(stored["source"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{found} is damaged ({error}); remove its folder and fetch it again") from error
+    stored = read_npz(found)
+    if absent := {"inputs", "labels", "class_names", "source"} - stored.keys():
+        raise DataError(f"{found} lacks {', '.join(sorted(absent))}; remove its folder and fetch it again")
+    names = [str(name) for name in stored["class_names"]]
     return build_dataset(
-        request.name, table, labels, source=source, split_name="openml", classes=len(names), class_names=names
+        request.name,
+        stored["inputs"],
+        stored["labels"],
+        source=str(stored["source"]),
+        split_name="openml",
+        classes=len(names),
+        class_names=names,
     )
 
 

@@ -1,18 +1,37 @@
-"""Tables of mixed columns to numbers (datasets room): one-hot categories, class codes, client codes."""
+"""Files of arrays and tables of mixed columns to numbers (datasets room): one-hot categories, class codes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
 from fl_bench.errors import DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 MOST_CATEGORIES = 256
 """A text column with more distinct values is an identifier or free text, not a category."""
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file; pickled objects are never opened.
+
+    Raises:
+        DataError: the file is no npz file, is damaged, or holds Python objects.
+    """
+    try:
+        with path.open("rb") as stream:  # np.load leaves a file of its own open when the archive is broken
+            stored = np.load(stream, allow_pickle=False)
+            return {key: stored[key] for key in stored.files}
+    except (ValueError, OSError, EOFError, BadZipFile, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read as plain arrays ({error}); write it with np.savez and without Python objects"
+        ) from error
 
 
 def encode_labels(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -7,7 +7,6 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from fl_bench.errors import ConfigError, DataError, unknown_name
 from .dataset import build_dataset
 from .images import picture_format, read_images
 from .source import Request, dataset
-from .tables import encode_features, encode_labels, encode_target
+from .tables import encode_features, encode_labels, encode_target, read_npz
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -80,13 +79,7 @@ def npz(request: Request) -> Dataset:
         DataError: arrays are missing, do not fit together or hold Python objects.
     """
     path, _ = _file(request)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except (ValueError, OSError, BadZipFile, AttributeError) as error:
-        raise DataError(
-            f"{path} cannot be read as plain arrays ({error}); write it with np.savez and without Python objects"
-        ) from error
+    arrays = read_npz(path)
     sides = ("_train", "_test") if "x_train" in arrays else ("",)
     needed = [f"{array}{side}" for array in "xy" for side in sides]
     if absent := [key for key in needed if key not in arrays]:

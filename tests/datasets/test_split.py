@@ -149,8 +149,8 @@ def test_fewer_rows_than_clients_are_refused_early_and_late(labelled: MakeLabell
 
 def test_checks_need_no_torch() -> None:
     code = (
-        "import sys; from fl_bench.datasets import catalogue, split; from fl_bench.datasets.partition import PARTITIONS;"
-        "split.check(PARTITIONS['iid'](), split.SplitSettings(), 10, 1000); catalogue.listing();"
+        "import sys; from fl_bench.datasets import catalogue, partition, split;"
+        "split.check(partition.PARTITIONS['iid'](), split.SplitSettings(), 10, 1000); catalogue.listing();"
         "catalogue.check_dataset_name('digits'); catalogue.available('fashion-mnist');"
         "heavy = {'torch', 'torchvision', 'sklearn', 'scipy', 'pandas', 'PIL'} & set(sys.modules);"
         "assert not heavy, heavy"
