@@ -1,0 +1,211 @@
+"""`fl_bench.cosmos.aggregation`: every rule by hand, temperatures, and what always holds."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fl_bench.cosmos.aggregation import Rule, aggregate, max_conf_global, sharpen, soft_mix
+from fl_bench.errors import ConfigError
+
+EVERY = get_args(Rule)
+
+
+def draw(seed: int, *shape: int, classes: int = 3) -> torch.Tensor:
+    return torch.tensor(np.random.default_rng(seed).dirichlet(np.ones(classes), shape))
+
+
+def one_sample(*rows: list[float]) -> torch.Tensor:
+    """Members that score a single public sample."""
+    return torch.tensor([[row] for row in rows], dtype=torch.float64)
+
+
+def test_mean_by_hand() -> None:
+    members = one_sample([0.2, 0.8], [0.6, 0.4])
+    assert aggregate(members, "mean")[0].tolist() == pytest.approx([0.4, 0.6])
+    # With weights 3 and 1: 3/4 * 0.2 + 1/4 * 0.6 = 0.3.
+    assert aggregate(members, "mean", weights=torch.tensor([3, 1]))[0].tolist() == pytest.approx([0.3, 0.7])
+
+
+def test_median_of_an_odd_number_is_divided_by_its_sum() -> None:
+    # Medians of (.1 .2 .6), (.3 .7 .2), (.6 .1 .2) entry by entry: .2, .3, .2, which sum to .7.
+    members = one_sample([0.1, 0.3, 0.6], [0.2, 0.7, 0.1], [0.6, 0.2, 0.2])
+    assert aggregate(members, "median")[0].tolist() == pytest.approx([2 / 7, 3 / 7, 2 / 7])
+
+
+def test_median_of_an_even_number_is_the_lower_or_the_midpoint() -> None:
+    # Sorted .1 .2 .6 .7 and .3 .4 .8 .9: lower .2 and .4, divided by .6; midpoints .4 and .6.
+    members = one_sample([0.2, 0.8], [0.6, 0.4], [0.1, 0.9], [0.7, 0.3])
+    assert aggregate(members, "median")[0].tolist() == pytest.approx([1 / 3, 2 / 3])
+    assert aggregate(members, "median", midpoint=True)[0].tolist() == pytest.approx([0.4, 0.6])
+
+
+def test_max_conf_takes_the_row_of_the_most_certain_member_sample_by_sample() -> None:
+    members = torch.tensor([[[0.6, 0.4], [0.3, 0.7], [0.8, 0.2]], [[0.1, 0.9], [0.4, 0.6], [0.2, 0.8]]])
+    # Sample 0: 0.9 beats 0.6. Sample 1: 0.7 beats 0.6. Sample 2: 0.8 each, the first member's row.
+    expected = torch.tensor([[0.1, 0.9], [0.3, 0.7], [0.8, 0.2]])
+    assert torch.equal(max_conf_global(members), expected)
+    assert torch.allclose(aggregate(members, "max_conf"), expected)
+
+
+def test_trimmed_cuts_both_ends_of_every_entry() -> None:
+    # Entry 0: .1 .2 .3 .4 .9 without .1 and .9, mean .3; entry 1: .9 .8 .7 .6 .1 without .9 and .1, mean .7.
+    members = one_sample([0.9, 0.1], [0.3, 0.7], [0.1, 0.9], [0.4, 0.6], [0.2, 0.8])
+    assert aggregate(members, "trimmed", trim=0.2)[0].tolist() == pytest.approx([0.3, 0.7])
+    assert aggregate(members, "trimmed", trim=0.39)[0].tolist() == pytest.approx([0.3, 0.7])  # floor(1.95) = 1
+    assert aggregate(members, "trimmed", trim=0.19)[0].tolist() == pytest.approx(
+        [0.38, 0.62]
+    )  # floor(0.95) = 0: the mean
+
+
+def test_trimmed_cuts_a_whole_number_where_floating_point_falls_short() -> None:
+    # 0.29 * 100 is 28.999999999999996; with 29 cut from each end only rows of (1/2, 1/2) are left.
+    members = one_sample(*[[1.0, 0.0]] * 29, *[[0.5, 0.5]] * 71)
+    assert aggregate(members, "trimmed", trim=0.29)[0].tolist() == [0.5, 0.5]
+
+
+def test_entropy_weighted_counts_by_the_inverse_perplexity() -> None:
+    # Perplexities 1 and 2, so weights 2/3 and 1/3: 2/3 * 1 + 1/3 * 1/2 = 5/6.
+    assert aggregate(one_sample([1, 0], [0.5, 0.5]), "entropy_weighted")[0].tolist() == pytest.approx([5 / 6, 1 / 6])
+
+
+@pytest.mark.parametrize(("rule", "trim"), [("median", 0.0), ("trimmed", 0.34)])
+def test_where_every_entry_is_cut_to_0_the_mean_is_left(rule: Rule, trim: float) -> None:
+    # Three members certain of three classes: each entry is 0, 0, 1, whose median is 0 and whose trimmed mean is 0.
+    # The second sample, where two agree, is not touched by that.
+    members = torch.eye(3)[torch.tensor([[0, 0], [1, 0], [2, 1]])]
+    merged = aggregate(members, rule, trim=trim)
+    assert merged.tolist() == [pytest.approx([1 / 3] * 3), [1, 0, 0]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    members=st.integers(1, 6),
+    rule=st.sampled_from(EVERY),
+    trim=st.floats(0, 0.49),
+    midpoint=st.booleans(),
+)
+def test_rows_are_probabilities_whatever_the_order_of_members(
+    seed: int, members: int, rule: Rule, trim: float, midpoint: bool
+) -> None:
+    predictions = draw(seed, members, 4)
+    merged = aggregate(predictions, rule, trim=trim, midpoint=midpoint)
+    assert merged.sum(dim=1).tolist() == pytest.approx([1.0] * 4)
+    assert (merged >= 0).all()
+    order = np.random.default_rng(seed).permutation(members)
+    assert torch.allclose(aggregate(predictions[order], rule, trim=trim, midpoint=midpoint), merged)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), members=st.integers(1, 6), rule=st.sampled_from(EVERY), midpoint=st.booleans())
+def test_members_that_agree_are_their_own_aggregate(seed: int, members: int, rule: Rule, midpoint: bool) -> None:
+    shared = draw(seed, 4)
+    merged = aggregate(shared.repeat(members, 1, 1), rule, trim=0.2, midpoint=midpoint)
+    assert torch.allclose(merged, shared, rtol=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), members=st.integers(1, 5), scale=st.floats(0.1, 10))
+def test_only_the_ratio_of_weights_counts_and_equal_ones_are_the_plain_mean(
+    seed: int, members: int, scale: float
+) -> None:
+    predictions = draw(seed, members, 4)
+    equal = torch.full((members,), scale)
+    assert torch.allclose(aggregate(predictions, "mean", weights=equal), aggregate(predictions, "mean"), atol=1e-6)
+    weights = torch.rand(members, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.1
+    scaled = aggregate(predictions, "mean", weights=weights * scale)
+    assert torch.allclose(scaled, aggregate(predictions, "mean", weights=weights))
+
+
+def test_settings_of_aggregation_are_checked() -> None:
+    members = draw(0, 2, 2)
+    with pytest.raises(ConfigError, match="did you mean 'median'"):
+        aggregate(members, "medain")  # type: ignore[arg-type]
+    for trim in (-0.1, 0.5, math.nan):
+        with pytest.raises(ConfigError, match=r"trim must be in \[0, 0.5\)"):
+            aggregate(members, "trimmed", trim=trim)
+    with pytest.raises(ConfigError, match="weights are for 'mean'"):
+        aggregate(members, "median", weights=torch.ones(2))
+
+
+# --- temperature
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), tau=st.floats(0.1, 10), dtype=st.sampled_from([torch.float32, torch.float64]))
+def test_sharpening_a_softmax_divides_its_logits(seed: int, tau: float, dtype: torch.dtype) -> None:
+    z = torch.tensor(np.random.default_rng(seed).uniform(-6, 6, (5, 4)), dtype=dtype)  # p > 1e-6: nothing is clamped
+    found = sharpen(z.softmax(dim=1), tau)
+    assert found.dtype == dtype
+    tolerance = 1e-6 if dtype == torch.float64 or tau >= 1 else 2e-6 / tau  # float32 logs, magnified by 1 / tau
+    assert torch.allclose(found, (z / tau).softmax(dim=1), atol=tolerance)
+
+
+def test_sharpening_by_hand() -> None:
+    # tau = 1/2 squares: .04 .09 .25 over .38. tau = 2 takes roots: 3/5 and 4/5 over 7/5.
+    assert sharpen(torch.tensor([0.2, 0.3, 0.5]), 0.5).tolist() == pytest.approx([4 / 38, 9 / 38, 25 / 38])
+    assert sharpen(torch.tensor([0.36, 0.64]), 2).tolist() == pytest.approx([3 / 7, 4 / 7])
+    # An entry of 0 counts as 1e-8, whose root is 1e-4.
+    assert sharpen(torch.tensor([1.0, 0.0]), 2).tolist() == pytest.approx([1 / 1.0001, 1e-4 / 1.0001])
+
+
+def test_temperature_1_changes_no_bit_of_rows_that_need_no_clamp() -> None:
+    rows = draw(1, 50, classes=7).float()
+    rows[3] = torch.tensor([1.0, 0, 0, 0, 0, 0, 0])
+    found = sharpen(rows, 1)
+    untouched = (rows >= 1e-8).all(dim=1)
+    assert untouched.sum() == 49
+    assert torch.equal(found[untouched], rows[untouched])
+    # The other row becomes (1, 1e-8, ...) / (1 + 6e-8): no logarithm of 0 downstream.
+    assert found[3].tolist() == pytest.approx([1, *[1e-8] * 6], rel=1e-6)
+
+
+def test_temperature_0_is_the_first_arg_max_and_small_ones_approach_it() -> None:
+    rows = torch.tensor([[0.4, 0.4, 0.2], [0.1, 0.2, 0.7]], dtype=torch.float64)
+    assert torch.equal(sharpen(rows, 0), torch.tensor([[1, 0, 0], [0, 0, 1]], dtype=torch.float64))
+    # 1e-3 raises to the power 1000: underflow must not lose the row. A tie stays a tie.
+    assert torch.allclose(sharpen(rows, 1e-3), torch.tensor([[0.5, 0.5, 0], [0, 0, 1]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("temperature", [-0.5, math.nan])
+def test_temperatures_below_0_are_refused(temperature: float) -> None:
+    with pytest.raises(ConfigError, match="temperature must be at least 0"):
+        sharpen(torch.ones(1, 2) / 2, temperature)
+
+
+# --- feedback from several models
+
+
+def test_one_cluster_model_is_passed_on_unchanged() -> None:
+    server = draw(2, 1, 6).float()
+    assert torch.equal(max_conf_global(server), server[0])
+    assert torch.equal(soft_mix(server, torch.tensor([[0.3], [7.0]]), 0.5), server.expand(2, -1, -1))
+
+
+def test_soft_mix_by_hand() -> None:
+    # exp(-0/2) : exp(-2 ln 3 / 2) = 1 : 1/3, so weights 3/4 and 1/4: 3/4 * 1 + 1/4 * 0.2 = 0.8. Client 1 is mirrored.
+    server = one_sample([1.0, 0.0], [0.2, 0.8])
+    far = 2 * math.log(3)
+    mixed = soft_mix(server, torch.tensor([[0.0, far], [far, 0.0]], dtype=torch.float64), width=2)
+    assert mixed[:, 0].tolist() == [pytest.approx([0.8, 0.2]), pytest.approx([0.4, 0.6])]
+
+
+def test_soft_mix_goes_from_the_nearest_model_to_the_mean_of_all() -> None:
+    server = draw(3, 3, 5)
+    distances = torch.tensor([[0.1, 0.2, 0.3], [5.0, 4.0, 6.0]])
+    narrow, wide = soft_mix(server, distances, 1e-4), soft_mix(server, distances, 1e9)
+    assert torch.allclose(narrow, server[[0, 1]])
+    assert torch.allclose(wide, server.mean(dim=0).expand(2, -1, -1))
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, math.nan])
+def test_soft_mix_needs_a_width(width: float) -> None:
+    with pytest.raises(ConfigError, match="width must be above 0"):
+        soft_mix(draw(4, 2, 2), torch.ones(3, 2), width)
