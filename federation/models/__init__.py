@@ -1,6 +1,5 @@
 """The model zoo (federation room): nets with a body and a head, by name; importing it does not import torch."""
 
-from . import convolutional, large, vectors  # noqa: F401 - each registers its nets
 from .build import build_net, count_parameters
 from .registry import MODELS, ModelPlugin, check_model, fitting, model, model_names
 

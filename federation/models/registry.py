@@ -68,7 +68,9 @@ class ModelPlugin:
         return f"images of at least {self.min_side}x{self.min_side}"
 
 
-MODELS: Registry[ModelPlugin] = Registry("model")
+MODELS: Registry[ModelPlugin] = Registry(
+    "model", built_in=[f"{__package__}.{module}" for module in ("vectors", "convolutional", "large")]
+)
 
 
 def model(
