@@ -1,7 +1,7 @@
 """The losses of COSMOS: distillation with a consistency term, for clients and for server models (methods.md 2.2, 2.5).
 
-    L(B)      = mean_{u in B} w(u) KL(q_u || softmax f(u)) + lambda * L_cons(B)
-    L_cons(B) = mean_{u in B} 1/C || softmax f(u) - softmax f(u~) ||^2,   u~ a noisy copy of u
+L(B)      = mean_{u in B} w(u) KL(q_u || softmax f(u)) + lambda * L_cons(B)
+L_cons(B) = mean_{u in B} 1/C || softmax f(u) - softmax f(u~) ||^2,   u~ a noisy copy of u
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class ConsistentDistillation:
         """Loss of one model on one batch of public samples."""
         assert batch.target is not None
         logits, targets = self._heads(model(batch.x)), self._heads(batch.target)
-        losses = [
-            kl_divergence(target, scores, batch.weight) for scores, target in zip(logits, targets, strict=True)
-        ]
+        losses = [kl_divergence(target, scores, batch.weight) for scores, target in zip(logits, targets, strict=True)]
         if self.weight > 0:
             with frozen_statistics(model):
                 noisy = self._heads(model(self.noisy(batch)))
