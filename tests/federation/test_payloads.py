@@ -1,0 +1,127 @@
+"""What travels: bytes per client, rows taken, groups joined, copies detached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from fl_bench.federation.payloads import (
+    Labels,
+    Parameters,
+    Payload,
+    Prototypes,
+    Scalars,
+    Scores,
+    label_bits,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def numbers(*shape: int, offset: float = 0.0) -> torch.Tensor:
+    return torch.arange(int(torch.tensor(shape).prod()), dtype=torch.float32).reshape(shape) + offset
+
+
+EACH: dict[str, Callable[[int, float], Payload]] = {
+    "Scores": lambda clients, offset: Scores(numbers(clients, 5, 3, offset=offset), form="logits"),
+    "Labels": lambda clients, offset: Labels(numbers(clients, 5, offset=offset).long(), classes=47),
+    "Parameters": lambda clients, offset: Parameters(
+        {"head.weight": numbers(clients, 2, 3, offset=offset), "head.bias": numbers(clients, 2, offset=offset)}
+    ),
+    "Prototypes": lambda clients, offset: Prototypes(
+        numbers(clients, 3, 2, offset=offset), numbers(clients, 3, offset=offset) % 2 == 0
+    ),
+    "Scalars": lambda clients, offset: Scalars({"loss": numbers(clients, offset=offset), "size": numbers(clients)}),
+}
+
+
+def same(one: Payload, other: Payload) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.tensors(), other.tensors(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("payload", "nbytes"),
+    [
+        # 5 samples * 3 classes * 4 bytes; float64 numbers weigh twice as much.
+        (Scores(numbers(2, 5, 3)), [60, 60]),
+        (Scores(numbers(2, 5, 3).double()), [120, 120]),
+        (Scores(numbers(2, 5, 3), coded_bytes=7), [7, 7]),
+        # ceil(log2 47) = 6 bits: 5 labels are 30 bits, 4 bytes; the int64 they are held in does not count.
+        (Labels(numbers(2, 5).long(), classes=47), [4, 4]),
+        # 8 labels of a binary problem are one byte, 9 are two.
+        (Labels(numbers(1, 8).long(), classes=2), [1]),
+        (Labels(numbers(1, 9).long(), classes=2), [2]),
+        # (6 + 2) float32 numbers and an int64 counter.
+        (
+            Parameters({"w": numbers(3, 2, 3), "b": numbers(3, 2), "count": numbers(3).long()}),
+            [40, 40, 40],
+        ),
+        # Client 0 holds two of three classes, client 1 none: 2 classes * 4 features * 4 bytes, and nothing.
+        (Prototypes(numbers(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])), [32, 0]),
+        (Scalars({"loss": numbers(2), "n": numbers(2).double()}), [12, 12]),
+    ],
+)
+def test_bytes_per_client(payload: Payload, nbytes: list[int]) -> None:
+    assert payload.nbytes() == nbytes
+
+
+@pytest.mark.parametrize(("classes", "bits"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (47, 6), (64, 6), (65, 7)])
+def test_bits_of_a_class_id(classes: int, bits: int) -> None:
+    assert label_bits(classes) == bits
+
+
+@pytest.mark.parametrize("kind", EACH)
+def test_taken_rows_follow_the_index(kind: str) -> None:
+    payload = EACH[kind](3, 0.0)
+    taken = payload.take(torch.tensor([2, 0, 2, 1]))
+    assert type(taken) is type(payload)
+    assert len(taken) == 4
+    for mine, theirs in zip(taken.tensors(), payload.tensors(), strict=True):
+        assert torch.equal(mine, torch.stack([theirs[2], theirs[0], theirs[2], theirs[1]]))
+
+
+@pytest.mark.parametrize("kind", EACH)
+def test_one_row_for_many_is_not_copied(kind: str) -> None:
+    payload = EACH[kind](1, 0.0)
+    taken = payload.take(torch.tensor([0, 0, 0]))
+    assert taken.nbytes() == payload.nbytes() * 3  # each of the three receives it
+    for mine, theirs in zip(taken.tensors(), payload.tensors(), strict=True):
+        assert mine.shape == (3, *theirs.shape[1:])
+        assert mine.data_ptr() == theirs.data_ptr()
+
+
+@pytest.mark.parametrize("kind", EACH)
+def test_joining_stacks_clients_in_order(kind: str) -> None:
+    first, second = EACH[kind](2, 0.0), EACH[kind](1, 100.0)
+    joined = Payload.join([first, second])
+    assert len(joined) == 3
+    assert same(joined.take(torch.tensor([0, 1])), first)
+    assert same(joined.take(torch.tensor([2])), second)
+
+
+@pytest.mark.parametrize("kind", EACH)
+def test_a_detached_copy_shares_nothing(kind: str) -> None:
+    payload = EACH[kind](2, 0.0)
+    copy = payload.detached()
+    before = [tensor.clone() for tensor in copy.tensors()]
+    for tensor in payload.tensors():
+        tensor.zero_()
+    assert all(torch.equal(now, then) for now, then in zip(copy.tensors(), before, strict=True))
+    live = Scores(torch.ones(1, 2, 2, requires_grad=True) * 2).detached()
+    assert not live.values.requires_grad
+
+
+def test_what_all_clients_share_survives_every_change() -> None:
+    rows = torch.tensor([4, 1])
+    scores = Scores(numbers(2, 2, 3), form="logits", rows=rows, coded_bytes=9)
+    for changed in (scores.take(torch.tensor([1])), scores.detached(), Payload.join([scores, scores])):
+        assert isinstance(changed, Scores)
+        assert (changed.form, changed.coded_bytes) == ("logits", 9)
+        assert changed.rows is not None
+        assert changed.rows.tolist() == [4, 1]
+    labels = Labels(numbers(2, 2).long(), classes=5, rows=rows).take(torch.tensor([0]))
+    assert isinstance(labels, Labels)
+    assert labels.classes == 5
