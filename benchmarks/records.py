@@ -154,17 +154,21 @@ class Store:
                 return read_record(place)
         return None
 
+    def folders(self) -> list[Path]:
+        """The folders of all records, sorted."""
+        return sorted(
+            folder
+            for folder in self.runs.glob("*/*")
+            if folder.is_dir() and not folder.name.startswith(".") and folder.suffix not in (".part", ".tmp", ".old")
+        )
+
     def records(self) -> list[Record]:
         """All records, by dataset, label and seed.
 
         Raises:
             DataError: one of them cannot be read.
         """
-        found = [
-            read_record(folder)
-            for folder in self.runs.glob("*/*")
-            if folder.is_dir() and not folder.name.startswith(".") and folder.suffix not in (".part", ".tmp", ".old")
-        ]
+        found = [read_record(folder) for folder in self.folders()]
         return sorted(
             found,
             key=lambda record: (str(record.cell["dataset"]), record.label, record.cell["seed"], record.folder.name),

@@ -25,7 +25,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    console: Console, rows: Sequence[Mapping[str, Any]], *, title: str = "", caption: str = "", plain: bool = False
+    console: Console, rows: Sequence[Mapping[str, Any]], *, title: str = "", caption: str = "", whole: bool = False
 ) -> None:
     """Print rows as a table; columns are the keys of the first row, numbers stand to the right.
 
@@ -34,7 +34,7 @@ def print_table(
         rows: what to print; None becomes nothing.
         title: above the table.
         caption: below it.
-        plain: whether long cells are cut instead of wrapped.
+        whole: whether cells keep to one line; long ones wrap otherwise.
     """
     from rich import box
     from rich.markup import escape
@@ -49,6 +49,7 @@ def print_table(
         title_style="bold",
         caption_style="",
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     columns = list(rows[0]) if rows else []
     for name in columns:
@@ -56,8 +57,8 @@ def print_table(
         table.add_column(
             escape(name),
             justify="right" if numeric else "left",
-            overflow="ellipsis" if plain else "fold",
-            no_wrap=plain,
+            overflow="fold",
+            no_wrap=whole,
         )
     for row in rows:
         table.add_row(*(escape(show(row.get(name))) for name in columns))
@@ -77,6 +78,7 @@ def print_results(console: Console, board: Sequence[Line]) -> None:
             console,
             [_result(line, marks) for line in ordered],
             title=dataset,
+            whole=True,
             caption="\n".join([*(f"{mark} {badge}" for badge, mark in marks.items()), _caption(block)]),
         )
 
@@ -124,7 +126,7 @@ def _result(line: Line, marks: Mapping[str, str]) -> dict[str, Any]:
     ended = Counter(part.partition(":")[2] for part in line.seeds_not_done.split())
     troubles = [f"{count} {status}" for status, count in sorted(ended.items())]
     missing = [f"no seed {line.seeds_missing}"] if line.seeds_missing else []
-    name = line.method if line.deployed else f"  ({line.view})"
+    name = line.method if line.deployed else f"· {line.view}"
     if line.deployed and line.view not in ("", "client"):
         name += f" ({line.view})"
     return {
@@ -132,8 +134,8 @@ def _result(line: Line, marks: Mapping[str, str]) -> dict[str, Any]:
         "accuracy %": "" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
         "vs local": "" if line.gap_to_local is None else f"{line.gap_to_local:+.2f}",
         "worst 10%": "" if line.acc_worst_decile is None else f"{line.acc_worst_decile:.2f}",
-        "sent": show_bytes(line.bytes_up),
-        "received": show_bytes(line.bytes_down),
+        "up": show_bytes(line.bytes_up),
+        "down": show_bytes(line.bytes_down),
         "time": show_seconds(line.seconds),
         "runs": ", ".join([str(line.seeds), *troubles, *missing]),
     }
@@ -149,8 +151,8 @@ def _caption(block: Sequence[Line]) -> str:
     text = (
         f"{block[0].setting_text}\n"
         f"accuracy: mean over clients, mean ± std over seeds {' '.join(map(str, seeds)) or '(none)'}, "
-        f"at {SELECTIONS[block[0].selection]}; an indented view is not the method's number\n"
-        f"sent, received: per client and round"
+        f"at {SELECTIONS[block[0].selection]}; a view after · is not the method's number\n"
+        f"up, down: bytes per client and round"
     )
     if ceilings:
         text += (

@@ -1,0 +1,512 @@
+"""The command line `fl-bench` (benchmarks room): reads arguments, calls the modules that do the work.
+
+Importing this module imports neither torch nor anything else that takes long: commands import what they need.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+import fl_bench
+from fl_bench.errors import ConfigError, FLBenchError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from .cell import Cell
+    from .grid import Grid
+    from .records import Store
+
+WRONG, FAILED, STOPPED = 2, 1, 130
+"""Exit codes: asked for something impossible; something did not end well; stopped by Ctrl-C."""
+
+PIPE_WIDTH = 130
+"""Characters per line where the output is not a terminal."""
+
+app = typer.Typer(
+    help="fl-bench compares federated-learning methods: same data, same clients, same starting weights, many seeds.\n\n"
+    "\b\nfl-bench run                       the quick comparison, in about a minute\n"
+    "fl-bench run --methods all         every method, on the same clients\n"
+    "fl-bench list methods              what there is\n"
+    "fl-bench new method my-method      start a method of your own",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+new_app = typer.Typer(help="Write a file to start a plugin from.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(new_app, name="new")
+
+Plugins = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Load a plugin file; may be given again.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of records and leaderboards.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="FOLDER", help="Look for data here first, and download to here.")
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch data that are missing.")]
+Select = Annotated[
+    str, typer.Option("--select", metavar="last|val", help="Report the last round, or the best on validation data.")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML.")
+]
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line; every mistake of the user's is one message on standard error.
+
+    Args:
+        arguments: what follows `fl-bench`.
+    Returns:
+        The exit code.
+    """
+    try:
+        code = app(list(arguments), prog_name="fl-bench", standalone_mode=False)
+    except FLBenchError as error:
+        _say(f"error: {error}")
+        return WRONG
+    except KeyboardInterrupt:
+        _say("stopped; run the same command again to continue")
+        return STOPPED
+    except Exception as error:
+        # typer brings click's exceptions under a name that depends on its version; all of them have this method.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        text = message()
+        _say(text if text.startswith("Usage") else f"error: {text}")
+        return WRONG
+    return code if isinstance(code, int) else 0
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"fl-bench {fl_bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options of `fl-bench` itself."""
+
+
+@app.command()
+def run(
+    grid: Annotated[
+        str, typer.Argument(metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.")
+    ] = "quick",
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="A,B[KEY=VALUE;...]", help="Methods instead of the grid's; `all` for every method."),
+    ] = None,
+    datasets: Annotated[str | None, typer.Option(metavar="A,B", help="Data sets instead of the grid's.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")] = None,
+    changes: Changes = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at a time. Default: a run per core; on GPUs a run per 6 GiB free.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Where runs compute.")] = "auto",
+    out: Out = Path("results"),
+    data_dir: DataDir = None,
+    download: Download = False,
+    plugin: Plugins = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End a run that takes longer.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Run again what ended failed, timed out or diverged.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
+    ] = False,
+    select: Select = "last",
+    as_json: AsJson = False,
+) -> None:
+    """Run a grid: every method on every data set with every seed, and print the comparison.
+
+    Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
+    when a run failed or timed out, 2 when something asked for is impossible.
+
+    \b
+    fl-bench run --methods cosmos,fedmd
+    fl-bench run --methods "cosmos[clusters=3],fedmd" --seeds 0-4 -o training.lr=0.01
+    fl-bench run my-grid.yaml --jobs 4 --dry-run
+    """
+    from .executor import choose_devices
+    from .grid import Overrides, expand, find_grid, read_grid
+    from .plugins import load_plugins
+    from .records import Store
+    from .runner import wanted
+
+    _check_select(select)
+    if timeout is not None and not timeout > 0:
+        raise ConfigError(f"--timeout must be above 0 seconds, got {timeout:g}")
+    plugins = plugin or []
+    load_plugins(plugins)
+    path = find_grid(grid)
+    expanded = expand(read_grid(path), str(path), Overrides(methods, datasets, seeds, rounds, changes or ()))
+    store = Store(out)
+    if dry_run:
+        devices = choose_devices(device, jobs)
+        _dry_run(expanded, store, len(devices), retry=retry, as_json=as_json)
+        return
+    store.check_writable()
+    waiting = [cell for cell in expanded.cells if wanted(cell, store, retry=retry)]
+    _fetch(waiting, data_dir, download=download)
+    devices = choose_devices(device, jobs)
+    _say_what_is_there(expanded, store, len(waiting))
+    code = _run_all(waiting, store, devices, timeout, data_dir=data_dir, plugins=plugins, retry=retry)
+    if code == 0:
+        code = _conclude(expanded, store, select, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="methods|datasets|models|partitions|grids", help="What to list.")],
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is to choose from, plugins included.
+
+    \b
+    fl-bench list methods
+    fl-bench list datasets --json
+    """
+    from .listing import LISTINGS
+    from .plugins import load_plugins
+    from .tables import print_json, print_table
+
+    if what not in LISTINGS:
+        raise unknown_name("listing", what, LISTINGS)
+    load_plugins(plugin or [])
+    rows = LISTINGS[what]()
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(_console(), rows)
+
+
+@app.command()
+def describe(
+    method: Annotated[str, typer.Argument(help="A method of `fl-bench list methods`.")],
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain a method: its formulas, what it needs and sends, and all its settings.
+
+    \b
+    fl-bench describe cosmos
+    """
+    from .listing import describe as look_up
+    from .plugins import load_plugins
+    from .tables import print_json, print_table, show
+
+    load_plugins(plugin or [])
+    facts = look_up(method)
+    if as_json:
+        print_json(facts)
+        return
+    console = _console()
+    console.print(facts.pop("text"), markup=False, highlight=False)
+    settings = facts.pop("settings")
+    print_table(console, [{"": name, "what": show(value) or "none"} for name, value in facts.items()])
+    if settings:
+        print_table(console, settings, title="settings")
+
+
+@app.command()
+def show(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A record's folder, or a part of its name that no other has.")
+    ],
+    out: Out = Path("results"),
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: its settings, a row per round and a curve.
+
+    \b
+    fl-bench show results/runs/digits/cosmos-0-1a2b3c4d5e
+    fl-bench show cosmos-0
+    """
+    from .show import find_record, print_record
+    from .tables import print_json
+
+    record = find_record(run, out)
+    if as_json:
+        print_json({**record.run, "rounds": record.rounds})
+    else:
+        print_record(_console(), record)
+
+
+@app.command()
+def leaderboard(
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records.")] = Path("results"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if files differ from the records.")
+    ] = False,
+    select: Select = "last",
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
+
+    \b
+    fl-bench leaderboard
+    fl-bench leaderboard results --check
+    """
+    from .leaderboard import differences, files, lines, write
+    from .records import Store
+    from .tables import print_lines_json, print_results
+
+    _check_select(select)
+    records = Store(results).records()
+    if not records:
+        raise ConfigError(f"{results} has no records below runs/; `fl-bench run --out {results}` makes some")
+    content = files(records, select)
+    folder = results / "leaderboards"
+    if check:
+        found = differences(folder, content)
+        if found:
+            _say("\n".join(found))
+            _say(f"{folder} differs from the records; `fl-bench leaderboard {results}` rebuilds it")
+            raise typer.Exit(FAILED)
+        _say(f"{folder} is what {len(records)} records say")
+        return
+    write(folder, content)
+    board = lines(records, select)
+    if as_json:
+        print_lines_json(board)
+    else:
+        print_results(_console(), board)
+        _say(f"wrote {', '.join(sorted(content))} to {folder}")
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, plugin: Plugins = None, as_json: AsJson = False) -> None:
+    """Say what this machine has: versions, devices, threads, data.
+
+    \b
+    fl-bench doctor
+    """
+    from .doctor import examine
+    from .plugins import load_plugins
+    from .tables import print_json, print_table
+
+    load_plugins(plugin or [])
+    rows = examine(data_dir)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(_console(), rows)
+
+
+@app.command()
+def partition(
+    dataset: Annotated[str, typer.Argument(help="A data set of `fl-bench list datasets`.")],
+    scheme: Annotated[str, typer.Option(help="A scheme of `fl-bench list partitions`.")] = "latent-groups",
+    clients: Annotated[int | None, typer.Option(help="Number of clients.")] = None,
+    groups: Annotated[int | None, typer.Option(help="Number of latent groups.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Dirichlet concentration.")] = None,
+    mixing: Annotated[float | None, typer.Option(help="Share of samples mixed between groups.")] = None,
+    public: Annotated[float | None, typer.Option(help="Share of samples in the public pool.")] = None,
+    changes: Changes = None,
+    seed: Annotated[int, typer.Option(help="Seed of the partition.")] = 0,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the picture as PNG.")] = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a data set would be dealt to clients: sizes, a picture, measured heterogeneity.
+
+    Settings of a scheme that have no option of their own are given with -o, as in a grid's `partition`.
+
+    \b
+    fl-bench partition digits --scheme latent-groups --clients 25
+    fl-bench partition digits --scheme shards -o shards_per_client=2 --png shards.png
+    """
+    from .cell import resolve_partition
+    from .grid import Overrides, parse_options, parse_seeds
+    from .partition_view import examine, print_partition, write_png
+    from .plugins import load_plugins
+    from .tables import print_json
+
+    load_plugins(plugin or [])
+    options = {"clients": clients, "groups": groups, "alpha": alpha, "mixing": mixing, "public": public}
+    given = {name: value for name, value in options.items() if value is not None}
+    values = parse_options(Overrides(options=changes or ()))
+    for name in values.keys() & given.keys():
+        raise ConfigError(f"--{name} and -o {name} are the same setting; give one of them")
+    chosen, settings = resolve_partition({"scheme": scheme, **given, **values})
+    parse_seeds([seed])
+    view = examine(dataset, chosen, settings, seed, data_dir=data_dir, download=download)
+    if as_json:
+        print_json(view)
+    else:
+        print_partition(_console(), view)
+    if png is not None:
+        write_png(view, png)
+        _say(f"wrote {png}")
+
+
+@new_app.command("method")
+def new_method(
+    name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens, such as my-method.")],
+    folder: Annotated[Path, typer.Option("--dir", metavar="FOLDER", help="Where to write.")] = Path(),
+) -> None:
+    """Write a complete working method to change, and its test.
+
+    \b
+    fl-bench new method my-method
+    fl-bench run --plugin my_method.py --methods my-method,fedmd
+    pytest test_my_method.py
+    """
+    from .scaffold import new_method as write_files
+
+    plugin, test = write_files(name, folder)
+    _say(f"wrote {plugin} and {test}; next:")
+    print(f"fl-bench run --plugin {plugin} --methods {name},fedmd\npytest {test}")
+
+
+def _run_all(
+    cells: Sequence[Cell],
+    store: Store,
+    devices: Sequence[str],
+    timeout: float | None,
+    *,
+    data_dir: Path | None,
+    plugins: Sequence[str],
+    retry: bool,
+) -> int:
+    """Run the cells in workers and report; the exit code is 0 unless a record could not be written."""
+    from .executor import run_cells
+    from .progress import reporter
+    from .records import RecordError
+    from .runner import Options
+
+    folder = None if data_dir is None else str(data_dir)
+    options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with (
+            reporter(_console(stderr=True), len(cells)) as report,
+            closing(run_cells(cells, store, options, devices=devices, timeout=timeout)) as events,
+        ):
+            for event in events:
+                report.take(event)
+    except RecordError as error:
+        _say(f"error: {error}\nwhat was running is kept; run the same command again to continue")
+        return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _conclude(grid: Grid, store: Store, select: str, *, as_json: bool) -> int:
+    """Print the comparison of a grid's records; the exit code is 1 when a run failed or timed out."""
+    from .leaderboard import lines
+    from .tables import print_lines_json, print_results
+
+    records = [record for record in map(store.find, grid.cells) if record is not None]
+    board = lines(records, select)  # type: ignore[arg-type]  # _check_select has looked at it
+    if as_json:
+        print_lines_json(board)
+    else:
+        print_results(_console(), board)
+    for record in records:
+        if record.status in ("failed", "timeout", "diverged"):
+            _say(f"{record.status}: {record.folder}: {record.reason}")
+    _say(f"records: {store.runs}\nleaderboards of all records: fl-bench leaderboard {store.results}")
+    return FAILED if any(record.status in ("failed", "timeout") for record in records) else 0
+
+
+def _dry_run(grid: Grid, store: Store, jobs: int, *, retry: bool, as_json: bool) -> None:
+    from .dry_run import plan_grid
+    from .tables import print_json, print_table, show_bytes, show_seconds
+
+    rows = plan_grid(grid, store, retry=retry)
+    if as_json:
+        print_json(rows)
+        return
+    shown = [
+        {
+            "dataset": row["dataset"],
+            "method": row["method"],
+            "seed": row["seed"],
+            "state": row["state"],
+            "up": show_bytes(row["up_bytes_per_client_round"]),
+            "down": show_bytes(row["down_bytes_per_client_round"]),
+            "time": show_seconds(row["estimated_seconds"]),
+            "estimated from": row["estimated_from"],
+            "reason": row["reason"],
+        }
+        for row in rows
+    ]
+    waiting = [row for row in rows if row["estimated_seconds"] is not None]
+    total = sum(row["estimated_seconds"] for row in waiting)
+    print_table(
+        _console(),
+        shown,
+        caption=f"up, down: bytes per client and round in closed form. Estimate: {len(waiting)} runs take "
+        f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
+    )
+
+
+def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> None:
+    """Make sure that all data are there before the first run starts."""
+    from ..datasets.catalogue import available, load_dataset
+
+    for location in dict.fromkeys(cell.dataset.location for cell in cells):
+        if not available(location, data_dir=data_dir)[0]:
+            load_dataset(location, data_dir=data_dir, download=download)  # downloads, or says what is missing
+
+
+def _say_what_is_there(grid: Grid, store: Store, waiting: int) -> None:
+    bad = [record for record in map(store.find, grid.cells) if record is not None and record.status != "done"]
+    parts = [f"{len(grid.cells)} runs", f"{len(grid.cells) - waiting} of them finished earlier"]
+    if bad and len(grid.cells) > waiting:
+        parts.append(f"{len(bad)} of those not done (--retry runs them again)")
+    _say(f"{grid.name}: {', '.join(parts)}")
+
+
+def _check_select(select: str) -> None:
+    from .tables import SELECTIONS
+
+    if select not in SELECTIONS:
+        raise unknown_name("selection", select, SELECTIONS)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
