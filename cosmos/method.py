@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 @method("cosmos")
 class Cosmos(Method[CosmosConfig]):
-    """COSMOS, as in the module docstring.
+    """Clustered server models teach clients, and only pseudo-labels travel.
 
     The server keeps the last predictions of every client, the clusters, the cluster models and (k-means) centroids;
     clients keep nothing but their model.

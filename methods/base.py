@@ -7,7 +7,6 @@ loops over rounds, opens a dataset, reads a file, prints, counts bytes or knows 
 from __future__ import annotations
 
 import inspect
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
@@ -114,9 +113,8 @@ class Method(ABC, Generic[Config]):
 
     @classmethod
     def summary(cls) -> str:
-        """First sentence of the module that defines the method."""
-        text = inspect.getdoc(sys.modules[cls.__module__]) or inspect.getdoc(cls) or ""
-        return text.partition("\n")[0]
+        """What it is in a line, for listings: the first line of the class's docstring."""
+        return (inspect.getdoc(cls) or "").partition("\n")[0]
 
     def needs(self) -> Requires:
         """What this configuration needs."""

@@ -83,12 +83,12 @@ class Pooled(Method[CentralizedConfig]):
 
 @method("centralized")
 class Centralized(Pooled):
-    """One model on all private data; see the module docstring."""
+    """One model on all private data pooled: an upper bound."""
 
 
 @method("centralized-group")
 class CentralizedGroup(Pooled):
-    """One model per true latent group; see the module docstring."""
+    """One model on the pooled data of each true latent group: an upper bound by an oracle."""
 
     requires = Requires(pooled_data=True, groups=True)
 

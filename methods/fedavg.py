@@ -43,7 +43,10 @@ class FedAvgConfig:
 
 @method("fedavg")
 class FedAvg(Method[FedAvgConfig]):
-    """FedAvg, as in the module docstring. Keeps the server's model w."""
+    """Clients train the server's model, the server averages what comes back.
+
+    Keeps the server's model w.
+    """
 
     category = "averaging"
     requires = Requires(one_architecture=True, shared_init=True)

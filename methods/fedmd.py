@@ -75,7 +75,10 @@ class FedMDConfig:
 
 @method("fedmd")
 class FedMD(Method[FedMDConfig]):
-    """FedMD, as in the module docstring. Keeps no state between rounds but the clients' models."""
+    """Clients with different architectures agree on scores over public data.
+
+    Keeps no state between rounds but the clients' models.
+    """
 
     category = "distillation"
     requires = Requires(public_data=True)

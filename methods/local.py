@@ -1,15 +1,6 @@
-"""Local-only and Local+U: no communication, the lower bounds that every federated method has to beat.
+"""Local-only: no communication, the lower bound that every federated method has to beat.
 
-`local` trains every client on its own data only: E_loc epochs per round, evaluated on the rounds' schedule.
-
-`local-public` (Local+U) is the compute-matched control of distillation methods: in every round but the first a
-client also distils, on the public pool U, from its *own* predictions of the round before,
-
-    distill   f_i <- descend KL(P_i || softmax f_i) on U     `distill_epochs` passes, P_i from the last round
-    train     f_i <- descend cross-entropy on D_i
-    predict   P_i = softmax f_i(U)                           kept, never sent
-
-so that what distillation methods gain over it comes from other clients, not from more steps.
+Every client trains on its own data, E_loc epochs per round, evaluated on the schedule of the federated methods.
 """
 
 from __future__ import annotations
@@ -17,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..federation.batches import Teaching
-from .base import Facts, Method, Plan, Requires, not_negative, positive
-from .losses import cross_entropy, distillation
+from .base import Facts, Method, Plan
+from .losses import cross_entropy
 from .registry import method
 
 if TYPE_CHECKING:
@@ -34,7 +24,7 @@ class LocalConfig:
 
 @method("local")
 class Local(Method[LocalConfig]):
-    """Local-only training. Keeps no state but the clients' models."""
+    """Every client trains on its own data alone: the lower bound."""
 
     category = "bound"
 
@@ -45,46 +35,3 @@ class Local(Method[LocalConfig]):
     def client_update(self, clients: Cohort, received: None, rnd: Round) -> None:
         """Train on private data."""
         clients.fit(cross_entropy)
-
-
-@dataclass(frozen=True)
-class LocalPublicConfig:
-    """Settings of Local+U; give it the distillation settings of the method it controls for."""
-
-    distill_epochs: int = 5
-    """Passes over the public pool per round, E_dis."""
-    distill_lr: float = 1e-4
-    """Learning rate of the distillation phase."""
-    clip: float | None = 1.0
-    """Largest gradient norm in the distillation phase; null for none."""
-
-    def __post_init__(self) -> None:
-        not_negative("local-public", distill_epochs=self.distill_epochs)
-        positive("local-public", distill_lr=self.distill_lr, clip=1.0 if self.clip is None else self.clip)
-
-
-@method("local-public")
-class LocalPublic(Method[LocalPublicConfig]):
-    """Local+U, as in the module docstring. Keeps each client's last predictions on U with the client."""
-
-    category = "bound"
-    requires = Requires(public_data=True)
-
-    def plan(self, facts: Facts) -> Plan:
-        """Nothing is exchanged."""
-        return Plan(client_public_epochs=self.config.distill_epochs)
-
-    def client_update(self, clients: Cohort, received: None, rnd: Round) -> None:
-        """Distil from the client's own last predictions, train on private data, predict."""
-        public = rnd.public.inputs()
-        own = clients.kept("predictions")
-        if own is not None:
-            clients.fit(
-                distillation,
-                on=Teaching(public, own["probabilities"]),
-                epochs=self.config.distill_epochs,
-                lr=self.config.distill_lr,
-                clip=self.config.clip,
-            )
-        clients.fit(cross_entropy)
-        clients.keep("predictions", {"probabilities": clients.predict(public)})

@@ -16,6 +16,7 @@ BUILT_IN = (
     "fl_bench.methods.fedavg",
     "fl_bench.methods.fedmd",
     "fl_bench.methods.local",
+    "fl_bench.methods.local_public",
     "fl_bench.cosmos.method",
 )
 """Modules whose import registers our methods; none of them imports torch."""

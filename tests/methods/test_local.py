@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fl_bench.errors import ConfigError
-from fl_bench.methods.local import LocalPublicConfig
+from fl_bench.methods.local_public import LocalPublicConfig
 
 
 def test_local_trains_every_client_on_its_own_data_only(world, weights_of, assert_equal) -> None:
