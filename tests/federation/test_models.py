@@ -385,7 +385,8 @@ def test_an_installed_plugin_is_found_by_its_entry_point(tmp_path: Path) -> None
     )
     (tmp_path / "their_nets-1.dist-info" / "entry_points.txt").write_text("[fl_bench.models]\ntheirs = their_nets\n")
     code = (
-        f"import sys; sys.path.append({str(tmp_path)!r}); from fl_bench.federation.models import build_net, check_model; "
+        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "from fl_bench.federation.models import build_net, check_model\n"
         "check_model('theirs', (5,)); print(build_net('theirs', (5,), 3).head, build_net('linear', (5,), 2).head)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
