@@ -30,7 +30,7 @@ def curves(courses: Mapping[str, Sequence[float]], *, width: int = 60, height: i
     low, high = min(values), max(values)
     span = high - low or 1.0
     rounds = max(len(course) for course in courses.values())
-    area = [[" "] * min(width, max(rounds, 2)) for _ in range(height)]
+    area = [[" "] * min(width, 4 * rounds) for _ in range(height)]
     columns = len(area[0])
     for mark, course in zip(MARKS * len(courses), courses.values(), strict=False):
         for index, value in enumerate(course):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .cell import Cell
     from .grid import Grid
+    from .leaderboard import Selection
     from .records import Store
 
 WRONG, FAILED, STOPPED = 2, 1, 130
@@ -157,7 +158,7 @@ def run(
     from .records import Store
     from .runner import wanted
 
-    _check_select(select)
+    selection = _selection(select)
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"--timeout must be above 0 seconds, got {timeout:g}")
     plugins = plugin or []
@@ -176,7 +177,7 @@ def run(
     _say_what_is_there(expanded, store, len(waiting))
     code = _run_all(waiting, store, devices, timeout, data_dir=data_dir, plugins=plugins, retry=retry)
     if code == 0:
-        code = _conclude(expanded, store, select, as_json=as_json)
+        code = _conclude(expanded, store, selection, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -277,11 +278,11 @@ def leaderboard(
     from .records import Store
     from .tables import print_lines_json, print_results
 
-    _check_select(select)
+    selection = _selection(select)
     records = Store(results).records()
     if not records:
         raise ConfigError(f"{results} has no records below runs/; `fl-bench run --out {results}` makes some")
-    content = files(records, select)
+    content = files(records, selection)
     folder = results / "leaderboards"
     if check:
         found = differences(folder, content)
@@ -292,7 +293,7 @@ def leaderboard(
         _say(f"{folder} is what {len(records)} records say")
         return
     write(folder, content)
-    board = lines(records, select)
+    board = lines(records, selection)
     if as_json:
         print_lines_json(board)
     else:
@@ -421,13 +422,13 @@ def _run_all(
     return 0
 
 
-def _conclude(grid: Grid, store: Store, select: str, *, as_json: bool) -> int:
+def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) -> int:
     """Print the comparison of a grid's records; the exit code is 1 when a run failed or timed out."""
     from .leaderboard import lines
     from .tables import print_lines_json, print_results
 
     records = [record for record in map(store.find, grid.cells) if record is not None]
-    board = lines(records, select)  # type: ignore[arg-type]  # _check_select has looked at it
+    board = lines(records, selection)
     if as_json:
         print_lines_json(board)
     else:
@@ -466,7 +467,8 @@ def _dry_run(grid: Grid, store: Store, jobs: int, *, retry: bool, as_json: bool)
     print_table(
         _console(),
         shown,
-        caption=f"up, down: bytes per client and round in closed form. Estimate: {len(waiting)} runs take "
+        caption=f"up, down: bytes per client and round in closed form; each class may round the public pool up by one.\n"
+        f"Estimate: {len(waiting)} runs take "
         f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
     )
 
@@ -488,11 +490,10 @@ def _say_what_is_there(grid: Grid, store: Store, waiting: int) -> None:
     _say(f"{grid.name}: {', '.join(parts)}")
 
 
-def _check_select(select: str) -> None:
-    from .tables import SELECTIONS
-
-    if select not in SELECTIONS:
-        raise unknown_name("selection", select, SELECTIONS)
+def _selection(name: str) -> Selection:
+    if name == "last" or name == "val":
+        return name
+    raise unknown_name("selection", name, ("last", "val"))
 
 
 def _console(*, stderr: bool = False) -> Console:

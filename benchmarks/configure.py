@@ -32,7 +32,7 @@ class _Loader(yaml.SafeLoader):
         """Build a mapping; refuse a repeated key."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
             if key in seen:
@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
 
 
 # YAML 1.1, which PyYAML speaks, wants a dot in a number with an exponent; everybody writes 1e-3.
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
 

@@ -28,7 +28,7 @@ from .records import Locked, Outcome, RecordError, Store
 from .runner import Ending, run_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from ..federation.rounds import RoundRow
     from .runner import Options
@@ -104,7 +104,7 @@ def choose_devices(device: str, jobs: int | None) -> list[str]:
 
 def run_cells(
     cells: Sequence[Cell], store: Store, options: Options, *, devices: Sequence[str], timeout: float | None = None
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Run cells in worker processes and say what happens; every cell that ends leaves a record.
 
     Closing the iterator, or an exception in it, stops the workers; what they were doing continues from its

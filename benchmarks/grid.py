@@ -233,9 +233,9 @@ def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) 
     if "name" not in entry:
         ((name, settings),) = entry.items()
         entry = {"name": name, "settings": settings or {}}
-    choice = configure(_MethodEntry, entry, key)
-    METHODS[choice.name]  # an unknown name raises
-    return MethodChoice(choice.name, choice.label or choice.name, choice.codec, choice.settings)
+    long = configure(_MethodEntry, entry, key)
+    METHODS[long.name]  # an unknown name raises
+    return MethodChoice(long.name, long.label or long.name, long.codec, long.settings)
 
 
 def choose_methods(text: str, configured: Sequence[MethodChoice]) -> list[MethodChoice]:

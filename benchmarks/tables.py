@@ -34,7 +34,7 @@ def print_table(
         rows: what to print; None becomes nothing.
         title: above the table.
         caption: below it.
-        whole: whether cells keep to one line; long ones wrap otherwise.
+        whole: whether only cells of the first column may wrap.
     """
     from rich import box
     from rich.markup import escape
@@ -52,13 +52,13 @@ def print_table(
         padding=(0, 1, 0, 0),
     )
     columns = list(rows[0]) if rows else []
-    for name in columns:
+    for place, name in enumerate(columns):
         numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
         table.add_column(
             escape(name),
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=whole,
+            no_wrap=whole and place > 0,
         )
     for row in rows:
         table.add_row(*(escape(show(row.get(name))) for name in columns))
