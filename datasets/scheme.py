@@ -130,15 +130,12 @@ def positive(scheme: str, setting: str, value: float) -> None:
 def dirichlet(stream: np.random.Generator, concentration: np.ndarray) -> np.ndarray:
     """One Dirichlet draw that sums to 1 for every vector of positive concentrations, shape (parts,).
 
-    Where floating point gives out, the limit is returned: the mean for concentrations towards infinity, all on one
-    part (drawn with the mean as probabilities) for concentrations towards 0.
+    NumPy's draws are sound down to the smallest floats; very large concentrations overflow there, and the limit,
+    the mean of the distribution, is returned for them.
     """
-    mean: np.ndarray = concentration / concentration.sum()
     if concentration.max() > 1e12:
-        return mean
-    if concentration.max() < 1e-12:
-        corner: np.ndarray = np.eye(len(mean))[stream.choice(len(mean), p=mean)]
-        return corner
+        scaled: np.ndarray = concentration / concentration.max()
+        return scaled / scaled.sum()
     return stream.dirichlet(concentration)
 
 

@@ -205,6 +205,18 @@ def test_mixing_gives_the_rounded_down_share_and_deals_the_pool_evenly() -> None
     assert 0 < (before != after).sum() <= 14
 
 
+def test_test_data_are_mixed_by_the_same_rule(labelled: MakeLabelled) -> None:
+    # m = 1 deals everything anew: 200 test samples of each of 4 classes over 4 clients are about 50 each, of the
+    # other group's classes as well.
+    dataset = labelled([0, 1, 2, 3] * 200, [0, 1, 2, 3] * 200, 4)
+    scheme = make("latent-groups", groups=2, mixing=1.0)
+    parts = split(dataset, scheme, SplitSettings(clients=4, public=0), 0)
+    labels = dataset.labels.numpy()
+    test = np.stack([np.bincount(labels[rows], minlength=4) for rows in parts.test])
+    assert test.sum(axis=1).tolist() == [200] * 4
+    assert np.abs(test - 50).max() < 25
+
+
 def test_test_data_follow_the_same_shares(labelled: MakeLabelled) -> None:
     # Without mixing and minimum size, every class has the same shares w on both sides; equal pools are dealt alike.
     dataset = labelled([0, 1, 2, 3] * 500, [0, 1, 2, 3] * 500, 4)
@@ -314,6 +326,18 @@ def test_test_rows_follow_training_shares_without_favouring_the_first_clients() 
 
 
 @pytest.mark.parametrize(
+    ("name", "options"),
+    [("shards", {}), ("classes", {}), ("dirichlet-client", {"alpha": 0.3})],
+)
+def test_following_test_data_brings_no_client_a_class_it_lacks(name: str, options: dict[str, float]) -> None:
+    train, test = Pool(np.repeat(np.arange(7), 31)), Pool(np.repeat(np.arange(7), 11))
+    for seed in range(20):
+        owners = make(name, **options).deal(train, test, 7, 9, seed)
+        held = {(int(c), int(y)) for c, y in zip(owners.train, train.labels, strict=True)}
+        assert {(int(c), int(y)) for c, y in zip(owners.test, test.labels, strict=True)} <= held
+
+
+@pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("latent-groups", {"groups": 0}, "groups must be at least 1"),
@@ -351,7 +375,7 @@ def test_natural_without_or_with_too_few_clients_is_refused(labelled: MakeLabell
         split(named, make("natural"), SplitSettings(clients=5, public=0), 0)
 
 
-@given(seed=st.integers(0, 1000), exponent=st.integers(-300, 300), parts=st.integers(1, 60))
+@given(seed=st.integers(0, 1000), exponent=st.integers(-307, 308), parts=st.integers(1, 60))
 def test_dirichlet_always_sums_to_one(seed: int, exponent: int, parts: int) -> None:
     stream = np.random.Generator(np.random.Philox(key=seed))
     draw = dirichlet(stream, np.full(parts, 10.0**exponent))
