@@ -453,7 +453,7 @@ def _first_change(found: _Elimination, pairs: list[tuple[int, int]], begin: int)
 def _plus_plus(squared: Numbers, clusters: int, stream: np.random.Generator) -> list[int]:
     """k-means++: each next centre drawn with probability proportional to its squared distance to the nearest so far.
 
-    Where all are at distance 0 of a centre (fewer different points than clusters) the smallest id not yet a centre.
+    Where all are at distance 0 of a centre (fewer different points than clusters) the first again: an empty cluster.
     """
     n = len(squared)
     centres = [int(stream.integers(n))]
@@ -462,7 +462,7 @@ def _plus_plus(squared: Numbers, clusters: int, stream: np.random.Generator) -> 
         if nearest.sum() > 0:
             centres.append(int(stream.choice(n, p=nearest / nearest.sum())))
         else:
-            centres.append(min(set(range(n)) - set(centres)))
+            centres.append(centres[0])
     return centres
 
 

@@ -221,6 +221,11 @@ def test_farthest_by_hand() -> None:
     assert farthest(on_a_line(0, 10, 4, 9, 6), 3).tolist() == [0, 1, 2, 1, 2]
 
 
+def test_a_client_between_two_centres_follows_the_smaller_id_not_the_older_centre() -> None:
+    # Clients at 5, 0, 7.5 and 10: the centres are 1 and 3, the pair, then 0. Client 2 is 2.5 from 0 and from 3.
+    assert farthest(on_a_line(5, 0, 7.5, 10), 3).tolist() == [0, 1, 0, 2]
+
+
 def test_the_rules_of_farthest_differ() -> None:
     # Clients 0, 1, 2, 3 with d(0,1) = 10, the first pair. Distances to it: client 2 (9, 2), client 3 (5, 5).
     # max_min: 2 against 5, so client 3; 2 joins 1. max_sum: 11 against 10, so client 2; 3 is at 5, 5 and 1 from it.
@@ -368,11 +373,12 @@ def test_ten_starts_find_what_a_bad_start_misses() -> None:
     predictions = points(0, 1, 100, 101)
     for seed in range(20):
         assert kmeans(predictions, 2, stream=numpy_stream(seed, "clustering")).inertia == pytest.approx(1)
-    # Starts at random that do not spread out would fail here: one client far away of many at hand.
-    spread = points(*np.linspace(0, 1, 50), 1000, 2000)
+    # Six clients far from a hundred and from each other: uniform starts, six of seven of which are among the hundred,
+    # do not find them.
+    spread = points(*np.linspace(0, 1, 100), *range(1000, 7000, 1000))
     for seed in range(5):
-        labels = kmeans(spread, 3, stream=numpy_stream(seed, "clustering")).labels
-        assert labels.tolist() == [0] * 50 + [1, 2]
+        labels = kmeans(spread, 7, stream=numpy_stream(seed, "clustering")).labels
+        assert labels.tolist() == [0] * 100 + [1, 2, 3, 4, 5, 6]
 
 
 def test_fewer_different_clients_than_clusters_leave_some_empty() -> None:

@@ -120,6 +120,31 @@ def test_equal_clients_are_at_distance_0_exactly_and_nearly_equal_ones_are_not(
     assert [pair for pair in zero if pair[0] < pair[1]] == [[0, 3], [0, 5], [3, 5]]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_rounding_leaves_of_equal_clients_is_not_a_distance(seed: int) -> None:
+    # In this size matrix products add the numbers of one client and of its copy in different orders.
+    predictions = draw(seed, 33, 97, 11)
+    predictions[16:] = predictions[0]
+    assert (pairwise(predictions, "l2")[16:, 16:] == 0).all()
+
+
+def test_a_far_client_does_not_hide_the_difference_of_two_close_ones() -> None:
+    # Clients 0 and 1 differ by 1e-3 in one entry; client 2 is at |P_0 - P_2|^2 = 2 * 1000 from the first.
+    predictions = torch.zeros(3, 1000, 2, dtype=torch.float64)
+    predictions[:2, :, 0] = 1.0
+    predictions[2, :, 1] = 1.0
+    predictions[1, 0, 1] = 1e-3
+    found = pairwise(predictions, "l2_raw")
+    assert found[0, 1].item() == pytest.approx(1e-3, rel=1e-5)
+    assert found[0, 2].item() == pytest.approx(math.sqrt(2000))
+
+
+def test_rows_that_sum_to_slightly_more_than_1_give_no_negative_distance() -> None:
+    # A float32 softmax can reach 1 + 1.2e-7, whose -log is negative.
+    above = torch.tensor([[[1.0000001, 0.0]]]).repeat(2, 1, 1)
+    assert pairwise(above, "ce").tolist() == [[0, 0], [0, 0]]
+
+
 def test_small_differences_of_close_clients_keep_their_digits() -> None:
     # All clients share a large common part; client i is 1e-5 * i away from client 0 in one entry of one sample.
     predictions = draw(3, 1, 1000, 10).double().repeat(3, 1, 1)
