@@ -195,4 +195,4 @@ def short_hash(values: Any, digits: int) -> str:
 def safe_name(name: str) -> str:
     """A name that every file system takes; two names never become one."""
     safe = re.sub(r"[^0-9A-Za-z._+=-]+", "_", name).strip("._")[:80]
-    return safe if safe == name else f"{safe or 'x'}~{short_hash(name, 4)}"
+    return safe if safe and safe == name else f"{safe or 'x'}~{short_hash(name, 6)}"

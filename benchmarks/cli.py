@@ -467,7 +467,7 @@ def _dry_run(grid: Grid, store: Store, jobs: int, *, retry: bool, as_json: bool)
     print_table(
         _console(),
         shown,
-        caption=f"up, down: bytes per client and round in closed form; each class may round the public pool up by one.\n"
+        caption="up, down: bytes per client and round in closed form; each class may round the public pool up by one.\n"
         f"Estimate: {len(waiting)} runs take "
         f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
     )
@@ -491,8 +491,10 @@ def _say_what_is_there(grid: Grid, store: Store, waiting: int) -> None:
 
 
 def _selection(name: str) -> Selection:
-    if name == "last" or name == "val":
-        return name
+    if name == "last":
+        return "last"
+    if name == "val":
+        return "val"
     raise unknown_name("selection", name, ("last", "val"))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fl_bench.errors import ConfigError, DataError
 
-from ..datasets.catalogue import load_dataset
+from ..datasets.catalogue import check_dataset_name, dataset_info, load_dataset
 from ..datasets.split import check, class_counts, split
 from .charts import shaded
 from .tables import print_table
@@ -39,8 +39,10 @@ def examine(
         ConfigError: the partition cannot be made.
         DataError: the data are missing.
     """
+    check_dataset_name(location)
+    known = dataset_info(location)
+    check(scheme, settings, known.classes, known.train)  # before a minute's download
     dataset = load_dataset(location, data_dir=data_dir, download=download)
-    check(scheme, settings, dataset.about.classes, dataset.train_size)
     dealt = split(dataset, scheme, settings, seed)
     groups = None if dealt.groups is None else dealt.groups.open_for_evaluation()
     return {

@@ -1,0 +1,165 @@
+"""Worker processes: the same records for any number of them, and none lost, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fl_bench.benchmarks.executor import choose_devices, run_cells
+from fl_bench.benchmarks.grid import Grid, Overrides
+from fl_bench.benchmarks.plugins import load_plugins
+from fl_bench.benchmarks.records import Store, without_clocks
+from fl_bench.benchmarks.runner import Options
+from fl_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    MakeGrid = Callable[..., Grid]
+
+PLUGIN = """\
+import os, signal, time
+from dataclasses import dataclass
+from fl_bench.methods.base import Method
+from fl_bench.methods.registry import method
+
+@dataclass(frozen=True)
+class Config:
+    how: str = "kill"
+
+@method("ends-badly-{name}")
+class EndsBadly(Method[Config]):
+    def client_update(self, clients, received, rnd):
+        if rnd.index == 1 and self.config.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.config.how == "sleep":
+            time.sleep(60)
+"""
+
+GRID = """\
+name: killed
+datasets: [digits]
+partition: {clients: 5, groups: 5, min_test: 5}
+models: [mlp-8]
+training: {rounds: 40, local_epochs: 5}
+methods: [fedmd, cosmos]
+always: [local]
+seeds: 0-1
+"""
+
+
+def records(store: Store) -> dict[str, object]:
+    return {folder.name: without_clocks(folder) for folder in store.folders()}
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_devices_of_jobs() -> None:
+    assert choose_devices("cpu", 3) == ["cpu"] * 3
+    assert len(choose_devices("cpu", None)) == len(os.sched_getaffinity(0))
+    for device, jobs in (("gpu", None), ("cuda:x", None), ("cpu:0", 1), ("cpu", 0)):
+        with pytest.raises(ConfigError):
+            choose_devices(device, jobs)
+
+
+@pytest.mark.slow
+def test_records_do_not_depend_on_the_number_of_jobs(tmp_path: Path, small_grid: MakeGrid) -> None:
+    grid = small_grid(Overrides(methods="local,fedmd,cosmos[clusters=2]", seeds="0,1"))
+    stores = [Store(tmp_path / str(jobs)) for jobs in (1, 2)]
+    for jobs, store in enumerate(stores, 1):
+        events = list(run_cells(grid.cells, store, Options(), devices=["cpu"] * jobs))
+        assert sum(event.kind == "ended" for event in events) == len(grid.cells)
+    assert len(records(stores[0])) == len(grid.cells)
+    assert records(stores[0]) == records(stores[1])
+
+
+@pytest.mark.slow
+def test_killed_and_late_workers_are_recorded_and_replaced(tmp_path: Path, small_grid: MakeGrid) -> None:
+    plugin = tmp_path / "ends_badly.py"
+    plugin.write_text(PLUGIN.format(name="here"))
+    load_plugins([str(plugin)])
+    store = Store(tmp_path / "results")
+    grid = small_grid(Overrides(methods="ends-badly-here,ends-badly-here[how=sleep],local"))
+    options = Options(plugins=(str(plugin),))
+    events = list(run_cells(grid.cells, store, options, devices=["cpu"], timeout=3))
+    endings = {event.cell.label: event.ending for event in events if event.ending}
+    killed, late, local = (endings[cell.label] for cell in grid.cells)
+    assert (killed.status, killed.reason) == ("failed", "the worker process was killed by SIGKILL (out of memory?)")
+    assert (late.status, late.reason) == ("timeout", "ran longer than the time limit of 3 s")
+    assert local.status == "done"
+    assert len(store.folders()) == 3
+    assert list(store.runs.rglob("*.lock")) == []
+    # The killed run had finished a round: a second attempt may go on from there.
+    assert store.has_checkpoint(grid.cells[0])
+
+
+@pytest.mark.slow
+def test_a_grid_killed_at_random_moments_ends_with_the_same_records(tmp_path: Path) -> None:
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(GRID)
+
+    def start(out: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "fl_bench.benchmarks", "run", str(grid), "--jobs", "2", "--out", out]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=stderr)
+
+    began = time.monotonic()
+    assert start("whole").wait() == 0
+    whole = time.monotonic() - began
+    moments = random.Random(0)
+    interrupted = 0
+    for _ in range(3):
+        process = start("killed")
+        time.sleep(moments.uniform(0.3, 0.8) * whole)
+        workers = children(process.pid)
+        interrupted += process.poll() is None
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in workers):  # nobody goes on computing for a dead parent
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert interrupted > 0
+    assert start("killed").wait() == 0
+    expected = records(Store(tmp_path / "whole"))
+    assert len(expected) == 6
+    assert records(Store(tmp_path / "killed")) == expected
+    assert list((tmp_path / "killed").rglob("*.part")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path: Path, sign: signal.Signals) -> None:
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(GRID.replace("rounds: 40", "rounds: 4000"))
+    command = [sys.executable, "-m", "fl_bench.benchmarks", "run", str(grid), "--jobs", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("checkpoint.pt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    workers = children(process.pid)
+    process.send_signal(sign)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "stopped; run the same command again to continue"
+    assert "Traceback" not in said
+    assert workers
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
