@@ -134,8 +134,9 @@ def dirichlet(stream: np.random.Generator, concentration: np.ndarray) -> np.ndar
     the mean of the distribution, is returned for them.
     """
     if concentration.max() > 1e12:
-        scaled: np.ndarray = concentration / concentration.max()
-        return scaled / scaled.sum()
+        scaled = concentration / concentration.max()
+        mean: np.ndarray = scaled / scaled.sum()
+        return mean
     return stream.dirichlet(concentration)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fl_bench.datasets.dataset import Dataset
@@ -376,6 +376,7 @@ def test_natural_without_or_with_too_few_clients_is_refused(labelled: MakeLabell
 
 
 @given(seed=st.integers(0, 1000), exponent=st.integers(-307, 308), parts=st.integers(1, 60))
+@example(seed=0, exponent=308, parts=60)  # the sum of the concentrations is beyond the largest float
 def test_dirichlet_always_sums_to_one(seed: int, exponent: int, parts: int) -> None:
     stream = np.random.Generator(np.random.Philox(key=seed))
     draw = dirichlet(stream, np.full(parts, 10.0**exponent))
