@@ -17,7 +17,7 @@ from fl_bench.datasets.split import Split, SplitSettings, class_counts, split
 from fl_bench.errors import ConfigError
 
 MakeLabelled = Callable[..., Dataset]
-any_labels = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+any_labels = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def make(name: str, **options: object) -> Partition:
