@@ -16,7 +16,7 @@ from ..datasets.split import SplitSettings
 from ..federation.models.registry import find_model
 from ..federation.settings import ModelMix, Training
 from ..methods.registry import METHODS
-from .configure import configure, known_keys, plain
+from .configure import configure, known_keys, plain, show_value
 from .plugins import source_digest
 
 if TYPE_CHECKING:
@@ -166,15 +166,30 @@ def resolve_partition(values: Mapping[str, Any]) -> tuple[Partition, SplitSettin
 
 
 def resolve_models(values: Any) -> ModelMix:
-    """The model mix of a `models` entry: a list of names, or a mapping with assignment and server.
+    """The model mix of a `models` entry, in any form that `models_section` takes.
 
     Raises:
         ConfigError: an unknown setting or net, or an impossible value.
     """
-    mix = configure(ModelMix, {"names": values} if isinstance(values, list) else values, "models")
+    mix = configure(ModelMix, models_section(values), "models")
     for name in {*mix.names, mix.server_name}:
         find_model(name)
     return mix
+
+
+def models_section(values: Any) -> dict[str, Any]:
+    """The long form of a `models` entry: `cnn`, `[cnn, lenet5]` or `{names: [cnn], server: cnn}`.
+
+    Raises:
+        ConfigError: it has none of these forms.
+    """
+    if isinstance(values, str):
+        return {"names": [values]}
+    if isinstance(values, list | tuple):
+        return {"names": list(values)}
+    if isinstance(values, dict):
+        return dict(values)
+    raise ConfigError(f"models must be a name, a list of names or a mapping, found {show_value(values)}")
 
 
 def resolve_config(method: str, values: Any, key: str) -> Any:

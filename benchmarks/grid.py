@@ -33,7 +33,7 @@ from ..federation.models.registry import check_model
 from ..federation.settings import Training
 from ..methods.base import unsupported
 from ..methods.registry import METHODS
-from .cell import Cell, DatasetChoice, resolve_config, resolve_models, resolve_partition
+from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
 from .configure import blame, configure, known_keys, parse_yaml, read_yaml, show_value
 
 if TYPE_CHECKING:
@@ -327,19 +327,15 @@ class _MethodEntry:
 
 def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """What all cells of one setting share, as keyword arguments of `Cell`."""
-    models = list(file.models) if isinstance(file.models, tuple) else file.models
     sections: dict[str, Any] = {
         "partition": dict(file.partition),
         "training": dict(file.training),
-        "models": {"names": models} if isinstance(models, list) else models,
+        "models": models_section(file.models),
     }
-    if not isinstance(sections["models"], dict):
-        raise ConfigError(f"models must be a list of names or a mapping, found {show_value(models)}")
-    sections["models"] = dict(sections["models"])
     for key, value in {**changes, **options}.items():
         section, _, setting = key.partition(".")
         if key == "models":
-            sections["models"] = {"names": value} if isinstance(value, list) else value
+            sections["models"] = models_section(value)
         elif section in SECTIONS and setting:
             sections[section][setting] = value
         else:
