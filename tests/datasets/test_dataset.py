@@ -25,8 +25,8 @@ def test_standardise_uses_training_rows_only() -> None:
 
 
 def test_a_constant_column_stays_zero_in_floating_point() -> None:
-    # The mean of many 0.1 is not 0.1; without care the rounding error would be blown up to deviation 1.
-    assert np.abs(standardise(np.full((1000, 1), 0.1), 900)).max() < 1e-6
+    # The mean of 901 times 0.1 is not 0.1; without care the rounding error would be blown up to deviation 1.
+    assert np.abs(standardise(np.full((1000, 1), 0.1), 901)).max() < 1e-6
 
 
 def test_a_column_without_any_training_value_becomes_zero_where_missing() -> None:

@@ -87,6 +87,7 @@ def test_small_test_sets_are_filled_with_the_clients_own_classes(labelled: MakeL
     labels = dataset.labels.numpy()
     for client, rows in enumerate(filled.test):  # groups of clients 0-3 and 4-7 own classes {0, 1} and {2, 3}
         assert set(labels[rows] // 2) == {client // 4}
+    assert small.fingerprint != filled.fingerprint  # though training and public rows are the same
     assert [rows.tolist() for rows in small.train] == [rows.tolist() for rows in filled.train]
 
 
