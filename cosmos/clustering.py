@@ -211,8 +211,8 @@ def agglomerative(distances: Tensor, clusters: int | None = None) -> Labels:
     """Complete linkage: merge the two clusters whose farthest members are nearest, until `clusters` are left.
 
     Without `clusters` the number K is the one in 2..n-1 with the largest mean silhouette (P. J. Rousseeuw,
-    "Silhouettes", 1987; ties: the smallest K). It is 1 where there is nothing to tell clusters by: fewer than three
-    clients, or all distances equal up to a relative 1e-9.
+    "Silhouettes", 1987; ties: the smallest K). It is 1 where there is nothing to tell clusters by: all distances are
+    equal up to a relative 1e-9, as the only one of two clients is.
 
     Args:
         distances: shape (n, n), symmetric.
@@ -235,7 +235,7 @@ def agglomerative(distances: Tensor, clusters: int | None = None) -> Labels:
         return single(n)
     if clusters is not None:
         return _ordered(cut_tree(linkage(condensed, "complete"), n_clusters=clusters)[:, 0])
-    if n < 3 or np.ptp(condensed) <= EQUAL_DISTANCES * condensed.max():
+    if np.ptp(condensed) <= EQUAL_DISTANCES * condensed.max():
         return single(n)
 
     from sklearn.metrics import silhouette_score

@@ -280,6 +280,14 @@ def test_automatic_number_by_silhouette() -> None:
     # Pairs at 0, 1 and 10, 11 and 20, 21. With K = 3 every client has a = 1 and b near 10: silhouette about 0.9. K = 2
     # puts two pairs together (a near 7), K = 4 and 5 leave single clients, which score 0.
     assert agglomerative(on_a_line(0, 10, 20, 1, 11, 21)).tolist() == [0, 1, 2, 0, 1, 2]
+    # Merges at 1, then {0, 1, 3} at 3, then {6, 10} at 4. Single linkage would chain 6 to 3 at 3.
+    assert agglomerative(on_a_line(0, 1, 3, 6, 10)).tolist() == [0, 0, 0, 1, 1]
+
+
+def test_automatic_number_reaches_all_but_one() -> None:
+    # Clients 0 and 1 at 1 from each other, 10 from the others, which are at 12. K = 3 scores .9, .9, 0, 0. K = 2
+    # adds a third client to the pair, a = 5.5 and b = 10 for two and a = 10, b = 12 for it: .45, .45, .17, 0.
+    assert agglomerative(with_edges(4, {1.0: [(0, 1)], 12.0: [(2, 3)]}, beyond=10.0)).tolist() == [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -516,6 +524,18 @@ def test_equally_good_pairings_move_ids_least() -> None:
     # All overlaps are 1: {0, 2} is 0 and {1, 3} is 1, since they are first and second by smallest client.
     check_matching([0, 0, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1], [0, 1], [True, True])
     check_matching([1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 1], [True, True])
+
+
+def test_an_equally_good_pairing_that_moves_no_id_is_preferred() -> None:
+    # Old {0, 1, 2}, {3}, {4}; new {0}, {1, 2, 3}, {4}. Pairing 0 with 0 and 1 with 1 keeps 1 + 1 clients, pairing old 0
+    # with new 1 keeps 2 and leaves old 1 without.
+    check_matching([0, 0, 0, 1, 2], [0, 1, 1, 1, 2], [0, 1, 1, 1, 2], [0, 1, 2], [True] * 3)
+
+
+def test_freed_ids_go_to_survivors_in_the_order_of_their_old_ids() -> None:
+    # Two clusters are left, old 2 = {3, 4, 5} and old 3 = {0, 1, 2}, each with a client of a dropped one.
+    new = [0, 0, 0, 1, 1, 1, 0, 1]
+    check_matching([3, 3, 3, 2, 2, 2, 0, 1], new, [1, 1, 1, 0, 0, 0, 1, 0], [2, 3], [True, True])
 
 
 def test_old_ids_need_not_be_dense() -> None:
