@@ -181,6 +181,8 @@ class Channel:
                 delivered.append((tuple(members), None))
                 continue
             payload = self._waiting[members[0]][1]
+            if len(payload) == 1:  # `take` would hand out the letter itself, which others have yet to read
+                payload = payload.detached()
             device = payload.tensors()[0].device
             rows = payload.take(torch.tensor([self._waiting[client][2] for client in members], device=device))
             self._count("down", self.traffic.down, members, rows)

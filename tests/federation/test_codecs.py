@@ -36,6 +36,11 @@ def test_length(text: str, samples: int, classes: int, nbytes: int) -> None:
     assert Codec.parse(text).code(scores).nbytes() == [nbytes] * 2
 
 
+def test_kept_numbers_of_a_float64_run_weigh_eight_bytes() -> None:
+    # 100 samples * 3 classes * (64 + 4) bits
+    assert Codec.parse("top-3").code(Scores(torch.full((1, 100, 10), 0.1).double())).nbytes() == [2550]
+
+
 @pytest.mark.parametrize("text", ["top-0", "top-", "top--1", "top-1.5", "float8", "Hard", "3", ""])
 def test_other_names_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="known: none, float16, hard, top-<k>"):

@@ -1,0 +1,253 @@
+"""The wire: refusals, copies, the byte ledger, and who gets which message when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from fl_bench.errors import ConfigError
+from fl_bench.federation import checkpoint
+from fl_bench.federation.channel import Channel, Downloads, Parcel, Uploads
+from fl_bench.federation.codecs import Codec
+from fl_bench.federation.payloads import Labels, Parameters, Payload, Prototypes, Scalars, Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+EVERY_KIND = (Scores, Labels, Parameters, Prototypes, Scalars)
+
+
+def channel(clients: int = 4, *declared: type[Payload], codec: str = "none") -> Channel:
+    return Channel(clients, declared or EVERY_KIND, Codec.parse(codec), "mymethod")
+
+
+def scalars(*values: float) -> Scalars:
+    return Scalars({"loss": torch.tensor(values)})
+
+
+def read(payload: Payload | None) -> list[Any]:
+    assert payload is not None
+    return payload.tensors()[0].tolist()
+
+
+def uploads(*groups: tuple[str, Sequence[int], Payload], sizes: Sequence[int] = (10, 20, 30, 40)) -> Uploads:
+    return Uploads(list(groups), sizes=sizes, clients=len(sizes), dtype=torch.float64)
+
+
+def test_an_undeclared_payload_is_refused_both_ways() -> None:
+    wire = channel(4, Scores)
+    weights = Parameters({"w": torch.ones(1, 3)})
+    says = "mymethod put Parameters on the wire, but declares that it exchanges Scores"
+    with pytest.raises(ConfigError, match=says):
+        wire.up([0], weights)
+    with pytest.raises(ConfigError, match=says):
+        wire.post(Downloads((Parcel(weights, {0: 0}),)))
+    with pytest.raises(ConfigError, match="exchanges nothing"):
+        Channel(4, (), Codec(), "silent").up([0], weights)
+    assert wire.traffic.up.sum() == wire.traffic.down.sum() == 0
+
+
+def test_a_declared_kind_does_not_let_its_subclass_through() -> None:
+    class Smuggled(Scores):
+        """Scores with a passenger would be counted as scores alone."""
+
+    with pytest.raises(ConfigError, match="put Smuggled on the wire"):
+        channel(4, Scores).up([0], Smuggled(torch.ones(1, 2, 2)))
+
+
+def test_every_client_sends_a_row() -> None:
+    with pytest.raises(ValueError, match="sent 2 rows for 3 clients"):
+        channel().up([0, 1, 2], scalars(1.0, 2.0))
+
+
+@pytest.mark.parametrize("codec", ["none", "float16"])
+@pytest.mark.parametrize("make", [Scores, lambda values: Parameters({"w": values})], ids=["Scores", "Parameters"])
+def test_what_arrives_shares_nothing_with_the_sender(make: Callable[[Tensor], Payload], codec: str) -> None:
+    wire = channel(codec=codec)
+    sent = torch.full((2, 3, 2), 0.5, requires_grad=True)
+    arrived = wire.up([0, 1], make(sent * 1.0))
+    assert not arrived.tensors()[0].requires_grad
+    own = torch.full((2, 3, 2), 0.5)
+    arrived = wire.up([0, 1], make(own))
+    wire.post(uploads().to_each(make(own), [0, 1, 0, 1]))
+    own.zero_()
+    assert arrived.tensors()[0].eq(0.5).all()
+    ((_, received),) = wire.deliver([0, 1, 2, 3])
+    assert received is not None
+    assert received.tensors()[0].eq(0.5).all()
+
+
+@pytest.mark.parametrize("for_all", [True, False])
+def test_one_clients_copy_is_not_anothers(for_all: bool) -> None:
+    wire = channel()
+    wire.post(uploads().to_all(scalars(1.0)) if for_all else uploads().to_each(scalars(1.0, 2.0), [0, 0, 0, 1]))
+    ((_, first),) = wire.deliver([0])
+    assert first is not None
+    first.tensors()[0].zero_()
+    assert read(wire.deliver([1])[0][1]) == [1.0]
+
+
+def test_bytes_are_counted_per_client_direction_and_kind() -> None:
+    wire = channel()
+    # Two clients send 3 * 2 float32 numbers each, one of them two more scalars; three receive one of 5 labels,
+    # which at 3 bits are 2 bytes.
+    wire.up([0, 2], Scores(torch.ones(2, 3, 2)))
+    wire.up([2], Scalars({"a": torch.ones(1), "b": torch.ones(1)}))
+    wire.post(uploads().to_all(Labels(torch.zeros(1, 5, dtype=torch.int64), classes=8)))
+    wire.deliver([0, 1, 3])
+    assert wire.traffic.up.tolist() == [24, 0, 32, 0]
+    assert wire.traffic.down.tolist() == [2, 2, 0, 2]
+    assert dict(wire.traffic.kinds) == {"up Scores": 48, "up Scalars": 8, "down Labels": 6}
+    wire.open_round()
+    assert wire.traffic.up.tolist() == wire.traffic.down.tolist() == [0, 0, 0, 0]
+    assert not wire.traffic.kinds
+
+
+def test_prototypes_weigh_what_each_client_holds() -> None:
+    wire = channel()
+    # Client 1 holds one class and client 3 two, of 3 features in float32.
+    present = torch.tensor([[True, False], [True, True]])
+    wire.up([1, 3], Prototypes(torch.ones(2, 2, 3), present))
+    assert wire.traffic.up.tolist() == [0, 12, 0, 24]
+
+
+def test_scores_are_coded_in_both_directions_and_other_kinds_are_not() -> None:
+    wire = channel(codec="hard")
+    p = torch.tensor([[[0.6, 0.4], [0.2, 0.8]]])
+    assert read(wire.up([0], Scores(p))) == [[[1.0, 0.0], [0.0, 1.0]]]
+    assert read(wire.up([1], scalars(0.6))) == pytest.approx([0.6])
+    wire.post(uploads().to_all(Scores(p)))
+    ((_, received),) = wire.deliver([2])
+    assert read(received) == [[[1.0, 0.0], [0.0, 1.0]]]
+    # Two labels of a binary problem are one byte; a float is four.
+    assert wire.traffic.up.tolist() == [1, 4, 0, 0]
+    assert wire.traffic.down.tolist() == [0, 0, 1, 0]
+
+
+def test_messages_are_charged_when_they_are_delivered() -> None:
+    wire = channel()
+    wire.post(uploads().to_all(scalars(1.0)))
+    assert wire.traffic.down.tolist() == [0, 0, 0, 0]
+    wire.open_round()
+    wire.deliver([1])
+    assert wire.traffic.down.tolist() == [0, 4, 0, 0]
+
+
+def test_before_any_message_there_is_nothing() -> None:
+    wire = channel()
+    wire.post(None)
+    assert wire.deliver([0, 2]) == [((0, 2), None)]
+    assert wire.deliver([]) == []
+    assert wire.traffic.down.sum() == 0
+
+
+def test_the_latest_message_waits_for_those_who_are_away() -> None:
+    # Everyone is sent 1; then clients 0 and 2 are sent 5 and 6. Client 1 still gets 1, client 3 was never written to.
+    wire = channel()
+    wire.post(Downloads((Parcel(scalars(1.0), {0: 0, 1: 0, 2: 0}),)))
+    wire.open_round()
+    wire.post(Downloads((Parcel(scalars(5.0, 6.0), {2: 1, 0: 0}),)))
+    delivered = wire.deliver([0, 1, 2, 3])
+    assert [ids for ids, _ in delivered] == [(0, 2), (1,), (3,)]
+    assert read(delivered[0][1]) == [5.0, 6.0]
+    assert read(delivered[1][1]) == [1.0]
+    assert delivered[2][1] is None
+
+
+def test_rows_are_addressed_by_client() -> None:
+    wire = channel()
+    wire.post(uploads().to_each(scalars(10.0, 11.0, 12.0, 13.0)))
+    assert read(wire.deliver([1, 3])[0][1]) == [11.0, 13.0]
+    wire.post(uploads().to_each(scalars(10.0, 11.0), [1, 1, 0, 1]))
+    assert read(wire.deliver([0, 2, 3])[0][1]) == [11.0, 10.0, 11.0]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        Scores(torch.rand(2, 3, 2), form="logits", rows=torch.tensor([4, 0, 2])),
+        Scores(torch.rand(2, 3, 2), coded_bytes=5),
+        Labels(torch.tensor([[1, 2], [0, 4]]), classes=5, rows=torch.tensor([7, 9])),
+        Parameters({"w": torch.rand(2, 3), "count": torch.tensor([3, 4])}),
+        Prototypes(torch.rand(2, 2, 3), torch.tensor([[True, False], [True, True]])),
+        Scalars({"loss": torch.rand(2)}),
+    ],
+    ids=lambda payload: type(payload).__name__,
+)
+def test_waiting_messages_survive_a_checkpoint(payload: Payload, tmp_path: Path) -> None:
+    wire = channel()
+    wire.post(Downloads((Parcel(scalars(1.0), {3: 0}),)))
+    wire.post(Downloads((Parcel(payload, {0: 1, 2: 0}),)))
+    checkpoint.save(tmp_path / "c.pt", {"channel": wire.state_dict()})
+    state = checkpoint.load(tmp_path / "c.pt", torch.device("cpu"))
+    assert state is not None
+    other = channel()
+    other.load_state_dict(state["channel"])
+    for (ids, mine), (their_ids, theirs) in zip(wire.deliver([0, 1, 2, 3]), other.deliver([0, 1, 2, 3]), strict=True):
+        assert ids == their_ids
+        assert type(mine) is type(theirs)
+        if mine is not None and theirs is not None:
+            assert all(torch.equal(a, b) for a, b in zip(mine.tensors(), theirs.tensors(), strict=True))
+            assert mine.nbytes() == theirs.nbytes()
+            if isinstance(mine, Scores | Labels) and mine.rows is not None:
+                assert isinstance(theirs, Scores | Labels)
+                assert theirs.rows is not None
+                assert torch.equal(mine.rows, theirs.rows)
+    # What is posted next are messages of their own, not the restored ones: nobody shares client 2's any longer.
+    for client in (1, 0):
+        other.post(Downloads((Parcel(scalars(float(client)), {client: 0}),)))
+    assert [ids for ids, _ in other.deliver([0, 1, 2, 3])] == [(0,), (1,), (2,), (3,)]
+
+
+def test_uploads_come_in_client_order_across_architectures_and_groups() -> None:
+    # Architecture a: clients 3 and 0 in two groups (they received different messages); b: clients 1 and 2.
+    received = uploads(
+        ("a", [3], Scores(torch.full((1, 2, 2), 3.0))),
+        ("a", [0], Scores(torch.full((1, 2, 2), 0.0))),
+        ("b", [1, 2], Scores(torch.arange(1.0, 3.0)[:, None, None].expand(2, 2, 2))),
+    )
+    assert received.ids == (0, 1, 2, 3)
+    assert received.scores()[:, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert received.sizes().tolist() == [10.0, 20.0, 30.0, 40.0]
+    assert received.sizes("a").tolist() == [10.0, 40.0]
+    assert received.architectures == ("a", "b")
+
+
+def test_weights_come_per_architecture() -> None:
+    def weights(*values: float) -> Parameters:
+        return Parameters({"w": torch.tensor(values)[:, None]})
+
+    received = uploads(("a", [2, 3], weights(2.0, 3.0)), ("a", [0], weights(0.0)), ("b", [1], weights(1.0)))
+    assert received.parameters("a")["w"].flatten().tolist() == [0.0, 2.0, 3.0]
+    assert received.sizes("a").tolist() == [10.0, 30.0, 40.0]
+    assert received.parameters("b")["w"].flatten().tolist() == [1.0]
+    assert received.parameters() is not None
+    assert received.parameters()["w"].flatten().tolist() == [0.0, 2.0, 3.0]
+
+
+def test_labels_and_their_rows() -> None:
+    rows = torch.tensor([8, 3])
+    received = uploads(
+        ("a", [1], Labels(torch.tensor([[4, 4]]), classes=5, rows=rows)),
+        ("b", [0], Labels(torch.tensor([[2, 3]]), classes=5, rows=rows)),
+    )
+    assert received.labels().tolist() == [[2, 3], [4, 4]]
+    found = received.rows()
+    assert found is not None
+    assert found.tolist() == [8, 3]
+    assert uploads(("a", [0], scalars(1.0))).rows() is None
+
+
+def test_the_wrong_kind_is_named() -> None:
+    received = uploads(("a", [0], scalars(1.0)))
+    with pytest.raises(TypeError, match="sent Scalars, not Scores"):
+        received.scores()
+    with pytest.raises(TypeError, match="sent Scalars, not Labels"):
+        received.labels()
+    with pytest.raises(TypeError, match="sent Scalars, not Parameters"):
+        received.parameters()
