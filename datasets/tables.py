@@ -61,7 +61,7 @@ def encode_labels(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str,
 
 
 def encode_features(frame: pd.DataFrame, name: str) -> np.ndarray:
-    """Numbers as they are (missing: NaN), categories one-hot in sorted order (missing: all 0).
+    """Numbers and booleans as they are (missing: NaN), categories one-hot in sorted order (missing: all 0).
 
     Args:
         frame: one column per feature.
