@@ -244,7 +244,9 @@ class Cohort:
         """
         defaults = self.training
         if optimizer is None:
-            optimizer = Optimizer(defaults.optimizer, lr or defaults.lr, defaults.momentum, defaults.weight_decay)
+            optimizer = Optimizer(
+                defaults.optimizer, defaults.lr if lr is None else lr, defaults.momentum, defaults.weight_decay
+            )
         private = isinstance(on, PrivateData)
         phase = Phase(
             objective=objective,
