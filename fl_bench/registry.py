@@ -25,7 +25,8 @@ class Registry(Generic[T]):
         self.kind = kind
         self._built_in = built_in
         self._entries: dict[str, T] = {}
-        self._loaded = False
+        self._built_in_loaded = False
+        self._entry_points_loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorate a plugin so that grids can call it `name`.
@@ -35,7 +36,7 @@ class Registry(Generic[T]):
         """
 
         def add(plugin: T) -> T:
-            self._load()  # so that the newcomer is the one that is told of a taken name
+            self._load_built_in()  # so that the newcomer is the one that is told of a taken name
             present = self._entries.get(name)
             if present is not None:
                 raise ConfigError(
@@ -65,17 +66,22 @@ class Registry(Generic[T]):
         return sorted(self._entries)
 
     def _load(self) -> None:
-        if not self._loaded:
-            self._loaded = True
+        self._load_built_in()
+        if self._entry_points_loaded:
+            return
+        self._entry_points_loaded = True
+        for point in entry_points(group=f"fl_bench.{self.kind}s"):
+            try:
+                point.load()
+            except Exception as error:
+                raise ConfigError(f"the installed plugin {point.name!r} ({point.value}) fails: {error}") from error
+
+    def _load_built_in(self) -> None:
+        if not self._built_in_loaded:
+            self._built_in_loaded = True
             for module in self._built_in:
                 import_module(module)
-            for point in entry_points(group=f"fl_bench.{self.kind}s"):
-                try:
-                    point.load()
-                except Exception as error:
-                    raise ConfigError(f"the installed plugin {point.name!r} ({point.value}) fails: {error}") from error
 
 
 def _origin(plugin: object) -> str:
-    module, name = getattr(plugin, "__module__", "?"), getattr(plugin, "__qualname__", repr(plugin))
-    return f"{module}.{name}"
+    return f"{plugin.__module__}.{getattr(plugin, '__qualname__', type(plugin).__qualname__)}"
