@@ -82,8 +82,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except FLBenchError as error:
         _say(f"error: {error}")
         return WRONG
-    except KeyboardInterrupt:
-        _say("stopped; run the same command again to continue")
+    except (KeyboardInterrupt, typer.Abort):
         return STOPPED
     except Exception as error:
         # typer brings click's exceptions under a name that depends on its version; all of them have this method.
@@ -398,7 +397,7 @@ def _run_all(
     plugins: Sequence[str],
     retry: bool,
 ) -> int:
-    """Run the cells in workers and report; the exit code is 0 unless a record could not be written."""
+    """Run the cells in workers and report; the exit code is 0 unless stopped, or a record could not be written."""
     from .executor import run_cells
     from .progress import reporter
     from .records import RecordError
@@ -417,6 +416,9 @@ def _run_all(
     except RecordError as error:
         _say(f"error: {error}\nwhat was running is kept; run the same command again to continue")
         return FAILED
+    except KeyboardInterrupt:
+        _say("stopped; run the same command again to continue")
+        return STOPPED
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0

@@ -49,10 +49,10 @@ name: killed
 datasets: [digits]
 partition: {clients: 5, groups: 5, min_test: 5}
 models: [mlp-8]
-training: {rounds: 40, local_epochs: 5}
+training: {rounds: 5, local_epochs: 2}
 methods: [fedmd, cosmos]
 always: [local]
-seeds: 0-1
+seeds: [0]
 """
 
 
@@ -99,11 +99,11 @@ def test_killed_and_late_workers_are_recorded_and_replaced(tmp_path: Path, small
     store = Store(tmp_path / "results")
     grid = small_grid(Overrides(methods="ends-badly-here,ends-badly-here[how=sleep],local"))
     options = Options(plugins=(str(plugin),))
-    events = list(run_cells(grid.cells, store, options, devices=["cpu"], timeout=3))
+    events = list(run_cells(grid.cells, store, options, devices=["cpu"], timeout=8))
     endings = {event.cell.label: event.ending for event in events if event.ending}
     killed, late, local = (endings[cell.label] for cell in grid.cells)
     assert (killed.status, killed.reason) == ("failed", "the worker process was killed by SIGKILL (out of memory?)")
-    assert (late.status, late.reason) == ("timeout", "ran longer than the time limit of 3 s")
+    assert (late.status, late.reason) == ("timeout", "ran longer than the time limit of 8 s")
     assert local.status == "done"
     assert len(store.folders()) == 3
     assert list(store.runs.rglob("*.lock")) == []
@@ -139,7 +139,7 @@ def test_a_grid_killed_at_random_moments_ends_with_the_same_records(tmp_path: Pa
     assert interrupted > 0
     assert start("killed").wait() == 0
     expected = records(Store(tmp_path / "whole"))
-    assert len(expected) == 6
+    assert len(expected) == 3
     assert records(Store(tmp_path / "killed")) == expected
     assert list((tmp_path / "killed").rglob("*.part")) == []
 
@@ -148,7 +148,7 @@ def test_a_grid_killed_at_random_moments_ends_with_the_same_records(tmp_path: Pa
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path: Path, sign: signal.Signals) -> None:
     grid = tmp_path / "grid.yaml"
-    grid.write_text(GRID.replace("rounds: 40", "rounds: 4000"))
+    grid.write_text(GRID.replace("rounds: 5", "rounds: 5000"))
     command = [sys.executable, "-m", "fl_bench.benchmarks", "run", str(grid), "--jobs", "1"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -83,7 +83,7 @@ GRIDS = {
     "malformed model": (GOOD.replace("[mlp-8]", "[mlp-0]"), "does not follow the pattern"),
     "model too large for the images": (GOOD.replace("[mlp-8]", "[lenet5]"), "these fit:"),
     "server too large for the images": (GOOD.replace("[mlp-8]", "{names: [mlp-8], server: vgg16}"), "these fit:"),
-    "models a word": (GOOD.replace("[mlp-8]", "mlp-8"), "models must be a list"),
+    "models a number": (GOOD.replace("[mlp-8]", "8"), "models must be"),
     "no models": (GOOD.replace("[mlp-8]", "[]"), "at least one"),
     "one net for five clients": (
         GOOD.replace("[mlp-8]", "{names: [mlp-8], assignment: [mlp-8]}"),
@@ -220,7 +220,8 @@ def test_refusals_wait_for_no_torch(workplace: Path, line: list[str]) -> None:
     Path("bad.yaml").write_text(GOOD.replace("rounds: 2", "rounds: -2"))
     code = (
         "import sys; from fl_bench.benchmarks.cli import run_command; code = run_command(sys.argv[1:]);"
-        "heavy = {'torch', 'torchvision', 'sklearn', 'pandas', 'scipy'}; print(code, sorted(heavy & sys.modules.keys()))"
+        "heavy = {'torch', 'torchvision', 'sklearn', 'pandas', 'scipy'} & sys.modules.keys();"
+        "print(code, sorted(heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, check=True)
     assert done.stdout == "2 []\n"
