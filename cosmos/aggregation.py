@@ -60,8 +60,7 @@ def aggregate(
         trust = torch.special.entr(predictions).sum(dim=2, keepdim=True).neg().softmax(dim=0)
         merged = (trust * predictions).sum(dim=0)
     elif weights is not None:
-        shares = (weights / weights.sum()).to(predictions)
-        merged = torch.einsum("m,muc->uc", shares, predictions)
+        merged = torch.einsum("m,muc->uc", weights.to(predictions), predictions)  # divided by their sum below
     else:
         merged = predictions.mean(dim=0)
     empty = merged.sum(dim=1, keepdim=True) <= torch.finfo(merged.dtype).tiny

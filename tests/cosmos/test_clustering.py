@@ -241,6 +241,7 @@ def test_farthest_makes_exactly_as_many_clusters_even_of_equal_clients(rule: Far
         assert labels.max() + 1 == clusters
         assert in_order(labels)
     assert farthest(on_a_line(0, 1, 5), 1, rule).tolist() == [0, 0, 0]
+    assert farthest(torch.zeros(5, 5), 2, rule).tolist() == [0, 1, 0, 0, 0]  # the pair (0, 1); the rest ties to 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -401,6 +402,7 @@ def test_kmeans_keeps_dtype_and_depends_on_its_stream_only() -> None:
     predictions = planted(2, np.arange(10) % 2, noise=0.9)
     one, two = (kmeans(predictions, 4, stream=numpy_stream(7, "clustering")) for _ in range(2))
     assert one.centroids.dtype == torch.float32
+    assert kmeans(predictions, 4, start=one.centroids.double()).centroids.dtype == torch.float32
     assert torch.equal(one.centroids, two.centroids)
     assert np.array_equal(one.labels, two.labels)
 
