@@ -40,8 +40,8 @@ def test_median_of_an_odd_number_is_divided_by_its_sum() -> None:
 
 
 def test_median_of_an_even_number_is_the_lower_or_the_midpoint() -> None:
-    # Sorted .1 .2 .6 .7 and .3 .4 .8 .9: lower .2 and .4, divided by .6; midpoints .4 and .6.
-    members = one_sample([0.2, 0.8], [0.6, 0.4], [0.1, 0.9], [0.7, 0.3])
+    # Sorted .1 .2 .6 .9 and .1 .4 .8 .9: lower .2 and .4, divided by .6; midpoints .4 and .6 (means .45 and .55).
+    members = one_sample([0.2, 0.8], [0.6, 0.4], [0.1, 0.9], [0.9, 0.1])
     assert aggregate(members, "median")[0].tolist() == pytest.approx([1 / 3, 2 / 3])
     assert aggregate(members, "median", midpoint=True)[0].tolist() == pytest.approx([0.4, 0.6])
 
