@@ -72,6 +72,13 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_devices_of_jobs() -> None:
     assert choose_devices("cpu", 3) == ["cpu"] * 3
     assert len(choose_devices("cpu", None)) == len(os.sched_getaffinity(0))
@@ -132,10 +139,7 @@ def test_a_grid_killed_at_random_moments_ends_with_the_same_records(tmp_path: Pa
         interrupted += process.poll() is None
         process.kill()
         process.wait()
-        deadline = time.monotonic() + 10
-        while any(Path(f"/proc/{pid}").exists() for pid in workers):  # nobody goes on computing for a dead parent
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until_gone(workers)  # nobody goes on computing for a dead parent
     assert interrupted > 0
     assert start("killed").wait() == 0
     expected = records(Store(tmp_path / "whole"))
@@ -162,4 +166,4 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path: Path, sign: sig
     assert said.splitlines()[-1] == "stopped; run the same command again to continue"
     assert "Traceback" not in said
     assert workers
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    wait_until_gone(workers)
