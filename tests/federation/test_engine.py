@@ -188,6 +188,19 @@ def test_a_trainable_part_trains_as_if_the_rest_were_constant(make_data, make_co
     assert_rows(cohort, modules)
 
 
+def test_the_objective_differentiates_what_is_trained_only(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data((4,)), nets(1))
+    found: list[list[str]] = []
+
+    def look(model: nn.Module, batch: Batch) -> Tensor:
+        found.append([name for name, parameter in model.named_parameters() if parameter.requires_grad])
+        return cross_entropy(model, batch)
+
+    cohort.fit(look, trainable=lambda name: name.endswith("bias"))
+    cohort.fit(look)  # and the next phase trains everything again
+    assert found == [["0.bias", "2.bias"], ["0.weight", "0.bias", "2.weight", "2.bias"]]
+
+
 def test_each_member_finds_its_own_row_of_what_the_method_gave(make_data, make_cohort, nets) -> None:
     # A proximal term towards an anchor per client, with a strength per client: mu/2 * |bias - anchor|^2.
     data, modules = make_data(), nets(3)
@@ -408,6 +421,16 @@ def test_batch_statistics_belong_to_each_client(make_data, make_cohort, nets) ->
         expected = torch.stack([module.eval()(inputs) for module in modules])
     torch.testing.assert_close(cohort.predict(inputs, as_="logits"), expected, rtol=0, atol=1e-12)
     assert cohort.weights["1.num_batches_tracked"].tolist() == [3, 4, 2]
+
+
+def test_training_after_a_prediction_is_training(make_data, make_cohort, nets) -> None:
+    data = make_data()
+    cohort, reference = (make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5), nn.Dropout(0.5))) for _ in "ab")
+    cohort.predict(data.public.inputs())
+    for trained in (cohort, reference):
+        trained.fit(cross_entropy)
+    for name, tensor in cohort.weights.items():
+        assert torch.equal(tensor, reference.weights[name])
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 1024])

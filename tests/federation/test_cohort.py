@@ -1,0 +1,166 @@
+"""Cohorts: stacked storage, subsets of it, what methods load and keep, and what is deployed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fl_bench.errors import Diverged
+from fl_bench.federation import checkpoint
+from fl_bench.federation.batches import Batch, Teaching
+from fl_bench.federation.cohort import Models, WorkLog
+
+
+def pull(model: nn.Module, batch: Batch) -> torch.Tensor:
+    return model(batch.x).square().sum()
+
+
+def test_storage_has_a_row_per_member_in_order(make_data, make_cohort, nets) -> None:
+    modules = nets(3, 4, 3, nn.BatchNorm1d(5))
+    cohort = make_cohort(make_data(), modules)
+    assert len(cohort) == len(cohort.models) == 3
+    assert cohort.ids == (0, 1, 2)
+    assert cohort.architecture == "nets"
+    for name, tensor in cohort.weights.items():
+        assert torch.equal(tensor, torch.stack([module.state_dict()[name] for module in modules]))
+    assert set(cohort.weights) - set(cohort.parameters) == {
+        "1.running_mean",
+        "1.running_var",
+        "1.num_batches_tracked",
+    }
+    assert cohort.weights["1.num_batches_tracked"].dtype == torch.int64  # counters stay whole numbers
+
+
+def test_a_run_has_one_number_format() -> None:
+    models = Models("net", [nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))], torch.device("cpu"), torch.float64)
+    dtypes = {name: tensor.dtype for name, tensor in {**models.parameters, **models.buffers}.items()}
+    assert dtypes.pop("1.num_batches_tracked") == torch.int64
+    assert set(dtypes.values()) == {torch.float64}
+
+
+def test_what_clients_know_of_their_data(make_data, make_cohort, nets) -> None:
+    data = make_data((5, 8, 3))
+    cohort = make_cohort(data, nets(3))
+    assert cohort.sizes.tolist() == [5.0, 8.0, 3.0]
+    assert cohort.label_counts.sum(dim=1).tolist() == [5, 8, 3]
+    some = cohort.at(4).only([2, 0])
+    assert some.ids == (2, 0)
+    assert some.round_index == 4
+    assert some.sizes.tolist() == [3.0, 5.0]
+    assert torch.equal(some.label_counts, data.label_counts[[2, 0]])
+    again = some.only([1])
+    assert again.ids == (0,)
+    assert torch.equal(again.weights["2.bias"][0], cohort.weights["2.bias"][0])
+
+
+def test_server_models_hold_no_private_data(make_data, make_cohort, nets) -> None:
+    data = make_data()
+    server = make_cohort(data, nets(2), side="server")
+    with pytest.raises(TypeError, match="no private data"):
+        _ = server.label_counts
+    told = Teaching(data.public.inputs(), torch.zeros(2, 6, 3, dtype=torch.float64))
+    server.only([1]).fit(pull, on=told, epochs=2)
+    assert server.work.steps == {"server": 3}  # ceil(2 * 6 / 4)
+
+
+def test_loading_writes_to_the_members_only(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5)))
+    before = {name: tensor.clone() for name, tensor in cohort.weights.items()}
+    cohort.only([2, 0]).load({"3.bias": torch.tensor([[1.0] * 3, [2.0] * 3]).double()})
+    assert cohort.weights["3.bias"].tolist() == [[2.0] * 3, before["3.bias"][1].tolist(), [1.0] * 3]
+    # One row serves all; buffers are loaded too, and counters take whole numbers of any type.
+    cohort.load({"3.bias": torch.full((1, 3), 7.0), "1.num_batches_tracked": torch.tensor([4.0])})
+    assert cohort.weights["3.bias"].tolist() == [[7.0] * 3] * 3
+    assert cohort.weights["1.num_batches_tracked"].tolist() == [4, 4, 4]
+    cohort.only([1]).load({"1.num_batches_tracked": torch.tensor([9.0]), "1.running_mean": torch.ones(1, 5)})
+    assert cohort.weights["1.num_batches_tracked"].tolist() == [4, 9, 4]
+    assert cohort.weights["1.running_mean"].tolist() == [[0.0] * 5, [1.0] * 5, [0.0] * 5]
+    assert torch.equal(cohort.weights["0.weight"], before["0.weight"])
+    with pytest.raises(KeyError):
+        cohort.load({"nobody.weight": torch.ones(3, 1)})
+
+
+def test_what_a_method_keeps_belongs_to_its_members(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3))
+    assert cohort.kept("control") is None
+    cohort.only([1]).keep("control", {"c": torch.tensor([[5.0, 6.0]])})
+    # Zeros for members that nothing was stored for.
+    assert cohort.kept("control")["c"].tolist() == [[0.0, 0.0], [5.0, 6.0], [0.0, 0.0]]
+    cohort.keep("control", {"c": torch.tensor([[1.0, 1.0]] * 3), "step": torch.tensor([1, 2, 3])})
+    assert cohort.only([2, 0]).kept("control")["step"].tolist() == [3, 1]
+    assert cohort.kept("other") is None
+
+
+def test_kept_trees_are_copies(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3))
+    own = torch.ones(3, 2, requires_grad=True)
+    cohort.keep("personal", {"p": own * 1.0})
+    with torch.no_grad():
+        own.zero_()
+    assert cohort.kept("personal")["p"].tolist() == [[1.0, 1.0]] * 3
+    assert not cohort.kept("personal")["p"].requires_grad
+
+
+def test_models_survive_a_checkpoint(make_data, make_cohort, nets, tmp_path) -> None:
+    data = make_data()
+    settings = {"optimizer": "adam", "optimizer_state": "persist"}
+    first, second = (make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5)), **settings) for _ in "ab")
+    first.fit(pull)
+    first.keep("personal", {"p": torch.tensor([1.0, 2.0, 3.0])})
+    checkpoint.save(tmp_path / "c.pt", {"models": first.models.state_dict()})
+    state = checkpoint.load(tmp_path / "c.pt", torch.device("cpu"))
+    assert state is not None
+    second.models.load_state_dict(state["models"])
+    for cohort in (first, second):
+        cohort.at(1).fit(pull)
+    for name, tensor in first.weights.items():
+        assert torch.equal(tensor, second.weights[name])
+    assert second.kept("personal")["p"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_deployed_models(make_data, make_cohort, nets) -> None:
+    data, modules = make_data(), nets(3)
+    cohort = make_cohort(data, modules)
+    inputs = data.public.inputs()
+
+    def logits(model: int) -> torch.Tensor:
+        return modules[model].eval()(inputs).detach()
+
+    own, served = cohort.deployed(), cohort.deployed([2, 2, 0])
+    assert own.index == (0, 1, 2)
+    assert served.index == (2, 2, 0)
+    with torch.no_grad():
+        assert torch.equal(own.logits(1, inputs), logits(1))
+    some = cohort.only([2])
+    with torch.no_grad():
+        assert torch.equal(some.deployed().logits(0, inputs), logits(2))
+    assert cohort.best_of().index is None
+    row = {name: tensor[1:2] for name, tensor in cohort.weights.items()}
+    common = cohort.with_weights(row)
+    assert (len(common), common.index) == (1, (0, 0, 0))
+    with torch.no_grad():
+        assert torch.equal(common.logits(0, inputs), logits(1))
+    assert cohort.with_weights(cohort.weights).index == (0, 1, 2)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_a_weight_that_is_not_finite_is_found(make_data, make_cohort, nets, wrong) -> None:
+    cohort = make_cohort(make_data(), nets(3))
+    cohort.check_finite()
+    cohort.only([1]).load({"2.bias": torch.tensor([[0.0, wrong, 0.0]])})
+    cohort.only([0, 2]).check_finite()
+    with pytest.raises(Diverged, match="a weight of client models nets is not finite"):
+        cohort.check_finite()
+
+
+def test_the_work_of_a_round_is_a_mean_over_members_and_phases() -> None:
+    work = WorkLog()
+    assert work.mean_loss("local") is None
+    work.steps["local"] += 3
+    work.losses["local"] += [torch.tensor([1.0, 2.0]), torch.tensor([6.0])]
+    assert work.mean_loss("local") == 3.0
+    assert work.mean_loss("distill") is None
+    work.clear()
+    assert work.mean_loss("local") is None
+    assert work.steps == {}
