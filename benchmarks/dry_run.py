@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -71,21 +72,23 @@ def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str
 
 
 def _plan(cell: Cell) -> Plan | None:
-    """The closed form of a cell with one architecture on data of known size; None otherwise."""
+    """The closed form of a cell on data of known size, bytes averaged over architectures; None where there is none."""
     facts = dataset_info(cell.dataset.location)
-    if facts.shape is None or facts.classes is None or facts.train is None or len(cell.models.used) > 1:
+    if facts.shape is None or facts.classes is None or facts.train is None:
         return None
-    parameters, head = _sizes(cell.models.used[0], facts.shape, facts.classes)
     public = ceil_share(cell.split.public, facts.train)
-    return cell.build_method().plan(
-        Facts(
-            public=public,
-            classes=facts.classes,
-            parameters=parameters,
-            head=head,
-            scores_bytes=Codec.parse(cell.codec).nbytes(public, facts.classes),
-        )
+    scores_bytes = Codec.parse(cell.codec).nbytes(public, facts.classes)
+    plans = []
+    for name in cell.models.used:
+        parameters, head = _sizes(name, facts.shape, facts.classes)
+        plan = cell.build_method().plan(Facts(public, facts.classes, parameters, head, scores_bytes))
+        if plan is None:
+            return None
+        plans.append(plan)
+    up, down = (
+        round(fmean(values)) for values in zip(*((plan.up_bytes, plan.down_bytes) for plan in plans), strict=True)
     )
+    return replace(plans[0], up_bytes=up, down_bytes=down)
 
 
 def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[float | None, str]:
@@ -107,12 +110,14 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[
     batch, clients = cell.training.batch_size, cell.split.clients
     private = (facts.train - public) * (1 - cell.split.val_fraction)
     local = cell.training.local_epochs * private / batch + clients / 2  # each client rounds its last step up
-    on_public = math.ceil(public / batch) * (
-        0 if plan is None else clients * plan.client_public_epochs + plan.server_public_epochs
-    )
-    share = cell.training.participation
-    step = fmean(_step_seconds(name, facts.shape, facts.classes, batch) for name in cell.models.used)
-    return share * (local + on_public) * cell.training.rounds * step, "step counts and a timed step"
+    batches = math.ceil(public / batch)
+    on_clients = local + batches * clients * (0 if plan is None else plan.client_public_epochs)
+    on_server = batches * (0 if plan is None else plan.server_public_epochs)
+    shape, classes = facts.shape, facts.classes
+    step = fmean(_step_seconds(name, shape, classes, batch) for name in cell.models.used)
+    server_step = _step_seconds(cell.models.server_name, shape, classes, batch) if on_server else 0.0
+    per_round = cell.training.participation * on_clients * step + on_server * server_step
+    return per_round * cell.training.rounds, "step counts and a timed step"
 
 
 @lru_cache(maxsize=64)
