@@ -85,10 +85,8 @@ def _plan(cell: Cell) -> Plan | None:
         if plan is None:
             return None
         plans.append(plan)
-    up, down = (
-        round(fmean(values)) for values in zip(*((plan.up_bytes, plan.down_bytes) for plan in plans), strict=True)
-    )
-    return replace(plans[0], up_bytes=up, down_bytes=down)
+    up, down = fmean(plan.up_bytes for plan in plans), fmean(plan.down_bytes for plan in plans)
+    return replace(plans[0], up_bytes=round(up), down_bytes=round(down))
 
 
 def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[float | None, str]:

@@ -320,49 +320,6 @@ def match_clusters(old: Labels, new: Labels) -> Matching:
     return Matching(position[new], sources, continued)
 
 
-@dataclass(frozen=True)
-class ClusterQuality:
-    """How well clusters recover the true groups."""
-
-    adjusted_rand: float
-    """Adjusted Rand index, 1 for the true groups, 0 on average for random clusters (Hubert and Arabie, 1985)."""
-    purity: float
-    """Share of clients that belong to the group that is most frequent in their cluster, in (0, 1]."""
-    clusters: int
-    """Number of clusters with at least one client."""
-    sizes: tuple[int, ...]
-    """Clients of each of them, in id order."""
-
-
-def quality(labels: Labels, groups: Labels) -> ClusterQuality:
-    """Compare clusters with the true groups; both of shape (n,)."""
-    from sklearn.metrics import adjusted_rand_score
-    from sklearn.metrics.cluster import contingency_matrix
-
-    counts = contingency_matrix(labels, groups)
-    sizes = tuple(int(size) for size in counts.sum(axis=1))
-    return ClusterQuality(
-        adjusted_rand=float(adjusted_rand_score(groups, labels)),
-        purity=float(counts.max(axis=1).sum() / len(labels)),
-        clusters=len(sizes),
-        sizes=sizes,
-    )
-
-
-def assign_newcomer(distances: Tensor, labels: Labels) -> int:
-    """The cluster that a client joins which first reports after clusters were made.
-
-    Args:
-        distances: from the newcomer to the m clients that have clusters, shape (m,).
-        labels: their clusters, shape (m,).
-    Returns:
-        The id with the smallest mean distance to its members (ties: the smallest id); empty clusters are not joined.
-    """
-    to_known = distances.cpu().numpy()
-    ids = np.unique(labels)
-    return int(ids[np.argmin([to_known[labels == k].mean() for k in ids])])
-
-
 def _host(distances: Tensor) -> Numbers:
     """The distances as a NumPy matrix of its own; a ValueError for what `pairwise` does not return."""
     matrix = distances.detach().cpu().numpy().astype(np.float64)

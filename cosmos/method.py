@@ -176,7 +176,7 @@ class Cosmos(Method[CosmosConfig]):
         else:
             matching = match_clusters(self.assignment, found)
             if self.servers is not None:
-                self.servers = self.servers.regrouped(matching.sources.tolist())
+                self.servers = self.servers.regrouped(matching)
             if self.centroids is not None:
                 self.centroids = self.centroids[_renumbering(found, matching.labels)]
             self.assignment = matching.labels

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..federation.evaluation import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
+    from .clustering import Matching
     from .objectives import ConsistentDistillation
 
 HEAD_WIDTHS = (512, 256)
@@ -51,8 +52,8 @@ class ClusterModels(ABC):
         """Class probabilities of every model, shape (K, samples, classes)."""
 
     @abstractmethod
-    def regrouped(self, sources: Sequence[int]) -> ClusterModels:
-        """New models for new clusters: model k starts as a copy of the present model `sources[k]`."""
+    def regrouped(self, matching: Matching) -> ClusterModels:
+        """New models for new clusters: model k starts as a copy of the present model `matching.sources[k]`."""
 
     @abstractmethod
     def restart(self) -> None:
@@ -101,11 +102,15 @@ class SeparateModels(ClusterModels):
         """See `ClusterModels.predict`."""
         return self.cohort.predict(inputs)
 
-    def regrouped(self, sources: Sequence[int]) -> SeparateModels:
-        """See `ClusterModels.regrouped`."""
-        models = SeparateModels(self.federation, len(sources))
-        index = torch.tensor(list(sources))
-        models.cohort.load({name: tensor[index.to(tensor.device)] for name, tensor in self.cohort.weights.items()})
+    def regrouped(self, matching: Matching) -> SeparateModels:
+        """See `ClusterModels.regrouped`; clusters that go on keep their optimizer's moments, too."""
+        models = SeparateModels(self.federation, len(matching.sources))
+        device = self.federation.device
+        models.cohort.models.take_over(
+            self.cohort.models,
+            torch.from_numpy(matching.sources).to(device),
+            torch.from_numpy(matching.continued).to(device),
+        )
         return models
 
     def restart(self) -> None:
@@ -159,8 +164,9 @@ class SharedBackbone(ClusterModels):
         """See `ClusterModels.predict`."""
         return self.cohort.predict(inputs)[0].transpose(0, 1)
 
-    def regrouped(self, sources: Sequence[int]) -> SharedBackbone:
-        """See `ClusterModels.regrouped`; the backbone goes on, heads are copied."""
+    def regrouped(self, matching: Matching) -> SharedBackbone:
+        """See `ClusterModels.regrouped`; the backbone goes on, heads are copied, moments start afresh."""
+        sources = matching.sources.tolist()
         models = SharedBackbone(self.federation, len(sources), joint=self.joint, sweeps=self.sweeps)
         present = self.cohort.weights
         tree: Tree = {name: tensor for name, tensor in present.items() if not name.startswith("heads.")}

@@ -59,6 +59,24 @@ class Models:
     def __len__(self) -> int:
         return next(iter(self.parameters.values())).shape[0]
 
+    def take_over(self, other: Models, sources: Tensor, continued: Tensor) -> None:
+        """Become copies of models of `other`, which has the same architecture.
+
+        Args:
+            other: where weights come from.
+            sources: the model of `other` that each model copies, shape (models,).
+            continued: whether it goes on with that model's optimizer moments or with fresh ones, shape (models,), bool.
+        """
+        for name in ("parameters", "buffers"):
+            for key, tensor in getattr(self, name).items():
+                tensor.copy_(getattr(other, name)[key][sources])
+        self.moments = {
+            phase: {
+                key: tensor[sources] * continued.view(-1, *[1] * (tensor.dim() - 1)) for key, tensor in tree.items()
+            }
+            for phase, tree in other.moments.items()
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as tensors in plain dictionaries."""
         return {name: getattr(self, name) for name in ("parameters", "buffers", "moments", "kept")}

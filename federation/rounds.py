@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -48,9 +48,9 @@ HOPELESS = 1000.0
 class RoundMethod(Protocol):
     """What the loop needs of a method; `methods.base.Method` is the interface that methods implement."""
 
-    name: Any
-    exchanges: Any
-    deployed_view: Any
+    name: ClassVar[str]
+    exchanges: ClassVar[frozenset[type[Payload]]]
+    deployed_view: ClassVar[str]
 
     def setup(self, federation: Federation) -> None: ...  # noqa: D102
     def build_client(self, base: nn.Module) -> nn.Module: ...  # noqa: D102
@@ -92,6 +92,7 @@ class Federation:
         self.clients = data.clients
         self.classes = data.about.classes
         self.seed = run.seed
+        self.device = run.device
         self.training = run.training
         self.sizes = data.train.sizes
         """Private training samples of each client."""

@@ -22,6 +22,7 @@ from fl_bench.errors import Diverged
 from fl_bench.sealed import Sealed
 
 from ..datasets.dataset import build_dataset
+from ..datasets.latent_groups import LatentGroups
 from ..datasets.partition import PARTITIONS
 from ..datasets.split import SplitSettings, split
 from ..federation.codecs import Codec
@@ -65,7 +66,7 @@ def made_up_data(classes: int = 4, features: int = 6, per_class: int = 60) -> Da
 
 def deal(dataset: Dataset, clients: int = 6) -> Split:
     """Two latent groups of clients, or none for one client."""
-    scheme = PARTITIONS["latent-groups"](groups=2) if clients > 1 else PARTITIONS["iid"]()
+    scheme = LatentGroups(groups=2) if clients > 1 else PARTITIONS["iid"]()
     settings = SplitSettings(clients=clients, public=0.2, val_fraction=0.1, min_test=2)
     return split(dataset, scheme, settings, seed=0)
 
@@ -81,8 +82,8 @@ def finish(run: Run, rounds: int | None = None) -> Outcome:
     """Run to the end, or for some rounds, and collect what matters."""
     rows = []
     for row in run.rounds():
-        rows.append({key: value for key, value in row.values.items() if not key.startswith("seconds_")})
-        rows[-1]["clients"] = row.clients
+        values = {key: value for key, value in row.values.items() if not key.startswith("seconds_")}
+        rows.append({**values, "clients": row.clients})
         if len(rows) == rounds:
             break
     weights = {f"{name}/{key}": tensor for name, tree in run.client_weights().items() for key, tensor in tree.items()}

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from fl_bench.cosmos.clustering import (
     FarthestRule,
     agglomerative,
-    assign_newcomer,
     farthest,
     greedy_eps,
     greedy_k,
@@ -24,7 +23,6 @@ from fl_bench.cosmos.clustering import (
     kmeans,
     match_clusters,
     oracle,
-    quality,
     random_like,
     single,
     singleton,
@@ -590,36 +588,3 @@ def test_matching_with_oneself_is_the_identity_when_ids_are_dense(old: list[int]
 def test_matching_needs_the_same_clients() -> None:
     with pytest.raises(ValueError, match="3 clients with those of 2"):
         match_clusters(single(3), single(2))
-
-
-# --- quality, and clients that come later
-
-
-def test_quality_by_hand() -> None:
-    # Clusters {0,1,2} and {3,4,5} against groups {0,1} and {2,3,4,5}: intersections 2, 1, 0, 3.
-    # Pairs together in both: 1 + 3 = 4; in clusters 3 + 3 = 6, in groups 1 + 6 = 7, of 15. Expected 42/15 = 2.8, at
-    # most (6 + 7)/2 = 6.5: (4 - 2.8)/(6.5 - 2.8). Purity: (2 + 3)/6.
-    found = quality(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 1]))
-    assert found.adjusted_rand == pytest.approx(1.2 / 3.7)
-    assert found.purity == pytest.approx(5 / 6)
-    assert (found.clusters, found.sizes) == (2, (3, 3))
-
-
-def test_quality_of_the_truth_of_one_cluster_and_of_singletons() -> None:
-    groups = np.array([0, 0, 1, 1, 1, 2])
-    truth = quality(oracle(groups), groups)
-    assert (truth.adjusted_rand, truth.purity, truth.sizes) == (1.0, 1.0, (2, 3, 1))
-    one = quality(single(6), groups)
-    assert (one.adjusted_rand, one.purity, one.clusters) == (0.0, 0.5, 1)
-    alone = quality(singleton(6), groups)
-    assert (alone.adjusted_rand, alone.purity, alone.clusters) == (0.0, 1.0, 6)
-    # An empty k-means cluster, here 1, is none.
-    assert quality(np.array([0, 0, 2, 2, 2, 3]), groups) == truth
-
-
-def test_a_newcomer_joins_the_cluster_with_the_smallest_mean_distance() -> None:
-    # Means 0: (1 + 5)/2 = 3, 2: (2 + 3)/2 = 2.5, although the nearest client is in 0. Cluster 1 is empty.
-    assert assign_newcomer(torch.tensor([1.0, 2.0, 5.0, 3.0]), np.array([0, 2, 0, 2])) == 2
-    # Sizes do not count: 1 + 1 + 1 is more than 2, its mean is less.
-    assert assign_newcomer(torch.tensor([1.0, 1.0, 1.0, 2.0]), np.array([1, 1, 1, 0])) == 1
-    assert assign_newcomer(torch.tensor([2.0, 2.0]), np.array([1, 0])) == 0  # a tie

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fl_bench.cosmos.clustering import Matching
 from fl_bench.cosmos.settings import CosmosConfig
 from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
@@ -223,7 +224,18 @@ class TestClustering:
         run = world.run("cosmos", clustering="single", server=server, **PLAIN)
         inputs = torch.from_numpy(world.public)
         before = run.method.servers.predict(inputs)
-        torch.testing.assert_close(run.method.servers.regrouped([0, 0]).predict(inputs), before.expand(2, -1, -1))
+        split = Matching(np.array([0, 1, 0]), np.array([0, 0]), np.array([True, False]))
+        torch.testing.assert_close(run.method.servers.regrouped(split).predict(inputs), before.expand(2, -1, -1))
+
+    def test_only_a_cluster_that_goes_on_keeps_its_moments(self, world) -> None:
+        world.options = {"optimizer_state": "persist", "momentum": 0.9}
+        run = world.run("cosmos", clustering="single", **PLAIN)
+        (before,) = run.method.servers.cohort.models.moments["server"]["momentum:head.weight"]
+        split = Matching(np.array([1, 0, 1]), np.array([0, 0]), np.array([False, True]))
+        fresh, kept = run.method.servers.regrouped(split).cohort.models.moments["server"]["momentum:head.weight"]
+        assert before.abs().sum() > 0
+        assert (kept == before).all()
+        assert (fresh == 0).all()
 
     @pytest.mark.parametrize(
         "settings",
