@@ -105,7 +105,8 @@ def _score(deployed: Deployed, model: int, data: FederatedData, rows: Sequence[T
     joined = torch.cat(list(rows))
     truth = data.sealed_labels.open_for_evaluation()
     parts = [
-        _sample_scores(deployed.logits(model, data.inputs_of(piece)), truth[piece]) for piece in torch.split(joined, CHUNK)
+        _sample_scores(deployed.logits(model, data.inputs_of(piece)), truth[piece])
+        for piece in torch.split(joined, CHUNK)
     ]
     sizes = torch.tensor([part.numel() for part in rows], device=joined.device)
     member = torch.repeat_interleave(torch.arange(len(rows), device=joined.device), sizes)
