@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CLASSES = 3
 
+torch.set_num_threads(1)  # as the executor does; two threads of tiny kernels beside a busy neighbour only wait
+
 
 @dataclass
 class Softmax:
