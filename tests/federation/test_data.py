@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_bench.federation.data import HIDDEN, FederatedData, Shards, prepare
@@ -114,6 +114,7 @@ def test_the_public_pool_keeps_its_order(dealt) -> None:
     assert torch.equal(pool.inputs(positions), dataset.inputs[split.public[[4, 0]]].double())
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 12), seed=st.integers(0, 2**31), rnd=st.integers(0, 100))
 def test_a_public_subset_has_no_sample_twice(make_data, count: int, seed: int, rnd: int) -> None:
     pool = make_data(public=9).public
