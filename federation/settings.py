@@ -52,7 +52,7 @@ class Training:
             raise ConfigError(f"training.momentum must be in [0, 1), got {self.momentum}")
         if self.momentum and self.optimizer != "sgd":
             raise ConfigError(f"training.momentum is a setting of sgd; adam has its own (got momentum={self.momentum})")
-        if self.weight_decay < 0:
+        if not self.weight_decay >= 0:
             raise ConfigError(f"training.weight_decay must not be negative, got {self.weight_decay}")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"training.clip must be above 0 or null, got {self.clip}")
