@@ -81,9 +81,8 @@ class Looker:
     """Trains one epoch and remembers the inputs it was shown."""
 
     def __init__(self, deal, make_data, make_cohort, nets, **options: Any) -> None:
-        pixels = (
-            torch.arange(1, 1 + 40 * 9, dtype=torch.int64).remainder(255).add(1).to(torch.uint8).reshape(40, 1, 3, 3)
-        )
+        # One image many times over, so that what is shown differs by the draws alone, not by the order of the batch.
+        pixels = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3).expand(40, 1, 3, 3)
         self.data = make_data((4, 4), test=2, shape=(1, 3, 3), inputs=pixels, augment="crop-flip")
         modules = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 3)).double() for _ in range(2)]
         self.cohort = make_cohort(self.data, modules, **options)

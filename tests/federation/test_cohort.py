@@ -49,6 +49,9 @@ def test_what_clients_know_of_their_data(make_data, make_cohort, nets) -> None:
     assert some.round_index == 4
     assert some.sizes.tolist() == [3.0, 5.0]
     assert torch.equal(some.label_counts, data.label_counts[[2, 0]])
+    assert cohort.round_index == 0
+    turned = cohort.only([2, 0, 1])
+    assert torch.equal(turned.weights["2.bias"], cohort.weights["2.bias"][[2, 0, 1]])
     again = some.only([1])
     assert again.ids == (0,)
     assert torch.equal(again.weights["2.bias"][0], cohort.weights["2.bias"][0])
