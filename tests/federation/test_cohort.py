@@ -122,6 +122,25 @@ def test_models_survive_a_checkpoint(make_data, make_cohort, nets, tmp_path) -> 
     assert second.kept("personal")["p"].tolist() == [1.0, 2.0, 3.0]
 
 
+def test_models_take_over_from_others(make_data, make_cohort, nets) -> None:
+    # Model 0 goes on as model 2 was, moments included; models 1 and 2 copy model 0 and start afresh.
+    data = make_data()
+    settings = {"momentum": 0.9, "optimizer_state": "persist"}
+    parents = make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5)), **settings)
+    parents.fit(pull, stream="same for all")
+    before = {name: tensor.clone() for name, tensor in parents.weights.items()}
+    children = make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5)), **settings)
+    children.models.take_over(parents.models, torch.tensor([2, 0, 0]), torch.tensor([True, False, False]))
+    for name, tensor in children.weights.items():
+        assert torch.equal(tensor, before[name][[2, 0, 0]])
+    for name, tensor in children.models.moments["same for all"].items():
+        assert torch.equal(tensor[0], parents.models.moments["same for all"][name][2])
+        assert not tensor[1:].any()
+    children.fit(pull, stream="same for all")
+    for name, tensor in parents.weights.items():  # no storage is shared
+        assert torch.equal(tensor, before[name])
+
+
 def test_deployed_models(make_data, make_cohort, nets) -> None:
     data, modules = make_data(), nets(3)
     cohort = make_cohort(data, modules)

@@ -22,9 +22,11 @@ class Table(nn.Module):
     def __init__(self, values: torch.Tensor) -> None:
         super().__init__()
         self.values = nn.Parameter(values)
+        self.dropout = nn.Dropout(0.9)  # of no effect, unless a model is scored in training mode
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.values[x[:, 0].long()]
+        logits: torch.Tensor = self.dropout(self.values[x[:, 0].long()])
+        return logits
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,475 @@
+"""The round loop: rows, draws, initial weights, messages, resuming, divergence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fl_bench.errors import ConfigError, Diverged
+from fl_bench.federation.models import build_net
+from fl_bench.federation.payloads import Scalars
+from fl_bench.federation.rounds import Round, Run, assign_architectures
+from fl_bench.federation.settings import ModelMix, Training
+from fl_bench.methods.base import Method
+from fl_bench.methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from fl_bench.federation.batches import Batch
+    from fl_bench.federation.channel import Downloads, Uploads
+    from fl_bench.federation.cohort import Cohort
+    from fl_bench.federation.evaluation import Deployed
+
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class EchoConfig:
+    """Echo has no settings."""
+
+
+class Echo(Method[EchoConfig]):
+    """Each client sends its id and what it received; the server replies with `reply` to all (or as `post` says)."""
+
+    name = "echo"
+    exchanges = frozenset({Scalars})
+
+    def __init__(self, post: Callable[[Uploads, Round], Downloads | None] | None = None) -> None:
+        super().__init__()
+        self.post = post
+        self.calls: list[tuple[int, tuple[int, ...], list[float] | None]] = []
+        self.seen: list[list[float]] = []
+
+    def client_update(self, clients: Cohort, received: Scalars | None, rnd: Round) -> Scalars:
+        heard = None if received is None else received.values["value"].tolist()
+        self.calls.append((rnd.index, clients.ids, heard))
+        return Scalars({"value": torch.tensor(clients.ids, dtype=torch.float32)})
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None:
+        self.seen.append(list(uploads.ids))
+        if self.post is not None:
+            return self.post(uploads, rnd)
+        return uploads.to_all(Scalars({"value": torch.tensor([float(rnd.index)])}))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seen = list(state["seen"])
+
+
+@pytest.fixture
+def make_run(deal):
+    """Makes a run of a method (by name or instance) on four clients in two groups, unless told otherwise."""
+
+    def make(method: Any = "local", *, names=("mlp-4",), assignment="balanced", run=None, data=None, **training) -> Run:
+        dataset, split = deal(**{"train": (5, 8, 3, 6), "groups": [0, 0, 1, 1], **(data or {})})
+        return Run(
+            METHODS[method]() if isinstance(method, str) else method,
+            dataset,
+            split,
+            ModelMix(names, assignment),
+            Training(**{"rounds": ROUNDS, "batch_size": 4, "lr": 0.01, **training}),
+            **{"seed": 0, **(run or {})},
+        )
+
+    return make
+
+
+def finish(run: Run) -> list[Any]:
+    return list(run.rounds())
+
+
+def without_clocks(row: Any) -> dict[str, Any]:
+    return {key: value for key, value in row.values.items() if not key.startswith("seconds_")}
+
+
+METRICS = ["acc_mean", "acc_weighted", "acc_std", "acc_worst_decile", "acc_min", "loss_mean", "brier_mean", "top5_mean"]
+
+
+def test_a_row_has_these_keys_in_this_order(make_run) -> None:
+    for index, row in enumerate(finish(make_run("local"))):
+        assert list(row.values) == [
+            "round",
+            "participants",
+            *(f"client.{name}" for name in METRICS),
+            "val_acc_mean",
+            *("loss_local", "loss_distill", "loss_server"),
+            *("bytes_up", "bytes_down"),
+            *("steps_local", "steps_distill", "steps_server"),
+            *("seconds_training", "seconds_server", "seconds_evaluation", "seconds_checkpoint"),
+        ]
+        assert row.values["round"] == index
+        assert row.values["participants"] == 4
+        assert row.values["steps_local"] == 2 + 2 + 1 + 2  # 5, 8, 3 and 6 samples in batches of 4
+        assert row.values["loss_local"] > 0
+        assert row.values["loss_distill"] is row.values["loss_server"] is None
+        assert [list(client) for client in row.clients] == [
+            [
+                *("round", "client", "group", "model", "train_size", "test_size", "cluster"),
+                *("client.acc", "client.loss", "bytes_up", "bytes_down"),
+            ]
+        ] * 4
+        assert [client["client"] for client in row.clients] == [0, 1, 2, 3]
+        assert [client["group"] for client in row.clients] == [0, 0, 1, 1]
+        assert [client["train_size"] for client in row.clients] == [5, 8, 3, 6]
+        assert all(row.values[f"seconds_{part}"] >= 0 for part in ("training", "server", "evaluation", "checkpoint"))
+
+
+def test_accuracy_is_that_of_the_clients_own_models(make_run, deal) -> None:
+    run = make_run("local", names=("mlp-4", "linear"), precision="float64", data={"groups": None})
+    row = finish(run)[-1]
+    dataset, split = deal(train=(5, 8, 3, 6))
+    weights = run.client_weights()
+    accuracies, losses = [], []
+    for client, (name, place) in enumerate([("mlp-4", 0), ("linear", 0), ("mlp-4", 1), ("linear", 1)]):
+        net = build_net(name, (4,), 3).double()
+        net.load_state_dict({key: tensor[place] for key, tensor in weights[name].items()})
+        rows = split.test[client]
+        logits = net.eval()(dataset.inputs[rows].double())
+        accuracies.append(100 * (logits.argmax(dim=1) == dataset.labels[rows]).double().mean().item())
+        losses.append(F.cross_entropy(logits, dataset.labels[rows]).item())
+    assert [client["client.acc"] for client in row.clients] == pytest.approx(accuracies)
+    assert [client["client.loss"] for client in row.clients] == pytest.approx(losses)
+    assert [client["model"] for client in row.clients] == ["mlp-4", "linear", "mlp-4", "linear"]
+    assert row.values["client.acc_mean"] == pytest.approx(np.mean(accuracies))
+
+
+def test_validation_accuracy_needs_validation_rows(make_run) -> None:
+    assert finish(make_run("local", rounds=1))[0].values["val_acc_mean"] is not None
+    assert finish(make_run("local", rounds=1, data={"validation": 0}))[0].values["val_acc_mean"] is None
+
+
+def test_only_a_single_model_is_tested_on_everything(make_run, deal) -> None:
+    run = make_run("fedavg", precision="float64")
+    row = finish(run)[-1].values
+    assert "+local.acc_global_test" not in row
+    dataset, split = deal(train=(5, 8, 3, 6), groups=[0, 0, 1, 1])
+    net = build_net("mlp-4", (4,), 3).double()
+    net.load_state_dict({key: tensor[0] for key, tensor in run.method.state_dict()["w"].items()})
+    predicted = net(dataset.inputs[split.global_test].double()).argmax(dim=1)
+    right = (predicted == dataset.labels[split.global_test]).double().mean().item()
+    assert row["global.acc_global_test"] == pytest.approx(100 * right)
+    assert "global.acc_global_test" not in finish(make_run("fedavg", rounds=1, data={"global_test": 0}))[0].values
+
+
+def test_all_methods_of_a_seed_draw_the_same_clients(make_run) -> None:
+    runs = [make_run(name, participation=0.5) for name in ("local", "fedavg", "fedmd")]
+    drawn = [[run.participants(t) for t in range(40)] for run in runs]
+    assert drawn[0] == drawn[1] == drawn[2]
+    for clients in drawn[0]:
+        assert len(clients) == 2
+        assert clients == sorted(set(clients))
+    # Forty draws of 2 in 4: each client is expected 20 times, with a deviation of 3.2.
+    assert all(10 < count < 30 for count in Counter(client for clients in drawn[0] for client in clients).values())
+    assert drawn[0] != [make_run("local", participation=0.5, run={"seed": 1}).participants(t) for t in range(40)]
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(1e-9, 1), (0.3, 1), (0.5, 2), (0.8, 3), (1.0, 4)])
+def test_number_of_participants(make_run, fraction: float, count: int) -> None:
+    # max(1, round(fraction * 4))
+    assert len(make_run("local", participation=fraction).participants(0)) == count
+
+
+def test_those_who_stay_away_do_nothing_and_send_nothing(make_run) -> None:
+    run = make_run("fedmd", participation=0.5)
+    before = run.client_weights()["mlp-4"]
+    for row in run.rounds():
+        drawn = run.participants(row.values["round"])
+        after = run.client_weights()["mlp-4"]
+        for client in range(4):
+            moved = any(not torch.equal(after[key][client], before[key][client]) for key in after)
+            assert moved == (client in drawn)
+            assert (row.clients[client]["bytes_up"] > 0) == (client in drawn)
+        assert row.values["participants"] == 2
+        before = after
+
+
+def test_balanced_architectures_are_not_confounded_with_groups() -> None:
+    # Groups alternate; dealing architectures by client id would give each group one of its own.
+    mix = ModelMix(("a", "b"))
+    assert assign_architectures(mix, 4, np.array([0, 1, 0, 1]), seed=0) == ("a", "a", "b", "b")
+    assert assign_architectures(mix, 4, None, seed=0) == ("a", "b", "a", "b")
+
+
+@given(groups=st.lists(st.integers(0, 4), min_size=1, max_size=30), models=st.integers(1, 4))
+def test_within_a_group_architectures_differ_by_at_most_one(groups: list[int], models: int) -> None:
+    names = tuple("abcd"[:models])
+    assigned = assign_architectures(ModelMix(names), len(groups), np.array(groups), seed=0)
+    for group in set(groups):
+        counts = Counter(name for name, owner in zip(assigned, groups, strict=True) if owner == group)
+        assert max(counts.values()) - min(counts[name] for name in names) <= 1
+
+
+def test_random_architectures_belong_to_the_client() -> None:
+    mix = ModelMix(("a", "b", "c"), "random")
+    many = assign_architectures(mix, 300, None, seed=3)
+    assert assign_architectures(mix, 20, np.zeros(20, dtype=int), seed=3) == many[:20]  # whoever else there is
+    assert assign_architectures(mix, 300, None, seed=4) != many
+    assert min(Counter(many).values()) > 70  # 100 each are expected, with a deviation of 8
+
+
+def test_explicit_architectures() -> None:
+    mix = ModelMix(("a", "b"), ("b", "b", "a"))
+    assert assign_architectures(mix, 3, None, seed=0) == ("b", "b", "a")
+    with pytest.raises(ConfigError, match="names 3 architectures for 4 clients"):
+        assign_architectures(mix, 4, None, seed=0)
+
+
+def rows_equal(tree: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(tensor[0].expand_as(tensor), tensor) for tensor in tree.values())
+
+
+def test_initial_weights_are_shared_or_the_clients_own(make_run) -> None:
+    shared = make_run("local").client_weights()["mlp-4"]
+    own = make_run("local", init="per_client").client_weights()["mlp-4"]
+    assert rows_equal(shared)
+    weight = own["head.weight"].flatten(1)
+    assert len({tuple(row.tolist()) for row in weight}) == 4
+    # A client's weights depend on nobody else: four clients or six, alone or in a mix.
+    more = make_run("local", init="per_client", data={"train": (5, 8, 3, 6, 4, 4), "groups": None})
+    assert torch.equal(more.client_weights()["mlp-4"]["head.weight"][:4], own["head.weight"])
+    mixed = make_run("local", init="per_client", names=("mlp-4", "linear"), data={"groups": None})
+    assert torch.equal(mixed.client_weights()["mlp-4"]["head.weight"], own["head.weight"][[0, 2]])
+
+
+def test_methods_of_a_seed_are_paired(make_run) -> None:
+    def pairing(method: str, seed: int = 0, **options: Any) -> dict[str, str]:
+        found: dict[str, str] = make_run(method, run={"seed": seed}, **options).facts()["pairing"]
+        return found
+
+    first = pairing("local", participation=0.5)
+    for other in ("fedavg", "fedmd", "local-public", "centralized", "cosmos"):
+        assert pairing(other, participation=0.5) == first
+    changes: list[tuple[set[str], dict[str, str]]] = [
+        ({"initial_weights", "client_draws"}, pairing("local", seed=1, participation=0.5)),
+        ({"client_draws"}, pairing("local")),
+        ({"initial_weights"}, pairing("local", participation=0.5, init="per_client")),
+        ({"initial_weights"}, pairing("local", participation=0.5, names=("mlp-5",))),
+        ({"partition", "public_order"}, pairing("local", participation=0.5, data={"public": 7})),
+    ]
+    for expected, found in changes:
+        assert {key for key, value in found.items() if first[key] != value} == expected
+
+
+def test_messages_reach_the_clients_of_the_next_round(make_run) -> None:
+    method = Echo()
+    finish(make_run(method))
+    everyone = (0, 1, 2, 3)
+    assert method.calls == [(0, everyone, None), (1, everyone, [0.0] * 4), (2, everyone, [1.0] * 4)]
+
+
+def test_feedback_is_charged_when_it_is_heard(make_run) -> None:
+    # One float32 up and one down per client; what the server says after the last round is heard by nobody.
+    rows = finish(make_run(Echo()))
+    assert [(row.values["bytes_up"], row.values["bytes_down"]) for row in rows] == [(16, 0), (16, 16), (16, 16)]
+    assert [client["bytes_down"] for client in rows[1].clients] == [4, 4, 4, 4]
+
+
+def test_clients_with_different_mail_update_apart_and_arrive_together(make_run) -> None:
+    # The server writes to clients 0 and 2 alone: next round they read it, and clients 1 and 3 still have no message.
+    def post(uploads: Uploads, rnd: Round) -> Downloads | None:
+        from fl_bench.federation.channel import Downloads, Parcel
+
+        return Downloads((Parcel(Scalars({"value": torch.tensor([7.0])}), {0: 0, 2: 0}),)) if rnd.index == 0 else None
+
+    method = Echo(post)
+    rows = finish(make_run(method, rounds=2))
+    assert method.calls[1:] == [(1, (0, 2), [7.0, 7.0]), (1, (1, 3), None)]
+    assert method.seen == [[0, 1, 2, 3]] * 2
+    assert [client["bytes_down"] for client in rows[1].clients] == [4, 0, 4, 0]
+
+
+def test_architectures_update_apart_and_arrive_in_client_order(make_run) -> None:
+    method = Echo()
+    finish(make_run(method, names=("mlp-4", "linear"), rounds=1))
+    assert [ids for _, ids, _ in method.calls] == [(0, 2), (1, 3)]
+    assert method.seen == [[0, 1, 2, 3]]
+
+
+def test_fedmd_averages_over_architectures(make_run) -> None:
+    seen: list[Tensor] = []
+    run = make_run("fedmd", names=("mlp-4", "linear"), precision="float64", rounds=1)
+    server_update = run.method.server_update
+    run.method.server_update = lambda uploads, rnd: (seen.append(uploads.scores()), server_update(uploads, rnd))[1]
+    finish(run)
+    rnd = Round(0, 0, run.federation)
+    for name, ids in (("mlp-4", [0, 2]), ("linear", [1, 3])):
+        predicted = run.client_cohort(name, ids, rnd).predict(rnd.public.inputs(), as_="logits")
+        torch.testing.assert_close(seen[0][ids], predicted, rtol=0, atol=1e-12)
+
+
+def test_a_resumed_run_yields_its_old_rows_first(make_run, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    whole = [(without_clocks(row), row.clients) for row in finish(make_run(Echo()))]
+    rounds = make_run(Echo(), run={"checkpoint": path}).rounds()
+    next(rounds), next(rounds)
+    method = Echo()
+    resumed = make_run(method, run={"checkpoint": path}).rounds()
+    first, second = next(resumed), next(resumed)
+    assert method.calls == []  # restored, not run again
+    third = next(resumed)
+    assert method.calls == [(2, (0, 1, 2, 3), [1.0] * 4)]  # with the message that was waiting
+    assert method.seen == [[0, 1, 2, 3]] * 3
+    assert [(without_clocks(row), row.clients) for row in (first, second, third)] == whole
+    assert list(resumed) == []
+    method = Echo()
+    assert [without_clocks(row) for row in finish(make_run(method, run={"checkpoint": path}))] == [
+        row for row, _ in whole
+    ]
+    assert method.calls == []
+
+
+def test_a_damaged_checkpoint_starts_the_run_again(make_run, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"not a checkpoint")
+    rows = finish(make_run("local", run={"checkpoint": path}))
+    assert [without_clocks(row) for row in rows] == [without_clocks(row) for row in finish(make_run("local"))]
+
+
+class Peeker(Echo):
+    """Opens the public labels in its first round only."""
+
+    def client_update(self, clients: Cohort, received: Scalars | None, rnd: Round) -> Scalars:
+        if rnd.index == 0:
+            rnd.public.labels.open("peeker")
+        return super().client_update(clients, received, rnd)
+
+
+def test_badges_survive_a_restart(make_run, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    next(make_run(Peeker(), run={"checkpoint": path}).rounds())
+    resumed = make_run(Peeker(), run={"checkpoint": path})
+    assert resumed.facts()["badges"] == []
+    finish(resumed)
+    assert resumed.facts()["badges"] == ["oracle: public labels (peeker)"]
+    assert make_run(Peeker()).facts()["badges"] == []  # the seal is the run's own
+
+
+class Breaker(Echo):
+    """Ruins itself in a chosen way."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def client_update(self, clients: Cohort, received: Scalars | None, rnd: Round) -> Scalars:
+        if self.how == "weights":
+            clients.only([1]).load({"head.bias": torch.tensor([[0.0, float("inf"), 0.0]])})
+        if self.how in ("loss", "nan"):
+
+            def hopeless(model: nn.Module, batch: Batch) -> Tensor:
+                return 0 * model(batch.x).sum() + (5000.0 if self.how == "loss" else float("nan"))
+
+            clients.fit(hopeless)
+        return super().client_update(clients, received, rnd)
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        if self.how != "scores":
+            return clients.deployed()
+        return clients.with_weights({name: tensor * float("nan") for name, tensor in clients.weights.items()})
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("weights", "a weight of client models mlp-4 is not finite"),
+        # ln 3 = 1.1 nats is what even guessing has; 5000 is more than a thousand times that.
+        ("loss", r"mean local training loss is 5e\+03; guessing evenly would have 1.1"),
+        ("nan", "mean local training loss is nan|a weight of client models mlp-4 is not finite"),
+        ("scores", "the test loss of view client is not finite"),
+    ],
+)
+def test_divergence_is_told_from_an_accuracy(make_run, how: str, says: str) -> None:
+    with pytest.raises(Diverged, match=says):
+        finish(make_run(Breaker(how)))
+
+
+def test_facts_for_the_record(make_run) -> None:
+    run = make_run("fedmd", names=("mlp-4", "linear"))
+    finish(run)
+    facts = run.facts()
+    assert facts["deployed"] == "client"
+    assert facts["views"] == ["client"]
+    assert facts["badges"] == []
+    assert facts["view_badges"] == {}
+    assert facts["parameters"] == {"mlp-4": 4 * 4 + 4 + 4 * 3 + 3, "linear": 4 * 3 + 3}
+    # Six public samples of four float32 features, shipped once to each of four clients.
+    assert facts["public_samples"] == 6
+    assert facts["bytes_one_off"] == 6 * 4 * 4 * 4
+    assert make_run("fedavg").facts()["bytes_one_off"] == 0
+    assert facts["dataset"]["shape"] == [4]
+    assert facts["heterogeneity"]["in_group_share"] is None
+
+
+class Oracle(Echo):
+    """Reports a view that picks the best model on test data."""
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        return {"server_oracle": clients.best_of(), "+same": clients.deployed()}
+
+
+def test_an_oracle_view_carries_its_badge(make_run) -> None:
+    run = make_run(Oracle())
+    row = finish(run)[0].values
+    assert run.facts()["views"] == ["+same", "client", "server_oracle"]
+    assert run.facts()["view_badges"] == {"server_oracle": ["oracle: test labels"]}
+    assert row["server_oracle.acc_mean"] >= row["client.acc_mean"] == row["+same.acc_mean"]
+
+
+def test_server_models_start_apart_and_repeatably(make_run) -> None:
+    run = make_run("local")
+    cohort = run.federation.server_models(3)
+    again = run.federation.server_models(4)
+    assert cohort.ids == (0, 1, 2)
+    for name, tensor in cohort.weights.items():
+        assert torch.equal(tensor, again.weights[name][:3])
+    assert len({tuple(row.flatten().tolist()) for row in cohort.weights["head.weight"]}) == 3
+    assert not torch.equal(cohort.weights["head.weight"][0], run.client_weights()["mlp-4"]["head.weight"][0])
+    keys: list[int] = []
+    run.federation.server_models(2, wrap=lambda net, key: (keys.append(key), net)[1])
+    assert len(set(keys)) == 2
+
+
+def test_pooled_clients_are_one(make_run, deal) -> None:
+    run = make_run("local")
+    _, split = deal(train=(5, 8, 3, 6))
+    cohort = run.federation.pooled([[0, 1], [3]])
+    assert [sorted(rows.tolist()) for rows in cohort.private_rows] == [
+        sorted([*split.train[0], *split.train[1]]),
+        split.train[3].tolist(),
+    ]
+    assert cohort.ids == (0, 3)
+    assert rows_equal(cohort.weights)
+    assert torch.equal(cohort.weights["head.weight"][0], run.client_weights()["mlp-4"]["head.weight"][0])
+    assert run.facts()["badges"] == []
+    with_public = run.federation.pooled([[2]], with_public_by="bound")
+    assert with_public.private_rows[0].tolist() == [*split.train[2], *split.public]
+    assert run.facts()["badges"] == ["oracle: public labels (bound)"]
+
+
+def test_a_codec_makes_scores_smaller(make_run) -> None:
+    # Four clients send 6 samples * 3 classes: 4 bytes a number, or 2 with float16.
+    for codec, number in (("none", 4), ("float16", 2)):
+        rows = finish(make_run("fedmd", run={"codec": codec}))
+        assert [row.values["bytes_up"] for row in rows] == [4 * 6 * 3 * number] * ROUNDS
+        assert [row.values["bytes_down"] for row in rows] == [0] + [4 * 6 * 3 * number] * (ROUNDS - 1)
+
+
+def test_streams_of_a_round_belong_to_it(make_run) -> None:
+    federation = make_run("local").federation
+    draws = [Round(t, seed, federation).stream(name).random() for t in (0, 1) for seed in (0, 1) for name in ("a", "b")]
+    assert len(set(draws)) == 8
+    assert Round(0, 0, federation).stream("a").random() == draws[0]
