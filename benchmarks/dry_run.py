@@ -76,7 +76,7 @@ def _plan(cell: Cell) -> Plan | None:
     facts = dataset_info(cell.dataset.location)
     if facts.shape is None or facts.classes is None or facts.train is None:
         return None
-    public = ceil_share(cell.split.public, facts.train)
+    public = ceil_share(cell.split.public_keep, ceil_share(cell.split.public, facts.train))
     scores_bytes = Codec.parse(cell.codec).nbytes(public, facts.classes)
     plans = []
     for name in cell.models.used:
@@ -108,7 +108,7 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[
     batch, clients = cell.training.batch_size, cell.split.clients
     private = (facts.train - public) * (1 - cell.split.val_fraction)
     local = cell.training.local_epochs * private / batch + clients / 2  # each client rounds its last step up
-    batches = math.ceil(public / batch)
+    batches = math.ceil(ceil_share(cell.split.public_keep, public) / batch)
     on_clients = local + batches * clients * (0 if plan is None else plan.client_public_epochs)
     on_server = batches * (0 if plan is None else plan.server_public_epochs)
     shape, classes = facts.shape, facts.classes

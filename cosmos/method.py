@@ -113,7 +113,8 @@ class Cosmos(Method[CosmosConfig]):
         public = rnd.public.inputs()
         if received is not None and self.config.distill_epochs:
             self.distill(clients, received, public, rnd)
-        clients.fit(cross_entropy)
+        if received is None or not self.config.distill_only:
+            clients.fit(cross_entropy)
         return Scores(clients.predict(public))
 
     def distill(self, clients: Cohort, feedback: Scores, public: Tensor, rnd: Round) -> None:

@@ -34,6 +34,9 @@ class SplitSettings:
     public: float = 0.2
     """Share pi of every class that goes to the public pool (training set) and the global test set (test set), rounded
     up, in [0, 1); 0 gives an empty pool and an empty global test set."""
+    public_keep: float = 1.0
+    """Share of the public pool that is used, in (0, 1]: the first rows of its frozen order. For studies of the pool's
+    size that leave every client its samples; the others of the pool are used by nobody."""
     val_fraction: float = 0.1
     """Share of each client's training rows held out as validation rows, rounded down, in [0, 1)."""
     min_test: int = 30
@@ -46,6 +49,8 @@ class SplitSettings:
         for name in ("public", "val_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"partition.{name} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 < self.public_keep <= 1:
+            raise ConfigError(f"partition.public_keep must be in (0, 1], got {self.public_keep}")
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed:
         train.append(np.sort(shuffled[held:]))
     test = [private_test[test_owner == client] for client in range(clients)]
     public = numpy_stream(seed, "partition", "public order").permutation(public)
+    public = public[: ceil_share(settings.public_keep, len(public))]
     return Split(
         train=tuple(train),
         validation=tuple(validation),

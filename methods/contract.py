@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fl_bench.errors import Diverged
+from fl_bench.lazy import torch
 from fl_bench.sealed import Sealed
 
 from ..datasets.dataset import build_dataset
@@ -33,7 +34,7 @@ from .registry import METHODS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch
+    from torch import Tensor
 
     from ..datasets.dataset import Dataset
     from ..datasets.split import Split
@@ -49,7 +50,7 @@ TRAINING = Training(rounds=3, batch_size=8, lr=0.01)
 class Outcome:
     """What two runs that must not differ are compared by."""
 
-    weights: dict[str, torch.Tensor]
+    weights: dict[str, Tensor]
     """Clients' weights at the end, and every tensor that the method keeps."""
     rows: list[dict[str, Any]]
     """The rows of all rounds, without clocks."""
@@ -72,9 +73,10 @@ def deal(dataset: Dataset, clients: int = 6) -> Split:
 
 
 def make_run(name: str, dataset: Dataset, dealt: Split, training: Training = TRAINING, **settings: Any) -> Run:
-    """A run of the method at its defaults; `settings` go to `Run`."""
+    """A run of the method at its defaults, on one torch thread as the executor does; `settings` go to `Run`."""
     from ..federation.rounds import Run
 
+    torch.set_num_threads(1)
     return Run(METHODS[name](), dataset, dealt, ModelMix((MODEL,)), training, **{"seed": 0, **settings})
 
 
@@ -226,7 +228,7 @@ def client_facts(run: Run, codec: str = "none") -> Facts:
     )
 
 
-def _flat(state: Any, prefix: str) -> dict[str, torch.Tensor]:
+def _flat(state: Any, prefix: str) -> dict[str, Tensor]:
     if isinstance(state, dict):
         return {key: value for name, part in state.items() for key, value in _flat(part, f"{prefix}/{name}").items()}
     return {prefix: state.clone()} if hasattr(state, "clone") else {}

@@ -268,6 +268,17 @@ class TestClustering:
         assert list(run.rounds())[-1].values["cluster_threshold"] > 0
 
 
+def test_distill_only_trains_on_private_data_in_the_first_round(world, assert_equal, weights_of) -> None:
+    run = world.run("cosmos", clustering="single", feedback="no_model", distill_only=True, **PLAIN)
+    for model, (x, y) in zip(world.start, world.private, strict=True):
+        model.train(x, y, world.lr, steps=world.epochs)
+    for _ in range(2):
+        told = np.mean([model.probabilities(world.public) for model in world.start], axis=0)
+        for model in world.start:
+            model.distil(world.public, told, 0.2, steps=2)
+    assert_equal(weights_of(run), world.start)
+
+
 def test_server_reset_starts_from_the_first_weights_every_round(world) -> None:
     # With no server training a reset server predicts what a fresh one does, and so does one that goes on; with
     # training they differ from the second round on.

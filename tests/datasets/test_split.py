@@ -46,6 +46,14 @@ def test_the_public_pool_does_not_depend_on_scheme_or_clients(labelled: MakeLabe
     assert pools[0] == pools[1] == pools[2]
 
 
+def test_a_part_of_the_pool_leaves_every_client_its_samples(labelled: MakeLabelled) -> None:
+    dataset = labelled([0, 1, 2, 3] * 100, [0, 1, 2, 3] * 10, 4)
+    whole, part = (split(dataset, IID, SplitSettings(clients=2, public_keep=keep), 0) for keep in (1.0, 0.3))
+    assert part.public.tolist() == whole.public[:24].tolist()  # 0.3 of 80, in the same order
+    assert all((a == b).all() for a, b in zip(whole.train, part.train, strict=True))
+    assert part.fingerprint != whole.fingerprint
+
+
 def test_public_zero_gives_empty_pools(labelled: MakeLabelled) -> None:
     parts = split(labelled([0, 1] * 10, [0, 1] * 10, 2), IID, SplitSettings(clients=2, public=0), 0)
     assert len(parts.public) == len(parts.global_test) == 0
