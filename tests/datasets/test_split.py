@@ -138,6 +138,7 @@ def test_heterogeneity_by_hand() -> None:
         ({"min_test": 0}, "partition.min_test must be at least 1"),
         ({"public": 1.0}, r"partition.public must be in \[0, 1\), got 1.0"),
         ({"public": -0.1}, "partition.public"),
+        ({"public_keep": 0.0}, "partition.public_keep"),
         ({"val_fraction": 1.0}, "partition.val_fraction"),
         ({"val_fraction": float("nan")}, "partition.val_fraction"),
     ],
