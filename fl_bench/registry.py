@@ -27,6 +27,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
         self._built_in_loaded = False
         self._entry_points_loaded = False
+        self._broken: ConfigError | None = None
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorate a plugin so that grids can call it `name`.
@@ -67,6 +68,8 @@ class Registry(Generic[T]):
 
     def _load(self) -> None:
         self._load_built_in()
+        if self._broken is not None:  # asking again mends no plugin, and a part of them is not all of them
+            raise self._broken
         if self._entry_points_loaded:
             return
         self._entry_points_loaded = True
@@ -74,7 +77,8 @@ class Registry(Generic[T]):
             try:
                 point.load()
             except Exception as error:
-                raise ConfigError(f"the installed plugin {point.name!r} ({point.value}) fails: {error}") from error
+                self._broken = ConfigError(f"the installed plugin {point.name!r} ({point.value}) fails: {error}")
+                raise self._broken from error
 
     def _load_built_in(self) -> None:
         if not self._built_in_loaded:
