@@ -299,6 +299,15 @@ def test_architectures_update_apart_and_arrive_in_client_order(make_run) -> None
     assert method.seen == [[0, 1, 2, 3]]
 
 
+def test_clients_of_a_cohort_hold_their_own_data(make_run, deal) -> None:
+    run = make_run("local", names=("mlp-4", "linear"), data={"groups": None})
+    dataset, split = deal(train=(5, 8, 3, 6))
+    cohort = run.client_cohort("linear", [3], Round(1, 0, run.federation))
+    assert (cohort.ids, cohort.rows, cohort.round_index) == ((3,), (1,), 1)  # client 3 is the second with this net
+    assert [rows.tolist() for rows in cohort.private_rows] == [split.train[3].tolist()]
+    assert torch.equal(cohort.label_counts[0], torch.bincount(dataset.labels[split.train[3]], minlength=3))
+
+
 def test_fedmd_averages_over_architectures(make_run) -> None:
     seen: list[Tensor] = []
     run = make_run("fedmd", names=("mlp-4", "linear"), precision="float64", rounds=1)
@@ -330,6 +339,20 @@ def test_a_resumed_run_yields_its_old_rows_first(make_run, tmp_path: Path) -> No
         row for row, _ in whole
     ]
     assert method.calls == []
+
+
+def test_clients_go_on_from_their_own_weights_and_moments(make_run, tmp_path: Path) -> None:
+    # local-public keeps predictions with the clients, and persistent Adam keeps moments.
+    settings: dict[str, Any] = {"names": ("mlp-4", "linear"), "optimizer_state": "persist"}
+    whole, resumed = (
+        make_run("local-public", **settings),
+        make_run("local-public", **settings, run={"checkpoint": tmp_path / "c.pt"}),
+    )
+    next(make_run("local-public", **settings, run={"checkpoint": tmp_path / "c.pt"}).rounds())
+    assert [without_clocks(row) for row in finish(resumed)] == [without_clocks(row) for row in finish(whole)]
+    for name, tree in whole.client_weights().items():
+        for key, tensor in tree.items():
+            assert torch.equal(tensor, resumed.client_weights()[name][key])
 
 
 def test_a_damaged_checkpoint_starts_the_run_again(make_run, tmp_path: Path) -> None:
