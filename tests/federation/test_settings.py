@@ -61,7 +61,7 @@ def test_a_mix_of_models() -> None:
     assert mix.used == ("mlp-64",)  # cnn is listed, but no client has it
     assert mix.server_name == "cnn"
     assert ModelMix(("cnn", "mlp-64")).used == ("cnn", "mlp-64")
-    assert ModelMix(("cnn", "mlp-64"), assignment=("mlp-64", "cnn")).used == ("cnn", "mlp-64")
+    assert ModelMix(("mlp-64", "cnn"), assignment=("cnn", "mlp-64")).used == ("mlp-64", "cnn")  # in the order listed
     assert ModelMix(("cnn",), server="lenet5").server_name == "lenet5"
 
 
