@@ -14,7 +14,7 @@ the client's local phase, which personalized methods must be compared with.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fl_bench.lazy import torch
 
@@ -25,8 +25,6 @@ from .losses import cross_entropy
 from .registry import method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.evaluation import Deployed
@@ -45,7 +43,7 @@ class FedAvgConfig:
 class FedAvg(Method[FedAvgConfig]):
     """Clients train the server's model, the server averages what comes back.
 
-    Keeps the server's model w.
+    Keeps nothing between rounds: the server's w waits in the channel for the next participants.
     """
 
     category = "averaging"
@@ -78,11 +76,3 @@ class FedAvg(Method[FedAvgConfig]):
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""
         return {"+local": clients.deployed()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """w."""
-        return {"w": self.w}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore w."""
-        self.w = state["w"]
