@@ -170,7 +170,8 @@ class Channel:
     def deliver(self, ids: Sequence[int]) -> list[tuple[tuple[int, ...], Payload | None]]:
         """Hand the waiting messages to participating clients, grouped so that one group reads one message.
 
-        A group's payload has one row per client, or is None for clients that the server never wrote to.
+        A group's payload has one row per client, or is None for clients for whom nothing waits. A message is
+        delivered, and charged, once.
         """
         groups: dict[int, list[int]] = defaultdict(list)
         for client in ids:
@@ -184,7 +185,7 @@ class Channel:
             if len(payload) == 1:  # `take` would hand out the letter itself, which others have yet to read
                 payload = payload.detached()
             device = payload.tensors()[0].device
-            rows = payload.take(torch.tensor([self._waiting[client][2] for client in members], device=device))
+            rows = payload.take(torch.tensor([self._waiting.pop(client)[2] for client in members], device=device))
             self._count("down", self.traffic.down, members, rows)
             delivered.append((tuple(members), rows))
         return delivered

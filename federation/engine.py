@@ -21,7 +21,7 @@ from .data import prepare
 from .optimizers import Optimizer, clip_gradients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -69,6 +69,7 @@ class LoopEngine:
     def fit(self, cohort: Cohort, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
         """See `Engine.fit`."""
         module = cohort.models.template.train()
+        _freeze_statistics(module, phase.trainable)
         losses, steps = [], []
         for member in range(len(cohort)):
             with _seeded_dropout(module, cohort, phase, member):
@@ -207,6 +208,13 @@ def _moments(cohort: Cohort, phase: Phase, row: int) -> tuple[list[list[Tensor]]
         [[kept[f"{slot}:{key}"][row] for key in phase.trainable] for slot in slots],
         [kept[f"steps:{key}"][row] for key in phase.trainable],
     )
+
+
+def _freeze_statistics(module: nn.Module, trainable: Sequence[str]) -> None:
+    """BatchNorm in a part that is not trained neither learns statistics nor uses the batch's."""
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and f"{name}.weight" not in trainable:
+            part.eval()
 
 
 @contextmanager

@@ -117,11 +117,11 @@ class Parameters(Payload):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Parameters:
         """See `Payload.map`."""
-        return Parameters({name: change(tensor) for name, tensor in self.tree.items()})
+        return Parameters({name: change(self.tree[name]) for name in sorted(self.tree)})
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return list(self.tree.values())
+        return [self.tree[name] for name in sorted(self.tree)]
 
     def nbytes(self) -> list[int]:
         """numel * bytes per number, over all tensors."""
@@ -160,11 +160,11 @@ class Scalars(Payload):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Scalars:
         """See `Payload.map`."""
-        return Scalars({name: change(value) for name, value in self.values.items()})
+        return Scalars({name: change(self.values[name]) for name in sorted(self.values)})
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return list(self.values.values())
+        return [self.values[name] for name in sorted(self.values)]
 
     def nbytes(self) -> list[int]:
         """One number per name."""

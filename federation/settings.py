@@ -46,8 +46,8 @@ class Training:
         for name in ("rounds", "local_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} must be at least 1, got {getattr(self, name)}")
-        if not self.lr > 0:
-            raise ConfigError(f"training.lr must be above 0, got {self.lr}")
+        if not 0 < self.lr < float("inf"):
+            raise ConfigError(f"training.lr must be above 0 and finite, got {self.lr}")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"training.momentum must be in [0, 1), got {self.momentum}")
         if self.momentum and self.optimizer != "sgd":

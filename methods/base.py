@@ -138,7 +138,8 @@ class Method(ABC, Generic[Config]):
 
         Args:
             clients: participating clients of one architecture that received the same kind of message.
-            received: the server's last message to them, a payload with one row per member; None before the first.
+            received: the latest message of the server since they last took part, a payload with one row per
+                member; None when there is none, as in the first round.
             rnd: the round: its index, the public pool, streams.
 
         Returns:

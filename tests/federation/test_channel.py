@@ -159,6 +159,18 @@ def test_the_latest_message_waits_for_those_who_are_away() -> None:
     assert delivered[2][1] is None
 
 
+def test_a_message_is_delivered_and_charged_once() -> None:
+    wire = channel()
+    wire.post(uploads().to_all(scalars(1.0)))
+    wire.deliver([1, 2])
+    wire.open_round()
+    ((late, received), (again, nothing)) = wire.deliver([0, 1, 2])
+    assert (late, again) == ((0,), (1, 2))
+    assert read(received) == [1.0]
+    assert nothing is None
+    assert wire.traffic.down.tolist() == [4, 0, 0, 0]
+
+
 def test_rows_are_addressed_by_client() -> None:
     wire = channel()
     wire.post(uploads().to_each(scalars(10.0, 11.0, 12.0, 13.0)))
@@ -199,9 +211,11 @@ def test_waiting_messages_survive_a_checkpoint(payload: Payload, tmp_path: Path)
                 assert theirs.rows is not None
                 assert torch.equal(mine.rows, theirs.rows)
     # What is posted next are messages of their own, not the restored ones: nobody shares client 2's any longer.
+    third = channel()
+    third.load_state_dict(state["channel"])
     for client in (1, 0):
-        other.post(Downloads((Parcel(scalars(float(client)), {client: 0}),)))
-    assert [ids for ids, _ in other.deliver([0, 1, 2, 3])] == [(0,), (1,), (2,), (3,)]
+        third.post(Downloads((Parcel(scalars(float(client)), {client: 0}),)))
+    assert [ids for ids, _ in third.deliver([0, 1, 2, 3])] == [(0,), (1,), (2,), (3,)]
 
 
 def test_uploads_come_in_client_order_across_architectures_and_groups() -> None:

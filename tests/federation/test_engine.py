@@ -423,6 +423,15 @@ def test_batch_statistics_belong_to_each_client(make_data, make_cohort, nets) ->
     assert cohort.weights["1.num_batches_tracked"].tolist() == [3, 4, 2]
 
 
+def test_batch_statistics_of_a_frozen_part_stay_as_they_are(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5)))
+    before = {name: tensor.clone() for name, tensor in cohort.weights.items()}
+    last = next(reversed(cohort.parameters))
+    cohort.fit(cross_entropy, trainable=lambda name: name == last)
+    changed = [name for name, tensor in cohort.weights.items() if not torch.equal(tensor, before[name])]
+    assert changed == [last]
+
+
 def test_training_after_a_prediction_is_training(make_data, make_cohort, nets) -> None:
     data = make_data()
     cohort, reference = (make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5), nn.Dropout(0.5))) for _ in "ab")

@@ -125,3 +125,10 @@ def test_what_all_clients_share_survives_every_change() -> None:
     labels = Labels(numbers(2, 2).long(), classes=5, rows=rows).take(torch.tensor([0]))
     assert isinstance(labels, Labels)
     assert labels.classes == 5
+
+
+def test_join_goes_by_name_not_by_position() -> None:
+    one = Parameters({"a": torch.tensor([1.0]), "b": torch.tensor([2.0])})
+    other = Parameters({"b": torch.tensor([4.0]), "a": torch.tensor([3.0])})
+    assert Payload.join([one, other]).tree["a"].tolist() == [1.0, 3.0]
+    assert Payload.join([Scalars(one.tree), Scalars(other.tree)]).values["b"].tolist() == [2.0, 4.0]

@@ -158,7 +158,7 @@ def test_only_a_single_model_is_tested_on_everything(make_run, deal) -> None:
     assert "+local.acc_global_test" not in row
     dataset, split = deal(train=(5, 8, 3, 6), groups=[0, 0, 1, 1])
     net = build_net("mlp-4", (4,), 3).double()
-    net.load_state_dict({key: tensor[0] for key, tensor in run.method.state_dict()["w"].items()})
+    net.load_state_dict({key: tensor[0] for key, tensor in run.method.w.items()})
     predicted = net(dataset.inputs[split.global_test].double()).argmax(dim=1)
     right = (predicted == dataset.labels[split.global_test]).double().mean().item()
     assert row["global.acc_global_test"] == pytest.approx(100 * right)
