@@ -41,11 +41,12 @@ def one_batch() -> Batch:
     )
 
 
-def test_value_by_hand() -> None:
+@pytest.mark.parametrize("weight", [3.0, 0.5])
+def test_value_by_hand(weight: float) -> None:
     # KL = .8 log(.8/p) + .2 log(.2/(1-p)); both classes differ by p - p~, so L_cons = (2 (p - p~)^2) / 2 classes.
     p, noisy = sigmoid(W * X), sigmoid(W * NOISY)
-    expected = 0.8 * math.log(0.8 / p) + 0.2 * math.log(0.2 / (1 - p)) + 3.0 * (p - noisy) ** 2
-    objective = ConsistentDistillation(3.0, "both", "pixel", image=True)
+    expected = 0.8 * math.log(0.8 / p) + 0.2 * math.log(0.2 / (1 - p)) + weight * (p - noisy) ** 2
+    objective = ConsistentDistillation(weight, "both", "pixel", image=True)
     assert objective(scalar_model(W), one_batch()).item() == pytest.approx(expected, abs=1e-12)
 
 
