@@ -50,7 +50,7 @@ def machine() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": available_cores(),
         "memory_gib": memory_gib(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
     }
 
 
