@@ -21,6 +21,10 @@ class DataError(FLBenchError):
     """Data that are missing, unreadable or not what they claim to be."""
 
 
+class StorageError(FLBenchError):
+    """The disk does not take a checkpoint or a record: full, read-only, or not ours to write to."""
+
+
 class Unsupported(FLBenchError):
     """A method that cannot run in this setting, with the reason; the run is recorded as `unsupported`."""
 
