@@ -77,11 +77,13 @@ def _plan(cell: Cell) -> Plan | None:
     if facts.shape is None or facts.classes is None or facts.train is None:
         return None
     public = ceil_share(cell.split.public_keep, ceil_share(cell.split.public, facts.train))
-    scores_bytes = Codec.parse(cell.codec).nbytes(public, facts.classes)
+    number_bytes = 8 if cell.training.precision == "float64" else 4
     plans = []
     for name in cell.models.used:
-        parameters, head = _sizes(name, facts.shape, facts.classes)
-        plan = cell.build_method().plan(Facts(public, facts.classes, parameters, head, scores_bytes))
+        whole, head = _sizes(name, facts.shape, facts.classes, number_bytes)
+        plan = cell.build_method().plan(
+            Facts(public, facts.classes, whole, head, number_bytes, Codec.parse(cell.codec))
+        )
         if plan is None:
             return None
         plans.append(plan)
@@ -91,16 +93,17 @@ def _plan(cell: Cell) -> Plan | None:
 
 def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[float | None, str]:
     """Estimated seconds of a run, and what the estimate is made from."""
+    own = cell.as_dict()
     alike = [
         record.seconds / record.cell["training"]["rounds"]
         for record in records
+        # the same cell but for its seed and its number of rounds
         if record.status == "done"
-        and record.cell["dataset"] == cell.dataset.name
-        and record.cell["method"]["name"] == cell.method
-        and record.cell["models"]["names"] == list(cell.models.names)
+        and {**record.cell, "seed": cell.seed} == {**own, "training": record.cell["training"]}
+        and {**record.cell["training"], "rounds": cell.training.rounds} == own["training"]
     ]
     if alike:
-        return fmean(alike) * cell.training.rounds, f"{len(alike)} finished runs"
+        return fmean(alike) * cell.training.rounds, f"{len(alike)} finished run{'s' if len(alike) > 1 else ''}"
     facts = dataset_info(cell.dataset.location)
     if facts.shape is None or facts.classes is None or facts.train is None:
         return None, ""
@@ -119,13 +122,15 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[
 
 
 @lru_cache(maxsize=64)
-def _sizes(name: str, shape: tuple[int, ...], classes: int) -> tuple[int, int]:
-    """Numbers in a net and in its head."""
+def _sizes(name: str, shape: tuple[int, ...], classes: int, number_bytes: int) -> tuple[int, int]:
+    """Bytes of a net and of its head, floats in `number_bytes`."""
     from ..federation.models import build_net
 
-    state = build_net(name, shape, classes, key=0).state_dict()
-    numbers = {key: tensor.numel() for key, tensor in state.items()}
-    return sum(numbers.values()), sum(count for key, count in numbers.items() if key.startswith("head."))
+    sizes = {
+        key: tensor.numel() * (number_bytes if tensor.is_floating_point() else tensor.element_size())
+        for key, tensor in build_net(name, shape, classes, key=0).state_dict().items()
+    }
+    return sum(sizes.values()), sum(size for key, size in sizes.items() if key.startswith("head."))
 
 
 @lru_cache(maxsize=64)

@@ -226,7 +226,7 @@ def files(records: Sequence[Record], selection: Selection = "last") -> dict[str,
 
 
 def write(folder: Path, content: Mapping[str, str]) -> None:
-    """Write the leaderboards.
+    """Write the leaderboards, and remove tables that no record stands behind any more.
 
     Raises:
         RecordError: the folder cannot be written to.
@@ -237,6 +237,9 @@ def write(folder: Path, content: Mapping[str, str]) -> None:
             temporary = folder / f".{name}.tmp"
             temporary.write_text(text, encoding="utf-8", newline="")
             temporary.replace(folder / name)
+        for path in folder.glob("*.csv"):
+            if path.name not in content:
+                path.unlink()
     except OSError as error:
         raise RecordError(f"cannot write leaderboards to {folder}: {error.strerror}") from None
 
@@ -296,7 +299,7 @@ def _line(
     worst = [score.worst_decile for score in scores.values() if score.worst_decile is not None]
     status = Counter(record.status for record in group)
     ended = {int(record.cell["seed"]): record.status for record in group}
-    ceilings = [record.facts.get("heterogeneity", {}).get("in_group_share") for record in done]
+    ceilings = [record.facts.get("heterogeneity", {}).get("in_group_test") for record in done]
     badges = {
         badge
         for record in done

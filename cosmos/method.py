@@ -150,7 +150,7 @@ class Cosmos(Method[CosmosConfig]):
             return uploads.to_each(Scores(targets), self.assignment.tolist())
         answers = self.teach(targets, active, rnd)
         if self.config.feedback == "max_conf_global":
-            return uploads.to_all(Scores(max_conf_global(answers)[None]))
+            return uploads.to_all(Scores(max_conf_global(answers[np.unique(self.assignment)])[None]))
         if self.config.feedback == "soft_mix":
             return uploads.to_each(Scores(self.mixed(answers)))
         return uploads.to_each(Scores(answers), self.assignment.tolist())

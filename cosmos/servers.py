@@ -147,8 +147,10 @@ class SharedBackbone(ClusterModels):
     def train(self, inputs: Tensor, targets: Tensor, active: Sequence[int], phase: ServerPhase, rnd: Round) -> None:
         """See `ClusterModels.train`."""
         cohort = self.cohort.at(rnd.index)
-        turns = [tuple(active)] if self.joint else [(cluster,) for _ in range(self.sweeps) for cluster in active]
-        for turn, heads in enumerate(turns):
+        turns = {"server": tuple(active)}
+        if not self.joint:
+            turns = {f"server {sweep} {cluster}": (cluster,) for sweep in range(self.sweeps) for cluster in active}
+        for stream, heads in turns.items():
             cohort.fit(
                 replace(phase.objective, active=heads),
                 on=Teaching(inputs, targets.transpose(0, 1)[None]),
@@ -156,7 +158,7 @@ class SharedBackbone(ClusterModels):
                 lr=phase.lr,
                 clip=phase.clip,
                 noise=phase.objective.weight > 0,
-                stream="server" if turn == 0 else f"server {turn}",
+                stream=stream,
             )
         cohort.check_finite()
 

@@ -159,7 +159,13 @@ def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed:
         public=public,
         global_test=global_test,
         groups=None if deal.groups is None else Sealed(deal.groups, "true groups"),
-        measured=measure(counts, deal.groups, deal.class_groups, partition.expected_in_group_share()),
+        measured=measure(
+            counts,
+            deal.groups,
+            deal.class_groups,
+            partition.expected_in_group_share(),
+            count_table(test_owner, pools[1].labels, clients, classes),
+        ),
         fingerprint=_fingerprint([train, validation, test, [public], [global_test]]),
     )
 

@@ -79,7 +79,8 @@ class Uploads:
     def sizes(self, architecture: str | None = None) -> Tensor:
         """Private training samples of the participating clients (of one architecture), shape (participants,)."""
         ids = self.ids if architecture is None else self._of(architecture)[0]
-        return torch.tensor([self._sizes[client] for client in ids], dtype=self._dtype)
+        device = self._groups[0][2].tensors()[0].device
+        return torch.tensor([self._sizes[client] for client in ids], dtype=self._dtype, device=device)
 
     def scores(self) -> Tensor:
         """Scores of all participants, shape (participants, samples, classes)."""

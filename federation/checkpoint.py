@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from fl_bench.errors import StorageError
 
-FORMAT = 1
-"""Version of the checkpoint's layout; another version is not read and the run starts again."""
+CODE = ("fl_bench", "fl_bench.datasets", "fl_bench.federation", "fl_bench.methods", "fl_bench.cosmos")
+"""Packages whose code decides the numbers of a run."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values to `path`; a crash leaves the previous checkpoint whole."""
+    """Write tensors and plain values to `path`; a crash leaves the previous checkpoint whole.
+
+    Raises:
+        StorageError: the disk does not take it.
+    """
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
+            torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StorageError(f"cannot write a checkpoint to {path.parent}: {error.strerror}") from error
         raise
 
 
@@ -43,4 +52,19 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
             state = None if damaged else torch.load(file, map_location=device, weights_only=True)
         except Exception:  # both readers raise almost anything on a damaged file
             return None
-    return state if isinstance(state, dict) and state.get("format") == FORMAT else None
+    return state if isinstance(state, dict) else None
+
+
+def made_with(device: torch.device) -> dict[str, str]:
+    """What must be the same for a run to go on from a checkpoint as if it had never stopped."""
+    return {"code": _code(), "torch": str(torch.__version__), "device": device.type}
+
+
+@cache
+def _code() -> str:
+    digest = hashlib.sha256()
+    for package in CODE:
+        folder = Path(str(import_module(package).__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -213,7 +213,8 @@ def _moments(cohort: Cohort, phase: Phase, row: int) -> tuple[list[list[Tensor]]
 def _freeze_statistics(module: nn.Module, trainable: Sequence[str]) -> None:
     """BatchNorm in a part that is not trained neither learns statistics nor uses the batch's."""
     for name, part in module.named_modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and f"{name}.weight" not in trainable:
+        frozen = isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine and f"{name}.weight" not in trainable
+        if frozen:
             part.eval()
 
 

@@ -100,6 +100,12 @@ def evaluate(deployed: Deployed, data: FederatedData, rows: Sequence[Tensor]) ->
     return ClientScores(100.0 * accuracy, loss, brier, 100.0 * top5)
 
 
+def one_model(views: Sequence[Deployed]) -> bool:
+    """Whether one and the same model serves all members of all cohorts."""
+    weights = [next(iter(deployed.weights.values())) for deployed in views]
+    return all(len(tensor) == 1 and tensor.data_ptr() == weights[0].data_ptr() for tensor in weights)
+
+
 def _score(deployed: Deployed, model: int, data: FederatedData, rows: Sequence[Tensor]) -> Tensor:
     """Mean of (correct, cross-entropy, Brier, in top five) per member, shape (members, 4), float64."""
     joined = torch.cat(list(rows))

@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from .channel import Channel, Uploads
 from .codecs import Codec
 from .cohort import Cohort, Models, WorkLog
 from .data import FederatedData
-from .evaluation import ClientScores, Deployed, cluster_quality, evaluate, summarise
+from .evaluation import ClientScores, Deployed, cluster_quality, evaluate, one_model, summarise
 from .models.build import build_net, count_parameters
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class RoundMethod(Protocol):
     exchanges: ClassVar[frozenset[type[Payload]]]
     deployed_view: ClassVar[str]
 
+    def needs(self) -> Any: ...  # noqa: D102
     def setup(self, federation: Federation) -> None: ...  # noqa: D102
     def build_client(self, base: nn.Module) -> nn.Module: ...  # noqa: D102
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Payload | None: ...  # noqa: D102
@@ -319,6 +320,11 @@ class Run:
             **{f"loss_{kind}": loss for kind, loss in losses.items()},
             "bytes_up": int(traffic.up.sum()),
             "bytes_down": int(traffic.down.sum()),
+            **{
+                f"bytes_{direction}_{kind}": traffic.kinds[f"{direction} {kind}"]
+                for kind in sorted(kind.__name__ for kind in self.method.exchanges)
+                for direction in ("up", "down")
+            },
             **{f"steps_{kind}": self._work.steps[kind] for kind in ("local", "distill", "server")},
             **self._cluster_metrics(),
             **self.method.report(rnd),
@@ -335,7 +341,7 @@ class Run:
         test, validation = data.test.split(), data.validation.split()
         scored: dict[str, list[tuple[Sequence[int], ClientScores]]] = {}
         held_out: list[tuple[Sequence[int], ClientScores]] = []
-        single: dict[str, Deployed] = {}
+        served: dict[str, list[Deployed]] = {}
         for architecture in self._clients:
             ids = self._ids_of(architecture)
             cohort = self.client_cohort(architecture, ids, rnd)
@@ -343,8 +349,7 @@ class Run:
             for view, deployed in views.items():
                 rows = [test[client] for client in ids]
                 scored.setdefault(view, []).append((ids, evaluate(deployed, data, rows)))
-                if len(deployed) == 1 and len(self._clients) == 1 and clients > 1:
-                    single[view] = deployed
+                served.setdefault(view, []).append(deployed)
             if data.validation.rows.numel():
                 kept = [validation[client] for client in ids]
                 held_out.append((ids, evaluate(views[self.method.deployed_view], data, kept)))
@@ -355,8 +360,8 @@ class Run:
             if not np.isfinite(scores.loss).all():
                 raise Diverged(f"the test loss of view {view} is not finite")
             metrics.update({f"{view}.{name}": value for name, value in summarise(scores, sizes).items()})
-            if view in single and data.global_test.numel():
-                everywhere = evaluate(single[view], data, [data.global_test])
+            if clients > 1 and data.global_test.numel() and one_model(served[view]):
+                everywhere = evaluate(replace(served[view][0], index=(0,)), data, [data.global_test])
                 metrics[f"{view}.acc_global_test"] = float(everywhere.accuracy[0])
         metrics["val_acc_mean"] = float(np.nanmean(ClientScores.join(held_out, clients).accuracy)) if held_out else None
         return metrics, self._client_rows(rnd, joined)
@@ -427,7 +432,7 @@ class Run:
 
     def _public_bytes(self) -> int:
         """Bytes of shipping the public inputs to every client once, as they are stored."""
-        if not any(kind.__name__ in ("Scores", "Labels") for kind in self.method.exchanges):
+        if not self.method.needs().public_data:
             return 0
         return (
             len(self.data.public)
@@ -442,6 +447,7 @@ class Run:
         checkpoints.save(
             self._checkpoint,
             {
+                "made_with": checkpoints.made_with(self.device),
                 "clients": {name: models.state_dict() for name, models in self._clients.items()},
                 "method": self.method.state_dict(),
                 "channel": self._channel.state_dict(),
@@ -452,8 +458,8 @@ class Run:
 
     def _restore(self) -> None:
         state = None if self._checkpoint is None else checkpoints.load(self._checkpoint, self.device)
-        if state is None:
-            return
+        if state is None or state.get("made_with") != checkpoints.made_with(self.device):
+            return  # other code, torch or device: half a run of each would be a run of neither
         for name, models in self._clients.items():
             models.load_state_dict(state["clients"][name])
         self.method.load_state_dict(state["method"])

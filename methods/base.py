@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from fl_bench.errors import ConfigError
 
+from ..federation.codecs import Codec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
     from ..federation.settings import ModelMix, Training
 
 Config = TypeVar("Config")
+
+NO_CODEC = Codec()
+"""Scores travel as they are."""
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of a method that has none."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +69,23 @@ class Facts:
     """Public samples N."""
     classes: int
     """Classes C."""
-    parameters: int
-    """Numbers in the client's model, BatchNorm buffers included."""
-    head: int
-    """Numbers in its head."""
-    scores_bytes: int
-    """Bytes of one prediction matrix on the whole public pool under the run's codec (N * C * 4 without one)."""
+    parameter_bytes: int
+    """Bytes of the client's model, BatchNorm buffers included."""
+    head_bytes: int
+    """Bytes of its head."""
+    number_bytes: int = 4
+    """Bytes of one number."""
+    codec: Codec = NO_CODEC
+    """What scores are coded with."""
+
+    @property
+    def scores_bytes(self) -> int:
+        """Bytes of one prediction matrix on the whole public pool under the run's codec (N * C * 4 without one)."""
+        return self.bytes_of_scores(self.public)
+
+    def bytes_of_scores(self, samples: int) -> int:
+        """The same for the predictions on some of the pool's samples."""
+        return self.codec.nbytes(samples, self.classes, self.number_bytes)
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,7 @@ class Method(ABC, Generic[Config]):
     """Name of the view that `deployed` returns, in tables: the number that stands for the method."""
     category: ClassVar[str] = "other"
     """Heading in listings: bound, averaging, distillation, personalized, clustered, prototypes."""
-    config_type: ClassVar[type[Any]]
+    config_type: ClassVar[type[Any]] = NoSettings
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Find the configuration type in `Method[YourConfig]`."""

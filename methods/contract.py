@@ -144,18 +144,18 @@ def test_data_change_nothing(name: str) -> None:
 
 
 def bytes_equal_the_closed_form(name: str) -> None:
-    """Every round's bytes are what `Method.plan` says, for all clients; the first round receives nothing."""
+    """Every round's bytes are what `Method.plan` says, in both precisions; the first round receives nothing."""
     dataset = made_up_data()
-    run = make_run(name, dataset, deal(dataset))
-    rows = finish(run).rows
-    method = METHODS[name]()
-    plan = method.plan(client_facts(run))
-    if plan is None:
-        return
-    clients = run.data.clients
-    sent = [(row["bytes_up"], row["bytes_down"]) for row in rows]
-    expected = [(clients * plan.up_bytes, clients * plan.down_bytes if row["round"] else 0) for row in rows]
-    assert sent == expected, f"{name} moved {sent} bytes (up, down), its plan says {expected}"
+    for precision in ("float32", "float64"):
+        run = make_run(name, dataset, deal(dataset), replace(TRAINING, precision=precision))
+        rows = finish(run).rows
+        plan = METHODS[name]().plan(client_facts(run))
+        if plan is None:
+            return
+        clients = run.data.clients
+        sent = [(row["bytes_up"], row["bytes_down"]) for row in rows]
+        expected = [(clients * plan.up_bytes, clients * plan.down_bytes if row["round"] else 0) for row in rows]
+        assert sent == expected, f"{name} moved {sent} bytes (up, down) in {precision}, its plan says {expected}"
 
 
 def partial_participation_works(name: str) -> None:
@@ -222,9 +222,10 @@ def client_facts(run: Run, codec: str = "none") -> Facts:
     return Facts(
         public=public,
         classes=classes,
-        parameters=sum(tensor[0].numel() for tensor in tree.values()),
-        head=sum(tensor[0].numel() for name, tensor in tree.items() if name.startswith("head.")),
-        scores_bytes=Codec.parse(codec).nbytes(public, classes),
+        parameter_bytes=sum(tensor[0].nbytes for tensor in tree.values()),
+        head_bytes=sum(tensor[0].nbytes for name, tensor in tree.items() if name.startswith("head.")),
+        number_bytes=run.dtype.itemsize,
+        codec=Codec.parse(codec),
     )
 
 

@@ -52,8 +52,8 @@ class FedAvg(Method[FedAvgConfig]):
     deployed_view = "global"
 
     def plan(self, facts: Facts) -> Plan:
-        """#theta * 4 bytes each way."""
-        return Plan(up_bytes=4 * facts.parameters, down_bytes=4 * facts.parameters)
+        """#theta * 4 bytes each way (integer BatchNorm counters: 8)."""
+        return Plan(up_bytes=facts.parameter_bytes, down_bytes=facts.parameter_bytes)
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model; before the first message all clients hold the common initial weights."""

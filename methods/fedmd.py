@@ -90,16 +90,15 @@ class FedMD(Method[FedMDConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """|d| * C * 4 bytes each way."""
-        scored = min(self.config.public_samples or facts.public, facts.public)
-        size = facts.scores_bytes * scored // max(facts.public, 1)
+        size = facts.bytes_of_scores(min(self.config.public_samples or facts.public, facts.public))
         return Plan(up_bytes=size, down_bytes=size, client_public_epochs=self.config.digest_epochs)
 
     def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
         """Digest the last consensus, revisit private data, score this round's public subset."""
+        if self.config.pretrain_epochs:
+            self.pretrain(clients, rnd)
         if received is not None:
             self.digest(clients, received, rnd)
-        elif self.config.pretrain_epochs:
-            self.pretrain(clients, rnd)
         clients.fit(cross_entropy)
         d = rnd.public.subset(self.config.public_samples or len(rnd.public), rnd.seed, rnd.index)
         values = clients.predict(rnd.public.inputs(d), as_=self.config.score)
@@ -138,10 +137,16 @@ class FedMD(Method[FedMDConfig]):
         return score_error
 
     def pretrain(self, clients: Cohort, rnd: Round) -> None:
-        """The authors' transfer learning: cross-entropy on public data with their true labels."""
+        """The authors' transfer learning, once per client: cross-entropy on public data with their true labels."""
         labels = rnd.public.labels.open(self.name)
-        clients.fit(
+        done = clients.kept("pretrained")
+        new = [member for member in range(len(clients)) if done is None or not done["done"][member]]
+        clients.keep("pretrained", {"done": clients.sizes.new_ones(len(clients))})
+        if not new:
+            return
+        clients.only(new).fit(
             told_cross_entropy,
-            on=Teaching(rnd.public.inputs(), labels.expand(len(clients), -1)),
+            on=Teaching(rnd.public.inputs(), labels.expand(len(new), -1)),
             epochs=self.config.pretrain_epochs,
+            stream="pretrain",
         )

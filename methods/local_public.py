@@ -59,13 +59,15 @@ class LocalPublic(Method[LocalPublicConfig]):
         """Distil from the client's own last predictions, train on private data, predict."""
         public = rnd.public.inputs()
         own = clients.kept("predictions")
-        if own is not None:
-            clients.fit(
+        known = [] if own is None else own["known"].nonzero().flatten().tolist()  # some members may be new
+        if own is not None and known:
+            clients.only(known).fit(
                 distillation,
-                on=Teaching(public, own["probabilities"]),
+                on=Teaching(public, own["probabilities"][known]),
                 epochs=self.config.distill_epochs,
                 lr=self.config.distill_lr,
                 clip=self.config.clip,
             )
         clients.fit(cross_entropy)
-        clients.keep("predictions", {"probabilities": clients.predict(public)})
+        predictions = clients.predict(public)
+        clients.keep("predictions", {"probabilities": predictions, "known": predictions.new_ones(len(clients))})

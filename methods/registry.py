@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fl_bench.errors import ConfigError
 from fl_bench.registry import Registry
 
 from .base import Method
@@ -31,10 +33,15 @@ def method(name: str) -> Callable[[AnyMethod], AnyMethod]:
     """Register a `Method` subclass under the name that grids and tables use.
 
     Raises:
-        ConfigError: another method has the name.
+        ConfigError: another method has the name, or the settings are no dataclass.
     """
 
     def register(cls: AnyMethod) -> AnyMethod:
+        if not is_dataclass(cls.config_type):
+            raise ConfigError(
+                f"method {name!r}: the settings in Method[{cls.config_type.__name__}] must be a frozen dataclass, "
+                "so that grids can be checked against them"
+            )
         METHODS.register(name)(cls)
         cls.name = name
         return cls

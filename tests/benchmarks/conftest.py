@@ -75,7 +75,7 @@ def outcome() -> Callable[..., Outcome]:
             "view_badges": {},
             "pairing": PAIRING,
             "dataset": {"fingerprint": "f"},
-            "heterogeneity": {"in_group_share": 0.92},
+            "heterogeneity": {"in_group_test": 0.92},
             "bytes_one_off": 1000,
         }
         return Outcome(

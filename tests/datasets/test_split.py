@@ -127,6 +127,10 @@ def test_heterogeneity_by_hand() -> None:
     assert found.in_group_share == pytest.approx(0.75)
     assert found.in_group_pooled == pytest.approx(0.6)
     assert found.in_group_expected == 0.9
+    # Of the test rows client 0 has 1 of 2 and client 1 has 3 of 4 in classes of its own group.
+    tested = measure(table, np.array([0, 1]), np.array([0, 1, 1]), 0.9, np.array([[1, 0, 1], [1, 1, 2]]))
+    assert tested.in_group_test == pytest.approx((1 / 2 + 3 / 4) / 2)
+    assert found.in_group_test is None
     bare = measure(table)
     assert bare.in_group_share is bare.in_group_pooled is bare.in_group_expected is None
 

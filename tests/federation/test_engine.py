@@ -432,6 +432,12 @@ def test_batch_statistics_of_a_frozen_part_stay_as_they_are(make_data, make_coho
     assert changed == [last]
 
 
+def test_batch_statistics_without_weights_are_learned(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5, affine=False)))
+    cohort.fit(cross_entropy)
+    assert bool((cohort.weights["1.num_batches_tracked"] > 0).all())
+
+
 def test_training_after_a_prediction_is_training(make_data, make_cohort, nets) -> None:
     data = make_data()
     cohort, reference = (make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5), nn.Dropout(0.5))) for _ in "ab")

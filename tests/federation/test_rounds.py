@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_bench.errors import ConfigError, Diverged
+from fl_bench.federation import checkpoint
 from fl_bench.federation.models import build_net
 from fl_bench.federation.payloads import Scalars
 from fl_bench.federation.rounds import Round, Run, assign_architectures
@@ -496,3 +497,19 @@ def test_streams_of_a_round_belong_to_it(make_run) -> None:
     draws = [Round(t, seed, federation).stream(name).random() for t in (0, 1) for seed in (0, 1) for name in ("a", "b")]
     assert len(set(draws)) == 8
     assert Round(0, 0, federation).stream("a").random() == draws[0]
+
+
+def test_a_checkpoint_of_other_code_starts_the_run_again(make_run, tmp_path: Path, monkeypatch) -> None:
+    def clock_of_first_round() -> float:
+        run = make_run("local", run={"checkpoint": tmp_path / "checkpoint.pt"})
+        return next(iter(run.rounds())).values["seconds_training"]
+
+    first = clock_of_first_round()
+    assert clock_of_first_round() == first  # restored, clock and all
+    honest = checkpoint.made_with(torch.device("cpu"))
+    for changed in ({"code": "other"}, {"torch": "0.0"}, {"device": "cuda"}):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "made_with", lambda device, changed=changed: honest | changed)
+            again = clock_of_first_round()
+            assert again != first
+            first = again

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fl_bench.errors import ConfigError
 from fl_bench.federation.settings import ModelMix, Training
-from fl_bench.methods.base import unsupported
+from fl_bench.methods.base import Method, NoSettings, unsupported
 from fl_bench.methods.registry import METHODS, method
 
 SETTING = {"models": ModelMix(("mlp-8",)), "training": Training(), "public": 0.2, "grouped": True}
@@ -52,3 +54,28 @@ def test_every_method_introduces_itself(name: str) -> None:
     assert cls.summary().endswith(".")
     assert cls.category in {"bound", "averaging", "distillation", "personalized", "clustered", "prototypes"}
     assert cls().config == cls.config_type()
+
+
+def test_a_method_without_settings_needs_no_configuration_class() -> None:
+    class Bare(Method):  # type: ignore[type-arg]  # what a hurried plugin writes
+        """Nothing to set."""
+
+        def client_update(self, clients: Any, received: Any, rnd: Any) -> None:
+            return None
+
+    assert Bare().config == NoSettings()
+
+
+def test_settings_that_are_no_dataclass_are_refused() -> None:
+    class Loose:
+        pass
+
+    class Careless(Method[Loose]):
+        """Cannot be checked."""
+
+        def client_update(self, clients: Any, received: Any, rnd: Any) -> None:
+            return None
+
+    with pytest.raises(ConfigError, match=r"Method\[Loose\] must be a frozen dataclass"):
+        method("careless")(Careless)
+    assert "careless" not in METHODS

@@ -107,6 +107,17 @@ def test_pretraining_opens_the_public_labels_and_trains_on_them(world, weights_o
     assert run.facts()["badges"] == ["oracle: public labels (fedmd)"]
 
 
+def test_every_client_pretrains_once_whenever_it_comes(world) -> None:
+    world.rounds, world.options = 6, {"participation": 0.4}
+    run = world.run("fedmd", pretrain_epochs=3, digest_epochs=1)
+    seen: set[int] = set()
+    for index, row in enumerate(run.rounds()):
+        (client,) = run.participants(index)
+        # 3 passes of one batch the first time; one digest step whenever there was a consensus before
+        assert row.values["steps_distill"] == (0 if client in seen else 3) + (1 if index else 0)
+        seen.add(client)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

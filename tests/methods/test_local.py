@@ -50,6 +50,18 @@ def test_local_public_pulls_towards_kept_predictions(world, weights_of, assert_e
     assert_equal(weights_of(run), world.start)
 
 
+def test_local_public_newcomers_do_not_distil(world) -> None:
+    # One of three clients a round: it has predictions of its own from its second time on; 2 epochs of one batch.
+    world.rounds, world.options = 6, {"participation": 0.4}
+    run = world.run("local-public", distill_epochs=2, distill_lr=0.5)
+    seen: set[int] = set()
+    for index, row in enumerate(run.rounds()):
+        (client,) = run.participants(index)
+        assert row.values["steps_distill"] == (2 if client in seen else 0)
+        seen.add(client)
+    assert len(seen) > 1
+
+
 @pytest.mark.parametrize("wrong", [{"distill_epochs": -1}, {"distill_lr": 0.0}, {"clip": 0.0}])
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"local-public.{next(iter(wrong))}"):
