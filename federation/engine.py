@@ -140,7 +140,7 @@ def member_batches(cohort: Cohort, phase: Phase, member: int) -> Iterator[Batch]
     device = cohort.data.inputs.device
     order = torch.from_numpy(positions(samples, steps, size, stream)).to(device)
     noise = (
-        torch_stream(cohort.seed, "noise", phase.stream, cohort.side, client, cohort.round_index)
+        torch_stream(cohort.seed, "noise", phase.stream, cohort.side, client, cohort.round_index, device=device)
         if phase.noise
         else None
     )
@@ -159,7 +159,7 @@ def member_batches(cohort: Cohort, phase: Phase, member: int) -> Iterator[Batch]
         )
     for batch in batches:
         if noise is not None:
-            batch.noise = torch.randn(batch.x.shape, generator=noise, dtype=batch.x.dtype).to(device)
+            batch.noise = torch.randn(batch.x.shape, generator=noise, dtype=batch.x.dtype, device=device)
         yield batch
 
 

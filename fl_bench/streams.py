@@ -14,7 +14,7 @@ import numpy as np
 from fl_bench.lazy import torch
 
 if TYPE_CHECKING:
-    from torch import Generator
+    from torch import Generator, device
 
 
 def stream_key(seed: int, *names: str | int) -> int:
@@ -28,6 +28,6 @@ def numpy_stream(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=stream_key(seed, *names)))
 
 
-def torch_stream(seed: int, *names: str | int) -> Generator:
-    """A torch CPU generator at the start of the stream `names` of `seed`."""
-    return torch.Generator().manual_seed(stream_key(seed, *names))
+def torch_stream(seed: int, *names: str | int, device: device | str = "cpu") -> Generator:
+    """A torch generator on a device at the start of the stream `names` of `seed`; kinds of device draw differently."""
+    return torch.Generator(device).manual_seed(stream_key(seed, *names))
