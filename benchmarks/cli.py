@@ -134,7 +134,9 @@ def run(
     download: Download = False,
     plugin: Plugins = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End a run that takes longer.")] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Run again what ended failed, timed out or diverged.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
     ] = False,
@@ -144,7 +146,7 @@ def run(
     """Run a grid: every method on every data set with every seed, and print the comparison.
 
     Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
-    when a run failed or timed out, 2 when something asked for is impossible.
+    when a run failed, timed out or is still in another process's hands, 2 when something asked for is impossible.
 
     \b
     fl-bench run --methods cosmos,fedmd
@@ -155,7 +157,7 @@ def run(
     from .grid import Overrides, expand, find_grid, read_grid
     from .plugins import load_plugins
     from .records import Store
-    from .runner import wanted
+    from .runner import finished
 
     selection = _selection(select)
     if timeout is not None and not timeout > 0:
@@ -170,13 +172,17 @@ def run(
         _dry_run(expanded, store, len(devices), retry=retry, as_json=as_json)
         return
     store.check_writable()
-    waiting = [cell for cell in expanded.cells if wanted(cell, store, retry=retry)]
+    waiting = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
     _fetch(waiting, data_dir, download=download)
     devices = choose_devices(device, jobs)
-    _say_what_is_there(expanded, store, len(waiting))
-    code = _run_all(waiting, store, devices, timeout, data_dir=data_dir, plugins=plugins, retry=retry)
+    _say_what_is_there(expanded, store, waiting)
+    code, skipped = _run_all(waiting, store, devices, timeout, data_dir=data_dir, plugins=plugins, retry=retry)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
+        missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
+        if missing:
+            _say(f"not in yet, another process has them: {missing}; run the same command again when it has ended")
+            code = FAILED
     raise typer.Exit(code)
 
 
@@ -396,8 +402,12 @@ def _run_all(
     data_dir: Path | None,
     plugins: Sequence[str],
     retry: bool,
-) -> int:
-    """Run the cells in workers and report; the exit code is 0 unless stopped, or a record could not be written."""
+) -> tuple[int, list[Cell]]:
+    """Run the cells in workers and report.
+
+    Returns:
+        The exit code, 0 unless stopped or a record could not be written, and the cells left to other processes.
+    """
     from .executor import run_cells
     from .progress import reporter
     from .records import RecordError
@@ -405,6 +415,7 @@ def _run_all(
 
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry)
+    skipped: list[Cell] = []
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with (
@@ -413,15 +424,17 @@ def _run_all(
         ):
             for event in events:
                 report.take(event)
+                if event.kind == "skipped":
+                    skipped.append(event.cell)
     except RecordError as error:
         _say(f"error: {error}\nwhat was running is kept; run the same command again to continue")
-        return FAILED
+        return FAILED, skipped
     except KeyboardInterrupt:
         _say("stopped; run the same command again to continue")
-        return STOPPED
+        return STOPPED, skipped
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
+    return 0, skipped
 
 
 def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) -> int:
@@ -484,10 +497,12 @@ def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> N
             load_dataset(location, data_dir=data_dir, download=download)  # downloads, or says what is missing
 
 
-def _say_what_is_there(grid: Grid, store: Store, waiting: int) -> None:
-    bad = [record for record in map(store.find, grid.cells) if record is not None and record.status != "done"]
-    parts = [f"{len(grid.cells)} runs", f"{len(grid.cells) - waiting} of them finished earlier"]
-    if bad and len(grid.cells) > waiting:
+def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell]) -> None:
+    keys = {cell.key for cell in waiting}
+    earlier = [store.find(cell) for cell in grid.cells if cell.key not in keys]
+    bad = [record for record in earlier if record is not None and record.status != "done"]
+    parts = [f"{len(grid.cells)} runs", f"{len(earlier)} of them finished earlier"]
+    if bad:
         parts.append(f"{len(bad)} of those not done (--retry runs them again)")
     _say(f"{grid.name}: {', '.join(parts)}")
 

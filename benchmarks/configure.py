@@ -100,11 +100,16 @@ def configure(kind: type[T], values: Any, key: str) -> T:
         values: a mapping from setting to value, of the types that JSON knows.
         key: where the mapping stands, such as `training`, for messages; empty at the top.
     Raises:
-        ConfigError: an unknown key (with the nearest known one), a wrong type or an impossible value.
+        ConfigError: an unknown key (with the nearest known one), a wrong type, an impossible value, or a `kind` that
+            is no dataclass or whose annotations cannot be read.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{key or 'the file'} must be a mapping of settings, found {show_value(values)}")
-    known_keys(values, [field.name for field in dataclasses.fields(kind) if field.init], key)  # type: ignore[arg-type]
+    if not dataclasses.is_dataclass(kind):
+        raise ConfigError(
+            f"{kind.__module__}.{kind.__qualname__} is no class of settings: it must be a frozen dataclass"
+        )
+    known_keys(values, [field.name for field in dataclasses.fields(kind) if field.init], key)
     try:
         adapter = TypeAdapter(kind)
         # JSON mode is the strict mode that takes a list for a tuple and an int for a float, and nothing else.

@@ -25,7 +25,7 @@ from .cell import Cell
 from .plugins import load_plugins
 from .provenance import available_cores, machine, software
 from .records import Locked, Outcome, RecordError, Store
-from .runner import Ending, run_cell
+from .runner import Ending, finished, run_cell
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -65,13 +65,15 @@ class _Worker:
     began: float = 0.0
     running: bool = field(default=False)
     """Whether the worker has begun with the cell: loading torch does not count against a time limit."""
+    closed: bool = field(default=False)
+    """Whether the worker's end of the pipe is gone, and the worker with it."""
 
 
 def choose_devices(device: str, jobs: int | None) -> list[str]:
     """The device of each job.
 
     On a CPU, one job per available core. On GPUs (`auto` takes them when there are any), one job per 6 GiB of free
-    memory, at most one per core, spread evenly.
+    memory, at most one per core. GPUs share the jobs in proportion to the jobs that they have room for.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
@@ -98,8 +100,13 @@ def choose_devices(device: str, jobs: int | None) -> list[str]:
     if not chosen or max(chosen) >= count:
         raise ConfigError(f"--device {device}: torch sees {count} CUDA devices here; --device cpu always works")
     room = {gpu: max(1, torch.cuda.mem_get_info(gpu)[0] // MEMORY_PER_JOB) for gpu in chosen}
-    wanted = jobs or min(cores, sum(room.values()))
-    return [f"cuda:{chosen[job % len(chosen)]}" for job in range(wanted)]
+    dealt = dict.fromkeys(chosen, 0)
+    devices = []
+    for _ in range(jobs or min(cores, sum(room.values()))):
+        gpu = min(chosen, key=lambda gpu: dealt[gpu] / room[gpu])
+        dealt[gpu] += 1
+        devices.append(f"cuda:{gpu}")
+    return devices
 
 
 def run_cells(
@@ -130,7 +137,10 @@ def run_cells(
                 if worker.cell is None and queue:
                     worker.cell = queue.popleft()
                     worker.began, worker.running = time.monotonic(), False
-                    worker.pipe.send(worker.cell.to_worker())
+                    try:
+                        worker.pipe.send(worker.cell.to_worker())
+                    except OSError:  # it died while it had nothing to do
+                        worker.closed = True
             yield from _wait(workers, store, options, timeout)
     finally:
         _stop(workers)
@@ -150,8 +160,11 @@ def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float
         if worker.cell is None:
             continue
         late = timeout is not None and worker.running and time.monotonic() - worker.began >= timeout
-        dead = worker.process.sentinel in ready and not worker.pipe.poll()
+        # A closed pipe polls as full, for ever; and pipe and process may be seen to end in either order.
+        dead = worker.closed or (worker.process.sentinel in ready and not worker.pipe.poll())
         if late or dead:
+            if dead:
+                worker.process.join(timeout=2)  # for the exit code, if its pipe was seen to end first
             _kill(worker)
             cell, seconds = worker.cell, time.monotonic() - worker.began
             status: Literal["timeout", "failed"] = "timeout" if late else "failed"
@@ -167,7 +180,8 @@ def _hear(worker: _Worker) -> Iterator[Event]:
     while worker.pipe.poll():
         try:
             kind, *rest = worker.pipe.recv()
-        except (EOFError, OSError):  # it died; its sentinel says so
+        except (EOFError, OSError):  # it died
+            worker.closed = True
             return
         seconds = time.monotonic() - worker.began
         if kind == "started":
@@ -190,16 +204,18 @@ def _hear(worker: _Worker) -> Iterator[Event]:
 def _record_for(
     cell: Cell, status: Literal["timeout", "failed"], reason: str, seconds: float, store: Store, options: Options
 ) -> Event:
-    """Write the record of a worker that cannot do so itself. Its checkpoint stays, for `--retry`."""
+    """Write the record of a worker that cannot do so itself, unless it just did. The checkpoint stays for `--retry`."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     clocks = {"started": None, "finished": now, "seconds_total": seconds}
     outcome = Outcome(status, reason, {}, {**software(), **machine()}, clocks)
     try:
         with store.lock(cell):
-            folder = store.write(cell, outcome, replace=options.retry)
+            ending = finished(cell, store, retry=options.retry)
+            if ending is None:
+                ending = Ending(status, reason, store.write(cell, outcome, replace=options.retry))
     except Locked as error:
         return Event("skipped", cell, reason=str(error))
-    return Event("ended", cell, ending=Ending(status, reason, folder), seconds=seconds)
+    return Event("ended", cell, ending=ending, seconds=seconds)
 
 
 def _death(exitcode: int | None) -> str:

@@ -3,8 +3,10 @@
     <results>/runs/<dataset>/<label>-<seed>-<key>/      run.json     status, resolved cell, facts, provenance, clocks
                                                         rounds.csv   a row per round
                                                         clients.csv  a row per round and client
-                              <same name>.part/         checkpoint.pt, only until the record is there
+                              .<seed>-<key>.part/       checkpoint.pt, only until the record is there
                               .<seed>-<key>.lock        who is running the cell, only while it runs
+
+A record is found, and a run continued, under whatever label: what decides is the key.
 
 Everything that may differ between two runs of one cell is a clock: columns that start with `seconds_`, and
 `clocks` in run.json.
@@ -25,7 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from fl_bench.errors import DataError, FLBenchError
+from fl_bench.errors import DataError, FLBenchError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +42,7 @@ Value: TypeAlias = "float | int | str | None"
 Row: TypeAlias = "dict[str, Value]"
 
 
-class RecordError(FLBenchError):
+class RecordError(StorageError):
     """A record that cannot be written: the disk is full, or the folder cannot be written to."""
 
 
@@ -159,7 +161,7 @@ class Store:
         return sorted(
             folder
             for folder in self.runs.glob("*/*")
-            if folder.is_dir() and not folder.name.startswith(".") and folder.suffix not in (".part", ".tmp", ".old")
+            if folder.is_dir() and not folder.name.startswith(".") and folder.suffix not in (".tmp", ".old")
         )
 
     def records(self) -> list[Record]:
@@ -175,18 +177,25 @@ class Store:
         )
 
     def checkpoint(self, cell: Cell) -> Path:
-        """Where the cell's checkpoint is kept while it runs; makes the folder."""
-        part = self._part(cell)
-        part.mkdir(parents=True, exist_ok=True)
+        """Where the cell's checkpoint is kept while it runs; makes the folder.
+
+        Raises:
+            RecordError: the folder cannot be made.
+        """
+        part = self._hidden(cell, "part")
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(f"cannot keep checkpoints in {part}: {error.strerror}") from None
         return part / "checkpoint.pt"
 
     def has_checkpoint(self, cell: Cell) -> bool:
         """Whether an unfinished run left a checkpoint."""
-        return (self._part(cell) / "checkpoint.pt").is_file()
+        return (self._hidden(cell, "part") / "checkpoint.pt").is_file()
 
     def drop_checkpoint(self, cell: Cell) -> None:
         """Forget what an unfinished run left."""
-        shutil.rmtree(self._part(cell), ignore_errors=True)
+        shutil.rmtree(self._hidden(cell, "part"), ignore_errors=True)
 
     def write(self, cell: Cell, outcome: Outcome, *, replace: bool = False) -> Path:
         """Write a record in one step: it is there whole, or not at all.
@@ -243,32 +252,21 @@ class Store:
 
         Raises:
             Locked: another process holds it; says which, and how to break a lock that a dead machine left.
+            RecordError: the lock cannot be written.
         """
-        path = (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Only processes of this machine judge a lock of this machine, one after the other under `flock`: so none
-        # takes away a lock that another has just taken over.
-        with _turn(path.parent):
-            holder = _holder(path)
-            if holder is not None and not _is_gone(holder):
-                raise Locked(
-                    f"process {holder['pid']} on {holder['host']} is running it (if that is no more: remove {path})"
-                )
-            path.unlink(missing_ok=True)
-            try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                raise Locked(f"another machine has just taken it ({path})") from None
-            with os.fdopen(handle, "w") as file:
-                json.dump({"pid": os.getpid(), "host": socket.gethostname(), "born": _birth(os.getpid())}, file)
+        path = self._hidden(cell, "lock")
+        try:
+            _take(path)
+        except OSError as error:
+            raise RecordError(f"cannot write the lock {path}: {error.strerror}") from None
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
 
-    def _part(self, cell: Cell) -> Path:
-        folder = self.runs / cell.folder
-        return folder.with_name(folder.name + ".part")
+    def _hidden(self, cell: Cell, suffix: str) -> Path:
+        """What is there of a cell only while it runs; the label is no part of the name, as it is none of the key."""
+        return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.{suffix}"
 
 
 def read_record(folder: Path) -> Record:
@@ -373,6 +371,26 @@ def _turn(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _take(path: Path) -> None:
+    """Write a lock, or raise `Locked`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Only processes of this machine judge a lock of this machine, one after the other under `flock`: so none
+    # takes away a lock that another has just taken over.
+    with _turn(path.parent):
+        holder = _holder(path)
+        if holder is not None and not _is_gone(holder):
+            raise Locked(
+                f"process {holder['pid']} on {holder['host']} is running it (if that is no more: remove {path})"
+            )
+        path.unlink(missing_ok=True)
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            raise Locked(f"another machine has just taken it ({path})") from None
+        with os.fdopen(handle, "w") as file:
+            json.dump({"pid": os.getpid(), "host": socket.gethostname(), "born": _birth(os.getpid())}, file)
 
 
 def _holder(path: Path) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 import traceback
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl_bench.errors import Diverged, Unsupported
+from fl_bench.errors import Diverged, StorageError, Unsupported
 
 from ..datasets.catalogue import load_dataset
 from ..datasets.split import split
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from ..federation.rounds import RoundRow
     from .cell import Cell
     from .records import Store
-
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-"""System errors that say of the disk, not of the method, that it cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +51,20 @@ class Ending:
     folder: Path
 
 
-def wanted(cell: Cell, store: Store, *, retry: bool) -> bool:
-    """Whether a cell still has to run: it has no record, or one that is not `done` and `retry` asks for another."""
+def finished(cell: Cell, store: Store, *, retry: bool) -> Ending | None:
+    """How a cell ended; None while it has to run: it has no record, or one not `done` that `retry` asks to replace.
+
+    What a process that was killed after writing the record left of the checkpoint goes away here.
+
+    Raises:
+        DataError: the record cannot be read.
+    """
     record = store.find(cell)
-    return record is None or (retry and record.status != "done")
+    if record is None or (retry and record.status != "done"):
+        return None
+    if record.status == "done":
+        store.drop_checkpoint(cell)
+    return Ending(record.status, record.reason, record.folder)
 
 
 def run_cell(
@@ -76,10 +82,9 @@ def run_cell(
         RecordError: the disk does not take checkpoint or record; what was there is left as it was.
     """
     with store.lock(cell):
-        if not wanted(cell, store, retry=options.retry):  # another process finished it meanwhile
-            record = store.find(cell)
-            assert record is not None
-            return Ending(record.status, record.reason, record.folder)
+        earlier = finished(cell, store, retry=options.retry)
+        if earlier is not None:  # another process finished it meanwhile
+            return earlier
         outcome = _run(cell, store, options, progress)
         folder = store.write(cell, outcome, replace=options.retry)
         store.drop_checkpoint(cell)
@@ -122,9 +127,9 @@ def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRo
         status, reason = "diverged", f"round {len(rows)}: {error}"
     except Unsupported as error:
         status, reason = "unsupported", str(error)
+    except StorageError as error:  # no fault of the method, whose own system errors come below
+        raise RecordError(str(error)) from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in UNWRITABLE:
-            raise RecordError(f"cannot write to {store.results}: {error.strerror}") from error
         status, reason, trace = "failed", f"{type(error).__name__}: {error}", traceback.format_exc()
     spent = sum(float(value or 0) for row in rows for name, value in row.values.items() if name.startswith("seconds_"))
     return Outcome(

@@ -17,7 +17,7 @@ from fl_bench.benchmarks.runner import Options, run_cell
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from fl_bench.benchmarks.cell import Cell
     from fl_bench.benchmarks.records import Outcome
@@ -180,7 +180,7 @@ def test_dry_run_says_what_would_happen_and_changes_nothing(
     }
     # 240 public samples (a fifth of 1198, rounded up) x 10 classes x 4 bytes
     assert rows["fedmd", 1]["up_bytes_per_client_round"] == 9600
-    assert rows["fedmd", 1]["estimated_from"] == "1 finished runs"
+    assert rows["fedmd", 1]["estimated_from"] == "1 finished run"
     assert rows["fedmd", 1]["estimated_seconds"] == 1.0
     assert rows["local", 1]["estimated_from"] == "step counts and a timed step"
     assert rows["local", 0]["reason"] == "by design"
@@ -188,6 +188,91 @@ def test_dry_run_says_what_would_happen_and_changes_nothing(
     unsupported = json.loads(out("run", "grid.yaml", "--dry-run", "--json", "-o", "partition.public=0", "--seeds", "5"))
     assert [row["state"] for row in unsupported] == ["unsupported", "to run"]
     assert unsupported[0]["reason"] == "needs public data, but partition.public is 0"
+
+
+@pytest.mark.parametrize(
+    ("change", "alike"),
+    [
+        ("training.rounds=4", True),
+        ("training.batch_size=8", False),
+        ("training.local_epochs=9", False),
+        ("partition.clients=10", False),
+        ("models.server=mlp-16", False),
+        ("methods.fedmd.digest_epochs=7", False),
+    ],
+)
+def test_only_runs_that_do_the_same_work_tell_the_time(
+    out: Callable[..., str],
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    change: str,
+    alike: bool,
+) -> None:
+    store = Store(Path("results"))
+    for seed, seconds in enumerate([1.0, 2.0]):
+        store.write(cell_of("fedmd", seed), outcome({"client": [50.0]}, seconds=seconds))
+    arguments = ["run", "grid.yaml", "--dry-run", "--json", "--seeds", "2"]
+    if change.startswith("methods"):
+        arguments += ["--methods", "fedmd[digest_epochs=7]"]
+    else:
+        arguments += ["-o", change]
+    row = json.loads(out(*arguments))[0]
+    # A mean of 1.5 s for 2 rounds; -o asks for 4.
+    assert (row["estimated_from"] == "2 finished runs", row["estimated_seconds"] == 3.0) == (alike, alike)
+
+
+def test_what_runs_elsewhere_is_missing_and_said_so(
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fl_bench.benchmarks import executor
+
+    def elsewhere(cells: Sequence[Cell], *_: object, **__: object) -> Iterator[executor.Event]:
+        yield from (executor.Event("skipped", cell, reason="process 1 is running it") for cell in cells)
+
+    monkeypatch.setattr(executor, "run_cells", elsewhere)
+    store = Store(Path("results"))
+    store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
+    assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 1
+    said = capsys.readouterr()
+    assert "60.00" in said.out
+    assert "not in yet, another process has them: 1;" in said.err
+    store.write(cell_of("local"), outcome({"client": [50.0]}))
+    assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 0
+
+
+def test_what_runs_again_is_not_counted_as_left_alone(
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fl_bench.benchmarks import executor
+
+    monkeypatch.setattr(executor, "run_cells", lambda *_, **__: (event for event in ()))
+    store = Store(Path("results"))
+    store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
+    store.write(cell_of("local"), outcome(status="diverged", reason="by design"))
+    line = ["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]
+    run_command(line)
+    assert (
+        "2 runs, 2 of them finished earlier, 1 of those not done (--retry runs them again)\n" in capsys.readouterr().err
+    )
+    run_command([*line, "--retry"])
+    assert "2 runs, 1 of them finished earlier\n" in capsys.readouterr().err
+
+
+def test_run_takes_away_checkpoints_of_what_is_done(
+    cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+) -> None:
+    store = Store(Path("results"))
+    for method in ("local", "fedmd"):
+        store.write(cell_of(method), outcome({"client": [50.0]}))
+        store.checkpoint(cell_of(method)).write_bytes(b"killed between the record and the clean-up")
+    assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 0
+    assert list(store.runs.rglob("*.part")) == []
 
 
 @pytest.mark.slow

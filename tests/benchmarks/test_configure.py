@@ -49,6 +49,15 @@ def test_a_wrong_value_is_named(values: Any, message: str) -> None:
     assert str(error.value) == message
 
 
+class NoKnobs:
+    pass
+
+
+def test_settings_that_are_no_dataclass_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"NoKnobs is no class of settings: it must be a frozen dataclass"):
+        configure(NoKnobs, {}, "knobs")
+
+
 @given(
     count=st.integers(0, 10**6),
     rate=st.floats(allow_nan=False),

@@ -9,19 +9,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fl_bench.benchmarks import executor
 from fl_bench.benchmarks.executor import choose_devices, run_cells
 from fl_bench.benchmarks.grid import Grid, Overrides
 from fl_bench.benchmarks.plugins import load_plugins
 from fl_bench.benchmarks.records import Store, without_clocks
-from fl_bench.benchmarks.runner import Options
+from fl_bench.benchmarks.runner import Options, run_cell
 from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fl_bench.benchmarks.records import Outcome
 
     MakeGrid = Callable[..., Grid]
 
@@ -87,6 +90,21 @@ def test_devices_of_jobs() -> None:
             choose_devices(device, jobs)
 
 
+@pytest.mark.parametrize(("jobs", "dealt"), [(None, (1, 3)), (2, (1, 1)), (3, (1, 2)), (8, (2, 6))])
+def test_gpus_share_jobs_by_their_room(
+    monkeypatch: pytest.MonkeyPatch, jobs: int | None, dealt: tuple[int, int]
+) -> None:
+    import torch
+
+    free = [executor.MEMORY_PER_JOB, 3 * executor.MEMORY_PER_JOB]  # room for one job and for three
+    monkeypatch.setattr(executor, "available_cores", lambda: 16)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (free[gpu], free[gpu]))
+    devices = choose_devices("cuda", jobs)
+    assert (devices.count("cuda:0"), devices.count("cuda:1"), len(devices)) == (*dealt, sum(dealt))
+
+
 @pytest.mark.slow
 def test_records_do_not_depend_on_the_number_of_jobs(tmp_path: Path, small_grid: MakeGrid) -> None:
     grid = small_grid(Overrides(methods="local,fedmd,cosmos[clusters=2]", seeds="0,1"))
@@ -116,6 +134,50 @@ def test_killed_and_late_workers_are_recorded_and_replaced(tmp_path: Path, small
     assert list(store.runs.rglob("*.lock")) == []
     # The killed run had finished a round: a second attempt may go on from there.
     assert store.has_checkpoint(grid.cells[0])
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_recorded_when_its_pipe_ends_first(
+    tmp_path: Path, small_grid: MakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "ends_badly.py"
+    plugin.write_text(PLUGIN.format(name="early"))
+    load_plugins([str(plugin)])
+    wait, calls = executor.wait, 0
+
+    def late(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        assert calls < 20, "nobody takes notice of the worker's death"
+        time.sleep(0.3)  # everything that the worker's death closes is closed
+        return wait(*arguments, **keywords)
+
+    monkeypatch.setattr(executor, "wait", late)
+    (cell,) = small_grid(Overrides(methods="ends-badly-early")).cells
+    store = Store(tmp_path / "results")
+    *_, last = run_cells([cell], store, Options(plugins=(str(plugin),)), devices=["cpu"])
+    assert last.ending is not None
+    assert (last.ending.status, last.ending.reason) == (
+        "failed",
+        "the worker process was killed by SIGKILL (out of memory?)",
+    )
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_late_with_the_news_has_done_its_cell(
+    tmp_path: Path, small_grid: MakeGrid, outcome: Callable[..., Outcome]
+) -> None:
+    plugin = tmp_path / "ends_badly.py"
+    plugin.write_text(PLUGIN.format(name="silent"))
+    load_plugins([str(plugin)])
+    (cell,) = small_grid(Overrides(methods="ends-badly-silent[how=sleep]")).cells
+    store = Store(tmp_path / "results")
+    events = run_cells([cell], store, Options(plugins=(str(plugin),)), devices=["cpu"], timeout=1)
+    assert next(events).kind == "started"
+    store.write(cell, outcome({"client": [50.0]}))  # the worker's last act before the time limit
+    (ended,) = [event for event in events if event.kind == "ended"]
+    assert ended.ending == run_cell(cell, store, Options())
+    assert ended.ending.status == "done"
 
 
 @pytest.mark.slow

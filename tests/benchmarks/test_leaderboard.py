@@ -195,3 +195,5 @@ def test_check_sees_every_difference(filled: Store, tmp_path: Path) -> None:
     (tmp_path / "digits.csv").write_bytes(good)
     (tmp_path / "gone.csv").write_text("no record stands behind it\n")
     assert any("gone.csv" in line for line in differences(tmp_path, content))
+    write(tmp_path, content)
+    assert differences(tmp_path, content) == []

@@ -108,12 +108,53 @@ def test_a_method_that_fails_is_recorded_with_its_traceback_and_runs_again_on_re
 def test_a_disk_that_fills_up_is_no_failure_of_the_method(
     store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fl_bench.federation import checkpoint
+    import torch
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save", full)
+    monkeypatch.setattr(torch, "save", full)
     with pytest.raises(RecordError, match="No space left on device"):
         run_cell(cell_of(), store, Options())
     assert store.find(cell_of()) is None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_a_system_error_of_the_method_is_its_failure(
+    store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def client_update(*_: Any) -> None:
+        raise OSError(number, "by design", "/somewhere/else")
+
+    monkeypatch.setattr(Local, "client_update", client_update)
+    ending = run_cell(cell_of(), store, Options())
+    assert ending.status == "failed"
+    assert ending.reason is not None
+    assert ending.reason.endswith(f"[Errno {number}] by design: '/somewhere/else'")
+
+
+def test_a_folder_that_takes_no_lock_is_no_failure_of_the_method(store: Store, cell_of: MakeCell) -> None:
+    store.results.mkdir()
+    store.runs.write_text("a file where a folder should be")
+    with pytest.raises(RecordError, match="Not a directory"):
+        run_cell(cell_of(), store, Options())
+
+
+def test_a_checkpoint_that_a_kill_left_beside_a_record_goes_away(store: Store, cell_of: MakeCell) -> None:
+    cell = cell_of()
+    run_cell(cell, store, Options())
+    store.checkpoint(cell).write_bytes(b"killed between the record and the clean-up")
+    assert run_cell(cell, store, Options()).status == "done"
+    assert not store.has_checkpoint(cell)
+
+
+def test_a_run_continues_under_another_label(store: Store, cell_of: MakeCell) -> None:
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    first, second = (cell_of(f"fedmd[label={label};digest_epochs=2]") for label in ("before", "after"))
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(first, store, Options(), stop)
+    assert store.has_checkpoint(second)
+    assert run_cell(second, store, Options()).status == "done"
+    assert sorted(path.name for path in (store.runs / "digits").iterdir()) == [second.folder.rpartition("/")[2]]
