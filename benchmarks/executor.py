@@ -289,7 +289,10 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
 
         def report(row: RoundRow) -> None:
             view = next((name for name in row.values if name.endswith(".acc_mean")), None)
-            pipe.send(("round", row.values["round"], None if view is None else row.values[view]))
+            try:
+                pipe.send(("round", row.values["round"], None if view is None else row.values[view]))
+            except OSError:  # the parent is gone, which is no failure of the method
+                os._exit(1)
 
         try:
             ending = run_cell(cell, store, options, report)

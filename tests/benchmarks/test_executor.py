@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -178,6 +179,36 @@ def test_a_worker_that_is_late_with_the_news_has_done_its_cell(
     (ended,) = [event for event in events if event.kind == "ended"]
     assert ended.ending == run_cell(cell, store, Options())
     assert ended.ending.status == "done"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_between_two_cells_is_replaced(tmp_path: Path, small_grid: MakeGrid) -> None:
+    cells = small_grid(Overrides(methods="local", seeds="0-2")).cells
+    endings = []
+    for event in run_cells(cells, Store(tmp_path), Options(), devices=["cpu"]):
+        if event.ending:
+            endings.append((event.cell.seed, event.ending.status))
+        if len(endings) == 1:
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+            worker.join()
+    assert endings == [(0, "done"), (1, "failed"), (2, "done")]
+
+
+@pytest.mark.slow
+def test_a_worker_whose_parent_is_gone_records_no_failure(tmp_path: Path, small_grid: MakeGrid) -> None:
+    (cell,) = small_grid(Overrides(methods="local")).cells
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=executor._work, args=(theirs, str(tmp_path), Options()), daemon=True)
+    worker.start()
+    theirs.close()
+    ours.send(cell.to_worker())
+    assert ours.recv() == ("started",)
+    ours.close()  # as the parent's death does
+    worker.join(timeout=60)
+    assert worker.exitcode == 1
+    assert Store(tmp_path).find(cell) is None
 
 
 @pytest.mark.slow
