@@ -114,15 +114,16 @@ def test_partition_shows_sizes_picture_and_numbers(out: Callable[..., str]) -> N
 
 
 def test_partition_writes_a_png_or_says_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    png = tmp_path / "x.png"
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert run_command(["partition", "digits", "--clients", "5", "--png", "x.png"]) == 2
+    assert run_command(["partition", "digits", "--clients", "5", "--png", str(png)]) == 2
     assert "pip install 'fl-bench[plots]'" in capsys.readouterr().err
     monkeypatch.undo()
     pytest.importorskip("matplotlib")
-    assert run_command(["partition", "digits", "--clients", "5", "--png", "x.png"]) == 0
-    assert Path("x.png").read_bytes().startswith(b"\x89PNG")
+    assert run_command(["partition", "digits", "--clients", "5", "--png", str(png)]) == 0
+    assert png.read_bytes().startswith(b"\x89PNG")
 
 
 def test_show_finds_a_record_by_part_of_its_name(out: Callable[..., str], cell_of: Callable[..., Cell]) -> None:
