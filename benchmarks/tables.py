@@ -152,7 +152,7 @@ def _caption(block: Sequence[Line]) -> str:
         f"{block[0].setting_text}\n"
         f"accuracy: mean over clients, mean ± std over seeds {' '.join(map(str, seeds)) or '(none)'}, "
         f"at {SELECTIONS[block[0].selection]}; a view after · is not the method's number\n"
-        f"up, down: bytes per client and round"
+        f"up, down: bytes per client, mean over rounds (in the first, nothing is received)"
     )
     if ceilings:
         text += (
