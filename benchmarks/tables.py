@@ -34,7 +34,7 @@ def print_table(
         rows: what to print; None becomes nothing.
         title: above the table.
         caption: below it.
-        whole: whether only cells of the first column may wrap.
+        whole: whether no cell may wrap; else all but those of the first column, the names, may.
     """
     from rich import box
     from rich.markup import escape
@@ -49,6 +49,7 @@ def print_table(
         title_style="bold",
         caption_style="",
         pad_edge=False,
+        show_edge=False,
         padding=(0, 1, 0, 0),
     )
     columns = list(rows[0]) if rows else []
@@ -58,7 +59,7 @@ def print_table(
             escape(name),
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=whole and place > 0,
+            no_wrap=whole or place == 0,
         )
     for row in rows:
         table.add_row(*(escape(show(row.get(name))) for name in columns))
@@ -132,8 +133,8 @@ def _result(line: Line, marks: Mapping[str, str]) -> dict[str, Any]:
     return {
         "method": " ".join([name, marks[line.badges]] if line.badges else [name]),
         "accuracy %": "" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
-        "vs local": "" if line.gap_to_local is None else f"{line.gap_to_local:+.2f}",
-        "worst 10%": "" if line.acc_worst_decile is None else f"{line.acc_worst_decile:.2f}",
+        "vs\nlocal": "" if line.gap_to_local is None else f"{line.gap_to_local:+.2f}",
+        "worst\n10%": "" if line.acc_worst_decile is None else f"{line.acc_worst_decile:.2f}",
         "up": show_bytes(line.bytes_up),
         "down": show_bytes(line.bytes_down),
         "time": show_seconds(line.seconds),
