@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..datasets.catalogue import dataset_info
 from ..datasets.rounding import ceil_share
 from ..federation.codecs import Codec
+from ..federation.models import net_bytes
 from ..methods.base import Facts
 
 if TYPE_CHECKING:
@@ -80,9 +81,15 @@ def _plan(cell: Cell) -> Plan | None:
     number_bytes = 8 if cell.training.precision == "float64" else 4
     plans = []
     for name in cell.models.used:
-        whole, head = _sizes(name, facts.shape, facts.classes, number_bytes)
         plan = cell.build_method().plan(
-            Facts(public, facts.classes, whole, head, number_bytes, Codec.parse(cell.codec))
+            Facts(
+                public=public,
+                classes=facts.classes,
+                net=net_bytes(name, facts.shape, facts.classes, cell.models.width, number_bytes),
+                clients=cell.split.clients,
+                number_bytes=number_bytes,
+                codec=Codec.parse(cell.codec),
+            )
         )
         if plan is None:
             return None
@@ -119,18 +126,6 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[
     server_step = _step_seconds(cell.models.server_name, shape, classes, batch) if on_server else 0.0
     per_round = cell.training.participation * on_clients * step + on_server * server_step
     return per_round * cell.training.rounds, "step counts and a timed step"
-
-
-@lru_cache(maxsize=64)
-def _sizes(name: str, shape: tuple[int, ...], classes: int, number_bytes: int) -> tuple[int, int]:
-    """Bytes of a net and of its head, floats in `number_bytes`."""
-    from ..federation.models import build_net
-
-    sizes = {
-        key: tensor.numel() * (number_bytes if tensor.is_floating_point() else tensor.element_size())
-        for key, tensor in build_net(name, shape, classes, key=0).state_dict().items()
-    }
-    return sum(sizes.values()), sum(size for key, size in sizes.items() if key.startswith("head."))
 
 
 @lru_cache(maxsize=64)

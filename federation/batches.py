@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Batch:
     """Weight of each sample, shape (batch,)."""
     noise: Tensor | None = None
     """Standard normal numbers of the shape of `x`, where the phase asked for them."""
+    public: Batch | None = None
+    """The public batch of the same step, where the phase trains on `Beside`."""
     extra: dict[str, Any] = field(default_factory=dict)
     """This client's rows of what `fit(per_client=...)` was given: an anchor, class weights, ..."""
 
@@ -52,6 +54,33 @@ class Teaching:
     """Weight of each sample for each member, shape (members, samples); equal when None."""
     stream = "public"
     work: Literal["distill"] = "distill"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Private batches, each with a public batch at its side in `Batch.public`: joint objectives (COMET)."""
+
+    public: Teaching
+    """The public samples; their order is that of a phase on them alone."""
+    stream = "local"
+    work: Literal["local"] = "local"
+
+
+@dataclass(frozen=True)
+class Together:
+    """Private and taught public samples shuffled into one set, D_i with U (FedCT, Cronus).
+
+    Batches have no `y`: `target` holds probabilities of both kinds, one-hot for private samples.
+    """
+
+    public: Teaching
+    """The public samples and, as probabilities of shape (members, samples, classes), what members were told."""
+    stream = "together"
+    work: Literal["local"] = "local"
+
+
+Source: TypeAlias = "PrivateData | Teaching | Beside | Together"
+"""What a phase trains on."""
 
 
 def steps_of(epochs: int, samples: int, batch_size: int) -> int:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
 from fl_bench.errors import ConfigError
 
-from .payloads import Labels, Parameters, Payload, Prototypes, Scalars, Scores
+from .payloads import Bundle, Labels, Parameters, Payload, Prototypes, Scalars, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from .codecs import Codec
     from .payloads import Tree
 
-PAYLOADS: dict[str, type[Payload]] = {kind.__name__: kind for kind in (Scores, Labels, Parameters, Prototypes, Scalars)}
+Sent = TypeVar("Sent", bound=Payload)
+
+PAYLOADS: dict[str, type[Payload]] = {
+    kind.__name__: kind for kind in (Scores, Labels, Parameters, Prototypes, Scalars, Bundle)
+}
 
 
 @dataclass
@@ -58,20 +62,32 @@ class Downloads:
 
     parcels: tuple[Parcel, ...]
 
+    @classmethod
+    def to_all(cls, clients: int, payload: Payload) -> Downloads:
+        """The same content for every client of a federation of so many; `payload` has one row."""
+        return cls((Parcel(payload, dict.fromkeys(range(clients), 0)),))
+
 
 class Uploads:
-    """What the server received in a round: one row per participating client, in client-id order."""
+    """What the server received in a round: one row per participating client, in client-id order.
+
+    Args:
+        groups: architecture, client ids and message of each cohort that sent one.
+        sizes: private training samples of each client of the federation.
+        owners: architecture of each client of the federation.
+        dtype: number format of the run.
+    """
 
     def __init__(
         self,
         groups: Sequence[tuple[str, Sequence[int], Payload]],
         *,
         sizes: Sequence[int],
-        clients: int,
+        owners: Sequence[str],
         dtype: torch.dtype,
     ) -> None:
         self._groups = list(groups)
-        self._clients = clients
+        self._owners = owners
         self._sizes = sizes
         self._dtype = dtype
         self.ids: tuple[int, ...] = tuple(sorted(client for _, ids, _ in self._groups for client in ids))
@@ -95,6 +111,27 @@ class Uploads:
         payload = self._groups[0][2]
         return payload.rows if isinstance(payload, Scores | Labels) else None
 
+    def prototypes(self) -> Prototypes:
+        """Class means of all participants, values of shape (participants, classes, features)."""
+        return self._joined(Prototypes)
+
+    def scalars(self, name: str) -> Tensor:
+        """A number of each participant, shape (participants,)."""
+        return self._joined(Scalars).values[name]
+
+    def part(self, name: str) -> Uploads:
+        """The same uploads with one part of each `Bundle`."""
+        groups = []
+        for architecture, ids, payload in self._groups:
+            if not isinstance(payload, Bundle):
+                raise TypeError(f"clients sent {type(payload).__name__}, not a Bundle")
+            groups.append((architecture, ids, payload.parts[name]))
+        return Uploads(groups, sizes=self._sizes, owners=self._owners, dtype=self._dtype)
+
+    def ids_of(self, architecture: str) -> tuple[int, ...]:
+        """Participants of one architecture, ascending: the rows of `parameters(architecture)`."""
+        return tuple(self._of(architecture)[0])
+
     @property
     def architectures(self) -> tuple[str, ...]:
         """Architectures among the participants."""
@@ -110,17 +147,30 @@ class Uploads:
 
     def to_all(self, payload: Payload) -> Downloads:
         """The same content for every client of the federation; `payload` has one row."""
-        return Downloads((Parcel(payload, dict.fromkeys(range(self._clients), 0)),))
+        return Downloads.to_all(len(self._owners), payload)
 
     def to_each(self, payload: Payload, index: Sequence[int] | None = None) -> Downloads:
         """Client i of the federation gets row `index[i]` of `payload` (row i by default)."""
-        rows = list(range(self._clients)) if index is None else [int(row) for row in index]
+        rows = list(range(len(self._owners))) if index is None else [int(row) for row in index]
         return Downloads((Parcel(payload, dict(enumerate(rows))),))
+
+    def to_participants(self, payload: Payload) -> Downloads:
+        """Each participant gets its own row of `payload`, whose rows are in the order of `ids`; others get nothing."""
+        return Downloads((Parcel(payload, {client: row for row, client in enumerate(self.ids)}),))
+
+    def to_architectures(self, payloads: Mapping[str, Payload]) -> Downloads:
+        """Every client of each named architecture gets the one row that is for it."""
+        return Downloads(
+            tuple(
+                Parcel(payload, {client: 0 for client, owner in enumerate(self._owners) if owner == architecture})
+                for architecture, payload in payloads.items()
+            )
+        )
 
     def _of(self, architecture: str) -> tuple[list[int], Payload]:
         return _sorted_by_client([(ids, payload) for name, ids, payload in self._groups if name == architecture])
 
-    def _joined(self, kind: type[Scores] | type[Labels]) -> Scores | Labels:
+    def _joined(self, kind: type[Sent]) -> Sent:
         _, payload = _sorted_by_client([(ids, payload) for _, ids, payload in self._groups])
         if not isinstance(payload, kind):
             raise TypeError(f"clients sent {type(payload).__name__}, not {kind.__name__}")
@@ -209,6 +259,8 @@ class Channel:
         }
 
     def _carry(self, payload: Payload) -> Payload:
+        if isinstance(payload, Bundle):
+            return Bundle({name: self._carry(part) for name, part in payload.parts.items()})
         if type(payload) not in self._declared:
             declared = ", ".join(sorted(kind.__name__ for kind in self._declared)) or "nothing"
             raise ConfigError(
@@ -218,17 +270,25 @@ class Channel:
         return self._codec.code(payload).detached() if isinstance(payload, Scores) else payload.detached()
 
     def _count(self, direction: str, column: np.ndarray, ids: Sequence[int], payload: Payload) -> None:
+        if isinstance(payload, Bundle):
+            for part in payload.parts.values():
+                self._count(direction, column, ids, part)
+            return
         sizes = payload.nbytes()
         column[list(ids)] += sizes
         self.traffic.kinds[f"{direction} {type(payload).__name__}"] += sum(sizes)
 
 
 def _packed(payload: Payload) -> dict[str, Any]:
+    if isinstance(payload, Bundle):
+        return {"kind": "Bundle", "parts": {name: _packed(part) for name, part in payload.parts.items()}}
     return {"kind": type(payload).__name__, **{item.name: getattr(payload, item.name) for item in fields(payload)}}
 
 
 def _unpacked(packed: Mapping[str, Any]) -> Payload:
     values = dict(packed)
+    if values["kind"] == "Bundle":
+        return Bundle({name: _unpacked(part) for name, part in values["parts"].items()})
     return PAYLOADS[values.pop("kind")](**values)
 
 

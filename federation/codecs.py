@@ -58,9 +58,10 @@ class Codec:
             return scores
         if scores.form == "logits" and self.kind != "float16":
             raise ConfigError(f"codec {self.kind!r} needs probabilities, but this method sends logits; use float16")
-        _, samples, classes = scores.values.shape
-        size = self.nbytes(samples, classes, scores.values.element_size())
-        return replace(scores, values=self._decoded(scores.values), coded_bytes=size)
+        clients, *several, samples, classes = scores.values.shape
+        size = math.prod(several) * self.nbytes(samples, classes, scores.values.element_size())
+        sizes = torch.full((clients,), size, device=scores.values.device)
+        return replace(scores, values=self._decoded(scores.values), coded_bytes=sizes)
 
     def _decoded(self, values: Tensor) -> Tensor:
         if self.kind == "float16":

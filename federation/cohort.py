@@ -12,52 +12,74 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+import torch.nn.functional as F
 
 from fl_bench.errors import Diverged
 
-from .batches import PRIVATE, PrivateData, Teaching
-from .engine import Phase, engine
-from .evaluation import Deployed
+from .batches import PRIVATE, Teaching
+from .data import prepare
+from .engine import bind, engine
+from .evaluation import CHUNK, Deployed
 from .optimizers import Optimizer
+from .payloads import Prototypes
+from .phase import Objective, Phase, ResolvedStep, Step
+from .trees import subtree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from .batches import Batch
+    from .batches import Source
     from .data import FederatedData
     from .payloads import Tree
     from .settings import Training
-
-    Objective = Callable[[nn.Module, Batch], Tensor]
 
 
 class Models:
     """Stacked models of one architecture: parameters, buffers, optimizer moments and what methods keep with them."""
 
-    def __init__(self, name: str, modules: Sequence[nn.Module], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, name: str, template: nn.Module, parameters: Tree, buffers: Tree) -> None:
         self.name = name
-        self.template = modules[0].to(device=device, dtype=dtype)
-        trees = [(dict(module.named_parameters()), dict(module.named_buffers())) for module in modules]
-        self.parameters: Tree = {
-            key: torch.stack([tree[key].detach().to(device, dtype) for tree, _ in trees]) for key in trees[0][0]
-        }
-        self.buffers: Tree = {
-            key: torch.stack(
-                [tree[key].to(device, dtype if tree[key].is_floating_point() else None) for _, tree in trees]
-            )
-            for key in trees[0][1]
-        }
+        self.template = template
+        self.parameters = parameters
+        self.buffers = buffers
         self.moments: dict[str, Tree] = {}
         """Optimizer state of `persist` phases: phase name to `<slot>:<parameter>` and `steps` trees."""
         self.kept: dict[str, Tree] = {}
         """What methods keep per model, by name (control variates, personal copies, ...)."""
 
+    @classmethod
+    def stacked(cls, name: str, modules: Sequence[nn.Module], device: torch.device, dtype: torch.dtype) -> Models:
+        """The models of `modules`, on a device, floats in one format."""
+        trees = [(dict(module.named_parameters()), dict(module.named_buffers())) for module in modules]
+        parameters = {
+            key: torch.stack([tree[key].detach().to(device, dtype) for tree, _ in trees]) for key in trees[0][0]
+        }
+        buffers = {
+            key: torch.stack(
+                [tree[key].to(device, dtype if tree[key].is_floating_point() else None) for _, tree in trees]
+            )
+            for key in trees[0][1]
+        }
+        return cls(name, modules[0].to(device=device, dtype=dtype), parameters, buffers)
+
+    def holding(self, tree: Tree) -> Models:
+        """Models of the same architecture with the weights of `tree`, name to (models, ...), which they take over."""
+        return Models(
+            self.name,
+            self.template,
+            {key: tree[key] for key in self.parameters},
+            {key: tree[key] for key in self.buffers},
+        )
+
     def __len__(self) -> int:
         return next(iter(self.parameters.values())).shape[0]
+
+    def first(self) -> Tree:
+        """A copy of the first model's weights, name to (1, ...)."""
+        return {name: tensor[:1].clone() for name, tensor in {**self.parameters, **self.buffers}.items()}
 
     def take_over(self, other: Models, sources: Tensor, continued: Tensor) -> None:
         """Become copies of models of `other`, which has the same architecture.
@@ -94,9 +116,9 @@ class FitLog:
     """What one training phase did."""
 
     steps: tuple[int, ...]
-    """Steps of each member."""
+    """Gradient evaluations of each member."""
     loss: Tensor
-    """Mean objective over each member's steps, shape (members,); 0 for a member without steps."""
+    """Mean objective of the first step over each member's batches, shape (members,); 0 for a member without batches."""
 
 
 @dataclass
@@ -122,7 +144,7 @@ class Cohort:
     """The members of one architecture that act together: participating clients, or the server's cluster models.
 
     `ids` are client ids in ascending order (for server cohorts: cluster ids). All trees have one row per member,
-    in that order.
+    in that order. `keys` name the members' random streams; they are the ids unless a run renumbers its clients.
     """
 
     def __init__(
@@ -138,9 +160,11 @@ class Cohort:
         private_rows: Sequence[Tensor] = (),
         label_counts: Tensor | None = None,
         side: Literal["client", "server"] = "client",
+        keys: Sequence[int] | None = None,
     ) -> None:
         self.models = models
         self.ids = tuple(ids)
+        self.keys = self.ids if keys is None else tuple(keys)
         self.rows = tuple(rows)
         self.data = data
         self.training = training
@@ -174,6 +198,24 @@ class Cohort:
             private_rows=[self.private_rows[position] for position in positions] if self.private_rows else (),
             label_counts=None if self._label_counts is None else self._label_counts[list(positions)],
             side=self.side,
+            keys=[self.keys[position] for position in positions],
+        ).at(self.round_index)
+
+    def copy(self) -> Cohort:
+        """The same members with weights of their own, to train on the side: no trace in the run's step counts."""
+        models = self.models.holding({key: tensor.clone() for key, tensor in self.weights.items()})
+        return Cohort(
+            models,
+            self.ids,
+            rows=range(len(self)),
+            data=self.data,
+            training=self.training,
+            seed=self.seed,
+            work=WorkLog(),
+            private_rows=self.private_rows,
+            label_counts=self._label_counts,
+            side=self.side,
+            keys=self.keys,
         ).at(self.round_index)
 
     @property
@@ -203,6 +245,10 @@ class Cohort:
         """Parameters and buffers (BatchNorm statistics), what parameter-averaging methods send."""
         return self._select({**self.models.parameters, **self.models.buffers})
 
+    def snapshot(self) -> Tree:
+        """A copy of `weights` that later training does not change."""
+        return {name: tensor.clone() for name, tensor in self.weights.items()}
+
     def load(self, tree: Tree) -> None:
         """Overwrite the named tensors of every member; each tensor is (members, ...) or broadcasts to it."""
         for name, value in tree.items():
@@ -227,34 +273,40 @@ class Cohort:
 
     def fit(
         self,
-        objective: Objective,
+        objective: Objective | Sequence[Step],
         *,
-        on: PrivateData | Teaching = PRIVATE,
+        on: Source = PRIVATE,
         epochs: int | None = None,
         lr: float | None = None,
         clip: float | None = None,
         optimizer: Optimizer | None = None,
         trainable: Callable[[str], bool] | None = None,
         per_client: Mapping[str, Tensor | Tree] | None = None,
+        entries: Tree | None = None,
         noise: bool = False,
         stream: str | None = None,
     ) -> FitLog:
         """Train every member for `epochs` passes.
 
         Args:
-            objective: loss of one member on one batch, a scalar tensor, in plain PyTorch.
-            on: `PRIVATE`, or public samples with what each member was told about them (`Teaching`).
+            objective: loss of one member on one batch, a scalar tensor, in plain PyTorch; or several `Step`s that
+                are taken in order on every batch.
+            on: `PRIVATE`; public samples with what each member was told about them (`Teaching`); private batches
+                `Beside` public ones; or both sets `Together`.
             epochs: passes over the set; the run's local epochs by default. A member takes
-                ceil(epochs * samples / batch_size) steps.
+                ceil(epochs * samples / batch_size) batches.
             lr: learning rate; the run's by default.
-            clip: largest 2-norm of a member's gradient; the run's on private data by default, none on public.
+            clip: largest 2-norm of a member's gradient; the run's where private data are seen by default, none on
+                public data alone.
             optimizer: the whole update rule, instead of the run's with `lr`.
             trainable: which parameters to train, by name ("head.weight"); all by default. The others stay
                 untouched: no gradient, no momentum, no weight decay.
             per_client: tensors or trees with one row per member; the objective finds its row in `batch.extra`.
+            entries: which entries of the trained parameters may change, name to bool (members, ...); all by
+                default. It masks the update, momentum and weight decay included.
             noise: whether the objective needs `batch.noise`.
             stream: name of the random stream of batch orders; phases with one name, client and round draw the
-                same batches. Default: `local` or `public`.
+                same batches. Default: `local`, `public` or `together`, by what it trains on.
 
         Returns:
             Steps and mean loss of each member.
@@ -265,24 +317,23 @@ class Cohort:
             optimizer = Optimizer(
                 defaults.optimizer, defaults.lr if lr is None else lr, defaults.momentum, defaults.weight_decay
             )
-        private = isinstance(on, PrivateData)
+        steps = [Step(objective)] if callable(objective) else objective
         phase = Phase(
-            objective=objective,
-            teaching=None if isinstance(on, PrivateData) else on,
+            steps=tuple(self._resolved(step, optimizer, trainable) for step in steps),
+            on=on,
             epochs=defaults.local_epochs if epochs is None else epochs,
-            clip=defaults.clip if private and clip is None else clip,
-            optimizer=optimizer,
-            trainable=[key for key in self.models.parameters if trainable is None or trainable(key)],
+            clip=defaults.clip if clip is None and not isinstance(on, Teaching) else clip,
             per_client=dict(per_client or {}),
+            entries=entries,
             noise=noise,
             stream=stream or on.stream,
             persist=defaults.optimizer_state == "persist",
         )
-        steps, loss = engine(defaults.engine, self._device).fit(self, phase)
+        taken, loss = engine(defaults.engine, self._device).fit(self, phase)
         kind = "server" if self.side == "server" else on.work
-        self.work.steps[kind] += sum(steps)
+        self.work.steps[kind] += sum(taken)
         self.work.losses[kind].append(loss)
-        return FitLog(steps, loss)
+        return FitLog(taken, loss)
 
     def predict(
         self,
@@ -304,15 +355,68 @@ class Cohort:
         logits = engine(self.training.engine, self._device).predict(self, inputs, chunk)
         return logits if as_ == "logits" else logits.softmax(dim=-1)
 
-    def deployed(self, index: Sequence[int] | np.ndarray | None = None) -> Deployed:
-        """For evaluation: each member's own model; or, with `index`, the member that serves each client."""
-        serving = range(len(self)) if index is None else index
-        return Deployed(self.models.template, self.weights, tuple(int(member) for member in serving))
+    def prototypes(self) -> Prototypes:
+        """Mean features of each member's private samples by class: the body's output, in evaluation mode.
 
-    def with_weights(self, tree: Tree) -> Deployed:
-        """For evaluation: this architecture with other weights, name to (members, ...), or (1, ...) for all."""
+        Returns:
+            values, shape (members, classes, features), zero where a member has no sample of a class, and which
+            classes each member has.
+        """
+        module = self.models.template.eval()
+        present = self.label_counts > 0
+        rows = []
+        with torch.no_grad():
+            for member, (inputs, labels) in enumerate(self._private()):
+                bind(module, self.models.parameters, self.models.buffers, self.rows[member])
+                body = module.get_submodule("body")
+                features = torch.cat([body(piece) for piece in torch.split(inputs, CHUNK)])
+                sums = features.new_zeros(present.shape[1], features.shape[1]).index_add_(0, labels, features)
+                rows.append(sums / self.label_counts[member].clamp_min(1).to(sums)[:, None])
+        return Prototypes(torch.stack(rows), present)
+
+    def private_loss(self, tree: Tree) -> Tensor:
+        """Mean cross-entropy of given models on each member's private training data, in evaluation mode.
+
+        Args:
+            tree: weights of this architecture, name to (models, ...).
+
+        Returns:
+            Shape (members, models).
+        """
+        module, models = self.models.template.eval(), self.models.holding(tree)
+        losses = []
+        with torch.no_grad():
+            for inputs, labels in self._private():
+                for row in range(len(models)):
+                    bind(module, models.parameters, models.buffers, row)
+                    logits = torch.cat([module(piece) for piece in torch.split(inputs, CHUNK)])
+                    losses.append(F.cross_entropy(logits, labels))
+        return torch.stack(losses).view(len(self), len(models))
+
+    def deployed(self, index: Sequence[int] | np.ndarray | None = None, *, part: str = "") -> Deployed:
+        """For evaluation: each member's own model; or, with `index`, the member that serves each client.
+
+        Args:
+            index: the member that serves each client.
+            part: name of a submodule that is deployed instead of the whole ("personal").
+        """
+        serving = range(len(self)) if index is None else index
+        return Deployed(
+            self.models.template.get_submodule(part),
+            subtree(self.weights, part),
+            tuple(int(member) for member in serving),
+        )
+
+    def with_weights(self, tree: Tree, *, part: str = "") -> Deployed:
+        """For evaluation: this architecture (or its submodule `part`) with other weights.
+
+        Args:
+            tree: name, inside `part`, to (members, ...), or (1, ...) for all.
+            part: name of the submodule.
+        """
         models = len(next(iter(tree.values())))
-        return Deployed(self.models.template, tree, tuple(range(models) if models > 1 else [0] * len(self)))
+        serving = range(models) if models > 1 else [0] * len(self)
+        return Deployed(self.models.template.get_submodule(part), tree, tuple(serving))
 
     def best_of(self) -> Deployed:
         """For `*_oracle` views only: whichever member is best on a client's *test* data serves it."""
@@ -323,6 +427,21 @@ class Cohort:
         healthy = torch.stack([tensor.isfinite().all() for tensor in self.parameters.values()]).all()
         if not bool(healthy):
             raise Diverged(f"a weight of {self.side} models {self.architecture} is not finite")
+
+    def _resolved(self, step: Step, optimizer: Optimizer, trainable: Callable[[str], bool] | None) -> ResolvedStep:
+        chosen = step.trainable or trainable
+        return ResolvedStep(
+            step.objective,
+            [key for key in self.models.parameters if chosen is None or chosen(key)],
+            step.optimizer or optimizer,
+            step.repeat,
+            step.within,
+        )
+
+    def _private(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Network inputs and labels of each member's private training samples, as stored: not augmented."""
+        for rows in self.private_rows:
+            yield prepare(self.data.inputs[rows], self.data.about, self.data.dtype), self.data.labels[rows]
 
     @property
     def _device(self) -> torch.device:

@@ -7,42 +7,29 @@ models are trained at once.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fl_bench.streams import numpy_stream, stream_key, torch_stream
 
 from . import augment
-from .batches import Batch, Teaching, positions, steps_of
+from .batches import Batch, Beside, Teaching, Together, positions, steps_of
 from .data import prepare
-from .optimizers import Optimizer, clip_gradients
+from .optimizers import clip_gradients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping
 
+    import numpy as np
     from torch import Tensor
 
     from .cohort import Cohort
+    from .optimizers import Optimizer
     from .payloads import Tree
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One call of `Cohort.fit`, resolved."""
-
-    objective: Callable[[nn.Module, Batch], Tensor]
-    teaching: Teaching | None
-    epochs: int
-    clip: float | None
-    optimizer: Optimizer
-    trainable: list[str]
-    per_client: dict[str, Any]
-    noise: bool
-    stream: str
-    persist: bool
+    from .phase import Phase, ResolvedStep
 
 
 class Engine(Protocol):
@@ -69,7 +56,7 @@ class LoopEngine:
     def fit(self, cohort: Cohort, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
         """See `Engine.fit`."""
         module = cohort.models.template.train()
-        _freeze_statistics(module, phase.trainable)
+        _freeze_statistics(module, phase.trained)
         losses, steps = [], []
         for member in range(len(cohort)):
             with _seeded_dropout(module, cohort, phase, member):
@@ -91,27 +78,21 @@ class LoopEngine:
     def _fit_member(self, cohort: Cohort, phase: Phase, module: nn.Module, member: int) -> tuple[int, Tensor]:
         row = cohort.rows[member]
         bind(module, cohort.models.parameters, cohort.models.buffers, row)
-        named = dict(module.named_parameters())
+        named, trained = dict(module.named_parameters()), phase.trained
         for key, parameter in named.items():
-            parameter.requires_grad_(key in phase.trainable)
-        trained = [named[key] for key in phase.trainable]
-        moments, counters = _moments(cohort, phase, row)
+            parameter.requires_grad_(key in trained)
+        states = [_moments(cohort, phase, number, row) for number in range(len(phase.steps))]
+        free = None if phase.entries is None else {key: tensor[member] for key, tensor in phase.entries.items()}
+        batches = steps_of_member(cohort, phase, member)
         total = torch.zeros((), dtype=cohort.data.dtype, device=cohort.data.inputs.device)
-        taken = 0
-        for batch in member_batches(cohort, phase, member):
-            loss = phase.objective(module, batch)
-            gradients = [
-                torch.zeros_like(parameter) if gradient is None else gradient
-                for parameter, gradient in zip(
-                    trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True
-                )
-            ]
-            if phase.clip is not None:
-                clip_gradients(gradients, phase.clip)
-            phase.optimizer.step(trained, gradients, moments, counters)
-            total += loss.detach()
-            taken += 1
-        return taken, total / max(taken, 1)
+        for index, batch in enumerate(member_batches(cohort, phase, member)):
+            for number, (step, state) in enumerate(zip(phase.steps, states, strict=True)):
+                optimizer = step.optimizer.at(index, batches)
+                for _ in range(step.repeat):
+                    loss = _take(step, optimizer, module, named, batch, state, phase.clip, free)
+                    if number == 0:
+                        total += loss / step.repeat
+        return batches * phase.updates_per_batch, total / max(batches, 1)
 
 
 ENGINES: dict[str, Engine] = {"loop": LoopEngine()}
@@ -125,42 +106,89 @@ def bind(module: nn.Module, parameters: Tree, buffers: Tree, row: int) -> None:
         buffer.data = buffers[name][row]
 
 
+def steps_of_member(cohort: Cohort, phase: Phase, member: int) -> int:
+    """Batches of one member in this phase; none where it has no samples."""
+    samples = _samples(cohort, phase, member)
+    return steps_of(phase.epochs, samples, cohort.training.batch_size) if samples else 0
+
+
 def member_batches(cohort: Cohort, phase: Phase, member: int) -> Iterator[Batch]:
     """The batches of one member in this phase: counter-based orders, data gathered on the device."""
-    client, size = cohort.ids[member], cohort.training.batch_size
-    extra = {name: _row(value, member) for name, value in phase.per_client.items()}
-    teaching = phase.teaching
-    if teaching is not None:
-        stream = numpy_stream(cohort.seed, phase.stream, cohort.round_index)
-        samples = teaching.inputs.shape[0]
-    else:
-        stream = numpy_stream(cohort.seed, phase.stream, client, cohort.round_index)
-        samples = cohort.private_rows[member].numel()
-    steps = steps_of(phase.epochs, samples, size) if samples else 0
+    client, size = cohort.keys[member], cohort.training.batch_size
     device = cohort.data.inputs.device
-    order = torch.from_numpy(positions(samples, steps, size, stream)).to(device)
+    steps, samples = steps_of_member(cohort, phase, member), _samples(cohort, phase, member)
+    extra = {name: _row(value, member) for name, value in phase.per_client.items()}
     noise = (
         torch_stream(cohort.seed, "noise", phase.stream, cohort.side, client, cohort.round_index, device=device)
         if phase.noise
         else None
     )
-    if teaching is None:
-        private = _private_batches(cohort, phase, member, order)
-        batches = (Batch(x, y, extra=extra) for x, y in private)
+    if isinstance(phase.on, Teaching):  # one order for all members, so that they can share forward passes
+        stream = numpy_stream(cohort.seed, phase.stream, cohort.round_index)
+        batches = _public_batches(phase.on, member, _order(samples, steps, size, stream, device))
     else:
-        batches = (
-            Batch(
-                teaching.inputs[index],
-                target=teaching.target[member, index],
-                weight=None if teaching.weight is None else teaching.weight[member, index],
-                extra=extra,
-            )
-            for index in order
+        stream = numpy_stream(cohort.seed, phase.stream, client, cohort.round_index)
+        order = _order(samples, steps, size, stream, device)
+        if isinstance(phase.on, Together):
+            batches = _joined_batches(cohort, phase, phase.on.public, member, order)
+        else:
+            batches = (Batch(x, y) for x, y in _private_batches(cohort, phase, member, order))
+    if isinstance(phase.on, Beside):
+        public = phase.on.public
+        stream = numpy_stream(cohort.seed, public.stream, cohort.round_index)
+        beside: Iterator[Batch] | None = _public_batches(
+            public, member, _order(public.inputs.shape[0], steps, size, stream, device)
         )
+    else:
+        beside = None
     for batch in batches:
+        batch.extra = extra
+        if beside is not None:
+            batch.public = next(beside)
         if noise is not None:
             batch.noise = torch.randn(batch.x.shape, generator=noise, dtype=batch.x.dtype, device=device)
         yield batch
+
+
+def _samples(cohort: Cohort, phase: Phase, member: int) -> int:
+    """Samples of the set that one member passes over."""
+    if isinstance(phase.on, Teaching):
+        return phase.on.inputs.shape[0]
+    private = cohort.private_rows[member].numel()
+    return private + phase.on.public.inputs.shape[0] if isinstance(phase.on, Together) else private
+
+
+def _order(samples: int, steps: int, size: int, stream: np.random.Generator, device: torch.device) -> Tensor:
+    return torch.from_numpy(positions(samples, steps, size, stream)).to(device)
+
+
+def _public_batches(teaching: Teaching, member: int, order: Tensor) -> Iterator[Batch]:
+    for index in order:
+        yield Batch(
+            teaching.inputs[index],
+            target=teaching.target[member, index],
+            weight=None if teaching.weight is None else teaching.weight[member, index],
+        )
+
+
+def _joined_batches(cohort: Cohort, phase: Phase, teaching: Teaching, member: int, order: Tensor) -> Iterator[Batch]:
+    """Batches of D_i and U shuffled into one; position p >= n_i of the joined set is public sample p - n_i."""
+    private = cohort.private_rows[member].numel()
+    targets = torch.cat(
+        [
+            F.one_hot(cohort.data.labels[cohort.private_rows[member]], cohort.data.about.classes).to(teaching.target),
+            teaching.target[member],
+        ]
+    )
+    own = _private_batches(cohort, phase, member, order.clamp_max(max(private - 1, 0))) if private else None
+    for index in order:
+        public = teaching.inputs[(index - private).clamp_min(0)]
+        if own is None:
+            yield Batch(public, target=targets[index])
+            continue
+        x, _ = next(own)
+        is_private = (index < private).view(-1, *[1] * (x.dim() - 1))
+        yield Batch(torch.where(is_private, x, public), target=targets[index])
 
 
 def _private_batches(cohort: Cohort, phase: Phase, member: int, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -173,7 +201,7 @@ def _private_batches(cohort: Cohort, phase: Phase, member: int, order: Tensor) -
         for index in order:
             yield inputs[index], labels[index]
         return
-    client = cohort.ids[member]
+    client = cohort.keys[member]
     if cohort.training.augment == "frozen":
         draws = augment.draw(rule, len(rows), numpy_stream(cohort.seed, "augment", client))
         inputs = prepare(augment.apply(stored, torch.from_numpy(draws).to(stored.device)), data.about, data.dtype)
@@ -190,27 +218,58 @@ def _row(value: Tensor | Tree, member: int) -> Tensor | Tree:
     return {name: tensor[member] for name, tensor in value.items()} if isinstance(value, dict) else value[member]
 
 
-def _moments(cohort: Cohort, phase: Phase, row: int) -> tuple[list[list[Tensor]], list[Tensor]]:
-    """Moments and step counters of one member: fresh, or views of what earlier rounds left."""
-    parameters, slots = cohort.models.parameters, phase.optimizer.slots
+def _moments(cohort: Cohort, phase: Phase, number: int, row: int) -> tuple[list[list[Tensor]], list[Tensor]]:
+    """Moments and counters of one member in one of the phase's steps: fresh, or views of what earlier rounds left."""
+    step = phase.steps[number]
+    parameters, slots = cohort.models.parameters, step.optimizer.slots
     if not phase.persist:
-        fresh = [[torch.zeros_like(parameters[key][row]) for key in phase.trainable] for _ in slots]
+        fresh = [[torch.zeros_like(parameters[key][row]) for key in step.trainable] for _ in slots]
         device = cohort.data.inputs.device
-        return fresh, [torch.zeros((), dtype=torch.float32, device=device) for _ in phase.trainable]
-    kept = cohort.models.moments.setdefault(phase.stream, {})
-    for key in phase.trainable:
+        return fresh, [torch.zeros((), dtype=torch.float32, device=device) for _ in step.trainable]
+    kept = cohort.models.moments.setdefault(phase.stream if number == 0 else f"{phase.stream} {number}", {})
+    for key in step.trainable:
         for slot in slots:
             if f"{slot}:{key}" not in kept:
                 kept[f"{slot}:{key}"] = torch.zeros_like(parameters[key])
         if f"steps:{key}" not in kept:
             kept[f"steps:{key}"] = torch.zeros(len(cohort.models), dtype=torch.float32, device=parameters[key].device)
     return (
-        [[kept[f"{slot}:{key}"][row] for key in phase.trainable] for slot in slots],
-        [kept[f"steps:{key}"][row] for key in phase.trainable],
+        [[kept[f"{slot}:{key}"][row] for key in step.trainable] for slot in slots],
+        [kept[f"steps:{key}"][row] for key in step.trainable],
     )
 
 
-def _freeze_statistics(module: nn.Module, trainable: Sequence[str]) -> None:
+def _take(
+    step: ResolvedStep,
+    optimizer: Optimizer,
+    module: nn.Module,
+    named: Mapping[str, Tensor],
+    batch: Batch,
+    state: tuple[list[list[Tensor]], list[Tensor]],
+    clip: float | None,
+    free: Mapping[str, Tensor] | None,
+) -> Tensor:
+    """Take one update on a batch; returns the loss before it."""
+    trained = [named[key] for key in step.trainable]
+    loss = step.objective(module, batch)
+    gradients = [
+        torch.zeros_like(parameter) if gradient is None else gradient
+        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True)
+    ]
+    if clip is not None:
+        clip_gradients(gradients, clip)
+    before = None if free is None else [parameter.detach().clone() for parameter in trained]
+    optimizer.step(trained, gradients, *state)
+    with torch.no_grad():
+        for key, (lowest, highest) in step.within.items():
+            named[key].clamp_(lowest, highest)
+        if before is not None and free is not None:  # masks the update, whatever the optimizer made of the gradient
+            for key, parameter, old in zip(step.trainable, trained, before, strict=True):
+                parameter.copy_(torch.where(free[key], parameter, old))
+    return loss.detach()
+
+
+def _freeze_statistics(module: nn.Module, trainable: Collection[str]) -> None:
     """BatchNorm in a part that is not trained neither learns statistics nor uses the batch's."""
     for name, part in module.named_modules():
         frozen = isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine and f"{name}.weight" not in trainable
@@ -227,6 +286,6 @@ def _seeded_dropout(module: nn.Module, cohort: Cohort, phase: Phase, member: int
     device = cohort.data.inputs.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(
-            stream_key(cohort.seed, "dropout", phase.stream, cohort.side, cohort.ids[member], cohort.round_index)
+            stream_key(cohort.seed, "dropout", phase.stream, cohort.side, cohort.keys[member], cohort.round_index)
         )
         yield

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -24,6 +25,14 @@ class Optimizer:
     momentum: float = 0.0
     """Of `sgd`."""
     weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Over the steps of one phase; `cosine` falls from `lr` to 0."""
+
+    def at(self, step: int, steps: int) -> Optimizer:
+        """The rule of step number `step` (from 0) of a phase of `steps`."""
+        if self.schedule == "constant":
+            return self
+        return replace(self, lr=0.5 * self.lr * (1 + math.cos(math.pi * step / steps)))
 
     @property
     def slots(self) -> tuple[str, ...]:

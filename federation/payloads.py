@@ -55,34 +55,29 @@ class Payload(ABC):
         return parts[0].map(lambda _: next(joined))
 
 
-def _uniform(payload: Payload, nbytes: int) -> list[int]:
-    return [nbytes] * len(payload)
-
-
 @dataclass(frozen=True)
 class Scores(Payload):
     """Predictions on public samples."""
 
     values: Tensor
-    """Shape (clients, samples, classes)."""
+    """Shape (clients, samples, classes); (clients, k, samples, classes) where a client gets k matrices."""
     form: Literal["probabilities", "logits"] = "probabilities"
     rows: Tensor | None = None
     """Positions in the public pool, shape (samples,), known to both sides; None means all, in order."""
-    coded_bytes: int | None = None
-    """Bytes per client after a codec; None counts the numbers as they are."""
+    coded_bytes: Tensor | None = None
+    """Bytes of each client after coding, shape (clients,), int64; None counts the numbers as they are."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Scores:
         """See `Payload.map`."""
-        return replace(self, values=change(self.values))
+        return replace(self, values=change(self.values), coded_bytes=_changed(self.coded_bytes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return [self.values]
+        return [self.values, *([] if self.coded_bytes is None else [self.coded_bytes])]
 
     def nbytes(self) -> list[int]:
         """samples * classes * bytes per number, or the coded length."""
-        plain = self.values[0].numel() * self.values.element_size()
-        return _uniform(self, plain if self.coded_bytes is None else self.coded_bytes)
+        return _coded(self, self.coded_bytes, self.values[0].numel() * self.values.element_size())
 
 
 @dataclass(frozen=True)
@@ -113,19 +108,24 @@ class Parameters(Payload):
     """Weights (and buffers) of one architecture."""
 
     tree: Tree
-    """Stacked: name to tensor of shape (clients, ...)."""
+    """Stacked: name to tensor of shape (clients, ...); (clients, k, ...) where a client gets k models."""
+    coded_bytes: Tensor | None = None
+    """As in `Scores`."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Parameters:
         """See `Payload.map`."""
-        return Parameters({name: change(self.tree[name]) for name in sorted(self.tree)})
+        tree = {name: change(self.tree[name]) for name in sorted(self.tree)}
+        return Parameters(tree, _changed(self.coded_bytes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return [self.tree[name] for name in sorted(self.tree)]
+        tree = [self.tree[name] for name in sorted(self.tree)]
+        return [*tree, *([] if self.coded_bytes is None else [self.coded_bytes])]
 
     def nbytes(self) -> list[int]:
-        """numel * bytes per number, over all tensors."""
-        return _uniform(self, sum(tensor[0].numel() * tensor.element_size() for tensor in self.tree.values()))
+        """numel * bytes per number over all tensors, or the coded length."""
+        plain = sum(tensor[0].numel() * tensor.element_size() for tensor in self.tree.values())
+        return _coded(self, self.coded_bytes, plain)
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,41 @@ class Scalars(Payload):
     def nbytes(self) -> list[int]:
         """One number per name."""
         return _uniform(self, sum(value.element_size() for value in self.values.values()))
+
+
+@dataclass(frozen=True)
+class Bundle(Payload):
+    """Several payloads in one message (an update and a control variate, a model and a cluster id).
+
+    A method declares the types of the parts; the channel checks, codes and counts each part by itself.
+    """
+
+    parts: Mapping[str, Payload]
+    """Name to payload; all have the same clients."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Bundle:
+        """See `Payload.map`."""
+        return Bundle({name: self.parts[name].map(change) for name in sorted(self.parts)})
+
+    def tensors(self) -> list[Tensor]:
+        """See `Payload.tensors`."""
+        return [tensor for name in sorted(self.parts) for tensor in self.parts[name].tensors()]
+
+    def nbytes(self) -> list[int]:
+        """The sum over the parts."""
+        return [sum(sizes) for sizes in zip(*(part.nbytes() for part in self.parts.values()), strict=True)]
+
+
+def _uniform(payload: Payload, nbytes: int) -> list[int]:
+    return [nbytes] * len(payload)
+
+
+def _changed(tensor: Tensor | None, change: Callable[[Tensor], Tensor]) -> Tensor | None:
+    return None if tensor is None else change(tensor)
+
+
+def _coded(payload: Payload, coded: Tensor | None, plain: int) -> list[int]:
+    return _uniform(payload, plain) if coded is None else [int(size) for size in coded.tolist()]
 
 
 def label_bits(classes: int) -> int:

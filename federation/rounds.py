@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..datasets.split import Split
     from .channel import Downloads
     from .data import PublicPool
+    from .models.net import Net
     from .payloads import Payload, Tree
     from .settings import ModelMix, Training
 
@@ -54,6 +55,7 @@ class RoundMethod(Protocol):
 
     def needs(self) -> Any: ...  # noqa: D102
     def setup(self, federation: Federation) -> None: ...  # noqa: D102
+    def opening(self) -> Downloads | None: ...  # noqa: D102
     def build_client(self, base: nn.Module) -> nn.Module: ...  # noqa: D102
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Payload | None: ...  # noqa: D102
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None: ...  # noqa: D102
@@ -99,6 +101,10 @@ class Federation:
         """Private training samples of each client."""
         self.architectures = run.architectures
         """Architecture of each client."""
+        self.identities = run.identities
+        """What names each client's random streams: its id, unless a run renumbers its clients."""
+        self.start = {name: run.client_models(name).first() for name in dict.fromkeys(run.architectures)}
+        """Initial weights of the first client of each architecture, name to (1, ...); everyone's where shared."""
         self.public = data.public
         self.groups: Sealed[np.ndarray] | None = data.groups
         """True latent group of each client; opening it marks the run `oracle: true groups`."""
@@ -115,9 +121,36 @@ class Federation:
         keys = [stream_key(run.seed, "server init", name, model) for model in range(count)]
         modules: list[nn.Module] = []
         for key in keys:
-            net = build_net(name, run.data.about.shape, self.classes, key=key)
+            net = run.build(name, key)
             modules.append(net if wrap is None else wrap(net, key))
-        return run.cohort(Models(name, modules, run.device, run.dtype), range(count), side="server")
+        return run.cohort(Models.stacked(name, modules, run.device, run.dtype), range(count), side="server")
+
+    def holding(self, architecture: str, tree: Tree) -> Cohort:
+        """Models of a client architecture in the server's hands: uploaded ones to predict with, averages to train.
+
+        Args:
+            architecture: one of `architectures`.
+            tree: weights, name to (models, ...); training changes them in place. Tensors that are missing (heads
+                that never leave the clients) are those of the first client at the start.
+        """
+        rows = len(next(iter(tree.values())))
+        whole = {
+            name: tensor.expand(rows, *tensor.shape[1:]).clone() for name, tensor in self.start[architecture].items()
+        }
+        models = self._run.client_models(architecture).holding({**whole, **tree})
+        return self._run.cohort(models, range(rows), side="server")
+
+    def fresh_weights(self, architecture: str, count: int) -> Tree:
+        """Initial weights of `count` models of a client architecture, name to (count, ...).
+
+        The first is what clients start from where they share their start; both sides know all of them by the seed.
+        """
+        run = self._run
+        keys = [stream_key(run.seed, "init", architecture)]
+        keys += [stream_key(run.seed, "further init", architecture, model) for model in range(1, count)]
+        modules = [run.method.build_client(run.build(architecture, key)) for key in keys]
+        models = Models.stacked(architecture, modules, run.device, run.dtype)
+        return {**models.parameters, **models.buffers}
 
     def pooled(self, members: Sequence[Sequence[int]], *, with_public_by: str = "") -> Cohort:
         """Bounds only: one model per list of clients, trained on their pooled private data.
@@ -128,15 +161,16 @@ class Federation:
                 opens the seal in its name; nobody by default.
         """
         run, data, name = self._run, self._run.data, self._run.models.server_name
-        key = stream_key(run.seed, "init", name)
-        nets = [build_net(name, data.about.shape, self.classes, key=key) for _ in members]
+        nets = [run.build(name, stream_key(run.seed, "init", name)) for _ in members]
         owned = data.train.split()
         rows = [torch.cat([owned[client] for client in group]) for group in members]
         if with_public_by:
             public = data.reveal_public_labels(with_public_by)
             rows = [torch.cat([part, public]) for part in rows]
-        models = Models(name, nets, run.device, run.dtype)
-        return run.cohort(models, [min(group) for group in members], private_rows=rows, rows=range(len(members)))
+        models = Models.stacked(name, nets, run.device, run.dtype)
+        first = [min(group) for group in members]
+        keys = [self.identities[client] for client in first]
+        return run.cohort(models, first, private_rows=rows, rows=range(len(members)), keys=keys)
 
 
 @dataclass(frozen=True)
@@ -162,6 +196,8 @@ class Run:
         device: a torch device.
         codec: what scores are coded with (`none`, `float16`, `top-<k>`, `hard`).
         checkpoint: where the state is kept while running; nothing is kept when None.
+        identities: what names each client's random streams, its id by default; a run of renumbered clients that
+            take their identities along has the same results, renumbered.
     """
 
     def __init__(
@@ -176,6 +212,7 @@ class Run:
         device: str = "cpu",
         codec: str = "none",
         checkpoint: Path | None = None,
+        identities: Sequence[int] | None = None,
     ) -> None:
         self.method = method
         self.models = models
@@ -184,6 +221,7 @@ class Run:
         self.device = torch.device(device)
         self.dtype = getattr(torch, training.precision)
         self.data = FederatedData(dataset, split, self.device, self.dtype)
+        self.identities = tuple(range(self.data.clients) if identities is None else identities)
         self.architectures = assign_architectures(models, self.data.clients, self._true_groups(), seed)
         self._split = split
         self._checkpoint = checkpoint
@@ -193,6 +231,7 @@ class Run:
         self._history: list[RoundRow] = []
         self.federation = Federation(self)
         method.setup(self.federation)
+        self._channel.post(method.opening())
 
     def rounds(self) -> Iterator[RoundRow]:
         """Run, or continue, and yield a row per round; rows of a restored checkpoint come first, at once.
@@ -263,6 +302,7 @@ class Run:
         rows: Sequence[int] | None = None,
         private_rows: Sequence[Tensor] = (),
         label_counts: Tensor | None = None,
+        keys: Sequence[int] | None = None,
     ) -> Cohort:
         """A cohort of this run; `Federation` and the loop make all of them here."""
         return Cohort(
@@ -276,7 +316,16 @@ class Run:
             private_rows=private_rows,
             label_counts=label_counts,
             side=side,
+            keys=keys,
         )
+
+    def build(self, name: str, key: int) -> Net:
+        """A net of the zoo for this run's data, with initial weights from a key."""
+        return build_net(name, self.data.about.shape, self.data.about.classes, key=key, width=self.models.width)
+
+    def client_models(self, architecture: str) -> Models:
+        """The stacked models of all clients of one architecture."""
+        return self._clients[architecture]
 
     def client_cohort(self, architecture: str, ids: Sequence[int], rnd: Round) -> Cohort:
         """The clients `ids`, all of one architecture."""
@@ -288,6 +337,7 @@ class Run:
             rows=[place[client] for client in ids],
             private_rows=[owned[client] for client in ids],
             label_counts=self.data.label_counts[list(ids)],
+            keys=[self.identities[client] for client in ids],
         ).at(rnd.index)
 
     def _round(self, rnd: Round) -> RoundRow:
@@ -307,7 +357,7 @@ class Run:
                         sent.append((architecture, ids, self._channel.up(ids, payload)))
         with clock.measure("server"):
             sizes = self.data.train.sizes
-            uploads = Uploads(sent, sizes=sizes, clients=self.data.clients, dtype=self.dtype)
+            uploads = Uploads(sent, sizes=sizes, owners=self.architectures, dtype=self.dtype)
             self._channel.post(self.method.server_update(uploads, rnd))
         losses = self._training_losses()
         with clock.measure("evaluation"):
@@ -403,21 +453,21 @@ class Run:
         ]
 
     def _build_clients(self) -> tuple[dict[str, Models], str]:
-        shape, classes = self.data.about.shape, self.data.about.classes
         models, digest = {}, hashlib.sha256()
         for name in dict.fromkeys(self.architectures):
             ids = self._ids_of(name)
             keys = [
                 stream_key(self.seed, "init", name)
                 if self.training.init == "shared_per_arch"
-                else stream_key(self.seed, "init", name, client)
+                else stream_key(self.seed, "init", name, self.identities[client])
                 for client in ids
             ]
-            nets = [build_net(name, shape, classes, key=key) for key in keys]
+            nets = [self.build(name, key) for key in keys]
             for net in nets:
                 for tensor in net.state_dict().values():
                     digest.update(tensor.numpy().tobytes())
-            models[name] = Models(name, [self.method.build_client(net) for net in nets], self.device, self.dtype)
+            modules = [self.method.build_client(net) for net in nets]
+            models[name] = Models.stacked(name, modules, self.device, self.dtype)
         return models, digest.hexdigest()
 
     def _sealed(self) -> dict[str, Sealed[Any]]:

@@ -71,12 +71,17 @@ class ModelMix:
     `random`: every client draws one; or one name per client."""
     server: str | None = None
     """Architecture of server models and of the centralized bound; the first of `names` when not given."""
+    width: int | None = None
+    """Features between body and head, pooled to so many in every net (adaptive average pooling, as HtFLlib does), so
+    that methods which share heads or prototypes run with mixed architectures; null leaves each net its own."""
 
     def __post_init__(self) -> None:
         if not self.names:
             raise ConfigError("models.names must name at least one architecture")
         if len(set(self.names)) < len(self.names):
             raise ConfigError(f"models.names must not repeat a name, got {', '.join(self.names)}")
+        if self.width is not None and self.width < 1:
+            raise ConfigError(f"models.width must be at least 1 or null, got {self.width}")
         if isinstance(self.assignment, tuple):
             strangers = sorted(set(self.assignment) - set(self.names))
             if strangers:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.evaluation import Deployed
+    from ..federation.models.build import NetBytes
     from ..federation.payloads import Payload
     from ..federation.rounds import Federation, Round
     from ..federation.settings import ModelMix, Training
@@ -47,6 +48,8 @@ class Requires:
     """A public pool of unlabelled samples."""
     one_architecture: bool = False
     """All clients have the same network, because weights are averaged."""
+    one_width: bool = False
+    """Bodies may differ, but all make features of one width: heads or class means of features are shared."""
     shared_init: bool = False
     """Clients start from equal weights."""
     groups: bool = False
@@ -69,14 +72,35 @@ class Facts:
     """Public samples N."""
     classes: int
     """Classes C."""
-    parameter_bytes: int
-    """Bytes of the client's model, BatchNorm buffers included."""
-    head_bytes: int
-    """Bytes of its head."""
+    net: NetBytes
+    """The client's net of the zoo: bytes of weights, parameters and head, width of its features."""
+    clients: int = 1
+    """Clients n of the federation."""
+    classes_held: int = 0
+    """Classes that the client has samples of; 0 where no data are at hand, and then all C are meant."""
     number_bytes: int = 4
-    """Bytes of one number."""
+    """Bytes b of one number."""
     codec: Codec = NO_CODEC
     """What scores are coded with."""
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the whole net, buffers included: #theta * b."""
+        return self.net.weights
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the net without its head."""
+        return self.net.weights - self.net.head
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes of the head."""
+        return self.net.head
+
+    def prototypes_bytes(self, classes: int) -> int:
+        """Bytes of one vector of features for each of some classes."""
+        return classes * self.net.features * self.number_bytes
 
     @property
     def scores_bytes(self) -> int:
@@ -96,6 +120,10 @@ class Plan:
     """Bytes a client sends per round."""
     down_bytes: int = 0
     """Bytes a client receives per round, from its second round on."""
+    first_down_bytes: int = 0
+    """Bytes it receives in its first round: what `Method.opening` sends."""
+    bound: bool = False
+    """Whether the bytes depend on the data (coded lengths, masks) and these are the most that a round can cost."""
     client_public_epochs: int = 0
     """Passes of a client over the public pool per round."""
     server_public_epochs: int = 0
@@ -118,6 +146,10 @@ class Method(ABC, Generic[Config]):
     """Name of the view that `deployed` returns, in tables: the number that stands for the method."""
     category: ClassVar[str] = "other"
     """Heading in listings: bound, averaging, distillation, personalized, clustered, prototypes."""
+    paper: ClassVar[str] = ""
+    """Who published it, where, and its arXiv number: `McMahan et al., AISTATS 2017, arXiv:1602.05629`."""
+    wire: ClassVar[str] = ""
+    """What a client sends and receives per round, in closed form, for people: `up N * C * b, down N * C * b`."""
     config_type: ClassVar[type[Any]] = NoSettings
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -148,6 +180,10 @@ class Method(ABC, Generic[Config]):
     def setup(self, federation: Federation) -> None:
         """Meet the federation, once, before the first round or before `load_state_dict`."""
         self.federation = federation
+
+    def opening(self) -> Downloads | None:
+        """What the server sends before the first round; nothing by default, as both sides know the initial weights."""
+        return None
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The module a client trains, made of the zoo's net: itself by default."""
@@ -212,6 +248,11 @@ def unsupported(
         return "needs public data, but partition.public is 0"
     if needs.one_architecture and len(models.used) > 1:
         return f"needs one architecture, but clients have {', '.join(models.used)}"
+    if needs.one_width and len(models.used) > 1 and models.width is None:
+        return (
+            f"needs one body width, but clients have {', '.join(models.used)}; "
+            "models.width pools the features of all nets to one width"
+        )
     if needs.shared_init and training.init != "shared_per_arch":
         return f"needs equal initial weights, but training.init is {training.init}"
     if needs.groups and not grouped:

@@ -53,7 +53,7 @@ class FedAvg(Method[FedAvgConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """#theta * 4 bytes each way (integer BatchNorm counters: 8)."""
-        return Plan(up_bytes=facts.parameter_bytes, down_bytes=facts.parameter_bytes)
+        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model; before the first message all clients hold the common initial weights."""

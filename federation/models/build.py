@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fl_bench.lazy import torch
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
     from .net import Net
 
 
-def build_net(name: str, shape: tuple[int, ...], classes: int, *, key: int | None = None) -> Net:
+def build_net(
+    name: str, shape: tuple[int, ...], classes: int, *, key: int | None = None, width: int | None = None
+) -> Net:
     """Build the net `name` for samples of `shape`, on the CPU unless a `torch.device` context says otherwise.
 
     Args:
@@ -23,6 +27,8 @@ def build_net(name: str, shape: tuple[int, ...], classes: int, *, key: int | Non
         classes: number of logits.
         key: seed of the initial weights; the same arguments give bit-identical weights. None where the weights
             do not matter (a template to load others into): they are then those of key 0.
+        width: features between body and head, pooled to by adaptive averaging; the net's own when None.
+
     Raises:
         ConfigError: the name is unknown or malformed, or the net does not fit `shape`.
     """
@@ -33,9 +39,40 @@ def build_net(name: str, shape: tuple[int, ...], classes: int, *, key: int | Non
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would also seed every GPU's generator, and those are not forked.
         torch.default_generator.manual_seed(key or 0)
-        return Net(*plugin.build(shape, classes, **parameters))
+        body, head = plugin.build(shape, classes, **parameters)
+        return Net(body, head) if width is None else Net.pooled(body, width, classes)
 
 
 def count_parameters(net: nn.Module) -> int:
     """Number of scalars a client would upload, trainable or not; buffers (BatchNorm statistics) are not in it."""
     return sum(parameter.numel() for parameter in net.parameters())
+
+
+@dataclass(frozen=True)
+class NetBytes:
+    """What a net weighs on the wire."""
+
+    weights: int
+    """Parameters and buffers (BatchNorm statistics)."""
+    trainable: int
+    """Parameters alone."""
+    head: int
+    """The head."""
+    features: int
+    """Numbers between body and head (not bytes)."""
+
+
+@lru_cache(maxsize=64)
+def net_bytes(name: str, shape: tuple[int, ...], classes: int, width: int | None = None, number: int = 4) -> NetBytes:
+    """Bytes of a net of the zoo, with `number` bytes per float; arguments as in `build_net`."""
+    net = build_net(name, shape, classes, width=width)
+    sizes = {
+        key: tensor.numel() * (number if tensor.is_floating_point() else tensor.element_size())
+        for key, tensor in net.state_dict().items()
+    }
+    return NetBytes(
+        weights=sum(sizes.values()),
+        trainable=sum(sizes[key] for key, _ in net.named_parameters()),
+        head=sum(size for key, size in sizes.items() if key.startswith("head.")),
+        features=net.features,
+    )

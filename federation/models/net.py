@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import torch.nn.functional as F
 from torch import nn
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ class Net(nn.Module):
         self.body = body
         self.head = head
 
+    @classmethod
+    def pooled(cls, body: nn.Module, width: int, classes: int) -> Net:
+        """A net whose features are averaged to `width` in neighbouring groups, with a fresh head."""
+        return cls(nn.Sequential(OrderedDict(net=body, pool=_Pool(width))), nn.Linear(width, classes))
+
     @property
     def features(self) -> int:
         """Width of the features between body and head."""
@@ -35,3 +42,14 @@ class Net(nn.Module):
         """Logits, shape (batch, classes)."""
         logits: Tensor = self.head(self.body(x))
         return logits
+
+
+class _Pool(nn.Module):
+    """Features, shape (batch, any), to shape (batch, width): means of neighbours; repeats where there are fewer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.adaptive_avg_pool1d(features.unsqueeze(1), self.width).squeeze(1)

@@ -332,7 +332,7 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
     closed = {"none": 16 * public, "float16": 8 * public, "top-2": -(-68 * public // 8), "hard": -(-2 * public // 8)}
     assert [row["bytes_up"] for row in rows] == [6 * closed[codec]] * 3
     assert [row["bytes_down"] for row in rows] == [0, 6 * closed[codec], 6 * closed[codec]]
-    plan = METHODS["cosmos"]().plan(client_facts(run, codec))
+    plan = METHODS["cosmos"]().plan(client_facts(run, codec=codec))
     assert (plan.up_bytes, plan.down_bytes) == (closed[codec], closed[codec])
 
 

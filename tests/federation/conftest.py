@@ -98,7 +98,7 @@ def make_cohort() -> MakeCohort:
         ids = range(len(modules))
         defaults = {"batch_size": 4, "lr": 0.05, "optimizer": "sgd", "precision": "float64"}
         return Cohort(
-            Models("nets", [_copy(module) for module in modules], CPU, data.dtype),
+            Models.stacked("nets", [_copy(module) for module in modules], CPU, data.dtype),
             ids,
             rows=ids,
             data=data,

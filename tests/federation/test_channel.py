@@ -36,7 +36,7 @@ def read(payload: Payload | None) -> list[Any]:
 
 
 def uploads(*groups: tuple[str, Sequence[int], Payload], sizes: Sequence[int] = (10, 20, 30, 40)) -> Uploads:
-    return Uploads(list(groups), sizes=sizes, clients=len(sizes), dtype=torch.float64)
+    return Uploads(list(groups), sizes=sizes, owners=["a"] * len(sizes), dtype=torch.float64)
 
 
 def test_an_undeclared_payload_is_refused_both_ways() -> None:
@@ -183,7 +183,7 @@ def test_rows_are_addressed_by_client() -> None:
     "payload",
     [
         Scores(torch.rand(2, 3, 2), form="logits", rows=torch.tensor([4, 0, 2])),
-        Scores(torch.rand(2, 3, 2), coded_bytes=5),
+        Scores(torch.rand(2, 3, 2), coded_bytes=torch.tensor([5, 5])),
         Labels(torch.tensor([[1, 2], [0, 4]]), classes=5, rows=torch.tensor([7, 9])),
         Parameters({"w": torch.rand(2, 3), "count": torch.tensor([3, 4])}),
         Prototypes(torch.rand(2, 2, 3), torch.tensor([[True, False], [True, True]])),

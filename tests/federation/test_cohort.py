@@ -33,7 +33,9 @@ def test_storage_has_a_row_per_member_in_order(make_data, make_cohort, nets) -> 
 
 
 def test_a_run_has_one_number_format() -> None:
-    models = Models("net", [nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))], torch.device("cpu"), torch.float64)
+    models = Models.stacked(
+        "net", [nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))], torch.device("cpu"), torch.float64
+    )
     dtypes = {name: tensor.dtype for name, tensor in {**models.parameters, **models.buffers}.items()}
     assert dtypes.pop("1.num_batches_tracked") == torch.int64
     assert set(dtypes.values()) == {torch.float64}

@@ -169,7 +169,7 @@ def register() -> Iterator[Any]:
         (Forgetful, contract.stopping_and_resuming_changes_nothing, AssertionError, "was stopped after round 1"),
         (Peeking, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels"),
         (TestTuned, contract.test_data_change_nothing, AssertionError, "trains on test data"),
-        (Talkative, contract.bytes_equal_the_closed_form, AssertionError, "its plan says"),
+        (Talkative, contract.bytes_equal_the_closed_form, AssertionError, "the plan says"),
         (Smuggling, contract.bytes_equal_the_closed_form, ConfigError, "put Parameters on the wire"),
         (Impatient, contract.partial_participation_works, IndexError, "out of bounds"),
         (Clubbable, contract.one_client_works, ZeroDivisionError, "division by zero"),
