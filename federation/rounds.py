@@ -145,12 +145,14 @@ class Federation:
 
         The first is what clients start from where they share their start; both sides know all of them by the seed.
         """
-        run = self._run
-        keys = [stream_key(run.seed, "init", architecture)]
-        keys += [stream_key(run.seed, "further init", architecture, model) for model in range(1, count)]
+        run, start = self._run, self.start[architecture]
+        if count == 1:
+            return start
+        keys = [stream_key(run.seed, "further init", architecture, model) for model in range(1, count)]
         modules = [run.method.build_client(run.build(architecture, key)) for key in keys]
         models = Models.stacked(architecture, modules, run.device, run.dtype)
-        return {**models.parameters, **models.buffers}
+        further = {**models.parameters, **models.buffers}
+        return {name: torch.cat([tensor, further[name]]) for name, tensor in start.items()}
 
     def pooled(self, members: Sequence[Sequence[int]], *, with_public_by: str = "") -> Cohort:
         """Bounds only: one model per list of clients, trained on their pooled private data.

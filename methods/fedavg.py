@@ -16,10 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from fl_bench.lazy import torch
-
 from ..federation.payloads import Parameters
-from .averaging import weighted_mean
+from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy
 from .registry import method
@@ -47,6 +45,8 @@ class FedAvg(Method[FedAvgConfig]):
     """
 
     category = "averaging"
+    paper = "McMahan et al., AISTATS 2017, arXiv:1602.05629"
+    wire = "up #theta * b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "global"
@@ -64,9 +64,7 @@ class FedAvg(Method[FedAvgConfig]):
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the uploaded weights and send the average to all."""
-        sizes = uploads.sizes()
-        weights = sizes / sizes.sum() if self.config.weights == "size" else torch.full_like(sizes, 1 / len(sizes))
-        self.w = weighted_mean(uploads.parameters(), weights)
+        self.w = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
         return uploads.to_all(Parameters(self.w))
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fl_bench.lazy import F
+from fl_bench.lazy import F, torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..federation.batches import Batch
+    from ..federation.payloads import Tree
 
 
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
@@ -40,3 +41,21 @@ def kl_divergence(target: Tensor, logits: Tensor, weight: Tensor | None = None) 
     """
     per_sample = F.kl_div(F.log_softmax(logits, dim=-1), target, reduction="none").sum(dim=-1)
     return (per_sample if weight is None else weight * per_sample).mean()
+
+
+def soft_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    """-sum_c target_c log softmax(f(x))_c, mean over the batch; the gradient of `distillation`, and any targets do."""
+    assert batch.target is not None
+    return F.cross_entropy(model(batch.x), batch.target)
+
+
+def squared_distance(model: nn.Module, anchor: Tree) -> Tensor:
+    """||theta - anchor||^2: squares *summed* over all parameters named in the anchor, not averaged."""
+    named = dict(model.named_parameters())
+    return torch.stack([(named[name] - value).square().sum() for name, value in anchor.items()]).sum()
+
+
+def inner_product(model: nn.Module, direction: Tree) -> Tensor:
+    """<theta, direction> over all parameters named in `direction`; its gradient is `direction`."""
+    named = dict(model.named_parameters())
+    return torch.stack([(named[name] * value).sum() for name, value in direction.items()]).sum()

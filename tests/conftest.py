@@ -76,6 +76,7 @@ class World:
     lr: float = 0.5
     rounds: int = 3
     epochs: int = 2
+    model: str = "linear"
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -97,8 +98,8 @@ class World:
         groups = Sealed(np.arange(clients) % 2, "true groups")
         return Split(rows, empty, test, public, np.empty(0, dtype=np.int64), groups, measure(counts), "-")
 
-    def run(self, name: str, **settings: Any) -> Run:
-        """The method's run, finished, from `start`; client weights are float64."""
+    def build(self, name: str, **settings: Any) -> Run:
+        """The method's run, from `start` where the net is linear; client weights are float64."""
         method = METHODS[name]
         training = Training(
             rounds=self.rounds,
@@ -109,10 +110,15 @@ class World:
             precision="float64",
             **self.options,
         )
-        run = Run(
-            method(method.config_type(**settings)), self.dataset, self.split, ModelMix(("linear",)), training, seed=0
-        )
-        self.set_start(run)
+        mix = ModelMix((self.model,))
+        run = Run(method(method.config_type(**settings)), self.dataset, self.split, mix, training, seed=0)
+        if self.model == "linear":
+            self.set_start(run)
+        return run
+
+    def run(self, name: str, **settings: Any) -> Run:
+        """The same, finished."""
+        run = self.build(name, **settings)
         for _ in run.rounds():
             pass
         return run
@@ -125,6 +131,7 @@ class World:
                 "head.bias": torch.from_numpy(np.stack([model.b for model in self.start])),
             }
         )
+        run.federation.start["linear"] = run.client_models("linear").first()
 
 
 @pytest.fixture
