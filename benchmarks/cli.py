@@ -198,7 +198,7 @@ def list_(
     fl-bench list methods
     fl-bench list datasets --json
     """
-    from .listing import LISTINGS
+    from .listing import CAPTIONS, COLUMNS, LISTINGS
     from .plugins import load_plugins
     from .tables import print_json, print_table
 
@@ -209,7 +209,8 @@ def list_(
     if as_json:
         print_json(rows)
     else:
-        print_table(_console(), rows)
+        shown = [{name: row[name] for name in COLUMNS.get(what, row)} for row in rows]
+        print_table(_console(), shown, caption=CAPTIONS.get(what, ""))
 
 
 @app.command()
@@ -218,14 +219,16 @@ def describe(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a method: its formulas, what it needs and sends, and all its settings.
+    """Explain a method: its paper and formulas, what it needs and sends, all its settings, a command to try.
 
     \b
     fl-bench describe cosmos
+    fl-bench describe ditto --json
     """
+    from .listing import SYMBOLS
     from .listing import describe as look_up
     from .plugins import load_plugins
-    from .tables import print_json, print_table, show
+    from .tables import print_json, print_table, print_text, show
 
     load_plugins(plugin or [])
     facts = look_up(method)
@@ -233,11 +236,15 @@ def describe(
         print_json(facts)
         return
     console = _console()
-    console.print(facts.pop("text"), markup=False, highlight=False)
-    settings = facts.pop("settings")
-    print_table(console, [{"": name, "what": show(value) or "none"} for name, value in facts.items()])
+    print_text(console, facts.pop("text"))
+    settings, example = facts.pop("settings"), facts.pop("example")
+    rows = [{"": name, method: show(value) or "none"} for name, value in facts.items() if name != "name"]
+    print_table(console, rows, caption=SYMBOLS if facts["payloads"] else "")
+    console.print()
     if settings:
         print_table(console, settings, title="settings")
+        console.print()
+    print_text(console, f"To try it:\n\n    {example}")
 
 
 @app.command()

@@ -22,17 +22,19 @@ Row = dict[str, Any]
 
 
 def methods() -> list[Row]:
-    """Every method: what it needs, what it puts on the wire, one sentence."""
-    return [
+    """Every method, by category: what it exchanges, what it needs, who published it."""
+    rows = [
         {
             "name": name,
             "category": METHODS[name].category,
+            "exchange": METHODS[name].wire or "nothing",
             "needs": METHODS[name].requires.words(),
-            "exchanges": sorted(payload.__name__ for payload in METHODS[name].exchanges),
+            "paper": METHODS[name].paper,
             "summary": METHODS[name].summary(),
         }
         for name in METHODS.names()
     ]
+    return sorted(rows, key=lambda row: (str(row["category"]), str(row["name"])))
 
 
 def datasets() -> list[Row]:
@@ -83,9 +85,22 @@ LISTINGS: dict[str, Callable[[], list[Row]]] = {
 }
 """What `fl-bench list` can list."""
 
+COLUMNS = {"methods": ("name", "category", "exchange", "needs", "paper")}
+"""Columns of tables that do not show all that JSON has."""
+
+SYMBOLS = (
+    "exchange, per client and round: N public samples (N_t of them scored in a round), C classes (C_i held by "
+    "client i), d features, K clusters or models, n clients; #theta, #body, #head numbers in a net and its parts; "
+    "b bytes per number (4)"
+)
+"""What the letters of `Method.wire` mean."""
+
+CAPTIONS = {"methods": SYMBOLS}
+"""What stands below a table."""
+
 
 def describe(name: str) -> Row:
-    """All there is to say of a method: its module's text, needs, payloads and settings.
+    """All there is to say of a method: its module's text, paper, needs, exchange, settings, and a command to try.
 
     Raises:
         ConfigError: no method has the name.
@@ -94,12 +109,22 @@ def describe(name: str) -> Row:
     return {
         "name": name,
         "category": method.category,
+        "paper": method.paper,
         "needs": method.requires.words(),
-        "exchanges": sorted(payload.__name__ for payload in method.exchanges),
+        "exchange": method.wire or "nothing",
+        "payloads": sorted(payload.__name__ for payload in method.exchanges),
         "deployed view": method.deployed_view,
+        "example": example(name),
         "text": inspect.getdoc(sys.modules[method.__module__]) or "",
         "settings": settings(method.config_type),
     }
+
+
+def example(name: str) -> str:
+    """A command that runs the method against Local-only, with a setting written out to change."""
+    shown = [f"{setting.name}={_default(setting)}" for setting in dataclasses.fields(METHODS[name].config_type)]
+    chosen = f"{name}[{shown[0]}]" if shown else name
+    return f'fl-bench run --methods "{chosen}" --datasets digits --seeds 0 --rounds 2 --out tryout'
 
 
 def settings(kind: type[Any]) -> list[Row]:
@@ -108,7 +133,7 @@ def settings(kind: type[Any]) -> list[Row]:
     return [
         {
             "setting": setting.name,
-            "type": str(setting.type),
+            "type": _type(setting),
             "default": _default(setting),
             "meaning": texts.get(setting.name, ""),
         }
@@ -118,8 +143,18 @@ def settings(kind: type[Any]) -> list[Row]:
 
 def _default(setting: dataclasses.Field[Any]) -> str:
     if setting.default is not dataclasses.MISSING:
-        return "null" if setting.default is None else str(setting.default)
+        plain = {None: "null", True: "true", False: "false"}
+        return plain[setting.default] if isinstance(setting.default, bool | None) else str(setting.default)
     return "needed" if setting.default_factory is dataclasses.MISSING else str(setting.default_factory())
+
+
+def _type(setting: dataclasses.Field[Any]) -> str:
+    """The annotation as users write values: `size | uniform` for Literal['size', 'uniform']."""
+    return re.sub(r"Literal\[([^]]*)\]", lambda match: match[1].replace(", ", " | ").replace("'", ""), _plain(setting))
+
+
+def _plain(setting: dataclasses.Field[Any]) -> str:
+    return str(setting.type).replace('"', "'").replace("None", "null")
 
 
 def _field_texts(kind: type[Any]) -> dict[str, str]:

@@ -66,6 +66,20 @@ def print_table(
     console.print(table)
 
 
+def print_text(console: Console, text: str) -> None:
+    """Print a docstring: paragraphs flow to the width of the console, indented lines (formulas) stay as they are."""
+    flowing: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        indented = not line or line.startswith(" ")
+        if not indented:
+            flowing.append(line)
+        if flowing and (indented or line.endswith((".", ":"))):
+            console.print(" ".join(flowing), markup=False, highlight=False)
+            flowing = []
+        if indented:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_results(console: Console, board: Sequence[Line]) -> None:
     """The table at the end of a run: a table per dataset and setting, with what is needed to read it."""
     for dataset, setting in dict.fromkeys((line.dataset, line.setting) for line in board):

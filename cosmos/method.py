@@ -74,6 +74,8 @@ class Cosmos(Method[CosmosConfig]):
     """
 
     category = "clustered"
+    paper = "Rachmut et al., 2026, arXiv:2605.11165"
+    wire = "up N * C * b, down N * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
 

@@ -81,6 +81,8 @@ class FedMD(Method[FedMDConfig]):
     """
 
     category = "distillation"
+    paper = "Li & Wang, NeurIPS workshop 2019, arXiv:1910.03581"
+    wire = "up N_t * C * b, down N_t * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
 
