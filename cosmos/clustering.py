@@ -1,8 +1,9 @@
 """Which clients share a server model (cosmos room): distances or predictions in, one cluster id per client out.
 
 Labels are int64 arrays of shape (n,). Ids run from 0 in the order of the smallest client of each cluster, except
-where clusters have an identity that lasts: `kmeans` with a start, and `match_clusters`. Wherever two choices are
-equally good the one with the smallest client or cluster id is taken. methods.md 2.3 has the definitions.
+where clusters have an identity that lasts, in `match_clusters`. Wherever two choices are equally good the one with the
+smallest client or cluster id is taken. methods.md 2.3 has the definitions; k-means and complete linkage, which other
+methods use too, are in methods/clustering.py.
 """
 
 from __future__ import annotations
@@ -13,28 +14,17 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from fl_bench.errors import ConfigError, unknown_name
-from fl_bench.lazy import torch
 
-from .distances import gram, squared_distances
+from ..methods.clustering import check_clusters, ordered, single, square_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    Labels: TypeAlias = NDArray[np.int64]
-    Numbers: TypeAlias = NDArray[np.float64]
+    from ..methods.clustering import Labels, Numbers
 
 FarthestRule: TypeAlias = Literal["max_min", "max_sum"]
 """How `farthest` picks its next centre."""
-
-KMEANS_RESTARTS = 10
-"""Starts of `kmeans` when it has no centroids to continue from."""
-
-KMEANS_ITERATIONS = 300
-"""Where Lloyd's iteration is stopped; it ends by itself long before, this guards against rounding."""
-
-EQUAL_DISTANCES = 1e-9
-"""Relative spread of all distances below which `agglomerative` sees no structure and makes one cluster."""
 
 
 def greedy_eps(distances: Tensor, epsilon: float) -> Labels:
@@ -53,9 +43,9 @@ def greedy_eps(distances: Tensor, epsilon: float) -> Labels:
     """
     if not epsilon >= 0:
         raise ConfigError(f"cosmos clustering: epsilon must be at least 0, got {epsilon}")
-    near = _host(distances) <= epsilon
+    near = square_matrix(distances) <= epsilon
     np.fill_diagonal(near, True)
-    return _ordered(_eliminate(near.astype(np.float32), most=len(near)).labels)
+    return ordered(_eliminate(near.astype(np.float32), most=len(near)).labels)
 
 
 def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
@@ -75,7 +65,7 @@ def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
     """
     if clusters < 1:
         raise ConfigError(f"cosmos clustering: clusters must be at least 1, got {clusters}")
-    matrix = _host(distances)
+    matrix = square_matrix(distances)
     n = len(matrix)
     first, second = np.triu_indices(n, k=1)
     by_distance = np.argsort(matrix[first, second], kind="stable")
@@ -90,7 +80,7 @@ def greedy_k(distances: Tensor, clusters: int) -> tuple[Labels, float]:
         near[second[new], first[new]] = 1.0
         found = _eliminate(near, most=clusters)
         if found.complete:
-            return _ordered(found.labels), float(thresholds[position])
+            return ordered(found.labels), float(thresholds[position])
         position = int(np.searchsorted(ends, _first_change(found, pairs, done), side="right"))
 
 
@@ -115,62 +105,6 @@ def greedy_step(distances: Tensor, clusters: int, step: float) -> tuple[Labels, 
         multiple += 1
 
 
-@dataclass(frozen=True)
-class KMeansResult:
-    """What `kmeans` found."""
-
-    labels: Labels
-    """Cluster of each client, shape (n,). Ids without a client are possible: those clusters are empty."""
-    centroids: Tensor
-    """Mean prediction of each cluster, shape (K, samples, classes); an empty cluster keeps the one it had."""
-    inertia: float
-    """Sum over clients of the squared Frobenius distance to their centroid."""
-
-
-def kmeans(
-    predictions: Tensor, clusters: int, *, stream: np.random.Generator | None = None, start: Tensor | None = None
-) -> KMeansResult:
-    """k-means on the vectors vec(P_i) by Lloyd's iteration, until no client changes its cluster.
-
-    Without a start: the best of ten k-means++ starts (D. Arthur and S. Vassilvitskii, "k-means++: The Advantages
-    of Careful Seeding", 2007; the first of the best), ids in the order of the smallest client. With one: from these
-    centroids only, and cluster k stays cluster k. A client between two centroids joins the smaller id.
-
-    Every centroid is a weighted mean of clients and start centroids, so after one Gram matrix, on the device and in
-    float64, Lloyd works on n + K numbers per centroid however large the public set is (methods.md 6).
-
-    Args:
-        predictions: class probabilities, shape (n, samples, classes), on any device.
-        clusters: K, from 1 to n.
-        stream: randomness of the ten starts; used without `start` only.
-        start: centroids to continue from, shape (K, samples, classes).
-    Raises:
-        ConfigError: `clusters` is not in 1..n.
-        ValueError: neither a stream nor a start was given, or the start has another number of clusters.
-    """
-    n = len(predictions)
-    _check_clusters(clusters, n)
-    if start is None:
-        if stream is None:
-            raise ValueError("kmeans needs a stream for its starts, or centroids to start from")
-        points = predictions
-        products = gram(points)
-        squared = squared_distances(products).cpu().numpy()
-        seeds = (np.eye(n)[_plus_plus(squared, clusters, stream)] for _ in range(KMEANS_RESTARTS))
-        found = (_lloyd(products.cpu().numpy(), n, seed) for seed in seeds)
-        labels, shares, inertia = min(found, key=lambda result: result[2])
-        smallest = [np.flatnonzero(labels == k)[0] if (labels == k).any() else n for k in range(clusters)]
-        shares = shares[np.argsort(smallest, kind="stable")]  # empty clusters last
-        labels = _ordered(labels)
-    else:
-        if len(start) != clusters:
-            raise ValueError(f"kmeans was asked for {clusters} clusters and got {len(start)} centroids to start from")
-        points = torch.cat([predictions, start.to(predictions)])
-        labels, shares, inertia = _lloyd(gram(points).cpu().numpy(), n, np.eye(n + clusters)[n:])
-    centroids = torch.tensordot(torch.as_tensor(shares).to(points), points, dims=1)
-    return KMeansResult(labels, centroids, inertia)
-
-
 def farthest(distances: Tensor, clusters: int, rule: FarthestRule = "max_min") -> Labels:
     """Centres far from each other, every other client with its nearest centre.
 
@@ -187,9 +121,9 @@ def farthest(distances: Tensor, clusters: int, rule: FarthestRule = "max_min") -
     Raises:
         ConfigError: `clusters` is not in 1..n, or no rule has this name.
     """
-    matrix = _host(distances)
+    matrix = square_matrix(distances)
     n = len(matrix)
-    _check_clusters(clusters, n)
+    check_clusters(clusters, n)
     if rule not in get_args(FarthestRule):
         raise unknown_name("farthest rule", rule, get_args(FarthestRule))
     if clusters == 1:
@@ -204,60 +138,17 @@ def farthest(distances: Tensor, clusters: int, rule: FarthestRule = "max_min") -
     centres.sort()  # so that arg min prefers the smallest id
     labels = matrix[:, centres].argmin(axis=1)
     labels[centres] = np.arange(clusters)
-    return _ordered(labels)
-
-
-def agglomerative(distances: Tensor, clusters: int | None = None) -> Labels:
-    """Complete linkage: merge the two clusters whose farthest members are nearest, until `clusters` are left.
-
-    Without `clusters` the number K is the one in 2..n-1 with the largest mean silhouette (P. J. Rousseeuw,
-    "Silhouettes", 1987; ties: the smallest K). It is 1 where there is nothing to tell clusters by: all distances are
-    equal up to a relative 1e-9, as the only one of two clients is.
-
-    Args:
-        distances: shape (n, n), symmetric.
-        clusters: from 1 to n, or None.
-    Returns:
-        Labels of exactly `clusters` clusters, also where several merges have the same level (SciPy's order then).
-    Raises:
-        ConfigError: `clusters` is not in 1..n.
-    """
-    from scipy.cluster.hierarchy import cut_tree, linkage
-    from scipy.spatial.distance import squareform
-
-    matrix = _host(distances)
-    np.fill_diagonal(matrix, 0.0)
-    n = len(matrix)
-    if clusters is not None:
-        _check_clusters(clusters, n)
-    condensed = squareform(matrix, checks=False)
-    if clusters == 1 or n == 1:
-        return single(n)
-    if clusters is not None:
-        return _ordered(cut_tree(linkage(condensed, "complete"), n_clusters=clusters)[:, 0])
-    if np.ptp(condensed) <= EQUAL_DISTANCES * condensed.max():
-        return single(n)
-
-    from sklearn.metrics import silhouette_score
-
-    cuts = cut_tree(linkage(condensed, "complete"), n_clusters=range(2, n))
-    scores = [silhouette_score(matrix, cut, metric="precomputed") for cut in cuts.T]
-    return _ordered(cuts[:, int(np.argmax(scores))])
+    return ordered(labels)
 
 
 def oracle(groups: Labels) -> Labels:
     """The true groups as clusters; whoever opens them for this carries a badge."""
-    return _ordered(np.asarray(groups))
+    return ordered(np.asarray(groups))
 
 
 def random_like(groups: Labels, stream: np.random.Generator) -> Labels:
     """As many clusters as there are groups and of the same sizes, with random members."""
-    return _ordered(stream.permutation(np.asarray(groups)))
-
-
-def single(n: int) -> Labels:
-    """All n clients in one cluster."""
-    return np.zeros(n, dtype=np.int64)
+    return ordered(stream.permutation(np.asarray(groups)))
 
 
 def singleton(n: int) -> Labels:
@@ -299,7 +190,7 @@ def match_clusters(old: Labels, new: Labels) -> Matching:
 
     if len(old) != len(new):
         raise ValueError(f"cannot match the clusters of {len(old)} clients with those of {len(new)}")
-    new = _ordered(new)
+    new = ordered(new)
     old_count, new_count = int(old.max()) + 1, int(new.max()) + 1
     shared = np.zeros((old_count, new_count), dtype=np.int64)
     np.add.at(shared, (old, new), 1)
@@ -318,25 +209,6 @@ def match_clusters(old: Labels, new: Labels) -> Matching:
     sources[position] = [pairs.get(k, int(shared[:, k].argmax())) for k in range(new_count)]
     continued[position] = [k in pairs for k in range(new_count)]
     return Matching(position[new], sources, continued)
-
-
-def _host(distances: Tensor) -> Numbers:
-    """The distances as a NumPy matrix of its own; a ValueError for what `pairwise` does not return."""
-    matrix = distances.detach().cpu().numpy().astype(np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
-        raise ValueError(f"clusters need a square matrix of finite distances, got shape {matrix.shape}")
-    return matrix
-
-
-def _check_clusters(clusters: int, n: int) -> None:
-    if not 1 <= clusters <= n:
-        raise ConfigError(f"cosmos clustering: clusters must be from 1 to the number of clients, {n}, got {clusters}")
-
-
-def _ordered(labels: NDArray[np.integer]) -> Labels:
-    """The same clusters with ids 0, 1, ... in the order of their smallest client."""
-    _, first, dense = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first)).astype(np.int64)[dense]
 
 
 def _distinct(ascending: Numbers) -> tuple[Numbers, Labels]:
@@ -405,45 +277,3 @@ def _first_change(found: _Elimination, pairs: list[tuple[int, int]], begin: int)
         if slack[i] < 0 or slack[j] < 0:
             return index
     raise AssertionError("all clients are neighbours, and yet some are left")
-
-
-def _plus_plus(squared: Numbers, clusters: int, stream: np.random.Generator) -> list[int]:
-    """k-means++: each next centre drawn with probability proportional to its squared distance to the nearest so far.
-
-    Where all are at distance 0 of a centre (fewer different points than clusters) the first again: an empty cluster.
-    """
-    n = len(squared)
-    centres = [int(stream.integers(n))]
-    while len(centres) < clusters:
-        nearest = squared[:, centres].min(axis=1)
-        if nearest.sum() > 0:
-            centres.append(int(stream.choice(n, p=nearest / nearest.sum())))
-        else:
-            centres.append(centres[0])
-    return centres
-
-
-def _lloyd(products: Numbers, n: int, shares: Numbers) -> tuple[Labels, Numbers, float]:
-    """Lloyd's iteration on inner products alone.
-
-    Args:
-        products: Gram matrix of the n clients and, after them, of any further points, shape (p, p).
-        n: how many of them are clients.
-        shares: the centroids as weighted means of the points, shape (K, p), rows that sum to 1.
-    Returns:
-        Labels of the clients, the shares of the last centroids, and the inertia.
-    """
-    labels = np.full(n, -1, dtype=np.int64)
-    shares = shares.copy()
-    for _ in range(KMEANS_ITERATIONS):
-        cross = products @ shares.T
-        squared = products.diagonal()[:n, None] - 2 * cross[:n] + (shares * cross.T).sum(axis=1)
-        nearest = squared.argmin(axis=1)
-        if np.array_equal(nearest, labels):
-            break
-        labels = nearest
-        for k in np.unique(labels):
-            members = np.flatnonzero(labels == k)
-            shares[k] = 0.0
-            shares[k, members] = 1 / len(members)
-    return labels, shares, float(max(squared.min(axis=1).sum(), 0.0))

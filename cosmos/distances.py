@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from fl_bench.errors import Diverged, unknown_name
 from fl_bench.lazy import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ..methods.distances import columns, gram, squared_distances
 
+if TYPE_CHECKING:
     from torch import Tensor
 
 Distance: TypeAlias = Literal["l2", "l2_raw", "ce", "js"]
@@ -22,12 +22,6 @@ Distance: TypeAlias = Literal["l2", "l2_raw", "ce", "js"]
 
 SMALLEST_PROBABILITY = 1e-9
 """Probabilities are raised to this before their logarithm is taken in `ce`."""
-
-ROUNDING = 1e-12
-"""A squared distance below this share of the two squared norms is what rounding leaves of 0, and counts as 0."""
-
-BLOCK_ELEMENTS = 1 << 22
-"""Numbers per temporary tensor, so that memory does not grow with clients * clients."""
 
 
 def pairwise(predictions: Tensor, distance: Distance) -> Tensor:
@@ -67,42 +61,10 @@ def pairwise(predictions: Tensor, distance: Distance) -> Tensor:
     return found.clamp_min(0.0).fill_diagonal_(0.0)
 
 
-def gram(points: Tensor) -> Tensor:
-    """Inner products of vec(X_i) - m and vec(X_j) - m, m the mean of all points.
-
-    Subtracting m moves no distance, and leaves the products more digits where the points are close together.
-
-    Args:
-        points: shape (n, ...).
-    Returns:
-        Shape (n, n), float64, symmetric.
-    """
-    products = points.new_zeros((len(points), len(points)), dtype=torch.float64)
-    for block in _columns(points):
-        centred = block - block.mean(dim=0)
-        products += centred @ centred.T
-    return (products + products.T) / 2
-
-
-def squared_distances(products: Tensor) -> Tensor:
-    """Squared distances from a Gram matrix: g_ii + g_jj - 2 g_ij, 0 where that is `ROUNDING`; shape (n, n)."""
-    norms = products.diagonal()[:, None] + products.diagonal()[None, :]
-    squared = norms - 2 * products
-    return torch.where(squared <= ROUNDING * norms, 0.0, squared)
-
-
-def _columns(points: Tensor) -> Iterator[Tensor]:
-    """The points as float64 vectors, shape (n, block), a block of coordinates after the other."""
-    vectors = points.flatten(1)
-    width = max(1, BLOCK_ELEMENTS // len(points))
-    for begin in range(0, vectors.shape[1], width):
-        yield vectors[:, begin : begin + width].to(torch.float64)
-
-
 def _cross_entropies(predictions: Tensor) -> Tensor:
     """Sums over u of the symmetric cross-entropy, shape (n, n)."""
     products = predictions.new_zeros((len(predictions), len(predictions)), dtype=torch.float64)
-    for block in _columns(predictions):
+    for block in columns(predictions):
         products += block @ block.clamp_min(SMALLEST_PROBABILITY).log().T
     return -(products + products.T) / 2
 
@@ -115,7 +77,7 @@ def _js_sums(predictions: Tensor) -> Tensor:
     """
     n = len(predictions)
     sums = predictions.new_zeros((n, n), dtype=torch.float64)
-    for block in _columns(predictions):
+    for block in columns(predictions):
         f = torch.xlogy(block, block)
         for i in range(n - 1):
             middle = (block[i] + block[i + 1 :]) / 2

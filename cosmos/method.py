@@ -32,20 +32,18 @@ from fl_bench.lazy import torch
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
 from ..methods.base import Facts, Method, Plan, Requires
+from ..methods.clustering import agglomerative, kmeans, single
 from ..methods.losses import cross_entropy
 from ..methods.registry import method
 from .aggregation import aggregate, max_conf_global, sharpen, soft_mix
 from .clustering import (
-    agglomerative,
     farthest,
     greedy_eps,
     greedy_k,
     greedy_step,
-    kmeans,
     match_clusters,
     oracle,
     random_like,
-    single,
     singleton,
 )
 from .distances import pairwise, to_centroids

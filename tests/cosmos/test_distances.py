@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_bench.cosmos import distances
 from fl_bench.cosmos.distances import Distance, pairwise, to_centroids
 from fl_bench.errors import ConfigError, Diverged
+from fl_bench.methods import distances
 
 EVERY = get_args(Distance)
 

@@ -1,0 +1,53 @@
+"""Euclidean distances of long vectors through their inner products, in float64 and block by block.
+
+Nothing of the size of clients * clients * vector exists on the way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fl_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+ROUNDING = 1e-12
+"""A squared distance below this share of the two squared norms is what rounding leaves of 0, and counts as 0."""
+
+BLOCK_ELEMENTS = 1 << 22
+"""Numbers per temporary tensor, so that memory does not grow with clients * clients."""
+
+
+def gram(points: Tensor) -> Tensor:
+    """Inner products of vec(X_i) - m and vec(X_j) - m, m the mean of all points.
+
+    Subtracting m moves no distance, and leaves the products more digits where the points are close together.
+
+    Args:
+        points: shape (n, ...).
+    Returns:
+        Shape (n, n), float64, symmetric.
+    """
+    products = points.new_zeros((len(points), len(points)), dtype=torch.float64)
+    for block in columns(points):
+        centred = block - block.mean(dim=0)
+        products += centred @ centred.T
+    return (products + products.T) / 2
+
+
+def squared_distances(products: Tensor) -> Tensor:
+    """Squared distances from a Gram matrix: g_ii + g_jj - 2 g_ij, 0 where that is `ROUNDING`; shape (n, n)."""
+    norms = products.diagonal()[:, None] + products.diagonal()[None, :]
+    squared = norms - 2 * products
+    return torch.where(squared <= ROUNDING * norms, 0.0, squared)
+
+
+def columns(points: Tensor) -> Iterator[Tensor]:
+    """The points as float64 vectors, shape (n, block), a block of coordinates after the other."""
+    vectors = points.flatten(1)
+    width = max(1, BLOCK_ELEMENTS // len(points))
+    for begin in range(0, vectors.shape[1], width):
+        yield vectors[:, begin : begin + width].to(torch.float64)
