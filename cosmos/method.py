@@ -31,11 +31,11 @@ from fl_bench.lazy import torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
+from ..methods.aggregation import aggregate, max_conf_global, sharpen
 from ..methods.base import Facts, Method, Plan, Requires
 from ..methods.clustering import agglomerative, kmeans, single
 from ..methods.losses import cross_entropy
 from ..methods.registry import method
-from .aggregation import aggregate, max_conf_global, sharpen, soft_mix
 from .clustering import (
     farthest,
     greedy_eps,
@@ -47,6 +47,7 @@ from .clustering import (
     singleton,
 )
 from .distances import pairwise, to_centroids
+from .feedback import soft_mix
 from .objectives import ConsistentDistillation
 from .servers import ClusterModels, SeparateModels, ServerPhase, SharedBackbone
 from .settings import CosmosConfig

@@ -1,4 +1,4 @@
-"""`fl_bench.cosmos.aggregation`: every rule by hand, temperatures, and what always holds."""
+"""`fl_bench.methods.aggregation`: every rule by hand, temperatures, and what always holds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_bench.cosmos.aggregation import Rule, aggregate, max_conf_global, sharpen, soft_mix
 from fl_bench.errors import ConfigError
+from fl_bench.methods.aggregation import Rule, aggregate, max_conf_global, sharpen
 
 EVERY = get_args(Rule)
 
@@ -135,6 +135,58 @@ def test_settings_of_aggregation_are_checked() -> None:
         aggregate(members, "median", weights=torch.ones(2))
 
 
+def test_the_most_confident_of_one_model_is_the_model() -> None:
+    server = draw(2, 1, 6).float()
+    assert torch.equal(max_conf_global(server), server[0])
+
+
+# --- geometric median
+
+
+def test_the_geometric_median_on_a_line_is_the_median() -> None:
+    # Rows (p, 1 - p) lie on a line. The mean of .1 .4 .5 .5 .5 is .4, one of the rows: there the three at .5 pull with
+    # 3 - 1 = 2 against the one row that resists, so the iteration goes on, to .5.
+    members = one_sample(*[[p, 1 - p] for p in (0.1, 0.4, 0.5, 0.5, 0.5)])
+    assert aggregate(members, "geomedian")[0].tolist() == pytest.approx([0.5, 0.5], abs=1e-6)
+    # With .1 .3 .5 .3 .3 the mean is .3, where three rows resist a pull of 1 - 1 = 0: it stays.
+    members = one_sample(*[[p, 1 - p] for p in (0.1, 0.3, 0.5, 0.3, 0.3)])
+    assert aggregate(members, "geomedian")[0].tolist() == pytest.approx([0.3, 0.7], abs=1e-12)
+
+
+def test_the_geometric_median_by_hand() -> None:
+    # Three corners of the simplex: the centre, by symmetry. Two clients at (1, 0, 0) and one each at the others: the
+    # two resist with 2, the others pull with two unit vectors at 60 degrees, together sqrt 3 < 2: it is (1, 0, 0).
+    corners = torch.eye(3, dtype=torch.float64)[:, None]
+    assert aggregate(corners, "geomedian")[0].tolist() == pytest.approx([1 / 3] * 3)
+    assert aggregate(corners[[0, 0, 1, 2]], "geomedian")[0].tolist() == pytest.approx([1, 0, 0], abs=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), members=st.integers(1, 7))
+def test_no_row_has_a_smaller_sum_of_distances_than_the_geometric_median(seed: int, members: int) -> None:
+    from scipy.optimize import minimize
+
+    predictions = draw(seed, members, 2)
+    found = aggregate(predictions, "geomedian")
+    for sample in range(2):
+        rows = predictions[:, sample].numpy()
+
+        def total(y: np.ndarray, rows: np.ndarray = rows) -> float:
+            return float(np.linalg.norm(rows - y, axis=1).sum())
+
+        best = min(minimize(total, start, method="Nelder-Mead").fun for start in (rows.mean(axis=0), rows[0]))
+        assert total(found[sample].numpy()) <= best + 1e-6
+
+
+@pytest.mark.parametrize("rule", ["median", "trimmed", "geomedian"])
+def test_a_minority_of_liars_moves_robust_rules_little(rule: Rule) -> None:
+    # Five honest members near (.7, .2, .1), four liars certain of class 2: the mean gives them .44 of class 2 more.
+    honest = one_sample(*[[0.68 + 0.01 * k, 0.21 - 0.01 * k, 0.11] for k in range(5)])
+    members = torch.cat([honest, one_sample(*[[0.0, 0.0, 1.0]] * 4)])
+    assert aggregate(members, rule, trim=0.45)[0, 2].item() < 0.2
+    assert aggregate(members, "mean")[0, 2].item() > 0.5
+
+
 # --- temperature
 
 
@@ -178,34 +230,3 @@ def test_temperature_0_is_the_first_arg_max_and_small_ones_approach_it() -> None
 def test_temperatures_below_0_are_refused(temperature: float) -> None:
     with pytest.raises(ConfigError, match="temperature must be at least 0"):
         sharpen(torch.ones(1, 2) / 2, temperature)
-
-
-# --- feedback from several models
-
-
-def test_one_cluster_model_is_passed_on_unchanged() -> None:
-    server = draw(2, 1, 6).float()
-    assert torch.equal(max_conf_global(server), server[0])
-    assert torch.equal(soft_mix(server, torch.tensor([[0.3], [7.0]]), 0.5), server.expand(2, -1, -1))
-
-
-def test_soft_mix_by_hand() -> None:
-    # exp(-0/2) : exp(-2 ln 3 / 2) = 1 : 1/3, so weights 3/4 and 1/4: 3/4 * 1 + 1/4 * 0.2 = 0.8. Client 1 is mirrored.
-    server = one_sample([1.0, 0.0], [0.2, 0.8])
-    far = 2 * math.log(3)
-    mixed = soft_mix(server, torch.tensor([[0.0, far], [far, 0.0]], dtype=torch.float64), width=2)
-    assert mixed[:, 0].tolist() == [pytest.approx([0.8, 0.2]), pytest.approx([0.4, 0.6])]
-
-
-def test_soft_mix_goes_from_the_nearest_model_to_the_mean_of_all() -> None:
-    server = draw(3, 3, 5)
-    distances = torch.tensor([[0.1, 0.2, 0.3], [5.0, 4.0, 6.0]])
-    narrow, wide = soft_mix(server, distances, 1e-4), soft_mix(server, distances, 1e9)
-    assert torch.allclose(narrow, server[[0, 1]])
-    assert torch.allclose(wide, server.mean(dim=0).expand(2, -1, -1))
-
-
-@pytest.mark.parametrize("width", [0.0, -1.0, math.nan])
-def test_soft_mix_needs_a_width(width: float) -> None:
-    with pytest.raises(ConfigError, match="width must be above 0"):
-        soft_mix(draw(4, 2, 2), torch.ones(3, 2), width)

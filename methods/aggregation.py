@@ -1,4 +1,4 @@
-"""From many prediction matrices to one (cosmos room): server targets, temperature and the mixed feedbacks of COSMOS."""
+"""From many prediction matrices to one, for methods whose server merges predictions; and the temperature of rows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from fl_bench.lazy import F, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-Rule: TypeAlias = Literal["mean", "median", "max_conf", "trimmed", "entropy_weighted"]
+Rule: TypeAlias = Literal["mean", "median", "max_conf", "trimmed", "entropy_weighted", "geomedian"]
 """The rules of `aggregate`."""
 
 SMALLEST_PROBABILITY = 1e-8
 """Probabilities are raised to this before a temperature is applied."""
 
+WEISZFELD_STEPS = 200
+"""Where the iteration of `geomedian` is stopped if it has not converged."""
+
+COINCIDES = 1e-10
+"""Two rows of probabilities this close (2-norm) are the same to `geomedian`, and steps this short are none."""
+
 
 def aggregate(
     predictions: Tensor, rule: Rule, *, weights: Tensor | None = None, trim: float = 0.0, midpoint: bool = False
 ) -> Tensor:
-    """The server's target A_k for one cluster, from the predictions of its m members (methods.md 2.4).
+    """One prediction matrix from those of m members: all clients, or one cluster of COSMOS (methods.md 2.4).
 
         mean               weighted arithmetic mean over members
         median             of every entry over members; for an even m the lower of the two middle values, as in
@@ -28,6 +34,7 @@ def aggregate(
         max_conf           for every sample the row of the member with the largest entry; ties: the first member
         trimmed            mean of every entry over members without its floor(trim * m) smallest and as many largest
         entropy_weighted   mean over members, each counting by the inverse of its row's perplexity, exp(-H(P_i[u]))
+        geomedian          for every sample the row with the smallest sum of Euclidean distances to the members' rows
 
     Every row is divided by its sum. Where nothing is left to divide (the entry-wise medians of members that are
     certain of three different classes are all 0) the row is the members' mean.
@@ -59,6 +66,8 @@ def aggregate(
     elif rule == "entropy_weighted":
         trust = torch.special.entr(predictions).sum(dim=2, keepdim=True).neg().softmax(dim=0)
         merged = (trust * predictions).sum(dim=0)
+    elif rule == "geomedian":
+        merged = _geometric_median(predictions)
     elif weights is not None:
         merged = torch.einsum("m,muc->uc", weights.to(predictions), predictions)  # divided by their sum below
     else:
@@ -105,27 +114,33 @@ def max_conf_global(server: Tensor) -> Tensor:
     return server[best, torch.arange(server.shape[1], device=server.device)]
 
 
-def soft_mix(server: Tensor, distances: Tensor, width: float) -> Tensor:
-    """Mix the cluster models for every client by how near they are (methods.md 2.6, an extension of the paper).
-
-    Client i gets sum_k w_ik Q_k with w_ik proportional to exp(-d(P_i, centroid_k) / width): the nearest cluster's
-    predictions as the width goes to 0, the plain mean over clusters as it grows.
-
-    Args:
-        server: Q_k, class probabilities, shape (K, samples, classes).
-        distances: d(P_i, centroid_k), shape (n, K).
-        width: sigma > 0, in units of the distance.
-    Returns:
-        Shape (n, samples, classes); each row sums to 1 as those of `server` do.
-    Raises:
-        ConfigError: `width` is not above 0.
-    """
-    if not width > 0:
-        raise ConfigError(f"soft_mix width must be above 0, got {width}")
-    shares = (-distances / width).softmax(dim=1).to(server)
-    return torch.einsum("nk,kuc->nuc", shares, server)
-
-
 def _median(predictions: Tensor, midpoint: bool) -> Tensor:
     lower = predictions.median(dim=0).values
     return (lower - (-predictions).median(dim=0).values) / 2 if midpoint else lower
+
+
+def _geometric_median(predictions: Tensor) -> Tensor:
+    """Weiszfeld's iteration for every sample at once, from the mean, in float64.
+
+    With w_i = 1 / |p_i - y| the step is y <- sum_i w_i p_i / sum_i w_i. Where y is one of the rows, which would be
+    infinitely heavy, the others pull with R = sum_i w_i (p_i - y), and y moves by the part of that step by which |R|
+    exceeds the number of rows there (Y. Vardi and C.-H. Zhang, "The multivariate L1-median", PNAS 2000).
+
+    Returns:
+        Shape (samples, classes); every entry within the range of the members' entries.
+    """
+    rows = predictions.double()
+    median = rows.mean(dim=0)
+    for _ in range(WEISZFELD_STEPS):
+        away = rows - median
+        distance = away.norm(dim=2, keepdim=True)
+        here = distance <= COINCIDES
+        weight = torch.where(here, 0.0, 1 / distance)
+        pull, resistance = weight * away, here.sum(dim=0)
+        strength = pull.sum(dim=0).norm(dim=1, keepdim=True)
+        moving = torch.where(resistance == 0, 1.0, (1 - resistance / strength).clamp_min(0.0))
+        step = moving * pull.sum(dim=0) / weight.sum(dim=0).clamp_min(torch.finfo(rows.dtype).tiny)
+        median = median + step
+        if not (step.norm(dim=1) > COINCIDES).any():
+            break
+    return median.to(predictions)
