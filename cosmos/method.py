@@ -170,38 +170,44 @@ class Cosmos(Method[CosmosConfig]):
         return not self.clustered or (every > 0 and rnd.index % every == 0)
 
     def recluster(self, rnd: Round) -> None:
-        """Cluster clients by their predictions; clusters that go on keep their id and model (methods.md 2.3)."""
-        found = self.find_clusters(rnd)
+        """Cluster clients by their predictions; clusters that go on keep their id and model (methods.md 2.3).
+
+        Ties, and the ids of new clusters, go by the clients' identities, so that renumbered clients find the same.
+        """
+        order = np.argsort(self.federation.identities)
+        place = np.argsort(order)
+        found = self.find_clusters(order, rnd)
         carries_identity = self.config.clustering == "kmeans" and self.clustered
         if carries_identity:
-            self.assignment = found
+            self.assignment = found[place]
         else:
-            matching = match_clusters(self.assignment, found)
+            matching = match_clusters(self.assignment[order], found)
             if self.servers is not None:
                 self.servers = self.servers.regrouped(matching)
             if self.centroids is not None:
                 self.centroids = self.centroids[_renumbering(found, matching.labels)]
-            self.assignment = matching.labels
+            self.assignment = matching.labels[place]
         self.clustered = True
 
-    def find_clusters(self, rnd: Round) -> np.ndarray:
-        """The clusters of all clients, ids without meaning but for k-means' second and later times."""
+    def find_clusters(self, order: np.ndarray, rnd: Round) -> np.ndarray:
+        """The clusters of all clients, in an order; ids without meaning but for k-means' second and later times."""
         config, n = self.config, self.federation.clients
         assert self.predictions is not None
+        predictions = self.predictions[order]
         if config.clustering == "single":
             return single(n)
         if config.clustering == "singleton":
             return singleton(n)
         if config.clustering in ("oracle", "random"):
-            groups = self.true_groups(f"clustering={config.clustering}")
+            groups = self.true_groups(f"clustering={config.clustering}")[order]
             return oracle(groups) if config.clustering == "oracle" else random_like(groups, rnd.stream("clustering"))
         if config.clustering == "kmeans":
             start = self.centroids
             clusters = self.target_number() if start is None else len(start)
-            result = kmeans(self.predictions, clusters, stream=rnd.stream("clustering"), start=start)
+            result = kmeans(predictions, clusters, stream=rnd.stream("clustering"), start=start)
             self.centroids = result.centroids
             return result.labels
-        distances = pairwise(self.predictions, config.distance)
+        distances = pairwise(predictions, config.distance)
         if config.clustering == "greedy_eps":
             assert config.epsilon is not None
             return greedy_eps(distances, config.epsilon)
