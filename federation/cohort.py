@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from fl_bench.errors import Diverged
 
-from .batches import PRIVATE, Teaching
+from .batches import PRIVATE, Teaching, steps_of
 from .data import prepare
 from .engine import bind, engine
 from .evaluation import CHUNK, Deployed
@@ -392,6 +392,28 @@ class Cohort:
                     logits = torch.cat([module(piece) for piece in torch.split(inputs, CHUNK)])
                     losses.append(F.cross_entropy(logits, labels))
         return torch.stack(losses).view(len(self), len(models))
+
+    def private_gradient(self) -> Tree:
+        """Gradient of the mean cross-entropy on all of each member's private training data, in evaluation mode.
+
+        It is taken at the member's own weights, of samples as stored, and counts as one local pass in the run's steps.
+
+        Returns:
+            Name to (members, ...), for every parameter; zero where the output does not depend on it.
+        """
+        module, gradients = self.models.template.eval(), []
+        for member, (inputs, labels) in enumerate(self._private()):
+            bind(module, self.models.parameters, self.models.buffers, self.rows[member])
+            own = {name: parameter.requires_grad_() for name, parameter in module.named_parameters()}
+            sums = {name: torch.zeros_like(parameter) for name, parameter in own.items()}
+            for piece, truth in zip(torch.split(inputs, CHUNK), torch.split(labels, CHUNK), strict=True):
+                loss = F.cross_entropy(module(piece), truth, reduction="sum")
+                found = torch.autograd.grad(loss, list(own.values()), materialize_grads=True)
+                for name, gradient in zip(own, found, strict=True):
+                    sums[name] += gradient
+            gradients.append({name: total / len(labels) for name, total in sums.items()})
+            self.work.steps["local"] += steps_of(1, len(labels), self.training.batch_size)
+        return {name: torch.stack([tree[name] for tree in gradients]) for name in self.models.parameters}
 
     def deployed(self, index: Sequence[int] | np.ndarray | None = None, *, part: str = "") -> Deployed:
         """For evaluation: each member's own model; or, with `index`, the member that serves each client.

@@ -8,6 +8,7 @@ from torch import nn
 
 from fl_bench.errors import Diverged
 from fl_bench.federation import checkpoint
+from fl_bench.federation import cohort as cohorts
 from fl_bench.federation.batches import Batch, Teaching
 from fl_bench.federation.cohort import Models, WorkLog
 
@@ -84,6 +85,25 @@ def test_loading_writes_to_the_members_only(make_data, make_cohort, nets) -> Non
     assert torch.equal(cohort.weights["0.weight"], before["0.weight"])
     with pytest.raises(KeyError):
         cohort.load({"nobody.weight": torch.ones(3, 1)})
+
+
+def test_private_gradient_is_that_of_the_mean_loss_over_all_samples(make_data, make_cohort, nets, monkeypatch) -> None:
+    # Samples go through in pieces of three, so a mean of the pieces' means would be wrong; statistics stay as they are.
+    monkeypatch.setattr(cohorts, "CHUNK", 3)
+    data, modules = make_data((5, 8, 3)), nets(3, 4, 3, nn.BatchNorm1d(5))
+    for module in modules:
+        module.unused = nn.Parameter(torch.ones(2, dtype=torch.float64))
+    cohort = make_cohort(data, modules)
+    before = cohort.snapshot()
+    found = cohort.only([2, 1]).private_gradient()
+    for row, client in enumerate((2, 1)):
+        rows, module = data.train.split()[client], modules[client].eval()
+        nn.functional.cross_entropy(module(data.inputs[rows].double()), data.labels[rows]).backward()
+        for name, parameter in module.named_parameters():
+            expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            torch.testing.assert_close(found[name][row], expected, rtol=0, atol=1e-14)
+    assert all(torch.equal(tensor, cohort.weights[name]) for name, tensor in before.items())
+    assert cohort.work.steps["local"] == 1 + 2  # batches of four hold 3 samples in one and 8 in two
 
 
 def test_what_a_method_keeps_belongs_to_its_members(make_data, make_cohort, nets) -> None:
