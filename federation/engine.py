@@ -51,19 +51,24 @@ class LoopEngine:
     """One member after the other: real autograd on views of the storage, fused optimizer steps.
 
     Best on a CPU, where it keeps one member's weights in cache.
+
+    Args:
+        backwards: train from the last member to the first, which must not matter (the methods' contract looks).
     """
+
+    def __init__(self, *, backwards: bool = False) -> None:
+        self._direction = -1 if backwards else 1
 
     def fit(self, cohort: Cohort, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
         """See `Engine.fit`."""
         module = cohort.models.template.train()
         _freeze_statistics(module, phase.trained)
-        losses, steps = [], []
-        for member in range(len(cohort)):
+        done: dict[int, tuple[int, Tensor]] = {}
+        for member in range(len(cohort))[:: self._direction]:
             with _seeded_dropout(module, cohort, phase, member):
-                taken, loss = self._fit_member(cohort, phase, module, member)
-            steps.append(taken)
-            losses.append(loss)
-        return tuple(steps), torch.stack(losses)
+                done[member] = self._fit_member(cohort, phase, module, member)
+        steps, losses = zip(*(done[member] for member in range(len(cohort))), strict=True)
+        return steps, torch.stack(losses)
 
     def predict(self, cohort: Cohort, inputs: Tensor, chunk: int) -> Tensor:
         """See `Engine.predict`."""

@@ -158,20 +158,22 @@ class Federation:
         """Bounds only: one model per list of clients, trained on their pooled private data.
 
         Args:
-            members: the clients whose data each model sees; its batch order is that of the first of them.
+            members: the clients whose data each model sees, in the order of their identities; its batch order is
+                that of the first of them.
             with_public_by: the name of a method that also trains on public samples with their true labels, which
                 opens the seal in its name; nobody by default.
         """
         run, data, name = self._run, self._run.data, self._run.models.server_name
         nets = [run.build(name, stream_key(run.seed, "init", name)) for _ in members]
         owned = data.train.split()
-        rows = [torch.cat([owned[client] for client in group]) for group in members]
+        groups = [sorted(group, key=lambda client: self.identities[client]) for group in members]
+        rows = [torch.cat([owned[client] for client in group]) for group in groups]
         if with_public_by:
             public = data.reveal_public_labels(with_public_by)
             rows = [torch.cat([part, public]) for part in rows]
         models = Models.stacked(name, nets, run.device, run.dtype)
         first = [min(group) for group in members]
-        keys = [self.identities[client] for client in first]
+        keys = [self.identities[group[0]] for group in groups]
         return run.cohort(models, first, private_rows=rows, rows=range(len(members)), keys=keys)
 
 

@@ -11,7 +11,9 @@ tests of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -28,20 +30,27 @@ from ..datasets.partition import PARTITIONS
 from ..datasets.split import SplitSettings, split
 from ..federation.codecs import Codec
 from ..federation.settings import ModelMix, Training
-from .base import Facts
+from .base import Facts, unsupported
 from .registry import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
     from ..datasets.dataset import Dataset
     from ..datasets.split import Split
     from ..federation.rounds import Run
+    from .base import Method
 
 MODEL = "mlp-8"
 """The clients' network in every check."""
+MIXED = (MODEL, "linear")
+"""Their networks in the check of mixed architectures: features of 8 and of 6 numbers."""
+RENUMBERED = (4, 2, 5, 0, 3, 1)
+"""Who is client 0, 1, ... after renumbering: nobody keeps its number, and the two groups are mixed."""
+HUGE = 1e6
+"""A learning rate that nothing survives."""
 TRAINING = Training(rounds=3, batch_size=8, lr=0.01)
 """The runs of the checks."""
 
@@ -57,6 +66,7 @@ class Outcome:
     badges: list[str]
 
 
+@lru_cache
 def made_up_data(classes: int = 4, features: int = 6, per_class: int = 60) -> Dataset:
     """Gaussian clouds around random centres: easy enough to learn in three rounds, overlapping enough to err."""
     stream = np.random.Generator(np.random.Philox(key=7))
@@ -65,6 +75,7 @@ def made_up_data(classes: int = 4, features: int = 6, per_class: int = 60) -> Da
     return build_dataset("made up", inputs.astype(np.float32), labels, source="drawn for the contract checks")
 
 
+@lru_cache
 def deal(dataset: Dataset, clients: int = 6) -> Split:
     """Two latent groups of clients, or none for one client."""
     scheme = LatentGroups(groups=2) if clients > 1 else PARTITIONS["iid"]()
@@ -72,12 +83,31 @@ def deal(dataset: Dataset, clients: int = 6) -> Split:
     return split(dataset, scheme, settings, seed=0)
 
 
-def make_run(name: str, dataset: Dataset, dealt: Split, training: Training = TRAINING, **settings: Any) -> Run:
-    """A run of the method at its defaults, on one torch thread as the executor does; `settings` go to `Run`."""
+def make_run(
+    name: str,
+    dataset: Dataset,
+    dealt: Split,
+    training: Training = TRAINING,
+    *,
+    config: Any = None,
+    models: ModelMix = ModelMix((MODEL,)),  # noqa: B008  # frozen
+    **settings: Any,
+) -> Run:
+    """A run of the method, at its defaults unless told otherwise, on one torch thread as the executor does.
+
+    Args:
+        name: registered name of the method.
+        dataset: the data.
+        dealt: who holds which rows.
+        training: rounds and local training.
+        config: the method's settings.
+        models: the clients' networks.
+        settings: go to `Run`.
+    """
     from ..federation.rounds import Run
 
     torch.set_num_threads(1)
-    return Run(METHODS[name](), dataset, dealt, ModelMix((MODEL,)), training, **{"seed": 0, **settings})
+    return Run(METHODS[name](config), dataset, dealt, models, training, **{"seed": 0, **settings})
 
 
 def finish(run: Run, rounds: int | None = None) -> Outcome:
@@ -93,11 +123,18 @@ def finish(run: Run, rounds: int | None = None) -> Outcome:
     return Outcome(weights, rows, run.facts()["badges"])
 
 
+@lru_cache(maxsize=4)
+def undisturbed(method: type[Method[Any]]) -> Outcome:
+    """What a method comes to at its defaults, which several checks compare a disturbed run with."""
+    dataset = made_up_data()
+    return finish(make_run(method.name, dataset, deal(dataset)))
+
+
 def same_seed_same_bits(name: str) -> None:
     """Two runs with one seed end with the same bits; another seed does not."""
     dataset = made_up_data()
     dealt = deal(dataset)
-    first = finish(make_run(name, dataset, dealt))
+    first = undisturbed(METHODS[name])
     _assert_same(first, finish(make_run(name, dataset, dealt)), f"{name} ran twice with one seed")
     other = finish(make_run(name, dataset, dealt, seed=1))
     assert not _same_weights(first, other), f"{name} does not depend on the seed"
@@ -107,7 +144,7 @@ def stopping_and_resuming_changes_nothing(name: str) -> None:
     """A run that is dropped after any round and continued from its checkpoint ends with the same bits and rows."""
     dataset = made_up_data()
     dealt = deal(dataset)
-    whole = finish(make_run(name, dataset, dealt))
+    whole = undisturbed(METHODS[name])
     for rounds in range(1, TRAINING.rounds):
         with TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "checkpoint.pt"
@@ -116,11 +153,40 @@ def stopping_and_resuming_changes_nothing(name: str) -> None:
         _assert_same(whole, resumed, f"{name} was stopped after round {rounds} and continued")
 
 
+def order_of_clients_changes_nothing(name: str) -> None:
+    """Training the members of every cohort from the last to the first gives the same bits."""
+    dataset = made_up_data()
+    with last_client_first():
+        backwards = finish(make_run(name, dataset, deal(dataset)))
+    _assert_same(undisturbed(METHODS[name]), backwards, f"{name} trained its clients from the last to the first")
+
+
+def renumbering_clients_renumbers_results(name: str) -> None:
+    """Clients with other numbers, but their own data and random streams, get the same results under those numbers."""
+    dataset = made_up_data()
+    dealt = deal(dataset)
+    training = replace(TRAINING, precision="float64")  # sums over clients run in another order
+    first = finish(make_run(name, dataset, dealt, training))
+    renumbered = make_run(name, dataset, renumber(dealt, RENUMBERED), training, identities=RENUMBERED)
+    second = finish(renumbered)
+    for key, tensor in renumbered.client_weights()[MODEL].items():
+        gap = (first.weights[f"{MODEL}/{key}"][list(RENUMBERED)] - tensor).abs().max()
+        assert gap <= 1e-8, f"{name}: {key} depends on the clients' numbers, by {gap:.1e}"
+    for before, after in zip(first.rows, second.rows, strict=True):
+        clients = [before["clients"][client] for client in RENUMBERED]
+        for old, new in zip(clients, after["clients"], strict=True):
+            different = [key for key in old if key not in ("client", "cluster") and not _close(old[key], new[key])]
+            what = f"{name}: client {old['client']}, renumbered {new['client']}, differs in {', '.join(different)}"
+            assert not different, f"{what} of round {before['round']}"
+        clusters = [[row["cluster"] for row in rows] for rows in (clients, after["clients"])]
+        assert _partition(clusters[0]) == _partition(clusters[1]), f"{name}: other clients share clusters: {clusters}"
+
+
 def sealed_labels_change_nothing(name: str) -> None:
     """False labels of public and test samples change no weight of a method without a badge."""
     dataset = made_up_data()
     dealt = deal(dataset)
-    honest = finish(make_run(name, dataset, dealt))
+    honest = undisturbed(METHODS[name])
     poisoned = make_run(name, dataset, dealt)
     data, about = poisoned.data, dataset.about
     wrong = (data.sealed_labels.open_for_evaluation() + 1) % about.classes
@@ -136,7 +202,7 @@ def test_data_change_nothing(name: str) -> None:
     """Garbage in place of every test input changes no weight."""
     dataset = made_up_data()
     dealt = deal(dataset)
-    honest = finish(make_run(name, dataset, dealt))
+    honest = undisturbed(METHODS[name])
     inputs = dataset.inputs.clone()
     inputs[dataset.train_size :] = 1e3
     garbage = finish(make_run(name, replace(dataset, inputs=inputs), dealt))
@@ -185,6 +251,27 @@ def one_client_works(name: str) -> None:
     assert len(finish(make_run(name, dataset, deal(dataset, clients=1))).rows) == TRAINING.rounds
 
 
+def mixed_architectures_work_or_are_refused(name: str) -> None:
+    """Clients with different networks run to the end, or `unsupported` says what the method needs instead."""
+    dataset = made_up_data()
+    needs = METHODS[name]().needs()
+    mix, pooled = ModelMix(MIXED), ModelMix(MIXED, width=4)
+    if needs.one_architecture:
+        refused, runs = {mix: "needs one architecture", pooled: "needs one architecture"}, []
+    elif needs.one_width:
+        refused, runs = {mix: "needs one body width"}, [pooled]
+    else:
+        refused, runs = {}, [mix, pooled]
+    for models in (mix, pooled):
+        reason = unsupported(METHODS[name](), models=models, training=TRAINING, public=0.2, grouped=True)
+        expected = refused.get(models)
+        as_expected = reason is None if expected is None else expected in str(reason)
+        what = f"{name} with {', '.join(models.names)} and width {models.width}"
+        assert as_expected, f"{what}: {reason!r} instead of {expected!r}"
+    for models in runs:
+        assert len(finish(make_run(name, dataset, deal(dataset), models=models)).rows) == TRAINING.rounds
+
+
 def poor_clients_work(name: str) -> None:
     """A client with a single sample and a client with a single class take part, and all weights stay finite."""
     dataset = made_up_data()
@@ -197,11 +284,16 @@ def poor_clients_work(name: str) -> None:
 
 
 def divergence_is_not_an_accuracy(name: str) -> None:
-    """With a learning rate of 1e6 the run ends as diverged, not with a number."""
+    """With a learning rate of 1e6, and 1e6 for every rate of the method's own, the run ends as diverged.
+
+    A method's own rates are the settings named `lr` or `<something>_lr`.
+    """
     dataset = made_up_data()
-    training = replace(TRAINING, optimizer="sgd", lr=1e6, local_epochs=5)
+    training = replace(TRAINING, optimizer="sgd", lr=HUGE, local_epochs=5)
+    config_type = METHODS[name].config_type
+    rates = [field.name for field in fields(config_type) if field.name == "lr" or field.name.endswith("_lr")]
     try:
-        finish(make_run(name, dataset, deal(dataset), training))
+        finish(make_run(name, dataset, deal(dataset), training, config=config_type(**dict.fromkeys(rates, HUGE))))
     except Diverged:
         return
     raise AssertionError(f"{name} reports an accuracy for a run with learning rate 1e6")
@@ -210,15 +302,38 @@ def divergence_is_not_an_accuracy(name: str) -> None:
 CHECKS: tuple[Callable[[str], None], ...] = (
     same_seed_same_bits,
     stopping_and_resuming_changes_nothing,
+    order_of_clients_changes_nothing,
+    renumbering_clients_renumbers_results,
     sealed_labels_change_nothing,
     test_data_change_nothing,
     bytes_equal_the_closed_form,
     partial_participation_works,
     one_client_works,
+    mixed_architectures_work_or_are_refused,
     poor_clients_work,
     divergence_is_not_an_accuracy,
 )
 """All checks; each takes the registered name of a method."""
+
+
+@contextmanager
+def last_client_first() -> Iterator[None]:
+    """Train the members of every cohort from the last to the first."""
+    from ..federation.engine import ENGINES, LoopEngine
+
+    usual = ENGINES["loop"]
+    ENGINES["loop"] = LoopEngine(backwards=True)
+    try:
+        yield
+    finally:
+        ENGINES["loop"] = usual
+
+
+def renumber(dealt: Split, order: tuple[int, ...]) -> Split:
+    """The same split with other numbers: client i is the one that was `order[i]`."""
+    lists = {name: tuple(getattr(dealt, name)[old] for old in order) for name in ("train", "validation", "test")}
+    groups = dealt.groups and Sealed(dealt.groups.open_for_evaluation()[list(order)], dealt.groups.what)
+    return replace(dealt, groups=groups, **lists)
 
 
 def client_facts(run: Run, client: int = 0, codec: str = "none") -> Facts:
@@ -255,3 +370,12 @@ def _assert_same(first: Outcome, second: Outcome, what: str) -> None:
         different = [key for key, value in one.items() if other.get(key) != value]
         assert not different, f"{what}: round {one['round']} differs in {', '.join(different)}"
     assert first.badges == second.badges, f"{what}: badges {first.badges} and {second.badges}"
+
+
+def _close(first: float | str | None, second: float | str | None) -> bool:
+    return abs(first - second) <= 1e-8 if isinstance(first, float) and isinstance(second, float) else first == second
+
+
+def _partition(labels: list[int | None]) -> list[int]:
+    """For each client the first one with its label: equal for two labellings that only name clusters differently."""
+    return [labels.index(label) for label in labels]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation.payloads import Parameters, Scores
 from fl_bench.methods import contract
-from fl_bench.methods.base import Method, Plan
+from fl_bench.methods.base import Method, Plan, Requires
 from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import METHODS
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from fl_bench.federation.channel import Downloads, Uploads
     from fl_bench.federation.cohort import Cohort
+    from fl_bench.federation.evaluation import Deployed
     from fl_bench.federation.rounds import Round
 
 
@@ -144,6 +147,111 @@ class Frozen(Honest):
         return None
 
 
+class Favouring(Honest):
+    """Weighs whoever trains first most."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        calls = count(1)
+        clients.fit(lambda model, batch: cross_entropy(model, batch) / next(calls))
+
+
+class Counting(Honest):
+    """Trains the faster the higher a client's number."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        weight = 1.0 + torch.tensor(clients.ids)
+        clients.fit(lambda m, b: b.extra["weight"] * cross_entropy(m, b), per_client={"weight": weight})
+
+
+class CountingClusters(Honest):
+    """Low numbers make a cluster, high ones another."""
+
+    def clusters(self) -> np.ndarray:
+        return np.arange(self.federation.clients) // 3
+
+
+class NamingClusters(Honest):
+    """The same clusters of clients whatever their numbers, only named after them."""
+
+    def clusters(self) -> np.ndarray:
+        halves = np.array(self.federation.identities) // 3
+        return halves if halves[0] == 0 else 1 - halves
+
+
+class Deploying(Honest):
+    """Everyone uses the model of the client with the lowest number."""
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        return clients.deployed(index=[0] * len(clients))
+
+
+class Sharing(Honest):
+    """Averages whole nets, whatever they are."""
+
+    exchanges = frozenset({Parameters})
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Parameters:
+        if received is not None:
+            clients.load(received.tree)
+        clients.fit(cross_entropy)
+        return Parameters(clients.weights)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        return uploads.to_all(
+            Parameters({key: value.mean(dim=0, keepdim=True) for key, value in uploads.parameters().items()})
+        )
+
+
+class SharingAmongEquals(Sharing):
+    """The same, and says that it needs one architecture."""
+
+    requires = Requires(one_architecture=True)
+
+
+class SharingInOneWidth(Sharing):
+    """The same, but thinks that one width would do."""
+
+    requires = Requires(one_width=True)
+
+
+class SharingHeads(Sharing):
+    """Averages heads, which one width does make possible, and says so."""
+
+    requires = Requires(one_width=True)
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Parameters:
+        sent = super().client_update(clients, received, rnd)
+        return Parameters({key: value for key, value in sent.tree.items() if key.startswith("head.")})
+
+
+@dataclass(frozen=True)
+class OwnRates:
+    lr: float = 0.01
+    head_lr: float = 0.01
+    lr_decay: float = 0.5
+    """Not a learning rate."""
+
+
+class OwnRate(Method[OwnRates]):
+    """Trains at a rate of its own."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        assert self.config.lr_decay == 0.5
+        clients.fit(cross_entropy, lr=self.config.lr)
+
+
+class OtherRate(OwnRate):
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy, lr=self.config.head_lr)
+
+
+class HiddenRate(OwnRate):
+    """Its rate is no setting."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy, lr=0.01)
+
+
 @pytest.fixture
 def register() -> Iterator[Any]:
     """Register a class for one test."""
@@ -165,7 +273,14 @@ def register() -> Iterator[Any]:
     ("cheat", "check", "error", "words"),
     [
         (Unseeded, contract.same_seed_same_bits, AssertionError, "ran twice with one seed"),
+        (Favouring, contract.order_of_clients_changes_nothing, AssertionError, "from the last to the first"),
+        (Counting, contract.renumbering_clients_renumbers_results, AssertionError, "depends on the clients' numbers"),
+        (Deploying, contract.renumbering_clients_renumbers_results, AssertionError, r"differs in .*client\.loss"),
+        (CountingClusters, contract.renumbering_clients_renumbers_results, AssertionError, "share clusters"),
         (Frozen, contract.divergence_is_not_an_accuracy, AssertionError, "reports an accuracy"),
+        (HiddenRate, contract.divergence_is_not_an_accuracy, AssertionError, "reports an accuracy"),
+        (Sharing, contract.mixed_architectures_work_or_are_refused, TypeError, "different architectures"),
+        (SharingInOneWidth, contract.mixed_architectures_work_or_are_refused, TypeError, "different architectures"),
         (Forgetful, contract.stopping_and_resuming_changes_nothing, AssertionError, "was stopped after round 1"),
         (Peeking, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels"),
         (TestTuned, contract.test_data_change_nothing, AssertionError, "trains on test data"),
@@ -192,3 +307,38 @@ def test_honest_method_passes(register: Any, check: Any) -> None:
 def test_what_is_saved_and_what_is_opened_openly_pass(register: Any) -> None:
     contract.stopping_and_resuming_changes_nothing(register(Remembering))
     contract.sealed_labels_change_nothing(register(OpenlyPeeking))
+
+
+@pytest.mark.parametrize("honest", [SharingAmongEquals, SharingHeads])
+def test_mixed_architectures_are_refused_by_those_who_cannot(
+    register: Any, honest: type[Method[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract.mixed_architectures_work_or_are_refused(register(honest))
+    monkeypatch.setattr(contract, "unsupported", lambda *_, **__: None)
+    with pytest.raises(AssertionError, match="None instead of 'needs one "):
+        contract.mixed_architectures_work_or_are_refused(honest.name)
+
+
+def test_nobody_is_refused_without_a_need(register: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = register(Honest)
+    monkeypatch.setattr(contract, "unsupported", lambda *_, **__: "needs one architecture")
+    with pytest.raises(AssertionError, match="instead of None"):
+        contract.mixed_architectures_work_or_are_refused(name)
+
+
+@pytest.mark.parametrize("honest", [OwnRate, OtherRate])
+def test_rates_of_a_methods_own_diverge_too(register: Any, honest: type[Method[Any]]) -> None:
+    contract.divergence_is_not_an_accuracy(register(honest))
+
+
+def test_names_of_clusters_do_not_matter(register: Any) -> None:
+    contract.renumbering_clients_renumbers_results(register(NamingClusters))
+
+
+def test_clients_train_in_their_order_again_after_the_check(register: Any) -> None:
+    from fl_bench.federation.engine import ENGINES
+
+    usual = ENGINES["loop"]
+    with pytest.raises(AssertionError):
+        contract.order_of_clients_changes_nothing(register(Favouring))
+    assert ENGINES["loop"] is usual
