@@ -15,8 +15,18 @@ if TYPE_CHECKING:
 
 BUILT_IN = (
     "fl_bench.methods.centralized",
+    "fl_bench.methods.cfd",
+    "fl_bench.methods.comet",
+    "fl_bench.methods.dsfl",
     "fl_bench.methods.fedavg",
+    "fl_bench.methods.fedbabu",
+    "fl_bench.methods.feddf",
     "fl_bench.methods.fedmd",
+    "fl_bench.methods.fedper",
+    "fl_bench.methods.fedrep",
+    "fl_bench.methods.fedrod",
+    "fl_bench.methods.fedselect",
+    "fl_bench.methods.lgfedavg",
     "fl_bench.methods.local",
     "fl_bench.methods.local_public",
     "fl_bench.cosmos.method",
