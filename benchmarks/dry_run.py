@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +79,15 @@ def _plan(cell: Cell) -> Plan | None:
         return None
     public = ceil_share(cell.split.public_keep, ceil_share(cell.split.public, facts.train))
     number_bytes = 8 if cell.training.precision == "float64" else 4
+    weigh = partial(net_bytes, shape=facts.shape, classes=facts.classes, width=cell.models.width, number=number_bytes)
     plans = []
     for name in cell.models.used:
         plan = cell.build_method().plan(
             Facts(
                 public=public,
                 classes=facts.classes,
-                net=net_bytes(name, facts.shape, facts.classes, cell.models.width, number_bytes),
+                net=weigh(name),
+                server=weigh(cell.models.server_name),
                 clients=cell.split.clients,
                 number_bytes=number_bytes,
                 codec=Codec.parse(cell.codec),

@@ -138,12 +138,11 @@ class Uploads:
         return tuple(dict.fromkeys(name for name, _, _ in self._groups))
 
     def parameters(self, architecture: str | None = None) -> Tree:
-        """Stacked weights (participants, ...) of one architecture; of the only one by default."""
-        name = self.architectures[0] if architecture is None else architecture
-        payload = self._of(name)[1]
-        if not isinstance(payload, Parameters):
-            raise TypeError(f"clients sent {type(payload).__name__}, not Parameters")
-        return payload.tree
+        """Stacked weights (participants, ...) of one architecture.
+
+        By default of all participants, who then must send the same part: a head, or a net that is alike for all.
+        """
+        return self._joined(Parameters, architecture).tree
 
     def to_all(self, payload: Payload) -> Downloads:
         """The same content for every client of the federation; `payload` has one row."""
@@ -154,9 +153,10 @@ class Uploads:
         rows = list(range(len(self._owners))) if index is None else [int(row) for row in index]
         return Downloads((Parcel(payload, dict(enumerate(rows))),))
 
-    def to_participants(self, payload: Payload) -> Downloads:
-        """Each participant gets its own row of `payload`, whose rows are in the order of `ids`; others get nothing."""
-        return Downloads((Parcel(payload, {client: row for row, client in enumerate(self.ids)}),))
+    def to_participants(self, payload: Payload, index: Sequence[int] | None = None) -> Downloads:
+        """Participant j, in the order of `ids`, gets row `index[j]` of `payload` (row j by default); others nothing."""
+        rows = list(range(len(self.ids))) if index is None else [int(row) for row in index]
+        return Downloads((Parcel(payload, dict(zip(self.ids, rows, strict=True))),))
 
     def to_architectures(self, payloads: Mapping[str, Payload]) -> Downloads:
         """Every client of each named architecture gets the one row that is for it."""
@@ -167,11 +167,13 @@ class Uploads:
             )
         )
 
-    def _of(self, architecture: str) -> tuple[list[int], Payload]:
-        return _sorted_by_client([(ids, payload) for name, ids, payload in self._groups if name == architecture])
+    def _of(self, architecture: str | None) -> tuple[list[int], Payload]:
+        return _sorted_by_client(
+            [(ids, payload) for name, ids, payload in self._groups if architecture in (None, name)]
+        )
 
-    def _joined(self, kind: type[Sent]) -> Sent:
-        _, payload = _sorted_by_client([(ids, payload) for _, ids, payload in self._groups])
+    def _joined(self, kind: type[Sent], architecture: str | None = None) -> Sent:
+        _, payload = self._of(architecture)
         if not isinstance(payload, kind):
             raise TypeError(f"clients sent {type(payload).__name__}, not {kind.__name__}")
         return payload

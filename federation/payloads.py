@@ -49,7 +49,9 @@ class Payload(ABC):
 
     @staticmethod
     def join(parts: Sequence[Payload]) -> Payload:
-        """Stack groups of clients that send the same kind of payload about the same rows."""
+        """Stack groups of clients that send the same kind of payload about the same rows, or the same weights."""
+        if len({frozenset(part.tree) for part in parts if isinstance(part, Parameters)}) > 1:
+            raise TypeError("clients of different architectures sent weights of different names: name an architecture")
         stacked = zip(*(part.tensors() for part in parts), strict=True)
         joined = iter([torch.cat(tensors) for tensors in stacked])
         return parts[0].map(lambda _: next(joined))

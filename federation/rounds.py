@@ -52,6 +52,7 @@ class RoundMethod(Protocol):
     name: ClassVar[str]
     exchanges: ClassVar[frozenset[type[Payload]]]
     deployed_view: ClassVar[str]
+    federation: Federation
 
     def needs(self) -> Any: ...  # noqa: D102
     def setup(self, federation: Federation) -> None: ...  # noqa: D102
@@ -87,7 +88,7 @@ class Round:
 
 
 class Federation:
-    """What the server knows of the run, and the models it may build. Handed to `Method.setup` once."""
+    """What the server knows of the run, and the models it may build. A method has it as `self.federation`."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -103,11 +104,20 @@ class Federation:
         """Architecture of each client."""
         self.identities = run.identities
         """What names each client's random streams: its id, unless a run renumbers its clients."""
-        self.start = {name: run.client_models(name).first() for name in dict.fromkeys(run.architectures)}
-        """Initial weights of the first client of each architecture, name to (1, ...); everyone's where shared."""
         self.public = data.public
         self.groups: Sealed[np.ndarray] | None = data.groups
         """True latent group of each client; opening it marks the run `oracle: true groups`."""
+        self.start: dict[str, Tree] = {}
+        """Initial weights of the first client of each architecture, name to (1, ...); everyone's where shared."""
+
+    def common_net(self) -> Net:
+        """A net of the run's server architecture with the initial weights that every client knows by the seed.
+
+        Every call gives the same weights, whatever `training.init` says: those that clients of this architecture
+        start from where they share their start. `Method.build_client` may put one beside a client's own net.
+        """
+        run, name = self._run, self._run.models.server_name
+        return run.build(name, stream_key(run.seed, "init", name))
 
     def server_models(self, count: int, wrap: Callable[[nn.Module, int], nn.Module] | None = None) -> Cohort:
         """`count` fresh models of the run's server architecture, each with its own initial weights.
@@ -230,10 +240,11 @@ class Run:
         self._split = split
         self._checkpoint = checkpoint
         self._work = WorkLog()
+        self.federation = method.federation = Federation(self)
         self._clients, self._initial_weights = self._build_clients()
+        self.federation.start = {name: models.first() for name, models in self._clients.items()}
         self._channel = Channel(self.data.clients, method.exchanges, Codec.parse(codec), method.name)
         self._history: list[RoundRow] = []
-        self.federation = Federation(self)
         method.setup(self.federation)
         self._channel.post(method.opening())
 

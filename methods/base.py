@@ -74,6 +74,8 @@ class Facts:
     """Classes C."""
     net: NetBytes
     """The client's net of the zoo: bytes of weights, parameters and head, width of its features."""
+    server: NetBytes | None = None
+    """The server architecture's net; None: it is `net`."""
     clients: int = 1
     """Clients n of the federation."""
     classes_held: int = 0
@@ -97,6 +99,11 @@ class Facts:
     def head_bytes(self) -> int:
         """Bytes of the head."""
         return self.net.head
+
+    @property
+    def common_bytes(self) -> int:
+        """Bytes of `Federation.common_net`, whatever the client's own net is: #omega * b."""
+        return (self.server or self.net).weights
 
     def prototypes_bytes(self, classes: int) -> int:
         """Bytes of one vector of features for each of some classes."""
@@ -162,7 +169,7 @@ class Method(ABC, Generic[Config]):
 
     def __init__(self, config: Config | None = None) -> None:
         self.config: Config = self.config_type() if config is None else config
-        self.federation: Federation
+        self.federation: Federation  # the run's, from before the clients are built
 
     @classmethod
     def summary(cls) -> str:
@@ -178,15 +185,18 @@ class Method(ABC, Generic[Config]):
         return None
 
     def setup(self, federation: Federation) -> None:
-        """Meet the federation, once, before the first round or before `load_state_dict`."""
-        self.federation = federation
+        """Make what lasts, once, when all clients are there; before the first round or before `load_state_dict`."""
 
     def opening(self) -> Downloads | None:
         """What the server sends before the first round; nothing by default, as both sides know the initial weights."""
         return None
 
     def build_client(self, base: nn.Module) -> nn.Module:
-        """The module a client trains, made of the zoo's net: itself by default."""
+        """The module a client trains, made of the zoo's net: itself by default.
+
+        `self.federation` is there already, but no client is; its `common_net` is a second net for clients that have
+        one of their own and one in common.
+        """
         return base
 
     @abstractmethod

@@ -341,10 +341,15 @@ def client_facts(run: Run, client: int = 0, codec: str = "none") -> Facts:
     from ..federation.models import net_bytes
 
     about, number = run.data.about, run.dtype.itemsize
+    net, server = (
+        net_bytes(name, about.shape, about.classes, run.models.width, number)
+        for name in (run.architectures[client], run.models.server_name)
+    )
     return Facts(
         public=len(run.data.public),
         classes=about.classes,
-        net=net_bytes(run.architectures[client], about.shape, about.classes, run.models.width, number),
+        net=net,
+        server=server,
         clients=run.data.clients,
         classes_held=int((run.data.label_counts[client] > 0).sum()),
         number_bytes=number,

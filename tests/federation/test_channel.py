@@ -240,8 +240,25 @@ def test_weights_come_per_architecture() -> None:
     assert received.parameters("a")["w"].flatten().tolist() == [0.0, 2.0, 3.0]
     assert received.sizes("a").tolist() == [10.0, 30.0, 40.0]
     assert received.parameters("b")["w"].flatten().tolist() == [1.0]
-    assert received.parameters() is not None
-    assert received.parameters()["w"].flatten().tolist() == [0.0, 2.0, 3.0]
+
+
+def test_the_same_weights_of_all_architectures_join_in_client_order() -> None:
+    def head(value: float, name: str = "head") -> Parameters:
+        return Parameters({name: torch.tensor([[value]])})
+
+    received = uploads(("a", [2], head(2.0)), ("b", [1], head(1.0)), ("a", [0], head(0.0)))
+    assert received.parameters()["head"].flatten().tolist() == [0.0, 1.0, 2.0]
+    assert received.parameters("a")["head"].flatten().tolist() == [0.0, 2.0]
+    with pytest.raises(TypeError, match="different names: name an architecture"):
+        uploads(("a", [0], head(0.0)), ("b", [1], head(1.0, "neck"))).parameters()
+
+
+def test_participants_get_a_row_each_or_the_one_that_is_named() -> None:
+    received = uploads(("a", [1, 3], scalars(0.0, 0.0)))
+    (parcel,) = received.to_participants(scalars(5.0, 6.0)).parcels
+    assert parcel.address == {1: 0, 3: 1}
+    (parcel,) = received.to_participants(scalars(5.0, 6.0, 7.0), index=[2, 0]).parcels
+    assert parcel.address == {1: 2, 3: 0}
 
 
 def test_labels_and_their_rows() -> None:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation import checkpoint
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from fl_bench.federation.batches import Batch
     from fl_bench.federation.channel import Downloads, Uploads
@@ -465,6 +466,26 @@ def test_server_models_start_apart_and_repeatably(make_run) -> None:
     keys: list[int] = []
     run.federation.server_models(2, wrap=lambda net, key: (keys.append(key), net)[1])
     assert len(set(keys)) == 2
+
+
+class TwoNets(Echo):
+    """Puts the common net beside the client's own."""
+
+    def build_client(self, base: nn.Module) -> nn.Module:
+        assert self.federation.architectures == ("mlp-4", "linear", "mlp-4", "linear")
+        return nn.ModuleDict({"own": base, "common": self.federation.common_net()})
+
+
+def test_clients_may_have_a_net_in_common(make_run) -> None:
+    # The common net is of the server architecture, mlp-4 here, and starts alike for all: as a client of that
+    # architecture starts where clients share their start, though these do not.
+    shared = make_run("local", names=("mlp-4",)).client_weights()["mlp-4"]
+    weights = make_run(TwoNets(), names=("mlp-4", "linear"), init="per_client").client_weights()
+    for architecture in ("mlp-4", "linear"):
+        for key, start in shared.items():
+            common = weights[architecture][f"common.{key}"]
+            assert (common == start[:1]).all()
+    assert not rows_equal({key: value for key, value in weights["mlp-4"].items() if key.startswith("own.")})
 
 
 def test_pooled_clients_are_one(make_run, deal) -> None:

@@ -1,0 +1,60 @@
+"""Two nets in one client, one of its own and one in common, for methods that train both on the same data."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TwoModels(nn.Module):
+    """`personal` stays with the client, `shared` is the client's copy of the server's model; both start equal.
+
+    Args:
+        base: the net of the zoo.
+    """
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.personal = base
+        self.shared = deepcopy(base)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the personal net, shape (batch, classes)."""
+        return self.personal(x)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+
+
+class Mixture(TwoModels):
+    """One net with the weights alpha * personal + (1 - alpha) * shared; BatchNorm statistics are those of `personal`.
+
+    Args:
+        base: the net of the zoo.
+        alpha: initial mixing weight, a parameter of the client.
+    """
+
+    def __init__(self, base: nn.Module, alpha: float) -> None:
+        super().__init__(base)
+        self.alpha = nn.Parameter(torch.tensor(alpha))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the net with mixed weights, shape (batch, classes)."""
+        shared = dict(self.shared.named_parameters())
+        mixed = {
+            name: self.alpha * own + (1 - self.alpha) * shared[name] for name, own in self.personal.named_parameters()
+        }
+        return torch.func.functional_call(self.personal, mixed, (x,))  # type: ignore[no-any-return]  # as above
+
+
+def is_personal(name: str) -> bool:
+    """Whether a parameter belongs to the net of the client's own."""
+    return name.startswith("personal.")
+
+
+def is_shared(name: str) -> bool:
+    """Whether a parameter belongs to the copy of the server's net."""
+    return name.startswith("shared.")
