@@ -258,7 +258,7 @@ def _take(
     trained = [named[key] for key in step.trainable]
     loss = step.objective(module, batch)
     gradients = [
-        torch.zeros_like(parameter) if gradient is None else gradient
+        torch.zeros_like(parameter) if gradient is None else gradient.contiguous()  # fused kernels read it as dense
         for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True)
     ]
     if clip is not None:

@@ -475,3 +475,22 @@ def test_weights_that_the_loss_does_not_use_get_no_gradient(make_data, make_coho
     cohort.fit(first_layer_only)
     for name, tensor in cohort.weights.items():
         assert torch.equal(tensor, before[name]) == name.startswith("2.")
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+@pytest.mark.parametrize(("training", "make_optimizer"), OPTIMIZERS, ids=["sgd", "sgd-all", "adam", "adam-decay"])
+def test_gradients_need_not_be_dense_in_memory(make_data, make_cohort, nets, training, make_optimizer, clip) -> None:
+    # The gradient of a sum is one number spread over the whole tensor, that of a transposed product is transposed.
+    data, modules = make_data((5, 8, 3)), nets(3)
+    x = torch.randn(5, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def spread(model: nn.Module) -> Tensor:
+        turned = (model.get_parameter("2.weight").T * x).cos().sum()
+        return turned + torch.stack([parameter.sum() for parameter in model.parameters()]).sum()
+
+    cohort = make_cohort(data, modules, **training)
+    cohort.fit(lambda model, batch: spread(model), clip=clip)
+    for client, (module, size) in enumerate(zip(modules, (5, 8, 3), strict=True)):
+        order = private_order(size, client, epochs=1)
+        torch_loop(module, make_optimizer(module.parameters()), order, lambda module, _: spread(module), clip)
+    assert_rows(cohort, modules)
