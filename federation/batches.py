@@ -70,7 +70,8 @@ class Beside:
 class Together:
     """Private and taught public samples shuffled into one set, D_i with U (FedCT, Cronus).
 
-    Batches have no `y`: `target` holds probabilities of both kinds, one-hot for private samples.
+    Batches have no `y`: `target` holds probabilities of both kinds, one-hot for private samples. Where the public
+    samples have weights, private ones weigh 1. There may be no public samples yet: the set is then D_i.
     """
 
     public: Teaching

@@ -178,22 +178,17 @@ def _public_batches(teaching: Teaching, member: int, order: Tensor) -> Iterator[
 
 def _joined_batches(cohort: Cohort, phase: Phase, teaching: Teaching, member: int, order: Tensor) -> Iterator[Batch]:
     """Batches of D_i and U shuffled into one; position p >= n_i of the joined set is public sample p - n_i."""
-    private = cohort.private_rows[member].numel()
-    targets = torch.cat(
-        [
-            F.one_hot(cohort.data.labels[cohort.private_rows[member]], cohort.data.about.classes).to(teaching.target),
-            teaching.target[member],
-        ]
-    )
-    own = _private_batches(cohort, phase, member, order.clamp_max(max(private - 1, 0))) if private else None
-    for index in order:
-        public = teaching.inputs[(index - private).clamp_min(0)]
-        if own is None:
-            yield Batch(public, target=targets[index])
-            continue
-        x, _ = next(own)
-        is_private = (index < private).view(-1, *[1] * (x.dim() - 1))
-        yield Batch(torch.where(is_private, x, public), target=targets[index])
+    labels = cohort.data.labels[cohort.private_rows[member]]
+    private, target = len(labels), teaching.target[member]
+    targets = torch.cat([F.one_hot(labels, cohort.data.about.classes).to(target), target])
+    weight = None if teaching.weight is None else teaching.weight[member]
+    weights = None if weight is None else torch.cat([weight.new_ones(private), weight])
+    own = _private_batches(cohort, phase, member, order.clamp_max(private - 1))
+    for index, (x, _) in zip(order, own, strict=True):
+        if len(target):
+            public = teaching.inputs[(index - private).clamp_min(0)]
+            x = torch.where((index < private).view(-1, *[1] * (x.dim() - 1)), x, public)
+        yield Batch(x, target=targets[index], weight=None if weights is None else weights[index])
 
 
 def _private_batches(cohort: Cohort, phase: Phase, member: int, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
