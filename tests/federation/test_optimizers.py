@@ -106,3 +106,23 @@ def test_clipping_never_leaves_more_and_never_touches_less(values: list[float], 
         assert torch.equal(before, after)
     else:  # the direction stays
         assert torch.allclose(after * before.norm(), before * after.norm(), atol=1e-6)
+
+
+def test_a_cosine_falls_from_the_rate_to_nothing() -> None:
+    # lr/2 * (1 + cos(pi s / 4)) with lr = 0.2: cos is 1, 1/sqrt 2, 0, -1/sqrt 2 for steps 0 to 3.
+    falling = Optimizer("sgd", 0.2, 0.9, 0.1, schedule="cosine")
+    rates = [falling.at(step, 4).lr for step in range(4)]
+    assert rates == pytest.approx([0.2, 0.1 * (1 + 0.5**0.5), 0.1, 0.1 * (1 - 0.5**0.5)], abs=1e-12)
+    third = falling.at(2, 4)
+    assert (third.rule, third.momentum, third.weight_decay) == ("sgd", 0.9, 0.1)
+    constant = Optimizer("adam", 0.2)
+    assert constant.at(3, 4) is constant
+
+
+@given(steps=st.integers(1, 50), lr=st.floats(1e-6, 10))
+def test_a_cosine_only_falls_and_never_below_nothing(steps: int, lr: float) -> None:
+    falling = Optimizer("adam", lr, schedule="cosine")
+    rates = [falling.at(step, steps).lr for step in range(steps)]
+    assert rates[0] == lr
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] > 0
