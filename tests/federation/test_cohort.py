@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -208,3 +209,182 @@ def test_the_work_of_a_round_is_a_mean_over_members_and_phases() -> None:
     work.clear()
     assert work.mean_loss("local") is None
     assert work.steps == {}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_snapshot_stays(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5)))
+    live, snapshot = cohort.weights, cohort.snapshot()
+    assert equal(snapshot, cohort.weights)
+    before = {name: tensor.clone() for name, tensor in snapshot.items()}
+    cohort.fit(pull)
+    assert equal(snapshot, before)
+    assert equal(live, cohort.weights)  # what `weights` hands out may be the storage itself
+    assert not equal(snapshot, cohort.weights)
+
+
+@pytest.mark.parametrize("members", [[0, 1, 2], [2, 0]])
+def test_a_copy_trains_on_the_side(make_data, make_cohort, nets, members: list[int]) -> None:
+    # The copy sees the batches, the labels and the streams of its original, so training both comes to the same.
+    data = make_data((5, 8, 3))
+    whole = make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5), nn.Dropout(0.5)), optimizer="adam", round_index=3)
+    cohort = whole.only(members)
+    before, everyone = cohort.snapshot(), whole.snapshot()
+    copied = cohort.copy()
+    log = copied.fit(pull, epochs=2, noise=True)
+    assert equal(whole.weights, everyone)
+    assert whole.work.steps == {}
+    assert whole.work.mean_loss("local") is None
+    assert not equal(copied.weights, before)
+    original = cohort.fit(pull, epochs=2, noise=True)
+    assert equal(copied.weights, cohort.weights)
+    assert log.steps == original.steps
+    assert torch.equal(log.loss, original.loss)
+    assert copied.ids == cohort.ids
+    assert torch.equal(copied.sizes, cohort.sizes)
+    assert torch.equal(copied.label_counts, cohort.label_counts)
+    assert copied.round_index == 3
+    cohort.fit(pull)
+    assert not equal(copied.weights, cohort.weights)  # nothing is shared the other way round either
+
+
+def test_a_copy_starts_with_fresh_moments(make_data, make_cohort, nets) -> None:
+    data, settings = make_data(), {"momentum": 0.9, "optimizer_state": "persist"}
+    cohort = make_cohort(data, nets(3), **settings)
+    cohort.fit(pull)
+    copied, fresh = cohort.at(1).copy(), make_cohort(data, nets(3), round_index=1, **settings)
+    fresh.load(cohort.snapshot())
+    copied.fit(pull)
+    fresh.fit(pull)
+    assert equal(copied.weights, fresh.weights)
+    cohort.at(1).fit(pull)
+    assert not equal(cohort.weights, fresh.weights)
+
+
+def test_a_copy_on_the_servers_side(make_data, make_cohort, nets) -> None:
+    data = make_data()
+    server = make_cohort(data, nets(2), side="server")
+    told = Teaching(data.public.inputs(), torch.zeros(2, 6, 3, dtype=torch.float64))
+    copied = server.copy()
+    copied.fit(pull, on=told, noise=True)
+    server.fit(pull, on=told, noise=True)
+    assert equal(copied.weights, server.weights)
+    assert server.work.steps == {"server": 4}
+
+
+def test_models_hold_other_weights(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5)))
+    two = {name: tensor[[2, 0]].clone() for name, tensor in cohort.weights.items()}
+    held = cohort.models.holding({**two, "a stranger": torch.ones(2)})
+    assert len(held) == 2
+    assert held.name == cohort.architecture
+    assert equal({**held.parameters, **held.buffers}, two)
+    assert held.parameters["3.weight"] is two["3.weight"]  # they take the tensors over
+    assert held.moments == held.kept == {}
+    with pytest.raises(KeyError):
+        cohort.models.holding({"3.weight": two["3.weight"]})
+
+
+def test_the_first_model_is_copied(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5)))
+    first = cohort.models.first()
+    assert equal(first, {name: tensor[:1] for name, tensor in cohort.weights.items()})
+    before = {name: tensor.clone() for name, tensor in first.items()}
+    cohort.fit(pull)
+    assert equal(first, before)
+
+
+class Halves(nn.Module):
+    """A body of one ReLU layer and a head, in float64; `train()` would drop every feature."""
+
+    def __init__(self, key: int) -> None:
+        super().__init__()
+        stream = np.random.default_rng(key)
+        self.body = nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Dropout(1.0))
+        self.head = nn.Linear(2, 3)
+        for parameter in self.parameters():
+            parameter.data = torch.from_numpy(stream.normal(size=tuple(parameter.shape)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.body(x))
+        return logits
+
+
+def features(module: Halves, x: np.ndarray) -> np.ndarray:
+    linear = module.body[0]
+    return np.maximum(x @ linear.weight.detach().numpy().T + linear.bias.detach().numpy(), 0)
+
+
+def own_samples(data, client: int) -> tuple[np.ndarray, np.ndarray]:
+    rows = data.train.split()[client]
+    return data.inputs[rows].double().numpy(), data.labels[rows].numpy()
+
+
+@pytest.mark.parametrize("members", [[0, 1, 2], [2, 0]])
+def test_prototypes_are_class_means_of_features(make_data, make_cohort, monkeypatch, members: list[int]) -> None:
+    # Samples go through in pieces of two, so classes are spread over pieces; a client of three samples lacks a class.
+    monkeypatch.setattr(cohorts, "CHUNK", 2)
+    data, modules = make_data((5, 8, 3), classes=4), [Halves(key) for key in range(3)]
+    cohort = make_cohort(data, modules)
+    cohort.fit(lambda model, batch: 0 * model(batch.x).sum(), lr=0.0)  # leaves the template in training mode
+    found = cohort.only(members).prototypes()
+    assert found.values.shape == (len(members), 4, 2)
+    absent = 0
+    for row, client in enumerate(members):
+        x, y = own_samples(data, client)
+        for label in range(4):
+            mine = features(modules[client], x[y == label])
+            assert bool(found.present[row, label]) == (len(mine) > 0)
+            expected = mine.mean(axis=0) if len(mine) else np.zeros(2)
+            np.testing.assert_allclose(found.values[row, label].numpy(), expected, rtol=0, atol=1e-12)
+            absent += not len(mine)
+    assert absent > 0
+    assert not found.values.requires_grad
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_private_losses_of_given_models(make_data, make_cohort, monkeypatch, chunk: int) -> None:
+    monkeypatch.setattr(cohorts, "CHUNK", chunk)
+    data, modules = make_data((5, 8, 3)), [Halves(key) for key in range(5)]
+    cohort = make_cohort(data, modules[:3])
+    before = cohort.snapshot()
+    tree = make_cohort(data, modules[3:]).snapshot()
+    found = cohort.only([2, 0]).private_loss(tree)
+    assert found.shape == (2, 2)
+    for row, client in enumerate((2, 0)):
+        x, y = own_samples(data, client)
+        for column, module in enumerate(modules[3:]):
+            z = features(module, x) @ module.head.weight.detach().numpy().T + module.head.bias.detach().numpy()
+            expected = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(y)), y])  # -log softmax(z)_y
+            assert found[row, column].item() == pytest.approx(expected, abs=1e-12)
+    assert equal(cohort.weights, before)
+    assert cohort.work.steps == {}
+
+
+def test_a_part_is_deployed_instead_of_the_whole(make_data, make_cohort) -> None:
+    # Clients hold two nets, `personal` and `shared`; what counts may be either, and either with other weights.
+    data, clients = make_data((5, 8, 3)), []
+    for key in range(3):
+        both = nn.Module()
+        both.personal, both.shared = Halves(key), Halves(key + 10)
+        clients.append(both)
+    cohort = make_cohort(data, clients)
+    inputs = data.public.inputs()
+
+    def logits(net: nn.Module) -> torch.Tensor:
+        return net.eval()(inputs).detach()
+
+    with torch.no_grad():
+        shared = cohort.deployed(part="shared")
+        assert shared.index == (0, 1, 2)
+        assert all(torch.equal(shared.logits(row, inputs), logits(clients[row].shared)) for row in range(3))
+        some = cohort.only([2, 1]).deployed([1, 0, 0], part="personal")
+        assert some.index == (1, 0, 0)
+        assert torch.equal(some.logits(0, inputs), logits(clients[2].personal))
+        tree = {name: tensor[None] for name, tensor in Halves(99).state_dict().items()}
+        one = cohort.with_weights(tree, part="shared")
+        assert (len(one), one.index) == (1, (0, 0, 0))
+        assert torch.equal(one.logits(0, inputs), logits(Halves(99)))
