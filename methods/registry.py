@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BUILT_IN = (
     "fl_bench.methods.centralized",
     "fl_bench.methods.cfd",
+    "fl_bench.methods.cfl",
     "fl_bench.methods.comet",
     "fl_bench.methods.dsfl",
     "fl_bench.methods.fedavg",
@@ -26,9 +27,13 @@ BUILT_IN = (
     "fl_bench.methods.fedrep",
     "fl_bench.methods.fedrod",
     "fl_bench.methods.fedselect",
+    "fl_bench.methods.fml",
+    "fl_bench.methods.ifca",
+    "fl_bench.methods.ktpfl",
     "fl_bench.methods.lgfedavg",
     "fl_bench.methods.local",
     "fl_bench.methods.local_public",
+    "fl_bench.methods.pfedgraph",
     "fl_bench.cosmos.method",
 )
 """Modules whose import registers our methods; none of them imports torch."""

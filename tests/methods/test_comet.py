@@ -15,7 +15,7 @@ from fl_bench.methods.clustering import kmeans
 from fl_bench.methods.comet import Comet, CometConfig, kmeans_per_sample
 from fl_bench.streams import numpy_stream
 
-SEQUENTIAL = {"mode": "sequential", "distill_lr": 0.2, "distill_epochs": 2}
+SEQUENTIAL = {"mode": "sequential", "distill_lr": 0.2, "distill_epochs": 3}
 
 
 def best_clusters(p: np.ndarray, clusters: int, weights: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_four_rounds_against_numpy(world, weights_of, assert_equal, loss: str, m
         np.repeat(y[:1], 6),
     )  # six equal samples, two batches: counts twice
     world.rounds, sizes = 4, np.array([3.0, 3.0, 6.0])
-    run = world.run("comet", clusters=2, transfer=1.7, loss=loss, mode=mode, distill_lr=0.2, distill_epochs=2)
+    run = world.run("comet", clusters=2, transfer=1.7, loss=loss, mode=mode, distill_lr=0.2, distill_epochs=3)
     centroids = None
     for index in range(world.rounds):
         for model, (xs, ys), steps in zip(
@@ -80,7 +80,7 @@ def test_four_rounds_against_numpy(world, weights_of, assert_equal, loss: str, m
             p = model.probabilities(world.public)
             q = min(centroids, key=lambda centroid: ((p - centroid) ** 2).sum())
             if mode == "sequential":
-                for _ in range(2):
+                for _ in range(3):
                     model.descend(world.public, 1.7 * slope(model.probabilities(world.public), q, loss), 0.2)
                 model.train(xs, ys, world.lr, steps=steps)
                 continue
@@ -113,7 +113,7 @@ def test_one_cluster_is_fedmd_on_probabilities(
     # Not bit for bit: FedMD divides the sum of the clients, a centroid weighs each with 1 / m.
     world.options = {"participation": participation}
     fedmd = world.run(
-        "fedmd", score="probabilities", loss="kl" if loss == "kl" else "mse", digest_lr=0.2, digest_epochs=2
+        "fedmd", score="probabilities", loss="kl" if loss == "kl" else "mse", digest_lr=0.2, digest_epochs=3
     )
     options = {"cluster_level": level, "loss": loss, "transfer": 1.0 if loss == "kl" else 1 / 3}
     comet = world.run("comet", clusters=1, member_weights="uniform", **options, **SEQUENTIAL)
