@@ -183,6 +183,11 @@ class Bundle(Payload):
     parts: Mapping[str, Payload]
     """Name to payload; all have the same clients."""
 
+    def __post_init__(self) -> None:
+        lengths = {name: len(part) for name, part in self.parts.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"the parts of a Bundle need a row for each of the same clients, got rows {lengths}")
+
     def map(self, change: Callable[[Tensor], Tensor]) -> Bundle:
         """See `Payload.map`."""
         return Bundle({name: self.parts[name].map(change) for name in sorted(self.parts)})

@@ -11,7 +11,7 @@ from fl_bench.errors import ConfigError
 from fl_bench.federation import checkpoint
 from fl_bench.federation.channel import Channel, Downloads, Parcel, Uploads
 from fl_bench.federation.codecs import Codec
-from fl_bench.federation.payloads import Labels, Parameters, Payload, Prototypes, Scalars, Scores
+from fl_bench.federation.payloads import Bundle, Labels, Parameters, Payload, Prototypes, Scalars, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -188,6 +188,14 @@ def test_rows_are_addressed_by_client() -> None:
         Parameters({"w": torch.rand(2, 3), "count": torch.tensor([3, 4])}),
         Prototypes(torch.rand(2, 2, 3), torch.tensor([[True, False], [True, True]])),
         Scalars({"loss": torch.rand(2)}),
+        Scores(torch.rand(2, 4, 3, 2), rows=torch.tensor([4, 0, 2])),
+        Parameters({"w": torch.rand(2, 3)}, coded_bytes=torch.tensor([5, 6])),
+        Bundle(
+            {
+                "weights": Parameters({"w": torch.rand(2, 3)}, coded_bytes=torch.tensor([5, 6])),
+                "inner": Bundle({"cluster": Labels(torch.tensor([[1], [3]]), classes=4)}),
+            }
+        ),
     ],
     ids=lambda payload: type(payload).__name__,
 )
@@ -282,3 +290,140 @@ def test_the_wrong_kind_is_named() -> None:
         received.labels()
     with pytest.raises(TypeError, match="sent Scalars, not Parameters"):
         received.parameters()
+
+
+def bundle(*values: float) -> Bundle:
+    """Two weights and a cluster of four for each client."""
+    column = torch.tensor(values)[:, None]
+    return Bundle({"weights": Parameters({"w": column.repeat(1, 2)}), "cluster": Labels(column.long(), classes=4)})
+
+
+def test_every_part_of_a_bundle_must_be_declared() -> None:
+    wire = channel(4, Parameters)
+    with pytest.raises(ConfigError, match="mymethod put Labels on the wire, but declares that it exchanges Parameters"):
+        wire.up([0, 1], bundle(0.0, 1.0))
+    inner = Bundle({"inner": bundle(0.0)})
+    with pytest.raises(ConfigError, match="put Labels on the wire"):
+        wire.post(Downloads((Parcel(inner, {0: 0}),)))
+    assert wire.traffic.up.sum() == 0
+    # The bundle itself needs no declaration: it is an envelope.
+    channel(4, Parameters, Labels).up([0, 1], bundle(0.0, 1.0))
+
+
+def test_every_part_of_a_bundle_is_counted_by_its_kind() -> None:
+    wire = channel()
+    arrived = wire.up([1, 3], Bundle({"deep": bundle(2.0, 3.0), "loss": scalars(1.0, 1.0)}))
+    # 2 * 4 bytes of weights, 2 bits of a label, a float of 4 bytes.
+    assert wire.traffic.up.tolist() == [0, 13, 0, 13]
+    assert dict(wire.traffic.kinds) == {"up Parameters": 16, "up Labels": 2, "up Scalars": 8}
+    assert arrived.nbytes() == [13, 13]
+
+
+@pytest.mark.parametrize("codec", ["hard", "float16"])
+def test_scores_in_a_bundle_are_coded(codec: str) -> None:
+    wire = channel(codec=codec)
+    scores = Scores(torch.tensor([[[0.7, 0.3], [0.2, 0.8]]]))
+    arrived = wire.up([2], Bundle({"scores": scores, "loss": scalars(0.7)}))
+    assert isinstance(arrived, Bundle)
+    expected = torch.tensor([[1.0, 0.0], [0.0, 1.0]]) if codec == "hard" else scores.values.half().float()[0]
+    assert torch.equal(arrived.parts["scores"].tensors()[0][0], expected)
+    assert read(arrived.parts["loss"]) == pytest.approx([0.7], abs=1e-7)
+    # Two labels of two classes are a byte; four numbers of two bytes are eight; and the float.
+    assert wire.traffic.up.tolist() == [0, 0, {"hard": 1, "float16": 8}[codec] + 4, 0]
+
+
+@pytest.mark.parametrize(("codec", "nbytes"), [("none", 3 * 2 * 2 * 4), ("float16", 3 * 2 * 2 * 2), ("hard", 3 * 1)])
+def test_several_matrices_for_a_client_are_coded_one_by_one(codec: str, nbytes: int) -> None:
+    # Three matrices of two samples and two classes; with `hard` each is two bits, a byte of its own.
+    wire = channel(codec=codec)
+    values = torch.rand(1, 3, 2, 2).softmax(dim=-1)
+    wire.post(uploads().to_all(Scores(values)))
+    ((_, received),) = wire.deliver([0, 1])
+    assert received is not None
+    assert wire.traffic.down.tolist() == [nbytes, nbytes, 0, 0]
+    assert received.tensors()[0].shape == (2, 3, 2, 2)
+    for matrix in range(3):
+        alone = Codec.parse(codec).code(Scores(values[:, matrix])).values
+        assert torch.equal(received.tensors()[0][1, matrix], alone[0])
+
+
+def test_weights_are_charged_at_their_coded_length() -> None:
+    wire = channel()
+    wire.up([3, 0], Parameters({"w": torch.ones(2, 5)}, coded_bytes=torch.tensor([7, 2])))
+    assert wire.traffic.up.tolist() == [2, 0, 0, 7]
+    wire.post(uploads().to_each(Parameters({"w": torch.ones(2, 5)}, coded_bytes=torch.tensor([7, 2])), [0, 1, 1, 0]))
+    wire.deliver([0, 1, 2, 3])
+    assert wire.traffic.down.tolist() == [7, 2, 2, 7]
+
+
+def test_parts_of_bundles_are_read_like_plain_uploads() -> None:
+    received = uploads(("a", [3], bundle(3.0)), ("b", [1], bundle(1.0)), ("a", [0], bundle(0.0)))
+    weights, clusters = received.part("weights"), received.part("cluster")
+    assert weights.ids == clusters.ids == received.ids == (0, 1, 3)
+    assert weights.parameters("a")["w"].tolist() == [[0.0, 0.0], [3.0, 3.0]]
+    assert weights.parameters()["w"][:, 0].tolist() == [0.0, 1.0, 3.0]
+    assert weights.sizes().tolist() == [10.0, 20.0, 40.0]
+    assert clusters.labels().tolist() == [[0], [1], [3]]
+    assert clusters.to_all(scalars(1.0)).parcels[0].address == dict.fromkeys(range(4), 0)
+    with pytest.raises(KeyError, match="momentum"):
+        received.part("momentum")
+    with pytest.raises(TypeError, match="clients sent Labels, not a Bundle"):
+        clusters.part("cluster")
+    with pytest.raises(TypeError, match="sent Bundle, not Parameters"):
+        received.parameters("a")
+
+
+def test_numbers_and_prototypes_come_in_client_order() -> None:
+    def means(value: float) -> Prototypes:
+        return Prototypes(torch.full((1, 2, 3), value), torch.tensor([[True, value > 1]]))
+
+    joined = uploads(("a", [2], means(2.0)), ("b", [0], means(0.0))).prototypes()
+    assert joined.values[:, 0, 0].tolist() == [0.0, 2.0]
+    assert joined.present.tolist() == [[True, False], [True, True]]
+    both = Scalars({"loss": torch.tensor([3.0, 1.0]), "size": torch.tensor([30.0, 10.0])})
+    received = uploads(("a", [3, 1], both))
+    assert received.scalars("size").tolist() == [10.0, 30.0]
+    with pytest.raises(KeyError, match="norm"):
+        received.scalars("norm")
+    with pytest.raises(TypeError, match="sent Scalars, not Prototypes"):
+        received.prototypes()
+    with pytest.raises(TypeError, match="sent Prototypes, not Scalars"):
+        uploads(("a", [2], means(2.0))).scalars("loss")
+
+
+def test_participants_of_an_architecture() -> None:
+    received = uploads(("a", [3], scalars(3.0)), ("b", [1, 2], scalars(1.0, 2.0)), ("a", [0], scalars(0.0)))
+    assert received.ids_of("a") == (0, 3)
+    assert received.ids_of("b") == (1, 2)
+    assert received.architectures == ("a", "b")
+
+
+def test_only_participants_are_written_to() -> None:
+    wire = channel()
+    wire.post(uploads(("a", [3, 1], scalars(0.0, 0.0))).to_participants(scalars(10.0, 30.0)))
+    (((ids, received), (others, nothing))) = wire.deliver([1, 3, 0])
+    assert (ids, read(received)) == ((1, 3), [10.0, 30.0])
+    assert (others, nothing) == ((0,), None)
+    with pytest.raises(ValueError, match="shorter"):
+        uploads(("a", [3, 1], scalars(0.0, 0.0))).to_participants(scalars(1.0), index=[0])
+
+
+def test_an_architecture_is_written_to_as_a_whole() -> None:
+    # Clients 0 and 3 have a, 1 and 2 have b; client 3 did not take part and still gets a's row.
+    received = Uploads(
+        [("a", [0], scalars(0.0)), ("b", [1, 2], scalars(1.0, 2.0))],
+        sizes=(10, 20, 30, 40),
+        owners=["a", "b", "b", "a"],
+        dtype=torch.float64,
+    )
+    wire = channel()
+    wire.post(received.to_architectures({"a": scalars(5.0)}))
+    assert [(ids, payload and read(payload)) for ids, payload in wire.deliver([0, 1, 2, 3])] == [
+        ((0, 3), [5.0, 5.0]),
+        ((1, 2), None),
+    ]
+    wire.post(received.to_architectures({"b": scalars(6.0), "a": scalars(7.0)}))
+    assert [(ids, read(payload)) for ids, payload in wire.deliver([0, 1, 2, 3])] == [
+        ((0, 3), [7.0, 7.0]),
+        ((1, 2), [6.0, 6.0]),
+    ]

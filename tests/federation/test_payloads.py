@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fl_bench.federation.payloads import (
+    Bundle,
     Labels,
     Parameters,
     Payload,
@@ -35,6 +36,15 @@ EACH: dict[str, Callable[[int, float], Payload]] = {
         numbers(clients, 3, 2, offset=offset), numbers(clients, 3, offset=offset) % 2 == 0
     ),
     "Scalars": lambda clients, offset: Scalars({"loss": numbers(clients, offset=offset), "size": numbers(clients)}),
+    "coded Parameters": lambda clients, offset: Parameters(
+        {"w": numbers(clients, 2, offset=offset)}, coded_bytes=torch.arange(clients) + int(offset)
+    ),
+    "Bundle": lambda clients, offset: Bundle(
+        {
+            "update": Parameters({"w": numbers(clients, 2, offset=offset)}, coded_bytes=torch.arange(clients) + 3),
+            "cluster": Labels(numbers(clients, 1, offset=offset).long(), classes=4),
+        }
+    ),
 }
 
 
@@ -62,6 +72,21 @@ def same(one: Payload, other: Payload) -> bool:
         # Client 0 holds two of three classes, client 1 none: 2 classes * 4 features * 4 bytes, and nothing.
         (Prototypes(numbers(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])), [32, 0]),
         (Scalars({"loss": numbers(2), "n": numbers(2).double()}), [12, 12]),
+        # Three matrices of 5 * 3 for each of two clients; two models of (6 + 2) numbers for each.
+        (Scores(numbers(2, 3, 5, 3)), [180, 180]),
+        (Parameters({"w": numbers(2, 2, 6), "b": numbers(2, 2, 2)}), [64, 64]),
+        (Parameters({"w": numbers(2, 6)}, coded_bytes=torch.tensor([0, 9])), [0, 9]),
+        # 8 bytes of weights (client 1: 5 after coding), one class of 4 features or none, and 2 bits of a label.
+        (
+            Bundle(
+                {
+                    "weights": Parameters({"w": numbers(2, 2)}, coded_bytes=torch.tensor([8, 5])),
+                    "classes": Prototypes(numbers(2, 3, 4), torch.tensor([[False, False, True], [False] * 3])),
+                    "cluster": Labels(numbers(2, 1).long(), classes=4),
+                }
+            ),
+            [8 + 16 + 1, 5 + 0 + 1],
+        ),
     ],
 )
 def test_bytes_per_client(payload: Payload, nbytes: list[int]) -> None:
@@ -128,8 +153,32 @@ def test_what_all_clients_share_survives_every_change() -> None:
     assert labels.classes == 5
 
 
+def test_coded_lengths_go_with_their_client() -> None:
+    for payload in (
+        Scores(numbers(3, 2, 3), coded_bytes=torch.tensor([7, 8, 9])),
+        Parameters({"w": numbers(3, 2)}, coded_bytes=torch.tensor([7, 8, 9])),
+    ):
+        assert payload.take(torch.tensor([2, 0])).nbytes() == [9, 7]
+        assert Payload.join([payload, payload.take(torch.tensor([1]))]).nbytes() == [7, 8, 9, 8]
+        assert payload.detached().nbytes() == [7, 8, 9]
+
+
+def test_parts_of_a_bundle_have_the_same_clients() -> None:
+    two, one = Scalars({"loss": numbers(2)}), Scalars({"loss": numbers(1)})
+    with pytest.raises(ValueError, match=r"same clients, got rows \{'a': 2, 'b': 1\}"):
+        Bundle({"a": two, "b": one})
+    with pytest.raises(ValueError, match=r"same clients, got rows \{\}"):
+        Bundle({})
+    assert len(Bundle({"a": two, "b": two})) == 2
+
+
 def test_join_goes_by_name_not_by_position() -> None:
     one = Parameters({"a": torch.tensor([1.0]), "b": torch.tensor([2.0])})
     other = Parameters({"b": torch.tensor([4.0]), "a": torch.tensor([3.0])})
     assert Payload.join([one, other]).tree["a"].tolist() == [1.0, 3.0]
     assert Payload.join([Scalars(one.tree), Scalars(other.tree)]).values["b"].tolist() == [2.0, 4.0]
+    bundles = [Bundle({"a": one, "b": other}), Bundle({"b": one, "a": other})]
+    joined = Payload.join(bundles)
+    assert isinstance(joined, Bundle)
+    assert joined.parts["a"].tensors()[0].tolist() == [1.0, 3.0]
+    assert joined.parts["b"].tensors()[0].tolist() == [3.0, 1.0]
