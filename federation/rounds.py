@@ -157,7 +157,7 @@ class Federation:
         """
         run, start = self._run, self.start[architecture]
         if count == 1:
-            return start
+            return {name: tensor.clone() for name, tensor in start.items()}
         keys = [stream_key(run.seed, "further init", architecture, model) for model in range(1, count)]
         modules = [run.method.build_client(run.build(architecture, key)) for key in keys]
         models = Models.stacked(architecture, modules, run.device, run.dtype)

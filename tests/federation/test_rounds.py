@@ -16,6 +16,8 @@ from torch import nn
 
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation import checkpoint
+from fl_bench.federation.batches import Teaching
+from fl_bench.federation.channel import Downloads, Parcel
 from fl_bench.federation.models import build_net
 from fl_bench.federation.payloads import Scalars
 from fl_bench.federation.rounds import Round, Run, assign_architectures
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fl_bench.federation.batches import Batch
-    from fl_bench.federation.channel import Downloads, Uploads
+    from fl_bench.federation.channel import Uploads
     from fl_bench.federation.cohort import Cohort
     from fl_bench.federation.evaluation import Deployed
 
@@ -76,13 +78,15 @@ class Echo(Method[EchoConfig]):
 def make_run(deal):
     """Makes a run of a method (by name or instance) on four clients in two groups, unless told otherwise."""
 
-    def make(method: Any = "local", *, names=("mlp-4",), assignment="balanced", run=None, data=None, **training) -> Run:
+    def make(
+        method: Any = "local", *, names=("mlp-4",), assignment="balanced", width=None, run=None, data=None, **training
+    ) -> Run:
         dataset, split = deal(**{"train": (5, 8, 3, 6), "groups": [0, 0, 1, 1], **(data or {})})
         return Run(
             METHODS[method]() if isinstance(method, str) else method,
             dataset,
             split,
-            ModelMix(names, assignment),
+            ModelMix(names, assignment, width=width),
             Training(**{"rounds": ROUNDS, "batch_size": 4, "lr": 0.01, **training}),
             **{"seed": 0, **(run or {})},
         )
@@ -283,8 +287,6 @@ def test_feedback_is_charged_when_it_is_heard(make_run) -> None:
 def test_clients_with_different_mail_update_apart_and_arrive_together(make_run) -> None:
     # The server writes to clients 0 and 2 alone: next round they read it, and clients 1 and 3 still have no message.
     def post(uploads: Uploads, rnd: Round) -> Downloads | None:
-        from fl_bench.federation.channel import Downloads, Parcel
-
         return Downloads((Parcel(Scalars({"value": torch.tensor([7.0])}), {0: 0, 2: 0}),)) if rnd.index == 0 else None
 
     method = Echo(post)
@@ -534,3 +536,157 @@ def test_a_checkpoint_of_other_code_starts_the_run_again(make_run, tmp_path: Pat
             again = clock_of_first_round()
             assert again != first
             first = again
+
+
+def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("init", ["shared_per_arch", "per_client"])
+def test_the_start_is_that_of_the_first_client_of_each_architecture(make_run, init: str) -> None:
+    run = make_run("local", names=("mlp-4", "linear"), init=init, data={"groups": None})
+    start = run.client_weights()
+    finish(run)  # asked for after training only
+    assert run.federation.start.keys() == {"mlp-4", "linear"}
+    for architecture, tree in run.federation.start.items():
+        assert equal(tree, {name: tensor[:1] for name, tensor in start[architecture].items()})
+
+
+def test_the_start_survives_a_restart(make_run, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    start = make_run("local").federation.start["mlp-4"]
+    next(make_run("local", run={"checkpoint": path}).rounds())
+    resumed = make_run("local", run={"checkpoint": path})
+    finish(resumed)
+    assert equal(resumed.federation.start["mlp-4"], start)
+
+
+def test_fresh_weights_begin_with_the_shared_start(make_run) -> None:
+    run, again = make_run("local"), make_run("fedavg")
+    finish(run)
+    four = run.federation.fresh_weights("mlp-4", 4)
+    assert equal({name: tensor[:1] for name, tensor in four.items()}, run.federation.start["mlp-4"])
+    assert equal(four, again.federation.fresh_weights("mlp-4", 4))  # both sides know them by the seed
+    assert equal({name: tensor[:2] for name, tensor in four.items()}, run.federation.fresh_weights("mlp-4", 2))
+    one = run.federation.fresh_weights("mlp-4", 1)
+    assert equal(one, run.federation.start["mlp-4"])
+    for tensor in one.values():
+        tensor.zero_()  # what a method makes of its own copy
+    assert not run.federation.start["mlp-4"]["head.weight"].eq(0).any()
+    assert len({tuple(row.flatten().tolist()) for row in four["head.weight"]}) == 4
+    other = make_run("local", run={"seed": 1}).federation.fresh_weights("mlp-4", 4)
+    assert not any(torch.equal(one, two) for one, two in zip(four["head.weight"], other["head.weight"], strict=True))
+
+
+def test_fresh_weights_fit_what_clients_train(make_run) -> None:
+    run = make_run(TwoNets(), names=("mlp-4", "linear"))
+    fresh = run.federation.fresh_weights("linear", 3)
+    assert {name: tensor.shape[1:] for name, tensor in fresh.items()} == {
+        name: tensor.shape[1:] for name, tensor in run.client_weights()["linear"].items()
+    }
+    # The net in common is the same in all of them, by its definition.
+    assert rows_equal({name: tensor for name, tensor in fresh.items() if name.startswith("common.")})
+    assert not rows_equal({name: tensor for name, tensor in fresh.items() if name.startswith("own.")})
+
+
+def test_identities_are_the_clients_numbers_unless_renumbered(make_run) -> None:
+    assert make_run("local").federation.identities == (0, 1, 2, 3)
+    renumbered = make_run("local", init="per_client", run={"identities": (3, 0, 2, 1)})
+    assert renumbered.federation.identities == (3, 0, 2, 1)
+    usual = make_run("local", init="per_client").client_weights()["mlp-4"]["head.weight"]
+    assert torch.equal(renumbered.client_weights()["mlp-4"]["head.weight"], usual[[3, 0, 2, 1]])
+    assert renumbered.client_cohort("mlp-4", [1, 3], Round(0, 0, renumbered.federation)).keys == (0, 1)
+
+
+def test_uploaded_models_in_the_servers_hands(make_run) -> None:
+    run = make_run("local", names=("mlp-4", "linear"), precision="float64", data={"groups": None}, init="per_client")
+    sent = {name: tensor[[1, 0, 1]] for name, tensor in run.client_weights()["linear"].items()}
+    held = run.federation.holding("linear", sent)
+    assert (len(held), held.side, held.architecture) == (3, "server", "linear")
+    inputs = run.data.public.inputs()
+    expected = torch.einsum("mcf,sf->msc", sent["head.weight"], inputs) + sent["head.bias"][:, None]
+    torch.testing.assert_close(held.predict(inputs, as_="logits"), expected, rtol=0, atol=1e-12)
+    before = run.client_weights()
+
+    def pull(model: nn.Module, batch: Batch) -> Tensor:
+        return model(batch.x).square().sum()
+
+    held.fit(pull, on=Teaching(inputs, torch.zeros(3, 6, 3, dtype=torch.float64)))
+    assert equal(held.weights, sent)  # training them changes the tree that was handed over
+    assert not torch.equal(sent["head.weight"], before["linear"]["head.weight"][[1, 0, 1]])
+    assert equal(run.client_weights()["linear"], before["linear"])
+    with pytest.raises(TypeError, match="no private data"):
+        _ = held.label_counts
+
+
+def test_what_clients_keep_for_themselves_is_that_of_the_start(make_run) -> None:
+    # Clients sent bodies only: the server's models have the head of the first client of the architecture.
+    run = make_run("local", init="per_client")
+    start = run.client_weights()["mlp-4"]
+    finish(run)
+    bodies = {name: tensor for name, tensor in run.client_weights()["mlp-4"].items() if name.startswith("body.")}
+    held = run.federation.holding("mlp-4", {name: tensor[[3, 1]] for name, tensor in bodies.items()})
+    for name, tensor in held.weights.items():
+        expected = bodies[name][[3, 1]] if name in bodies else start[name][[0, 0]]
+        assert torch.equal(tensor, expected)
+    held.load({"head.bias": torch.tensor([[1.0] * 3, [2.0] * 3])})  # each has a head of its own to train
+    assert equal(run.federation.start["mlp-4"], {name: tensor[:1] for name, tensor in start.items()})
+
+
+class Opener(Echo):
+    """The server speaks first, to each client in its own words, and never again."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda uploads, rnd: None)
+
+    def opening(self) -> Downloads:
+        return Downloads((Parcel(Scalars({"value": torch.tensor([5.0, 6.0, 7.0, 8.0])}), {0: 0, 1: 1, 2: 2, 3: 3}),))
+
+
+def test_an_opening_is_heard_and_charged_in_the_first_round(make_run) -> None:
+    method = Opener()
+    rows = finish(make_run(method))
+    everyone = (0, 1, 2, 3)
+    assert method.calls == [(0, everyone, [5.0, 6.0, 7.0, 8.0]), (1, everyone, None), (2, everyone, None)]
+    assert [row.values["bytes_down"] for row in rows] == [16, 0, 0]
+    assert rows[0].values["bytes_down_Scalars"] == 16
+
+
+def test_an_opening_is_sent_once_however_often_a_run_starts(make_run, tmp_path: Path) -> None:
+    # Half of the clients take part in a round: those who have heard it by the restart do not hear it again, those
+    # who come later hear it when they come.
+    path, rounds = tmp_path / "checkpoint.pt", 6
+    whole = Opener()
+    rows = [without_clocks(row) for row in make_run(whole, rounds=rounds, participation=0.5).rounds()]
+    heard = [client for _, ids, words in whole.calls if words for client in ids]
+    assert sorted(heard) == sorted(set(heard))
+    assert len(heard) > 2  # somebody came after the first round
+    for stop in range(1, rounds):
+        path.unlink(missing_ok=True)
+        first, second = Opener(), Opener()
+        started = make_run(first, rounds=rounds, participation=0.5, run={"checkpoint": path}).rounds()
+        for _ in range(stop):
+            next(started)
+        resumed = finish(make_run(second, rounds=rounds, participation=0.5, run={"checkpoint": path}))
+        assert first.calls + second.calls == whole.calls
+        assert [without_clocks(row) for row in resumed] == rows
+
+
+def test_an_undeclared_opening_is_refused(make_run) -> None:
+    class Loud(Opener):
+        """Opens with what it did not declare."""
+
+        exchanges = frozenset()
+
+    with pytest.raises(ConfigError, match="put Scalars on the wire"):
+        make_run(Loud())
+
+
+def test_features_are_pooled_to_one_width(make_run) -> None:
+    run = make_run("local", names=("mlp-6", "linear"), width=2, data={"groups": None})
+    finish(run)
+    for tree in run.client_weights().values():
+        assert tree["head.weight"].shape == (2, 3, 2)
+    assert run.facts()["parameters"] == {"mlp-6": 4 * 6 + 6 + 2 * 3 + 3, "linear": 2 * 3 + 3}
+    assert run.federation.server_models(2).weights["head.weight"].shape == (2, 3, 2)
+    assert run.federation.common_net().features == 2
