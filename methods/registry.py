@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BUILT_IN = (
+    "fl_bench.methods.apfl",
     "fl_bench.methods.centralized",
     "fl_bench.methods.cfd",
     "fl_bench.methods.cfl",
     "fl_bench.methods.comet",
+    "fl_bench.methods.ditto",
     "fl_bench.methods.dsfl",
     "fl_bench.methods.fedavg",
     "fl_bench.methods.fedbabu",
     "fl_bench.methods.feddf",
     "fl_bench.methods.fedmd",
+    "fl_bench.methods.fedopt",
     "fl_bench.methods.fedper",
+    "fl_bench.methods.fedprox",
     "fl_bench.methods.fedrep",
     "fl_bench.methods.fedrod",
     "fl_bench.methods.fedselect",
@@ -34,6 +38,8 @@ BUILT_IN = (
     "fl_bench.methods.local",
     "fl_bench.methods.local_public",
     "fl_bench.methods.pfedgraph",
+    "fl_bench.methods.pfedme",
+    "fl_bench.methods.scaffold",
     "fl_bench.cosmos.method",
 )
 """Modules whose import registers our methods; none of them imports torch."""

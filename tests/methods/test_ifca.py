@@ -1,0 +1,189 @@
+"""IFCA against softmax regression in NumPy, its null settings, and planted groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fl_bench.errors import ConfigError
+from fl_bench.federation.rounds import Round
+from fl_bench.methods.cluster_models import cluster_means
+from fl_bench.methods.ifca import IFCA, IFCAConfig
+
+
+def models_of(tree, kind) -> list:
+    return [kind(w.numpy(), b.numpy()) for w, b in zip(tree["head.weight"], tree["head.bias"], strict=True)]
+
+
+def loss(model, x: np.ndarray, y: np.ndarray) -> float:
+    return float(-np.log(model.probabilities(x)[np.arange(len(x)), y]).mean())
+
+
+def share_the_start(world) -> None:
+    world.start = [world.start[0].copy() for _ in world.private]
+
+
+def finished(run):
+    for _ in run.rounds():
+        pass
+    return run
+
+
+def deployed(run):
+    rnd = Round(run.training.rounds - 1, 0, run.federation)
+    everyone = run.client_cohort(run.architectures[0], range(run.data.clients), rnd)
+    return run.method.deployed(everyone, rnd)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "size"])
+def test_three_rounds_against_numpy(world, weights_of, assert_equal, weights: str) -> None:
+    share_the_start(world)
+    x, y = world.private[0]
+    world.private[0] = (
+        np.repeat(x[:1], 6, axis=0),
+        np.repeat(y[:1], 6),
+    )  # six equal samples: weight 6, 2 * 6 / 3 steps
+    run = world.build("ifca", clusters=2, weights=weights)
+    run.method.setup(run.federation)  # once more: the fixture replaced the initial weights
+    servers = models_of(run.federation.fresh_weights("linear", 2), type(world.start[0]))
+    assert_equal(servers[:1], world.start[:1])
+    finished(run)
+    chosen = set()
+    for _ in range(world.rounds):
+        choice = [int(np.argmin([loss(server, x, y) for server in servers])) for x, y in world.private]
+        trained = []
+        for k, (x, y) in zip(choice, world.private, strict=True):
+            model = servers[k].copy()
+            model.train(x, y, world.lr, steps=world.epochs * len(x) // 3)
+            trained.append(model)
+        for k in set(choice):
+            members = [i for i in range(3) if choice[i] == k]
+            counts = [len(world.private[i][1]) if weights == "size" else 1 for i in members]
+            servers[k] = type(servers[k])(
+                np.average([trained[i].w for i in members], axis=0, weights=counts),
+                np.average([trained[i].b for i in members], axis=0, weights=counts),
+            )
+        chosen.add(tuple(choice))
+    assert any(len(set(choice)) == 2 for choice in chosen)  # both models are in use at some time
+    assert_equal(weights_of(run), trained)
+    assert_equal(models_of(run.method.w, type(world.start[0])), servers)
+    assert run.method.clusters().tolist() == choice
+    assert deployed(run).index == tuple(choice)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "size"])
+def test_one_cluster_is_fedavg_bit_for_bit(world, weights: str) -> None:
+    x, y = world.private[1]
+    world.private[1] = (x[:2], y[:2])
+    share_the_start(world)
+    one, averaged = world.run("ifca", clusters=1, weights=weights), world.run("fedavg", weights=weights)
+    for name, tensor in averaged.client_weights()["linear"].items():
+        assert (one.client_weights()["linear"][name] == tensor).all()
+        assert (one.method.w[name] == averaged.method.w[name]).all()
+
+
+def plant(world) -> None:
+    """Six clients with the same inputs; the odd ones call class 0 what the even ones call class 1."""
+    x = np.array([[1.0, -2.0], [-1.0, 2.0], [2.0, -1.0]])
+    world.private = [(x, np.array([0, 1, 0]) if client % 2 == 0 else np.array([1, 0, 1])) for client in range(6)]
+    world.start = [type(world.start[0])(np.zeros((3, 2)), np.zeros(3)) for _ in range(6)]
+
+
+def planted_models(method: IFCA):
+    """Model 0 leans towards the odd clients' classes, model 1 towards the even ones', models beyond to class 2."""
+    w = torch.tensor([[[-1.0, 1.0], [1.0, -1.0], [0.0, 0.0]]], dtype=torch.float64)
+    w = torch.cat([0.1 * w, -0.1 * w, *[0 * w] * (method.config.clusters - 2)])
+    b = torch.zeros(method.config.clusters, 3, dtype=torch.float64)
+    b[2:, 2] = 5.0
+    return {"head.weight": w, "head.bias": b}
+
+
+def test_planted_groups_are_found_and_an_empty_cluster_stays(world, monkeypatch) -> None:
+    plant(world)
+    monkeypatch.setattr(IFCA, "fresh_models", planted_models)
+    run = world.build("ifca", clusters=3)
+    rows = [row.values for row in run.rounds()]
+    assert [row["cluster_ari"] for row in rows] == [1.0, 1.0, 1.0]
+    assert run.method.clusters().tolist() == [1, 0, 1, 0, 1, 0]
+    before = planted_models(run.method)
+    for name, tensor in run.method.w.items():
+        assert (tensor[2] == before[name][2]).all()
+        assert (tensor[:2] != before[name][:2]).any()
+
+
+def test_equally_good_models_give_the_first(world, monkeypatch) -> None:
+    plant(world)
+    monkeypatch.setattr(IFCA, "fresh_models", lambda self: {name: 0 * t for name, t in planted_models(self).items()})
+    world.rounds = 1
+    assert world.run("ifca", clusters=2).method.clusters().tolist() == [0] * 6
+
+
+def test_the_body_is_everyones_where_it_is_shared(world, monkeypatch) -> None:
+    # Weights come from what the clients uploaded in the last round; all weigh the same.
+    world.model = "mlp-2"
+    run = world.build("ifca", clusters=2, share_body=True)
+    fresh = run.method.fresh_models()
+    assert (fresh["body.1.weight"][0] == fresh["body.1.weight"][1]).all()
+    assert (fresh["head.weight"][0] != fresh["head.weight"][1]).any()
+    choices = iter([[0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    losses = lambda cohort, tree: torch.nn.functional.one_hot(1 - torch.tensor(next(choices)), 2)  # noqa: E731
+    monkeypatch.setattr("fl_bench.federation.cohort.Cohort.private_loss", losses)
+    finished(run)
+    trained = run.client_weights()["mlp-2"]
+    for name, tensor in trained.items():
+        parts = [[0, 1, 2]] * 2 if name.startswith("body.") else [[0, 1], [2]]
+        for k, members in enumerate(parts):
+            assert torch.allclose(run.method.w[name][k], tensor[members].mean(dim=0), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("share", "down"), [(False, 3 * 15), (True, 6 + 3 * 9)])
+def test_bytes(world, share: bool, down: int) -> None:
+    # mlp-2 on two features: body 2 * 2 + 2 = 6 numbers, head 2 * 3 + 3 = 9, of 8 bytes; a cluster's number has 4 bytes
+    world.model = "mlp-2"
+    run = world.build("ifca", clusters=3, share_body=share)
+    rows = [row.values for row in run.rounds()]
+    assert [row["bytes_up"] for row in rows] == [3 * (15 * 8 + 4)] * 3
+    assert [row["bytes_down"] for row in rows] == [0, 3 * down * 8, 3 * down * 8]
+
+
+def test_who_never_took_part_deploys_what_fits_its_training_data(world, monkeypatch) -> None:
+    plant(world)
+    monkeypatch.setattr(IFCA, "fresh_models", planted_models)
+    world.rounds, world.options = 1, {"participation": 0.5}
+    run = world.run("ifca", clusters=2)
+    drawn = run.participants(0)
+    assert deployed(run).index == (1, 0, 1, 0, 1, 0)
+    # looking at a newcomer makes it no member
+    assert run.method.clusters().tolist() == [1 - i % 2 if i in drawn else -1 for i in range(6)]
+
+
+def test_a_client_not_drawn_keeps_its_cluster(world, monkeypatch) -> None:
+    plant(world)
+    monkeypatch.setattr(IFCA, "fresh_models", planted_models)
+    world.rounds, world.options = 4, {"participation": 0.3}
+    run = world.build("ifca", clusters=2)
+    seen: set[int] = set()
+    for row in run.rounds():
+        seen.update(run.participants(row.values["round"]))
+        assert run.method.clusters().tolist() == [1 - i % 2 if i in seen else -1 for i in range(6)]
+
+
+def test_views_are_the_cluster_model_and_the_local_models(world) -> None:
+    share_the_start(world)
+    run = world.run("ifca")
+    assert run.facts()["deployed"] == "global"
+    assert run.facts()["views"] == ["+local", "global"]
+
+
+def test_means_within_clusters_by_hand() -> None:
+    # Cluster 0: (1 * 2 + 3 * 6) / 4 = 5; cluster 1 has nobody and stays at -4; cluster 2 is new and has -1.
+    models = {"a": torch.tensor([[0.5], [-4.0]])}
+    uploads = {"a": torch.tensor([[2.0], [-1.0], [6.0]])}
+    means = cluster_means(models, uploads, np.array([0, 2, 0]), torch.tensor([1.0, 7.0, 3.0]))
+    assert means["a"].flatten().tolist() == [5.0, -4.0, -1.0]
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"ifca\.clusters must be at least 1"):
+        IFCAConfig(clusters=0)
