@@ -49,12 +49,12 @@ class Codec:
         return samples * classes * number
 
     def code(self, scores: Scores) -> Scores:
-        """Encode and decode: the scores that arrive, with their coded size.
+        """Encode and decode: the scores that arrive, with their coded size; what its method has coded stays as it is.
 
         Raises:
             ConfigError: `top-k` or `hard` asked for logits, of which they keep no meaning.
         """
-        if self.kind == "none":
+        if self.kind == "none" or scores.coded_bytes is not None:
             return scores
         if scores.form == "logits" and self.kind != "float16":
             raise ConfigError(f"codec {self.kind!r} needs probabilities, but this method sends logits; use float16")

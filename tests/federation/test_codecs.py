@@ -47,6 +47,12 @@ def test_other_names_are_refused(text: str) -> None:
         Codec.parse(text)
 
 
+@pytest.mark.parametrize("text", ["none", "float16", "hard", "top-2"])
+def test_what_a_method_has_coded_stays_as_it_is(text: str) -> None:
+    coded = Scores(torch.tensor([[[0.7, 0.3]]]), coded_bytes=torch.tensor([5]))
+    assert Codec.parse(text).code(coded) is coded
+
+
 def test_decoded_by_hand() -> None:
     p = torch.tensor([[[0.5, 0.1, 0.3, 0.1]]])
     # top-2 keeps 0.5 and 0.3 and spreads the missing 0.2 over the two other classes.

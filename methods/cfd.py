@@ -1,0 +1,211 @@
+"""CFD: clients and one server model teach each other with soft labels of few bits.
+
+F. Sattler, A. Marban, R. Rischke, W. Samek, "CFD: Communication-Efficient Federated Distillation via Soft-Label
+Quantization and Delta Coding", IEEE TNSE 9(4) 2022, arXiv:2012.00632. Round t, for participating clients i = 1..m and
+the public pool U, the same in every round:
+
+    distill     f_i  <- descend KL(Y~_S || softmax f_i) on U       E_dis epochs, t > 0; `client_init: random`: from the
+                                                                   run's initial weights
+    train       f_i  <- descend cross-entropy on D_i               LOCAL, E_loc epochs
+    predict     Y~_i  = Q_up(softmax f_i(U))                       sent
+    aggregate   Y     = 1/m sum_i Y~_i
+    teach       s    <- descend KL(Y || softmax s) on U            E_srv epochs; the server's model goes on
+    feed back   Y~_S  = Q_down(softmax s(U))                       sent
+
+Q_b(p) is the nearest row to p, in L1, whose entries are multiples of 1 / (2^b - 1) and sum to 1; one-hot for b = 1
+(`quantisers`). With 32 bits labels travel as they are. With 32 bits both ways and persistent clients this *is* COSMOS
+with one cluster and without the consistency loss.
+Exchanged: delta coding sends a label only if the receiver's last one differs, and entropy coding makes that
+N * H / 8 bytes and a table, a number that depends on the data; at most N * ceil(log2 #labels) / 8, where #labels is C
+for one bit and < 2^(C b). A client that was away is told what changed since it was last there. Sizes are those of an
+ideal coder; messages are encoded and decoded, but no bit stream is written.
+Two accuracies: `client` is a client's model after its local phase; `server` is s, which the paper evaluates.
+Choices: the paper re-initialises clients every round, with a common seed (`random`), so that an absent client needs
+no state; all that personalizes them is then their last local phase. Here they go on from their own weights
+(`persistent`), which is better when all take part. The paper breaks ties of Q_b at random, here the first class wins.
+Departure: the table also names the labels it is about, without which a message of many bits could not be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fl_bench.errors import ConfigError
+from fl_bench.lazy import torch
+
+from ..federation.batches import Teaching
+from ..federation.payloads import Scores
+from .aggregation import aggregate
+from .base import Facts, Method, Plan, Requires, not_negative, positive
+from .losses import cross_entropy, distillation
+from .quantisers import FINEST, coded_bytes, decode, dequantise, encode, most_bytes, quantise
+from .registry import method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from ..federation.channel import Downloads, Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.rounds import Federation, Round
+
+FULL = 32
+"""Bits of a label that is not quantised."""
+
+
+@dataclass(frozen=True)
+class CFDConfig:
+    """Settings of CFD."""
+
+    b_up: int = 1
+    """Bits of a client's labels: 1 (one-hot) to 16, or 32 for no quantisation."""
+    b_down: int = 1
+    """Bits of the server's labels, likewise."""
+    delta: bool = True
+    """Send only labels that differ from the last ones sent; those of 32 bits are always sent."""
+    client_init: Literal["persistent", "random"] = "persistent"
+    """What a client starts a round from: its own weights, or the run's common initial ones (the paper)."""
+    distill_epochs: int = 5
+    """Passes of a client over the public pool per round but the first, E_dis."""
+    distill_lr: float = 1e-3
+    """Learning rate of the clients' distillation."""
+    server_epochs: int = 5
+    """Passes of the server's model over the public pool per round, E_srv."""
+    server_lr: float = 1e-3
+    """Learning rate of the server's model."""
+    clip: float | None = None
+    """Largest gradient norm in distillation, of clients and server; null for none."""
+
+    def __post_init__(self) -> None:
+        for name, bits in (("b_up", self.b_up), ("b_down", self.b_down)):
+            if not (1 <= bits <= FINEST or bits == FULL):
+                raise ConfigError(f"cfd.{name} must be from 1 to {FINEST}, or {FULL} for no quantisation, got {bits}")
+        positive("cfd", distill_lr=self.distill_lr, server_lr=self.server_lr)
+        positive("cfd", clip=1.0 if self.clip is None else self.clip)
+        not_negative("cfd", distill_epochs=self.distill_epochs, server_epochs=self.server_epochs)
+
+
+@method("cfd")
+class CFD(Method[CFDConfig]):
+    """Clients and one server model teach each other with soft labels of few bits.
+
+    The server keeps its model and, for delta coding, the labels that some client heard last and who heard which;
+    clients keep the labels they sent last.
+    """
+
+    category = "distillation"
+    paper = "Sattler et al., IEEE TNSE 2022, arXiv:2012.00632"
+    wire = "up N * H(labels) / 8, down the same; at most N * log2(#labels) / 8, #labels = C for 1 bit"
+    requires = Requires(public_data=True)
+    exchanges = frozenset({Scores})
+
+    def plan(self, facts: Facts) -> Plan:
+        """At most N labels of ceil(log2 #labels) bits each way; N * C * 4 bytes, exactly, for 32 bits."""
+        up, down = (
+            facts.scores_bytes if bits == FULL else most_bytes(facts.public, facts.classes, bits)
+            for bits in (self.config.b_up, self.config.b_down)
+        )
+        return Plan(
+            up_bytes=up,
+            down_bytes=down,
+            bound=min(self.config.b_up, self.config.b_down) < FULL,
+            client_public_epochs=self.config.distill_epochs,
+            server_public_epochs=self.config.server_epochs,
+        )
+
+    def setup(self, federation: Federation) -> None:
+        """Make the server's model; nobody has heard anything."""
+        self.server = federation.server_models(1)
+        self.heard = np.full(federation.clients, -1)
+        self.labels: dict[int, Tensor] = {}
+
+    def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
+        """Distil from the server's labels, train on private data, send quantised predictions."""
+        public = rnd.public.inputs()
+        if self.config.client_init == "random":
+            clients.load(self.federation.start[clients.architecture])
+        if received is not None:
+            clients.fit(
+                distillation,
+                on=Teaching(public, received.values),
+                epochs=self.config.distill_epochs,
+                lr=self.config.distill_lr,
+                clip=self.config.clip,
+            )
+        clients.fit(cross_entropy)
+        predictions = clients.predict(public)
+        if self.config.b_up == FULL:
+            return Scores(predictions)
+        levels = quantise(predictions, self.config.b_up)
+        sent = clients.kept("sent")
+        upload = told(
+            levels, torch.zeros_like(levels) if sent is None else sent["levels"], self.config.b_up, predictions
+        )
+        if self.config.delta:
+            clients.keep("sent", {"levels": levels})
+        return upload
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        """Average the clients' labels, teach the server's model, feed back its quantised predictions."""
+        public, learner = rnd.public.inputs(), self.server.at(rnd.index)
+        learner.fit(
+            distillation,
+            on=Teaching(public, aggregate(uploads.scores(), "mean")[None]),
+            epochs=self.config.server_epochs,
+            lr=self.config.server_lr,
+            clip=self.config.clip,
+            stream="server",
+        )
+        learner.check_finite()
+        answer = learner.predict(public)
+        if self.config.b_down == FULL:
+            return uploads.to_all(Scores(answer))
+        levels = quantise(answer, self.config.b_down)
+        if not self.config.delta:
+            return uploads.to_all(told(levels, torch.zeros_like(levels), self.config.b_down, answer))
+        return self.changes(levels, answer, uploads, rnd)
+
+    def changes(self, levels: Tensor, answer: Tensor, uploads: Uploads, rnd: Round) -> Downloads:
+        """What changed since each client was last there: one message for all who last heard the same labels."""
+        self.heard[list(uploads.ids)] = rnd.index - 1  # at the start of this round; -1 is nothing
+        heard, index = np.unique(self.heard, return_inverse=True)
+        self.labels = {-1: torch.zeros_like(levels), **self.labels}
+        known = torch.cat([self.labels[version] for version in heard.tolist()])
+        self.labels = {version: self.labels[version] for version in heard.tolist()} | {rnd.index: levels}
+        return uploads.to_each(told(levels.expand_as(known), known, self.config.b_down, answer), index.tolist())
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """The server's model, for every client."""
+        return {"server": self.server.deployed([0] * len(clients))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The server's model, and who heard which labels last."""
+        return {
+            "server": self.server.models.state_dict(),
+            "heard": torch.from_numpy(self.heard),
+            "labels": self.labels,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.server.models.load_state_dict(state["server"])
+        self.heard = state["heard"].cpu().numpy()
+        self.labels = dict(state["labels"])
+
+
+def told(levels: Tensor, known: Tensor, bits: int, like: Tensor) -> Scores:
+    """What arrives when levels are told to someone who knows others, and its length on the wire.
+
+    Args:
+        levels: shape (clients, samples, classes).
+        known: what the receiver has, same shape; zeros where it has nothing.
+        bits: b.
+        like: a tensor in the run's number format.
+    """
+    message = encode(levels, known)
+    return Scores(dequantise(decode(message, known), bits, like.dtype), coded_bytes=coded_bytes(message, bits))

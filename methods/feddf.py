@@ -1,0 +1,171 @@
+"""FedDF: the server fuses models by distilling from all of them at once on unlabelled data.
+
+T. Lin, L. Kong, S. U. Stich, M. Jaggi, "Ensemble Distillation for Robust Model Fusion in Federated Learning",
+NeurIPS 2020, arXiv:2006.07242, Algorithms 1 (one architecture) and 3 (several). Round t, for sampled clients S, and
+for every architecture p with its clients S_p:
+
+    train      theta_i = LOCAL(w_p; D_i)                  E_loc epochs from the server's w_p, for i in S_p
+    average    w_p     = 1/|S_p| sum_{i in S_p} theta_i   where the student starts
+    ensemble   q_u     = softmax(1/|S| sum_{i in S} f_i(u) / tau)    *all* uploaded models teach, whatever their p
+    distil     w_p    <- descend KL(q_u || softmax(f_p(u) / tau)) on U    Adam, cosine to 0, `server_epochs` passes
+
+Exchanged: all weights and BatchNorm buffers of the client's own architecture, #theta * 4 bytes each way. The public
+data stay with the server, which must know every architecture.
+Two accuracies: `global` is w_p on each client's test data, the model FedDF deploys; `+local` is theta_i.
+Options: teachers are averaged as `avg_logits` (the paper), as `avg_probs`, or the student's losses towards each of
+them are (`avg_losses`; it is another number with the gradient of `avg_probs`, since the sum over teachers moves
+inside the KL). The average counts every client the same, as the authors' code does, or by its samples (`weights`).
+Left open by the paper: an architecture of which nobody was drawn; its model waits as it is.
+Departures: the authors stop a student by its accuracy on *labelled* data of the server (at most 10,000 steps, 1,000
+without gain) and may drop teachers that are near chance there; a server without labels takes a fixed number of passes
+and the last student.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fl_bench.lazy import torch
+
+from ..federation.batches import Teaching
+from ..federation.payloads import Parameters
+from .averaging import shares, weighted_mean
+from .base import Facts, Method, Plan, Requires, not_negative, positive
+from .losses import cross_entropy, kl_divergence
+from .registry import method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from ..federation.batches import Batch
+    from ..federation.channel import Downloads, Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.payloads import Tree
+    from ..federation.rounds import Federation, Round
+
+
+@dataclass(frozen=True)
+class FedDFConfig:
+    """Settings of FedDF beside the run's local training."""
+
+    ensemble: Literal["avg_logits", "avg_probs", "avg_losses"] = "avg_logits"
+    """How teachers are put together: means of their logits, of their probabilities, or of the losses towards them."""
+    temperature: float = 1.0
+    """tau, of teachers and student alike; no tau^2 in the loss."""
+    server_epochs: int = 5
+    """Passes of every student over the public pool per round; 0 is FedAvg by architecture."""
+    server_lr: float = 1e-3
+    """Adam's learning rate at the start of a distillation; it falls to 0 along a cosine."""
+    clip: float | None = 5.0
+    """Largest gradient norm in distillation; null for none."""
+    weights: Literal["size", "uniform"] = "uniform"
+    """In the average, clients count by their private samples or all the same (the authors' code)."""
+
+    def __post_init__(self) -> None:
+        positive("feddf", temperature=self.temperature, server_lr=self.server_lr)
+        positive("feddf", clip=1.0 if self.clip is None else self.clip)
+        not_negative("feddf", server_epochs=self.server_epochs)
+
+
+@method("feddf")
+class FedDF(Method[FedDFConfig]):
+    """The server averages by architecture, then every average learns from all uploaded models on public data.
+
+    The server keeps the model of each architecture that has taken part; clients keep nothing between rounds.
+    """
+
+    category = "distillation"
+    paper = "Lin et al., NeurIPS 2020, arXiv:2006.07242"
+    wire = "up #theta * b, down #theta * b"
+    requires = Requires(public_data=True, shared_init=True)
+    exchanges = frozenset({Parameters})
+    deployed_view = "global"
+
+    def plan(self, facts: Facts) -> Plan:
+        """#theta * 4 bytes each way, of the client's own architecture; the passes are those of one architecture."""
+        return Plan(
+            up_bytes=facts.weights_bytes,
+            down_bytes=facts.weights_bytes,
+            server_public_epochs=self.config.server_epochs,
+        )
+
+    def setup(self, federation: Federation) -> None:
+        """Nobody has taken part yet."""
+        self.students: dict[str, Tree] = {}
+
+    def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
+        """Train from the server's model of this architecture; first from the common initial weights."""
+        if received is not None:
+            clients.load(received.tree)
+        clients.fit(cross_entropy)
+        return Parameters(clients.weights)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        """Average by architecture, let all uploaded models teach each average, send each to its clients."""
+        public = rnd.public.inputs()
+        lessons = self.lessons(uploads, public)
+        for architecture in uploads.architectures:
+            average = weighted_mean(
+                uploads.parameters(architecture), shares(uploads, self.config.weights, architecture)
+            )
+            student = self.federation.holding(architecture, average).at(rnd.index)
+            self.distil(student, public, lessons)
+            self.students[architecture] = student.weights
+        fresh = {architecture: Parameters(self.students[architecture]) for architecture in uploads.architectures}
+        return uploads.to_architectures(fresh)
+
+    def lessons(self, uploads: Uploads, public: Tensor) -> Tensor:
+        """What is taught about every public sample, probabilities of shape (samples, lessons, classes).
+
+        One lesson, the ensemble's; with `avg_losses` one of each teacher.
+        """
+        logits = torch.cat(
+            [
+                self.federation.holding(name, uploads.parameters(name)).predict(public, as_="logits")
+                for name in uploads.architectures
+            ]
+        ).transpose(0, 1)
+        if self.config.ensemble == "avg_logits":
+            logits = logits.mean(dim=1, keepdim=True)
+        lessons = (logits / self.config.temperature).softmax(dim=-1)
+        return lessons.mean(dim=1, keepdim=True) if self.config.ensemble == "avg_probs" else lessons
+
+    def distil(self, student: Cohort, public: Tensor, lessons: Tensor) -> None:
+        """Train the average towards the ensemble, with Adam whose learning rate falls to 0."""
+        from ..federation.optimizers import Optimizer  # a module that imports torch
+
+        student.fit(
+            self.disagreement,
+            on=Teaching(public, lessons[None]),
+            epochs=self.config.server_epochs,
+            optimizer=Optimizer("adam", self.config.server_lr, schedule="cosine"),
+            clip=self.config.clip,
+            stream="server",
+        )
+        student.check_finite()
+
+    def disagreement(self, model: nn.Module, batch: Batch) -> Tensor:
+        """KL(q || softmax(f / tau)), mean over samples and lessons."""
+        assert batch.target is not None
+        return kl_divergence(batch.target, model(batch.x)[:, None] / self.config.temperature)
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """The server's model of the architecture, for every client of it."""
+        start = self.federation.start[clients.architecture]
+        return clients.with_weights(self.students.get(clients.architecture, start))
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """What each client holds after its last local phase."""
+        return {"+local": clients.deployed()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The model of each architecture."""
+        return {"students": self.students}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.students = dict(state["students"])
