@@ -1,0 +1,195 @@
+"""FedSelect against NumPy with its masks written out, its limits, its bytes and its selection by hand."""
+
+from __future__ import annotations
+
+from math import floor
+
+import numpy as np
+import pytest
+import torch
+
+from fl_bench.errors import ConfigError
+from fl_bench.federation.rounds import Round
+from fl_bench.methods.contract import deal, finish, made_up_data, make_run
+from fl_bench.methods.fedselect import (
+    FedSelect,
+    FedSelectConfig,
+    bytes_of_change,
+    bytes_shared,
+    mean_of_sharers,
+    merged,
+)
+
+
+@pytest.fixture
+def one_start(world):
+    """The world of softmax regression, from one start."""
+    world.start = [world.start[0].copy() for _ in world.private]
+    return world
+
+
+def masks(run) -> torch.Tensor:
+    """Who keeps which weights for itself, shape (clients, 3, 2)."""
+    clients = run.client_cohort("linear", range(len(run.data.train.sizes)), Round(0, 0, run.federation))
+    kept = clients.kept("personal")
+    return torch.zeros(len(clients), 3, 2, dtype=torch.bool) if kept is None else kept["head.weight"].clone()
+
+
+def everyone_personal(run, name: str) -> None:
+    clients = run.client_cohort(name, range(len(run.data.train.sizes)), Round(0, 0, run.federation))
+    clients.keep("personal", {key: torch.ones_like(value, dtype=torch.bool) for key, value in clients.weights.items()})
+
+
+def test_rounds_against_numpy(one_start, weights_of, assert_equal) -> None:
+    world = one_start
+    world.rounds, world.lr, every, p, limit = 8, 0.3, 2, 0.5, 0.6
+    world.private = [(x * (-4.0, 0.2) if i == 1 else x, y) for i, (x, y) in enumerate(world.private)]
+    run = world.run("fedselect", p=p, every=every, limit=limit)
+    server, nets = world.start[0].copy(), [net.copy() for net in world.start]
+    personal = np.zeros((3, 3, 2), dtype=bool)
+    reference = [net.w.copy() for net in nets]
+    for t in range(world.rounds):
+        for i, (net, (x, y)) in enumerate(zip(nets, world.private, strict=True)):
+            net.w, net.b = np.where(personal[i], net.w, server.w), server.b.copy()
+            for _ in range(world.epochs):  # two passes of one full-batch step each
+                step = net.copy()
+                step.train(x, y, world.lr)
+                net.w = np.where(personal[i], step.w, net.w)
+                step = net.copy()
+                step.train(x, y, world.lr)
+                net.w, net.b = np.where(personal[i], net.w, step.w), step.b
+            if t > 0 and t % every == 0:
+                held = personal[i].sum()
+                if held / 6 <= limit:
+                    change = np.abs(net.w - reference[i])
+                    order = [place for place in np.argsort(-change.ravel()) if not personal[i].ravel()[place]]
+                    personal[i].ravel()[order[: floor(p * (6 - held))]] = True
+                reference[i] = net.w.copy()
+        for entry in np.ndindex(3, 2):
+            sharers = [net.w[entry] for net, mask in zip(nets, personal, strict=True) if not mask[entry]]
+            if sharers:
+                server.w[entry] = np.mean(sharers)
+        server.b = np.mean([net.b for net in nets], axis=0)
+    assert_equal(weights_of(run), nets)
+    assert (masks(run).numpy() == personal).all()
+    assert personal.sum(axis=(1, 2)).tolist() == [4, 4, 4]  # 3 of 6, then 1 of 3; 4/6 is above the limit
+    assert len({mask.tobytes() for mask in personal}) > 1  # clients chose for themselves
+
+
+def test_without_selection_it_is_fedavg_with_two_passes(one_start, weights_of, assert_equal) -> None:
+    # Sums of thirds against thirds of sums: equal to rounding.
+    world = one_start
+    world.rounds = 5
+    run, fedavg = world.run("fedselect", p=0.0, every=1), world.run("fedavg", weights="uniform")
+    assert_equal(weights_of(run), weights_of(fedavg))
+    steps = [[row.values["steps_local"] for row in each.rounds()] for each in (run, fedavg)]
+    assert steps == [[12] * 5, [6] * 5]
+    assert not masks(run).any()
+
+
+def test_with_everything_personal_it_is_local_only_bit_for_bit(deep_world, same_bits) -> None:
+    deep_world.epochs, deep_world.rounds = 1, 5  # in one epoch both draw the same batches
+    deep_world.private = [(np.concatenate([x, -x, 2 * x]), np.tile(y, 3)) for x, y in deep_world.private]
+    run = deep_world.build("fedselect", every=1)
+    everyone_personal(run, "mlp-4")
+    for row in run.rounds():
+        assert row.values["bytes_up"] == 0  # nothing is shared, and the masks stay as they are
+    assert same_bits(run.client_weights()["mlp-4"], deep_world.run("local").client_weights()["mlp-4"])
+
+
+def test_every_epoch_has_batches_of_its_own(deep_world, same_bits) -> None:
+    # Two epochs of a round, of everything personal, are two rounds of one epoch: no epoch repeats another's batches.
+    deep_world.private = [(np.concatenate([x, -x, 2 * x]), np.tile(y, 3)) for x, y in deep_world.private]
+    found = []
+    for deep_world.epochs, deep_world.rounds in ((2, 2), (1, 4)):
+        run = deep_world.build("fedselect")
+        everyone_personal(run, "mlp-4")
+        for _ in run.rounds():
+            pass
+        found.append(run.client_weights()["mlp-4"])
+    assert same_bits(*found)
+
+
+def test_bytes_by_hand(one_start) -> None:
+    # 6 weights and 3 biases of 8 bytes. In rounds 1, 2, 3 the masks grow by 3, 1 and 1 weights, and are 6 bits.
+    world = one_start
+    world.rounds = 5
+    rows = [row.clients[1] for row in world.run("fedselect", p=0.5, every=1, limit=0.7).rounds()]
+    up = [9 * 8, 6 * 8 + 1, 5 * 8 + 1, 4 * 8 + 1, 4 * 8]  # 5 of 6 is above the limit: nothing new in round 4
+    assert [row["bytes_up"] for row in rows] == up
+    assert [row["bytes_down"] for row in rows] == [0, 9 * 8, 6 * 8, 5 * 8, 4 * 8]
+
+
+def test_absent_clients_keep_their_masks_and_are_sent_what_they_share(one_start) -> None:
+    world = one_start
+    world.rounds, world.options = 9, {"participation": 0.4}  # one of three clients a round
+    run = world.build("fedselect", p=0.5, every=2)
+    shared, before = [9, 9, 9], masks(run)
+    for index, row in enumerate(run.rounds()):
+        (drawn,) = run.participants(index)
+        assert row.clients[drawn]["bytes_down"] == (8 * shared[drawn] if index else 0)
+        after = masks(run)
+        assert (before <= after).all()  # masks are monotone
+        grows = index > 0 and index % 2 == 0
+        changed = (before != after).flatten(1).any(dim=1).tolist()
+        assert changed == [grows and client == drawn and shared[client] > 4 for client in range(3)]
+        shared = (9 - after.flatten(1).sum(dim=1)).tolist()
+        before = after
+    assert min(shared) < 9
+    assert len(set(shared)) > 1
+
+
+def test_stopping_and_resuming_changes_nothing_once_masks_grow(tmp_path) -> None:
+    dataset = made_up_data()
+    dealt, config = deal(dataset), FedSelectConfig(every=1)
+    whole = finish(make_run("fedselect", dataset, dealt, config=config))
+    path = tmp_path / "checkpoint.pt"
+    finish(make_run("fedselect", dataset, dealt, config=config, checkpoint=path), 2)
+    resumed = finish(make_run("fedselect", dataset, dealt, config=config, checkpoint=path))
+    assert whole.rows[-1]["clients"] == resumed.rows[-1]["clients"]
+    assert all(torch.equal(value, resumed.weights[key]) for key, value in whole.weights.items())
+
+
+def test_selection_by_hand() -> None:
+    method = FedSelect(FedSelectConfig(p=0.5, limit=0.5))
+    personal = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], dtype=torch.bool)
+    change = torch.tensor([3.0, 1.0, 3.0, 2.0]).expand(4, 4)
+    # half of four; of three, rounded down, one: the 3 that is still shared; of two, one; 3/4 is above the limit
+    expected = [[1, 0, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
+    assert method.grown(personal, change).int().tolist() == expected
+    # of equal changes the first; shapes are kept, and no change is a change like any other
+    ties = method.grown(torch.zeros(1, 2, 2, dtype=torch.bool), torch.zeros(1, 2, 2))
+    assert ties.tolist() == [[[True, True], [False, False]]]
+
+
+def test_averages_by_hand() -> None:
+    # entry 0 is shared by both, entry 1 by the second alone, entry 2 by nobody
+    values = torch.tensor([[1.0, 0.0, 0.0], [-4.0, 7.0, 0.0]])
+    personal = torch.tensor([[False, True, True], [False, False, True]])
+    assert mean_of_sharers(values, personal, torch.tensor([[9.0, 9.0, -5.0]])).tolist() == [[-1.5, 7.0, -5.0]]
+
+
+def test_trees_by_hand() -> None:
+    # three weights and two biases under masks, and buffers: two floats (4 bytes each) and a counter (8)
+    before = {"weight": torch.tensor([[0, 1, 0], [0, 0, 0]]).bool(), "bias": torch.zeros(2, 2, dtype=torch.bool)}
+    after = {**before, "weight": torch.tensor([[0, 1, 0], [1, 1, 0]]).bool()}
+    own = {
+        "weight": torch.ones(2, 3),
+        "bias": torch.ones(2, 2),
+        "mean": torch.ones(2, 2),
+        "count": torch.tensor([4, 4]),
+    }
+    common = {name: torch.zeros_like(value) for name, value in own.items()}
+    assert bytes_shared(after, own).tolist() == [(2 + 2 + 2) * 4 + 8, (1 + 2 + 2) * 4 + 8]
+    assert bytes_of_change(before, after).tolist() == [0, 1]
+    nine = {"weight": torch.ones(1, 9, dtype=torch.bool)}
+    assert bytes_of_change({"weight": ~nine["weight"]}, nine).tolist() == [2]  # nine bits in whole bytes
+    tree = merged(after, own, common)
+    assert tree["weight"].tolist() == [[0, 1, 0], [1, 1, 0]]
+    assert not any(tree[name].any() for name in ("bias", "mean", "count"))
+
+
+@pytest.mark.parametrize("wrong", [{"p": -0.1}, {"p": 1.1}, {"limit": 1.1}, {"limit": -0.1}, {"every": 0}])
+def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"fedselect.{next(iter(wrong))}"):
+        FedSelectConfig(**wrong)
