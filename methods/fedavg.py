@@ -8,7 +8,9 @@ from Decentralized Data", AISTATS 2017, arXiv:1602.05629, Algorithm 1. One round
 
 Exchanged: all weights and BatchNorm buffers, #theta * 4 bytes each way.
 Two accuracies: `global` is w on each client's test data, the model FedAvg deploys; `+local` is theta_i, w after
-the client's local phase, which personalized methods must be compared with.
+the client's local phase, which personalized methods must be compared with. With `finetune_epochs` there is a third:
+`+finetuned` is the *new* w after so many epochs on the client's data, which the federation never sees again; these
+steps are counted apart, as `steps_finetune`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..federation.payloads import Parameters
 from .averaging import shares, weighted_mean
-from .base import Facts, Method, Plan, Requires
+from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
 from .registry import method
 
@@ -35,6 +37,11 @@ class FedAvgConfig:
 
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples (the paper) or all the same."""
+    finetune_epochs: int = 0
+    """Passes over the private data from the server's model for the view `+finetuned`, every round; 0 for no view."""
+
+    def __post_init__(self) -> None:
+        not_negative("fedavg", finetune_epochs=self.finetune_epochs)
 
 
 @method("fedavg")
@@ -72,5 +79,16 @@ class FedAvg(Method[FedAvgConfig]):
         return clients.with_weights(self.w)
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """What each client holds after its last local phase."""
-        return {"+local": clients.deployed()}
+        """What each client holds after its last local phase; and, where asked for, the server's model fine-tuned."""
+        views = {"+local": clients.deployed()}
+        if self.config.finetune_epochs:
+            tuned = clients.copy()
+            tuned.load(self.w)
+            log = tuned.fit(cross_entropy, epochs=self.config.finetune_epochs, stream="finetune")
+            self.finetune_steps = sum(log.steps)
+            views["+finetuned"] = tuned.deployed()
+        return views
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        """Gradients that fine-tuning took, on all clients."""
+        return {"steps_finetune": self.finetune_steps} if self.config.finetune_epochs else {}

@@ -1,0 +1,139 @@
+"""APFL: every client deploys a mixture, in parameter space, of its own model and its copy of the server's.
+
+Y. Deng, M. M. Kamani, M. Mahdavi, "Adaptive Personalized Federated Learning", 2020, arXiv:2003.13461, Algorithm 1.
+One round, for sampled clients S that received w, with mix_i = alpha_i * v_i + (1 - alpha_i) * theta_i:
+
+    adapt      alpha_i <- clip[0,1](alpha_i - alpha_lr * <v_i - theta_i, g_i(mix_i)>)   once, at theta_i = w
+    for each batch of E_loc epochs over D_i:
+      train    theta_i <- descend cross-entropy of theta_i                              LOCAL, as in FedAvg
+      mix      v_i     <- descend cross-entropy of mix_i by v_i                         gradient alpha_i * g(mix_i)
+    aggregate  w        = sum_{i in S} n_i/n_S * theta_i                                by size, or all the same
+
+w never depends on v_i or alpha_i. v_i starts from the common initial weights.
+Exchanged: all weights and BatchNorm buffers of theta, #theta * 4 bytes each way; v_i and alpha_i never leave.
+Deployed: mix_i as the client left it (`personal`). Also reported: the same with the server's new w in place of theta_i
+(`refreshed`), w (`global`), theta_i (`+local`), and the clients' mean alpha.
+Left open by the paper: when alpha moves. It says once per round; `adapt: round` takes the gradient of all of D_i for
+that. Other codes move it on every batch (`adapt: batch`, after v_i) or leave it where it is (`adapt: never`). The
+authors' code also pulls it to 0 (`alpha_decay` 0.02). It takes plain gradient steps, whatever the run's optimizer.
+Departure: v_i and theta_i take turns on a batch, where the paper steps both at once: mix_i sees the new theta_i.
+BatchNorm statistics of the mixture are its own, measured in training; they are neither mixed nor sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fl_bench.errors import ConfigError
+
+from ..federation.payloads import Parameters
+from ..federation.phase import Step
+from ..federation.trees import subtree, under
+from .averaging import shares, weighted_mean
+from .base import Facts, Method, Plan, Requires, not_negative, positive
+from .losses import cross_entropy
+from .registry import method
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..federation.batches import Batch
+    from ..federation.channel import Downloads, Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.rounds import Round
+
+
+@dataclass(frozen=True)
+class APFLConfig:
+    """Settings of APFL beside the run's local training."""
+
+    alpha: float = 0.5
+    """Initial share of the client's own model in the mixture; 1 that stays is Local-only, 0 FedAvg's `+local`."""
+    adapt: Literal["round", "batch", "never"] = "round"
+    """When alpha takes a gradient step."""
+    alpha_lr: float = 0.1
+    """Learning rate of alpha."""
+    alpha_decay: float = 0.0
+    """Pull of alpha towards 0, added to its gradient as alpha_decay * alpha."""
+    weights: Literal["size", "uniform"] = "size"
+    """Clients count by their private samples or all the same."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"apfl.alpha must be in [0, 1], got {self.alpha}")
+        positive("apfl", alpha_lr=self.alpha_lr)
+        not_negative("apfl", alpha_decay=self.alpha_decay)
+
+
+@method("apfl")
+class APFL(Method[APFLConfig]):
+    """Every client deploys a mixture of its own model and its copy of the server's.
+
+    A client holds theta_i ("shared"), v_i ("personal") and "alpha".
+    """
+
+    category = "personalized"
+    paper = "Deng et al., 2020, arXiv:2003.13461"
+    wire = "up #theta * b, down #theta * b"
+    requires = Requires(one_architecture=True, shared_init=True)
+    exchanges = frozenset({Parameters})
+    deployed_view = "personal"
+
+    def plan(self, facts: Facts) -> Plan:
+        """One of the two nets each way."""
+        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
+
+    def build_client(self, base: nn.Module) -> nn.Module:
+        """The zoo's net twice, and how they are mixed."""
+        from .two_models import Mixture
+
+        return Mixture(base, self.config.alpha)
+
+    def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
+        """Adapt the mixing weight, then train both models on the same batches."""
+        from ..federation.optimizers import Optimizer
+        from .two_models import is_personal, is_shared
+
+        if received is not None:
+            clients.load(under("shared", received.tree))
+        steps = [Step(shared_loss, is_shared), Step(cross_entropy, is_personal)]
+        if self.config.adapt == "round":
+            alpha = clients.parameters["alpha"]
+            slope = clients.private_gradient()["alpha"] + self.config.alpha_decay * alpha
+            clients.load({"alpha": (alpha - self.config.alpha_lr * slope).clamp(0, 1)})
+        elif self.config.adapt == "batch":
+            sgd = Optimizer("sgd", self.config.alpha_lr, weight_decay=self.config.alpha_decay)
+            steps.append(Step(cross_entropy, is_alpha, sgd, within={"alpha": (0.0, 1.0)}))
+        clients.fit(steps)
+        return Parameters(subtree(clients.weights, "shared"))
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        """Average the uploaded weights and send the average to all."""
+        self.w = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
+        return uploads.to_all(Parameters(self.w))
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """The mixture with the server's model, that model, and what each client made of it in its local phase."""
+        self.mean_alpha = clients.parameters["alpha"].mean()
+        everywhere = {name: tensor.expand(len(clients), *tensor.shape[1:]) for name, tensor in self.w.items()}
+        return {
+            "refreshed": clients.with_weights({**clients.weights, **under("shared", everywhere)}),
+            "global": clients.with_weights(self.w, part="shared"),
+            "+local": clients.deployed(part="shared"),
+        }
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        """Mean mixing weight of all clients: how personal their models are."""
+        return {"alpha": float(self.mean_alpha)}
+
+
+def shared_loss(model: Any, batch: Batch) -> Tensor:
+    """Cross-entropy of theta of one client on one batch."""
+    return cross_entropy(model.shared, batch)
+
+
+def is_alpha(name: str) -> bool:
+    """Whether a parameter is the mixing weight."""
+    return name == "alpha"

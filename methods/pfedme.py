@@ -1,0 +1,159 @@
+"""pFedMe: personal models are proximal points of the server's model, which follows their Moreau envelopes.
+
+C. T. Dinh, N. H. Tran, T. D. Nguyen, "Personalized Federated Learning with Moreau Envelopes", NeurIPS 2020,
+arXiv:2006.08848, Algorithm 1. One round, for sampled clients S that received w:
+
+    start      theta_i = w_i = w
+    for each batch of E_loc epochs over D_i:
+      inner    theta_i <- theta_i - personal_lr * (g(theta_i; batch) + lam * (theta_i - w_i) + decay * theta_i)  K times
+      outer    w_i     <- w_i - lr * lam * (w_i - theta_i)           the gradient of the envelope
+    aggregate  w       <- (1 - beta) * w + beta * mean_{i in S} w_i    by size, or every client the same
+
+theta_i goes on from batch to batch. The steps are plain SGD with rates of the method's own, whatever the run's
+optimizer. K inner steps on a batch cost K gradients where other methods take one: `steps_inner` counts them, and
+`steps_local` counts them and the outer steps.
+Exchanged: w_i with BatchNorm buffers, #theta * 4 bytes each way. w_i itself never sees data; the statistics that
+travel with it are those of theta_i.
+Deployed: theta_i (`personal`). Also reported: w (`global`).
+Left open by the paper: how well theta_i solves its problem; K steps from where the last batch left it, as in the
+authors' code.
+Departures: as many batches a round as local training of any other method takes, where the authors take 20; clients
+that are not drawn do nothing, where the authors train all of them and average some. The defaults are the authors'.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..federation.payloads import Parameters
+from ..federation.phase import Step
+from ..federation.trees import minus, plus, subtree, under
+from .averaging import shares, weighted_mean
+from .base import Facts, Method, Plan, Requires, not_negative, positive
+from .losses import cross_entropy, squared_distance
+from .registry import method
+from .server_steps import start_of, trained_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from ..federation.batches import Batch
+    from ..federation.channel import Downloads, Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
+    from ..federation.payloads import Tree
+    from ..federation.rounds import Federation, Round
+
+
+@dataclass(frozen=True)
+class PFedMeConfig:
+    """Settings of pFedMe beside the run's local epochs and batch size."""
+
+    lam: float = 15.0
+    """lambda, strength of the spring between theta_i and w_i."""
+    inner_steps: int = 5
+    """Steps of theta_i on each batch, K."""
+    personal_lr: float = 0.09
+    """Learning rate of the inner steps."""
+    lr: float = 0.005
+    """Learning rate eta of the outer steps: w_i goes the share lr * lam of the way to theta_i."""
+    beta: float = 1.0
+    """Step of the server towards the average of the clients."""
+    decay: float = 0.001
+    """Weight decay of the inner steps."""
+    weights: Literal["size", "uniform"] = "size"
+    """Clients count by their private samples (the authors' code) or all the same."""
+
+    def __post_init__(self) -> None:
+        positive("pfedme", inner_steps=self.inner_steps, personal_lr=self.personal_lr, lr=self.lr, beta=self.beta)
+        not_negative("pfedme", lam=self.lam, decay=self.decay)
+
+
+@method("pfedme")
+class PFedMe(Method[PFedMeConfig]):
+    """Personal models are proximal points of the server's model, which follows their Moreau envelopes.
+
+    A client holds w_i ("shared") and theta_i ("personal"); the server keeps w.
+    """
+
+    category = "personalized"
+    paper = "Dinh et al., NeurIPS 2020, arXiv:2006.08848"
+    wire = "up #theta * b, down #theta * b"
+    requires = Requires(one_architecture=True, shared_init=True)
+    exchanges = frozenset({Parameters})
+    deployed_view = "personal"
+
+    def plan(self, facts: Facts) -> Plan:
+        """One of the two nets each way."""
+        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
+
+    def build_client(self, base: nn.Module) -> nn.Module:
+        """The zoo's net twice."""
+        from .two_models import TwoModels
+
+        return TwoModels(base)
+
+    def setup(self, federation: Federation) -> None:
+        """Nothing yet: w is the common start until the first uploads."""
+        super().setup(federation)
+        self.w: Tree = {}
+        self.trained = trained_names(federation)
+        self.inner_steps: Counter[int] = Counter()
+
+    def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
+        """Solve for theta_i and step w_i, batch by batch."""
+        from ..federation.optimizers import Optimizer
+        from .two_models import is_personal, is_shared
+
+        if received is not None:
+            clients.load(under("shared", received.tree))
+        clients.load(under("personal", subtree(clients.weights, "shared")))
+        settings = self.config
+        sgd = Optimizer("sgd", settings.personal_lr, weight_decay=settings.decay)
+        inner = Step(self.inner_loss, is_personal, sgd, repeat=settings.inner_steps)
+        log = clients.fit([inner, Step(self.envelope, is_shared, Optimizer("sgd", settings.lr))])
+        self.inner_steps[rnd.index] += sum(log.steps) * settings.inner_steps // (settings.inner_steps + 1)
+        theta, w_i = subtree(clients.weights, "personal"), subtree(clients.parameters, "shared")
+        return Parameters({**theta, **w_i})  # of theta only what w_i has not: the statistics
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        """Step the server's model towards the average and send it to all."""
+        mean = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
+        w = self.w or subtree(start_of(self.federation), "shared")
+        stepped = plus(w, minus(mean, w), self.config.beta)
+        self.w = {name: stepped[name] if f"shared.{name}" in self.trained else value for name, value in mean.items()}
+        return uploads.to_all(Parameters(self.w))
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """Each client's personal model."""
+        return clients.deployed(part="personal")
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """The server's model."""
+        return {"global": clients.with_weights(self.w, part="shared")}
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        """Gradients of private data taken in this round."""
+        return {"steps_inner": self.inner_steps[rnd.index]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The server's model."""
+        return {"w": self.w}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.w = dict(state["w"])
+
+    def inner_loss(self, model: Any, batch: Batch) -> Tensor:
+        """Cross-entropy of theta + lam/2 * ||theta - w_i||^2, squares summed, with w_i held."""
+        w_i = {name: tensor.detach() for name, tensor in model.shared.named_parameters()}
+        return cross_entropy(model.personal, batch) + self.config.lam / 2 * squared_distance(model.personal, w_i)
+
+    def envelope(self, model: Any, batch: Batch) -> Tensor:
+        """lam/2 * ||w_i - theta||^2 with theta held: its gradient is that of the Moreau envelope at w_i."""
+        theta = {name: tensor.detach() for name, tensor in model.personal.named_parameters()}
+        return self.config.lam / 2 * squared_distance(model.shared, theta)
