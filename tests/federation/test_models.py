@@ -15,13 +15,16 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from fl_bench.errors import ConfigError
 from fl_bench.federation.models import (
     MODELS,
+    NetBytes,
     build_net,
     check_model,
     count_parameters,
     fitting,
     model,
     model_names,
+    net_bytes,
 )
+from fl_bench.federation.models.net import Net
 from fl_bench.federation.models.norms import group_count
 from fl_bench.federation.models.registry import find_model
 
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fl_bench.federation.models import ModelPlugin
-    from fl_bench.federation.models.net import Net
 
 ROW, DIGIT, GREY, COLOUR, TINY = (64,), (1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)
 PANEL = [(name, shape) for shape in (ROW, DIGIT, GREY, COLOUR, TINY) for name in fitting(shape)]
@@ -473,3 +475,64 @@ def test_listing_and_checking_do_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("features", "width", "pooled"),
+    [
+        ([1.0, 3.0, 5.0, 9.0], 2, [2.0, 7.0]),  # neighbours in twos
+        ([1.0, 3.0, 5.0], 2, [2.0, 4.0]),  # windows from floor(3j / 2) to ceil(3(j + 1) / 2): 0-1 and 1-2
+        ([1.0, 3.0], 4, [1.0, 1.0, 3.0, 3.0]),  # fewer than wanted: each is repeated
+        ([1.0, 3.0], 2, [1.0, 3.0]),
+    ],
+)
+def test_features_are_averaged_to_a_width(features: list[float], width: int, pooled: list[float]) -> None:
+    net = Net.pooled(nn.Flatten(), width, 3)
+    x = torch.tensor([features, [-value for value in features]])
+    assert net.body(x).tolist() == [pooled, [-value for value in pooled]]
+    assert net.features == width
+    assert net(x).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["mlp-7", "linear", "cnn-small", "resnet8"])
+def test_nets_of_one_width(name: str) -> None:
+    net = build_net(name, DIGIT, 4, key=3, width=5)
+    x = torch.randn(2, *DIGIT, generator=torch.Generator().manual_seed(0))
+    assert net.body(x).shape == (2, 5)
+    assert net(x).shape == (2, 4)
+    assert net.head.weight.shape == (4, 5)
+    plain = build_net(name, DIGIT, 4, key=3)
+    for key, tensor in plain.body.state_dict().items():  # the same body, under the pool
+        assert torch.equal(tensor, net.state_dict()[f"body.net.{key}"])
+    again = build_net(name, DIGIT, 4, key=3, width=5)
+    assert torch.equal(weights(net), weights(again))
+    assert build_net(name, DIGIT, 4, key=3).features == plain.features
+
+
+def test_a_pool_has_no_parameters() -> None:
+    # 64 inputs, 7 units and biases; then 5 features to 4 classes and biases.
+    assert count_parameters(build_net("mlp-7", DIGIT, 4, width=5)) == 64 * 7 + 7 + 5 * 4 + 4
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "number", "expected"),
+    [
+        # 6 inputs, 8 hidden units, 4 classes: 48 + 8 and 32 + 4 numbers.
+        ("mlp-8", None, 4, NetBytes(weights=92 * 4, trainable=92 * 4, head=36 * 4, features=8)),
+        ("mlp-8", None, 8, NetBytes(weights=92 * 8, trainable=92 * 8, head=36 * 8, features=8)),
+        ("mlp-8", 3, 4, NetBytes(weights=72 * 4, trainable=72 * 4, head=16 * 4, features=3)),
+        ("linear", None, 4, NetBytes(weights=28 * 4, trainable=28 * 4, head=28 * 4, features=6)),
+    ],
+)
+def test_bytes_of_a_net(name: str, width: int | None, number: int, expected: NetBytes) -> None:
+    assert net_bytes(name, (6,), 4, width, number) == expected
+
+
+def test_statistics_weigh_on_the_wire_and_are_not_trained() -> None:
+    # Every BatchNorm of c channels adds 2c floats of statistics and one int64 counter to its 2c parameters.
+    found, floats = (net_bytes("resnet8-bn", DIGIT, 4, None, number) for number in (4, 8))
+    norms = [part for part in build_net("resnet8-bn", DIGIT, 4).modules() if isinstance(part, nn.BatchNorm2d)]
+    channels = sum(norm.num_features for norm in norms)
+    assert found.weights - found.trainable == 2 * channels * 4 + len(norms) * 8
+    assert floats.weights - floats.trainable == 2 * channels * 8 + len(norms) * 8  # counters do not follow the floats
+    assert found.trainable == 4 * count_parameters(build_net("resnet8-bn", DIGIT, 4))

@@ -64,6 +64,8 @@ def test_a_mix_of_models() -> None:
     assert ModelMix(("cnn", "mlp-64")).used == ("cnn", "mlp-64")
     assert ModelMix(("mlp-64", "cnn"), assignment=("cnn", "mlp-64")).used == ("mlp-64", "cnn")  # in the order listed
     assert ModelMix(("cnn",), server="lenet5").server_name == "lenet5"
+    assert mix.width is None
+    assert ModelMix(("cnn",), width=1).width == 1
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ def test_a_mix_of_models() -> None:
             {"names": ("cnn",), "assignment": ("cnn", "mlp-8", "linear")},
             "uses linear, mlp-8, which models.names does not",
         ),
+        ({"width": 0}, r"models\.width must be at least 1 or null, got 0"),
     ],
 )
 def test_mixes_that_cannot_be(settings: dict[str, Any], says: str) -> None:
