@@ -39,8 +39,21 @@ def kl_divergence(target: Tensor, logits: Tensor, weight: Tensor | None = None) 
         logits: the student's, same shape.
         weight: optional weight of each sample, shape (samples,); the sum is still divided by the samples.
     """
-    per_sample = F.kl_div(F.log_softmax(logits, dim=-1), target, reduction="none").sum(dim=-1)
+    divergence = torch.xlogy(target, target) - target * F.log_softmax(logits, dim=-1)  # F.kl_div cannot be vmapped
+    per_sample = divergence.sum(dim=-1)
     return (per_sample if weight is None else weight * per_sample).mean()
+
+
+def imitation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """tau^2 * KL(softmax(teacher / tau) || softmax(student / tau)); only the student learns from it.
+
+    Args:
+        student: logits, shape (samples, classes).
+        teacher: logits, same shape; constants, whatever they were computed from.
+        temperature: tau; its square keeps the gradient as large as at 1.
+    """
+    target = (teacher.detach() / temperature).softmax(dim=-1)
+    return temperature**2 * kl_divergence(target, student / temperature)
 
 
 def soft_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
 
 class TwoModels(nn.Module):
-    """`personal` stays with the client, `shared` is the client's copy of the server's model; both start equal.
+    """`personal` stays with the client, `shared` is the client's copy of the server's model.
 
     Args:
         base: the net of the zoo.
+        shared: a net that may be of another architecture (`Federation.common_net`); a copy of `base` by default.
     """
 
-    def __init__(self, base: nn.Module) -> None:
+    def __init__(self, base: nn.Module, shared: nn.Module | None = None) -> None:
         super().__init__()
         self.personal = base
-        self.shared = deepcopy(base)
+        self.shared = deepcopy(base) if shared is None else shared
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the personal net, shape (batch, classes)."""
