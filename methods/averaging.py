@@ -38,19 +38,5 @@ def shares(uploads: Uploads, by: Literal["size", "uniform"], architecture: str |
     Returns:
         Shape (participants,), summing to 1.
     """
-    return _shares(uploads.sizes(architecture), by)
-
-
-def mean_over_architectures(uploads: Uploads, by: Literal["size", "uniform"]) -> Tree:
-    """Average of weights that clients of all architectures send under the same names and shapes: their heads.
-
-    Returns:
-        A tree with one row, name to (1, ...).
-    """
-    trees = [uploads.parameters(architecture) for architecture in uploads.architectures]
-    sizes = torch.cat([uploads.sizes(architecture) for architecture in uploads.architectures])
-    return weighted_mean({name: torch.cat([tree[name] for tree in trees]) for name in trees[0]}, _shares(sizes, by))
-
-
-def _shares(sizes: Tensor, by: Literal["size", "uniform"]) -> Tensor:
+    sizes = uploads.sizes(architecture)
     return sizes / sizes.sum() if by == "size" else torch.full_like(sizes, 1 / len(sizes))

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..federation.payloads import Parameters
 from ..federation.trees import chosen
-from .averaging import mean_over_architectures
+from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy
 from .parts import is_head
@@ -83,4 +83,4 @@ class LGFedAvg(Method[LGFedAvgConfig]):
         """Average the global parts of all clients, whatever their bodies, and send the average to all."""
         if self.config.global_part == "none":
             return None
-        return uploads.to_all(Parameters(mean_over_architectures(uploads, self.config.weights)))
+        return uploads.to_all(Parameters(weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))))
