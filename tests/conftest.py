@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from fl_bench.datasets.dataset import Dataset, Description
 from fl_bench.datasets.heterogeneity import measure
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 CLASSES = 3
 
+settings.register_profile("no clock", deadline=None)  # a busy machine is no failure of a property
+settings.load_profile("no clock")
 torch.set_num_threads(1)  # as the executor does; two threads of tiny kernels beside a busy neighbour only wait
 
 
