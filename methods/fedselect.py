@@ -207,11 +207,9 @@ def mean_of_sharers(values: Tensor, personal: Tensor, last: Tensor) -> Tensor:
 
 def bytes_shared(personal: Tree, weights: Tree) -> Tensor:
     """Bytes of each client's shared entries, buffers included, shape (clients,), int64."""
-    counts = [
-        ((~personal[name]).flatten(1).sum(dim=1) if name in personal else tensor[0].numel()) * tensor.element_size()
-        for name, tensor in weights.items()
-    ]
-    return sum(counts, torch.zeros_like(next(iter(personal.values())).flatten(1)[:, 0], dtype=torch.int64))
+    always = sum(tensor[0].numel() * tensor.element_size() for name, tensor in weights.items() if name not in personal)
+    shared = [(~mask).flatten(1).sum(dim=1) * weights[name].element_size() for name, mask in personal.items()]
+    return torch.stack(shared).sum(dim=0) + always
 
 
 def bytes_of_change(before: Tree, after: Tree) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -24,8 +25,7 @@ class TwoHeads(nn.Module):
     def __init__(self, generic: Net) -> None:
         super().__init__()
         self.generic = generic
-        head = generic.head
-        self.personal = nn.utils.skip_init(nn.Linear, head.in_features, head.out_features)  # draws no random numbers
+        self.personal = deepcopy(generic.head)  # not a new layer, which would draw random numbers
         nn.init.zeros_(self.personal.weight)
         nn.init.zeros_(self.personal.bias)
 
