@@ -14,8 +14,9 @@ clients S; m_i marks the entries of theta_i that are personal (none at the start
 
 Exchanged: up, the shared entries, 4 bytes each, and a bit for every entry of the weight tensors when m_i changed;
 down, the entries that the client shares. Buffers, and parameters without "weight" in their name, are always shared.
-A pass costs a step per batch: twice the steps of FedAvg, though each entry is trained as often.
-Left open here by the interface: each pass starts with fresh optimizer moments, unless the run persists them.
+Both passes cost steps, and each is rounded up to whole batches by itself: at least twice the steps of FedAvg, of which
+half train any one entry. Every pass starts with fresh optimizer moments, unless the run persists them (the authors
+use plain SGD, which has none).
 Departures: the authors' code sends with the old mask, so that entries are overwritten once more after they became
 personal; here they are personal at once. The COSMOS authors' code selects by the gradient of one batch and averages
 personal entries in as zeros, which shrinks what is shared; neither is built.
