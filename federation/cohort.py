@@ -99,6 +99,28 @@ class Models:
             for phase, tree in other.moments.items()
         }
 
+    def kept_moments(self, name: str, trainable: Sequence[str], slots: Sequence[str]) -> Tree:
+        """What `persist` phases left in optimizers under a name, one row per model; zeros at first.
+
+        Args:
+            name: of the phase, and of its step where there are several.
+            trainable: names of the parameters.
+            slots: names of the optimizer's moments.
+
+        Returns:
+            The storage itself, with `<slot>:<parameter>` for every moment and `steps:<parameter>` for every counter
+            (and those of other parameters that phases of this name trained).
+        """
+        kept = self.moments.setdefault(name, {})
+        for key in trainable:
+            parameter = self.parameters[key]
+            for slot in slots:
+                if f"{slot}:{key}" not in kept:
+                    kept[f"{slot}:{key}"] = torch.zeros_like(parameter)
+            if f"steps:{key}" not in kept:
+                kept[f"steps:{key}"] = torch.zeros(len(self), dtype=torch.float32, device=parameter.device)
+        return kept
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as tensors in plain dictionaries."""
         return {name: getattr(self, name) for name in ("parameters", "buffers", "moments", "kept")}

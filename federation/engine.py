@@ -1,7 +1,7 @@
-"""How a cohort is trained: the `loop` engine, one member after the other on views of the stacked storage.
+"""How a cohort is trained: engines by name, and the `loop` engine, one member after the other.
 
 An engine runs a `Phase` over a `Cohort` and predicts with it; nothing else in the project knows how many
-models are trained at once.
+models are trained at once. `stacked.py` has the other engine. Both train on the batches of `feeding.py`.
 """
 
 from __future__ import annotations
@@ -10,22 +10,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from fl_bench.streams import numpy_stream, stream_key, torch_stream
+from fl_bench.streams import stream_key
 
-from . import augment
-from .batches import Batch, Beside, Teaching, Together, positions, steps_of
-from .data import prepare
+from .feeding import batches_of, draw, make_batch, noise_like, noise_stream
 from .optimizers import clip_gradients
+from .phase import has_dropout, training_mode
+from .stacked import StackedEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from .batches import Batch
     from .cohort import Cohort
     from .optimizers import Optimizer
     from .payloads import Tree
@@ -42,9 +40,9 @@ class Engine(Protocol):
         """Logits of every member in evaluation mode, shape (members, samples, classes)."""
 
 
-def engine(name: Literal["auto", "loop"], device: torch.device) -> Engine:
-    """The engine called `name`; `auto` picks for the device."""
-    return ENGINES["loop" if name == "auto" else name]
+def engine(name: Literal["auto", "loop", "stacked"], device: torch.device) -> Engine:
+    """The engine called `name`; `auto` stacks on a GPU, where kernel launches take the time, and loops elsewhere."""
+    return ENGINES[("stacked" if device.type == "cuda" else "loop") if name == "auto" else name]
 
 
 class LoopEngine:
@@ -61,8 +59,7 @@ class LoopEngine:
 
     def fit(self, cohort: Cohort, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
         """See `Engine.fit`."""
-        module = cohort.models.template.train()
-        _freeze_statistics(module, phase.trained)
+        module = training_mode(cohort.models.template, phase)
         done: dict[int, tuple[int, Tensor]] = {}
         for member in range(len(cohort))[:: self._direction]:
             with _seeded_dropout(module, cohort, phase, member):
@@ -88,7 +85,7 @@ class LoopEngine:
             parameter.requires_grad_(key in trained)
         states = [_moments(cohort, phase, number, row) for number in range(len(phase.steps))]
         free = None if phase.entries is None else {key: tensor[member] for key, tensor in phase.entries.items()}
-        batches = steps_of_member(cohort, phase, member)
+        batches = batches_of(cohort, phase, member)
         total = torch.zeros((), dtype=cohort.data.dtype, device=cohort.data.inputs.device)
         for index, batch in enumerate(member_batches(cohort, phase, member)):
             for number, (step, state) in enumerate(zip(phase.steps, states, strict=True)):
@@ -100,7 +97,7 @@ class LoopEngine:
         return batches * phase.updates_per_batch, total / max(batches, 1)
 
 
-ENGINES: dict[str, Engine] = {"loop": LoopEngine()}
+ENGINES: dict[str, Engine] = {"loop": LoopEngine(), "stacked": StackedEngine(otherwise=LoopEngine())}
 
 
 def bind(module: nn.Module, parameters: Tree, buffers: Tree, row: int) -> None:
@@ -111,107 +108,17 @@ def bind(module: nn.Module, parameters: Tree, buffers: Tree, row: int) -> None:
         buffer.data = buffers[name][row]
 
 
-def steps_of_member(cohort: Cohort, phase: Phase, member: int) -> int:
-    """Batches of one member in this phase; none where it has no samples."""
-    samples = _samples(cohort, phase, member)
-    return steps_of(phase.epochs, samples, cohort.training.batch_size) if samples else 0
-
-
 def member_batches(cohort: Cohort, phase: Phase, member: int) -> Iterator[Batch]:
-    """The batches of one member in this phase: counter-based orders, data gathered on the device."""
-    client, size = cohort.keys[member], cohort.training.batch_size
-    device = cohort.data.inputs.device
-    steps, samples = steps_of_member(cohort, phase, member), _samples(cohort, phase, member)
+    """The batches of one member in this phase."""
+    drawn = draw(cohort, phase, member)
     extra = {name: _row(value, member) for name, value in phase.per_client.items()}
-    noise = (
-        torch_stream(cohort.seed, "noise", phase.stream, cohort.side, client, cohort.round_index, device=device)
-        if phase.noise
-        else None
-    )
-    if isinstance(phase.on, Teaching):  # one order for all members, so that they can share forward passes
-        stream = numpy_stream(cohort.seed, phase.stream, cohort.round_index)
-        batches = _public_batches(phase.on, member, _order(samples, steps, size, stream, device))
-    else:
-        stream = numpy_stream(cohort.seed, phase.stream, client, cohort.round_index)
-        order = _order(samples, steps, size, stream, device)
-        if isinstance(phase.on, Together):
-            batches = _joined_batches(cohort, phase, phase.on.public, member, order)
-        else:
-            batches = (Batch(x, y) for x, y in _private_batches(cohort, phase, member, order))
-    if isinstance(phase.on, Beside):
-        public = phase.on.public
-        stream = numpy_stream(cohort.seed, public.stream, cohort.round_index)
-        beside: Iterator[Batch] | None = _public_batches(
-            public, member, _order(public.inputs.shape[0], steps, size, stream, device)
-        )
-    else:
-        beside = None
-    for batch in batches:
+    stream = noise_stream(cohort, phase, member) if phase.noise else None
+    for step in range(batches_of(cohort, phase, member)):
+        batch = make_batch(cohort, phase, drawn.of_step(step), member)
         batch.extra = extra
-        if beside is not None:
-            batch.public = next(beside)
-        if noise is not None:
-            batch.noise = torch.randn(batch.x.shape, generator=noise, dtype=batch.x.dtype, device=device)
+        if stream is not None:
+            batch.noise = noise_like(batch.x, stream)
         yield batch
-
-
-def _samples(cohort: Cohort, phase: Phase, member: int) -> int:
-    """Samples of the set that one member passes over."""
-    if isinstance(phase.on, Teaching):
-        return phase.on.inputs.shape[0]
-    private = cohort.private_rows[member].numel()
-    return private + phase.on.public.inputs.shape[0] if isinstance(phase.on, Together) else private
-
-
-def _order(samples: int, steps: int, size: int, stream: np.random.Generator, device: torch.device) -> Tensor:
-    return torch.from_numpy(positions(samples, steps, size, stream)).to(device)
-
-
-def _public_batches(teaching: Teaching, member: int, order: Tensor) -> Iterator[Batch]:
-    for index in order:
-        yield Batch(
-            teaching.inputs[index],
-            target=teaching.target[member, index],
-            weight=None if teaching.weight is None else teaching.weight[member, index],
-        )
-
-
-def _joined_batches(cohort: Cohort, phase: Phase, teaching: Teaching, member: int, order: Tensor) -> Iterator[Batch]:
-    """Batches of D_i and U shuffled into one; position p >= n_i of the joined set is public sample p - n_i."""
-    labels = cohort.data.labels[cohort.private_rows[member]]
-    private, target = len(labels), teaching.target[member]
-    targets = torch.cat([F.one_hot(labels, cohort.data.about.classes).to(target), target])
-    weight = None if teaching.weight is None else teaching.weight[member]
-    weights = None if weight is None else torch.cat([weight.new_ones(private), weight])
-    own = _private_batches(cohort, phase, member, order.clamp_max(private - 1))
-    for index, (x, _) in zip(order, own, strict=True):
-        if len(target):
-            public = teaching.inputs[(index - private).clamp_min(0)]
-            x = torch.where((index < private).view(-1, *[1] * (x.dim() - 1)), x, public)
-        yield Batch(x, target=targets[index], weight=None if weights is None else weights[index])
-
-
-def _private_batches(cohort: Cohort, phase: Phase, member: int, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    data, rows = cohort.data, cohort.private_rows[member]
-    labels = data.labels[rows]
-    rule = data.about.augment if cohort.training.augment != "none" else "none"
-    stored = data.inputs[rows]
-    if rule == "none":
-        inputs = prepare(stored, data.about, data.dtype)
-        for index in order:
-            yield inputs[index], labels[index]
-        return
-    client = cohort.keys[member]
-    if cohort.training.augment == "frozen":
-        draws = augment.draw(rule, len(rows), numpy_stream(cohort.seed, "augment", client))
-        inputs = prepare(augment.apply(stored, torch.from_numpy(draws).to(stored.device)), data.about, data.dtype)
-        for index in order:
-            yield inputs[index], labels[index]
-        return
-    stream = numpy_stream(cohort.seed, "augment", phase.stream, client, cohort.round_index)
-    drawn = torch.from_numpy(augment.draw(rule, order.numel(), stream)).to(stored.device)
-    for index, draws in zip(order, drawn.view(*order.shape, 3), strict=True):
-        yield prepare(augment.apply(stored[index], draws), data.about, data.dtype), labels[index]
 
 
 def _row(value: Tensor | Tree, member: int) -> Tensor | Tree:
@@ -226,13 +133,7 @@ def _moments(cohort: Cohort, phase: Phase, number: int, row: int) -> tuple[list[
         fresh = [[torch.zeros_like(parameters[key][row]) for key in step.trainable] for _ in slots]
         device = cohort.data.inputs.device
         return fresh, [torch.zeros((), dtype=torch.float32, device=device) for _ in step.trainable]
-    kept = cohort.models.moments.setdefault(phase.stream if number == 0 else f"{phase.stream} {number}", {})
-    for key in step.trainable:
-        for slot in slots:
-            if f"{slot}:{key}" not in kept:
-                kept[f"{slot}:{key}"] = torch.zeros_like(parameters[key])
-        if f"steps:{key}" not in kept:
-            kept[f"steps:{key}"] = torch.zeros(len(cohort.models), dtype=torch.float32, device=parameters[key].device)
+    kept = cohort.models.kept_moments(phase.state_name(number), step.trainable, slots)
     return (
         [[kept[f"{slot}:{key}"][row] for key in step.trainable] for slot in slots],
         [kept[f"steps:{key}"][row] for key in step.trainable],
@@ -269,18 +170,10 @@ def _take(
     return loss.detach()
 
 
-def _freeze_statistics(module: nn.Module, trainable: Collection[str]) -> None:
-    """BatchNorm in a part that is not trained neither learns statistics nor uses the batch's."""
-    for name, part in module.named_modules():
-        frozen = isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine and f"{name}.weight" not in trainable
-        if frozen:
-            part.eval()
-
-
 @contextmanager
 def _seeded_dropout(module: nn.Module, cohort: Cohort, phase: Phase, member: int) -> Iterator[None]:
     """Where the net has dropout: seed the generator it draws from for one member's phase, inside a fork."""
-    if not any(isinstance(part, nn.modules.dropout._DropoutNd) for part in module.modules()):
+    if not has_dropout(module):
         yield
         return
     device = cohort.data.inputs.device

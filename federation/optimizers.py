@@ -93,3 +93,11 @@ def clip_gradients(gradients: Sequence[Tensor], largest: float) -> None:
     """Scale the gradients of one client in place so that their joint 2-norm is at most `largest`."""
     norm = torch.nn.utils.get_total_norm(gradients)
     torch._foreach_mul_(list(gradients), (largest / (norm + 1e-6)).clamp_max(1.0))
+
+
+def clip_rows(gradients: Sequence[Tensor], largest: float) -> None:
+    """The same for several clients at once, each of whom has a row of every gradient."""
+    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+    scales = (largest / (norms + 1e-6)).clamp_max(1.0)
+    for gradient in gradients:
+        gradient.mul_(scales.view(-1, *[1] * (gradient.dim() - 1)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fl_bench.lazy import nn
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from .batches import Batch, Source
     from .optimizers import Optimizer
@@ -69,3 +71,24 @@ class Phase:
     def updates_per_batch(self) -> int:
         """Gradient evaluations on each batch."""
         return sum(step.repeat for step in self.steps)
+
+    def state_name(self, number: int) -> str:
+        """What names the optimizer state of step `number` between rounds."""
+        return self.stream if number == 0 else f"{self.stream} {number}"
+
+
+def training_mode(module: nn.Module, phase: Phase) -> nn.Module:
+    """Put a net in training mode, but for BatchNorm in a part that is not trained.
+
+    That neither learns statistics nor uses the batch's.
+    """
+    trained = phase.trained
+    for name, part in module.train().named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine and f"{name}.weight" not in trained:
+            part.eval()
+    return module
+
+
+def has_dropout(module: nn.Module) -> bool:
+    """Whether a net draws random numbers while it trains."""
+    return any(isinstance(part, nn.modules.dropout._DropoutNd) for part in module.modules())

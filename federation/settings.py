@@ -37,8 +37,9 @@ class Training:
     augment: Literal["online", "frozen", "none"] = "online"
     """Crops and flips of private training images, where the data set has a rule for them: drawn afresh for each
     step, once for the whole run, or never."""
-    engine: Literal["auto", "loop"] = "auto"
-    """How a cohort is trained; `loop` trains one client after the other. `auto` picks for the device."""
+    engine: Literal["auto", "loop", "stacked"] = "auto"
+    """How a cohort is trained: `loop`, one client after the other; `stacked`, all clients of one architecture at once;
+    `auto` stacks on a GPU and loops on a CPU. Results agree but for rounding."""
     precision: Literal["float32", "float64"] = "float32"
     """Number format of weights and activations."""
 

@@ -1,0 +1,169 @@
+"""What members are fed in a phase: which samples in which order, and the batches made of them (federation room).
+
+Everything random is drawn here, before the phase starts and member by member, so that every engine trains on the
+same batches. What is drawn are positions; inputs are gathered from the device's one copy of the data step by step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from fl_bench.streams import numpy_stream, torch_stream
+
+from . import augment
+from .batches import Batch, Beside, Teaching, Together, positions, steps_of
+from .data import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from .cohort import Cohort
+    from .phase import Phase
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The samples of one step, of all steps, or of all steps of several members, by the axes before the last."""
+
+    private: Tensor | None = None
+    """Rows of the data set, shape (..., batch)."""
+    crops: Tensor | None = None
+    """What `augment.draw` drew for them, shape (..., batch, 3)."""
+    public: Tensor | None = None
+    """Positions in the public set, shape (..., batch)."""
+    own: Tensor | None = None
+    """Which samples of a set of both kinds are private, shape (..., batch); the others' rows mean nothing."""
+
+    def mapped(self, change: Callable[[str, Tensor], Tensor]) -> Draws:
+        """The same with every tensor changed, by its name here."""
+        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
+        return Draws(**{name: change(name, tensor) for name, tensor in tensors.items() if tensor is not None})
+
+    def of_step(self, step: int) -> Draws:
+        """One step of one member's draws for all steps."""
+        return self.mapped(lambda _, tensor: tensor[step])
+
+
+def batches_of(cohort: Cohort, phase: Phase, member: int) -> int:
+    """Batches of one member in a phase; none where it has no samples."""
+    samples = _samples(cohort, phase, member)
+    return steps_of(phase.epochs, samples, cohort.training.batch_size) if samples else 0
+
+
+def draw(cohort: Cohort, phase: Phase, member: int) -> Draws:
+    """The samples of all steps of one member, from counter-based streams; tensors have an axis of steps first."""
+    on, client, index = phase.on, cohort.keys[member], cohort.round_index
+
+    def order(samples: int, *stream: str | int) -> Tensor:
+        steps = batches_of(cohort, phase, member)
+        drawn = positions(samples, steps, cohort.training.batch_size, numpy_stream(cohort.seed, *stream))
+        return torch.from_numpy(drawn).to(cohort.data.inputs.device)
+
+    if isinstance(on, Teaching):  # one order for all members, so that they can share what does not depend on them
+        return Draws(public=order(on.inputs.shape[0], phase.stream, index))
+    private = cohort.private_rows[member]
+    place = order(_samples(cohort, phase, member), phase.stream, client, index)
+    if isinstance(on, Together):  # position p >= n_i of the joined set is public sample p - n_i
+        own = place < private.numel()
+        public = (place - private.numel()).clamp_min(0)
+        place = place.where(own, 0)
+        rows = private[place] if private.numel() else place  # any row will do where none is own
+        return Draws(rows, _crops(cohort, phase, member, place), public, own)
+    return Draws(
+        private[place],
+        _crops(cohort, phase, member, place),
+        order(on.public.inputs.shape[0], on.public.stream, index) if isinstance(on, Beside) else None,
+    )
+
+
+def make_batch(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor) -> Batch:
+    """The batch of one step: of one member, or stacked over several.
+
+    Args:
+        cohort: who trains.
+        phase: on what.
+        drawn: the samples of the step, shape (batch,), or (members, batch) for several members. Where all members read
+            the same public samples, shape (batch,) makes them one copy.
+        member: the member; or several, shape (members, 1).
+    Returns:
+        A batch without what does not depend on the samples (`noise`, `extra`).
+    """
+    on, data = phase.on, cohort.data
+    if isinstance(on, Teaching):
+        return _taught(on, drawn, member)
+    assert drawn.private is not None
+    x, y = data.inputs[drawn.private], data.labels[drawn.private]
+    if drawn.crops is not None:
+        x = augment.apply(x.flatten(0, -4), drawn.crops.flatten(0, -2)).view_as(x)
+    x = prepare(x, data.about, data.dtype)
+    if isinstance(on, Beside):
+        return Batch(x, y, public=_taught(on.public, drawn, member))
+    if not isinstance(on, Together):
+        return Batch(x, y)
+    own = drawn.own
+    assert own is not None
+    known = F.one_hot(y.where(own, 0), data.about.classes).to(on.public.target)
+    if not on.public.inputs.shape[0]:  # nothing to teach yet
+        return Batch(x, target=known)
+    told = _taught(on.public, drawn, member)
+    assert told.target is not None
+    return Batch(
+        x.where(own.view(*own.shape, *[1] * (x.dim() - own.dim())), told.x),
+        target=known.where(own.unsqueeze(-1), told.target),
+        weight=None if told.weight is None else told.weight.masked_fill(own, 1.0),
+    )
+
+
+def noise_stream(cohort: Cohort, phase: Phase, member: int) -> torch.Generator:
+    """Where one member's `Batch.noise` comes from, step after step."""
+    return torch_stream(
+        cohort.seed,
+        "noise",
+        phase.stream,
+        cohort.side,
+        cohort.keys[member],
+        cohort.round_index,
+        device=cohort.data.inputs.device,
+    )
+
+
+def noise_like(x: Tensor, stream: torch.Generator) -> Tensor:
+    """The next standard normal numbers of a stream, for one member's inputs."""
+    return x.new_empty(x.shape).normal_(generator=stream)
+
+
+def _samples(cohort: Cohort, phase: Phase, member: int) -> int:
+    """Samples of the set that one member passes over."""
+    if isinstance(phase.on, Teaching):
+        return phase.on.inputs.shape[0]
+    private = cohort.private_rows[member].numel()
+    return private + phase.on.public.inputs.shape[0] if isinstance(phase.on, Together) else private
+
+
+def _crops(cohort: Cohort, phase: Phase, member: int, place: Tensor) -> Tensor | None:
+    """Crops and flips of the private samples at these places: drawn afresh for every step, or once for a run."""
+    rule, client = cohort.data.about.augment, cohort.keys[member]
+    if rule == "none" or cohort.training.augment == "none":
+        return None
+    if cohort.training.augment == "frozen":
+        samples = max(1, cohort.private_rows[member].numel())
+        drawn = augment.draw(rule, samples, numpy_stream(cohort.seed, "augment", client))
+        return torch.from_numpy(drawn).to(place.device)[place]
+    stream = numpy_stream(cohort.seed, "augment", phase.stream, client, cohort.round_index)
+    return torch.from_numpy(augment.draw(rule, place.numel(), stream)).to(place.device).view(*place.shape, 3)
+
+
+def _taught(teaching: Teaching, drawn: Draws, member: int | Tensor) -> Batch:
+    index = drawn.public
+    assert index is not None
+    return Batch(
+        teaching.inputs[index],
+        target=teaching.target[member, index],
+        weight=None if teaching.weight is None else teaching.weight[member, index],
+    )
