@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING
 
 from fl_bench.lazy import torch
@@ -11,6 +12,8 @@ from fl_bench.lazy import torch
 from .registry import check_model, find_model
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from .net import Net
@@ -60,6 +63,8 @@ class NetBytes:
     """The head."""
     features: int
     """Numbers between body and head (not bytes)."""
+    factors: int = 0
+    """The same weights with every matrix as the factors of its singular value decomposition, at full rank."""
 
 
 @lru_cache(maxsize=64)
@@ -75,4 +80,13 @@ def net_bytes(name: str, shape: tuple[int, ...], classes: int, width: int | None
         trainable=sum(sizes[key] for key, _ in net.named_parameters()),
         head=sum(size for key, size in sizes.items() if key.startswith("head.")),
         features=net.features,
+        factors=sum(_factored(tensor.shape, sizes[key]) for key, tensor in net.state_dict().items()),
     )
+
+
+def _factored(shape: Sequence[int], size: int) -> int:
+    """Bytes of a tensor of `size` bytes as U, singular values and V of the matrix `shape[0]` x the rest."""
+    if len(shape) < 2:
+        return size
+    p, q = shape[0], prod(shape[1:])
+    return min(p, q) * (p + q + 1) * size // (p * q)

@@ -518,10 +518,11 @@ def test_a_pool_has_no_parameters() -> None:
     ("name", "width", "number", "expected"),
     [
         # 6 inputs, 8 hidden units, 4 classes: 48 + 8 and 32 + 4 numbers.
-        ("mlp-8", None, 4, NetBytes(weights=92 * 4, trainable=92 * 4, head=36 * 4, features=8)),
-        ("mlp-8", None, 8, NetBytes(weights=92 * 8, trainable=92 * 8, head=36 * 8, features=8)),
-        ("mlp-8", 3, 4, NetBytes(weights=72 * 4, trainable=72 * 4, head=16 * 4, features=3)),
-        ("linear", None, 4, NetBytes(weights=28 * 4, trainable=28 * 4, head=28 * 4, features=6)),
+        # A p x q matrix has factors of min(p, q) * (p + q + 1) numbers: 8 x 6 has 90, 4 x 8 52, 4 x 3 24, 4 x 6 44.
+        ("mlp-8", None, 4, NetBytes(weights=92 * 4, trainable=92 * 4, head=36 * 4, features=8, factors=154 * 4)),
+        ("mlp-8", None, 8, NetBytes(weights=92 * 8, trainable=92 * 8, head=36 * 8, features=8, factors=154 * 8)),
+        ("mlp-8", 3, 4, NetBytes(weights=72 * 4, trainable=72 * 4, head=16 * 4, features=3, factors=126 * 4)),
+        ("linear", None, 4, NetBytes(weights=28 * 4, trainable=28 * 4, head=28 * 4, features=6, factors=48 * 4)),
     ],
 )
 def test_bytes_of_a_net(name: str, width: int | None, number: int, expected: NetBytes) -> None:
