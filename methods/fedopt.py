@@ -54,7 +54,7 @@ class FedOptConfig:
     optimizer: Literal["adam", "yogi", "adagrad", "sgdm"] = "adam"
     """The server's optimizer."""
     server_lr: float = 0.03
-    """Learning rate of the server."""
+    """Learning rate of the server; about 1 for `sgdm`, whose steps are as long as the clients'."""
     beta1: float = 0.9
     """Decay of the momentum m."""
     beta2: float = 0.99

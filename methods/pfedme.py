@@ -18,7 +18,10 @@ Deployed: theta_i (`personal`). Also reported: w (`global`).
 Left open by the paper: how well theta_i solves its problem; K steps from where the last batch left it, as in the
 authors' code.
 Departures: as many batches a round as local training of any other method takes, where the authors take 20; clients
-that are not drawn do nothing, where the authors train all of them and average some. The defaults are the authors'.
+that are not drawn do nothing, where the authors train all of them and average some. The authors' lam is 15 and their lr
+0.005, for 800 rounds: w_i goes 7.5 % of the way to a theta_i that is close by. In the ten or twenty rounds of a
+comparison that teaches nothing (20 % on digits), so that lam is 1 and lr 0.5 here; K, personal_lr, beta and decay are
+the authors'.
 """
 
 from __future__ import annotations
@@ -53,13 +56,13 @@ if TYPE_CHECKING:
 class PFedMeConfig:
     """Settings of pFedMe beside the run's local epochs and batch size."""
 
-    lam: float = 15.0
+    lam: float = 1.0
     """lambda, strength of the spring between theta_i and w_i."""
     inner_steps: int = 5
     """Steps of theta_i on each batch, K."""
     personal_lr: float = 0.09
     """Learning rate of the inner steps."""
-    lr: float = 0.005
+    lr: float = 0.5
     """Learning rate eta of the outer steps: w_i goes the share lr * lam of the way to theta_i."""
     beta: float = 1.0
     """Step of the server towards the average of the clients."""

@@ -103,7 +103,7 @@ class Scaffold(Method[ScaffoldConfig]):
         )
         moved = minus(clients.weights, w)
         if renewed is None:
-            steps = torch.tensor(log.steps, device=clients.sizes.device)
+            steps = clients.sizes.new_tensor(log.steps)
             renewed = {
                 name: -moved[name] / (self.config.lr * steps.view(-1, *[1] * (value.dim() - 1))) - value
                 for name, value in correction.items()

@@ -40,7 +40,7 @@ class Mixture(TwoModels):
 
     def __init__(self, base: nn.Module, alpha: float) -> None:
         super().__init__(base)
-        self.alpha = nn.Parameter(torch.tensor(alpha))
+        self.alpha = nn.Parameter(torch.tensor(alpha, dtype=torch.float64))  # stored in the run's format
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the net with mixed weights, shape (batch, classes)."""

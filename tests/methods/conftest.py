@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from fl_bench.federation.models.net import Net
 from fl_bench.methods.contract import client_facts
 
 if TYPE_CHECKING:
@@ -54,6 +56,23 @@ class TwoLayer:
             p = e / e.sum(axis=1, keepdims=True)
             self.descend(x, (p - np.eye(e.shape[1])[y]) / len(x), lr, parts)
 
+    def gradient(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Of the mean cross-entropy, as `vector` has the weights: what a step of 1 takes away."""
+        moved = self.copy()
+        moved.train(x, y, 1.0)
+        return self.vector - moved.vector
+
+    @property
+    def vector(self) -> np.ndarray:
+        """All weights, side by side."""
+        return np.concatenate([getattr(self, name).ravel() for name in self.__dataclass_fields__])
+
+    def at(self, vector: np.ndarray) -> TwoLayer:
+        """The net with these weights instead."""
+        parts = [getattr(self, name) for name in self.__dataclass_fields__]
+        cut = np.split(vector, np.cumsum([part.size for part in parts])[:-1])
+        return TwoLayer(*[piece.reshape(part.shape) for piece, part in zip(cut, parts, strict=True)])
+
     def take(self, other: TwoLayer, parts: str) -> None:
         """Become a copy of the named parts of another net."""
         for part in parts.split():
@@ -85,6 +104,21 @@ def deep_world(world):
     for client, size in ((1, 2), (2, 1)):
         x, y = world.private[client]
         world.private[client] = (np.repeat(x[:1], size, axis=0), np.repeat(y[:1], size))
+    return world
+
+
+@pytest.fixture
+def normed_world(world, monkeypatch):
+    """The world with BatchNorm in the clients' net, called `mlp-4`: batches of three, two steps a round."""
+
+    def build_normed(name: str, shape: tuple[int, ...], classes: int, *, key: int, **_: object) -> Net:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key)
+            body = nn.Sequential(nn.Linear(*shape, 4), nn.BatchNorm1d(4), nn.ReLU())
+            return Net(body, nn.Linear(4, classes))
+
+    monkeypatch.setattr("fl_bench.federation.rounds.build_net", build_normed)
+    world.model = "mlp-4"
     return world
 
 

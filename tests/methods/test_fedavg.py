@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
+from fl_bench.methods.fedavg import FedAvgConfig
+from fl_bench.methods.losses import cross_entropy
 
 
 def test_one_round_by_hand(world, served) -> None:
@@ -60,3 +63,48 @@ def test_views_are_the_server_model_and_the_local_models(world) -> None:
     run = world.run("fedavg")
     assert run.facts()["deployed"] == "global"
     assert run.facts()["views"] == ["+local", "global"]
+
+
+def test_fine_tuning_is_a_view_and_leaves_no_trace(deep_world, two_layers, steps_of_client, same_bits) -> None:
+    # From the new w, 3 epochs at a client of size 3 are 3 steps, at one of size 2 two, at one of size 1 one.
+    tuned, plain = deep_world.run("fedavg", finetune_epochs=3), deep_world.run("fedavg")
+    assert same_bits(tuned.client_weights()["mlp-4"], plain.client_weights()["mlp-4"])
+    assert same_bits(tuned.method.w, plain.method.w)
+    rnd = Round(2, 0, tuned.federation)
+    views = tuned.method.views(tuned.client_cohort("mlp-4", range(3), rnd), rnd)
+    assert two_layers(views["+local"].weights) == two_layers(plain)
+    expected = []
+    for client, (x, y) in enumerate(deep_world.private):
+        (net,) = two_layers(tuned.method.w)
+        net.train(x, y, deep_world.lr, steps=steps_of_client(client, 3))
+        expected.append(net)
+    assert two_layers(views["+finetuned"].weights) == expected
+    for row, same in zip(tuned.rounds(), plain.rounds(), strict=True):
+        assert row.values["steps_finetune"] == 3 + 2 + 1
+        assert row.values["steps_local"] == same.values["steps_local"]
+        assert "steps_finetune" not in same.values
+    assert tuned.facts()["views"] == ["+finetuned", "+local", "global"]
+    assert plain.facts()["views"] == ["+local", "global"]
+
+
+def test_fine_tuning_has_batches_of_its_own(world) -> None:
+    # Batches of one of two samples: were the stream that of local training, both phases would see the same orders.
+    def weights(stream: str) -> list[float]:
+        run = world.build("fedavg", finetune_epochs=1)
+        rnd = Round(0, 0, run.federation)
+        clients = run.client_cohort("linear", range(3), rnd)
+        if stream == "view":
+            run.method.w = clients.snapshot()
+            return run.method.views(clients, rnd)["+finetuned"].weights["head.bias"].flatten().tolist()
+        clients.fit(cross_entropy, epochs=1, stream=stream)
+        return clients.weights["head.bias"].flatten().tolist()
+
+    world.private = [(x[[0, 1]], y[[0, 1]]) for x, y in world.private]
+    found = weights("view")
+    assert found == weights("finetune")
+    assert found != weights("local")
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"fedavg\.finetune_epochs"):
+        FedAvgConfig(finetune_epochs=-1)
