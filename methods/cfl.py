@@ -101,7 +101,6 @@ class CFL(Method[CFLConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Put all clients into one cluster with the common initial model."""
-        super().setup(federation)
         ((architecture, start),) = federation.start.items()
         self.trained = list(federation.holding(architecture, start).parameters)
         self.w: Tree = start

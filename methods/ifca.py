@@ -88,7 +88,6 @@ class IFCA(Method[IFCAConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Draw the K initial models, the first of which is what all clients start from."""
-        super().setup(federation)
         self.w = self.fresh_models()
         self.chosen = np.full(federation.clients, NOWHERE)
 

@@ -95,7 +95,6 @@ class PFedGraph(Method[PFedGraphConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Remember the common initial model theta_0."""
-        super().setup(federation)
         ((architecture, self.start),) = federation.start.items()
         self.trained = federation.holding(architecture, self.start).parameters.keys()
         self.models: Tree = {

@@ -113,11 +113,14 @@ def test_auto_splits_planted_groups_and_starts_counting_again(world) -> None:
     plant(world, clients=8)
     world.rounds = 6
     run = build(world, ratio=0.51, start_round=-1)
-    rows = [row.values for row in run.rounds()]
+    rows, calm = [], []
+    for row in run.rounds():
+        rows.append(row.values)
+        calm.append(list(run.method.calm))
+    assert calm[:2] == [[1], [0, 0]]  # a split starts the count again
     assert [row["clusters"] for row in rows] == [1, 2, 2, 2, 2, 2]  # afterwards all members agree: the ratio is 1
     assert rows[-1]["cluster_ari"] == 1.0
     assert run.method.splits == [(1, 0, 1)]
-    assert run.method.calm == [0, 0]
 
 
 @pytest.mark.parametrize("settings", [{"criterion": "paper", "epsilon1": 0.0}, {"ratio": 1e-9}])
@@ -163,16 +166,33 @@ def test_the_first_half_goes_by_identity(world) -> None:
     assert run.method.clusters().tolist() == [1, 0, 1, 0]  # client 3 is the one that is named 0
 
 
-def test_batchnorm_statistics_are_no_part_of_an_update(world) -> None:
-    run = build(world)
-    assert run.method.trained == ["head.weight", "head.bias"]
-    method = run.method
-    method.w = {name: tensor.repeat(2, *[1] * (tensor.dim() - 1)) for name, tensor in method.w.items()}
-    method.w["head.bias"][1] += 1.0
-    tree = {"head.weight": method.w["head.weight"], "head.bias": method.w["head.bias"] * 0, "running": torch.ones(2, 9)}
-    found = method.updates(tree, np.array([1, 0]))
-    assert found.shape == (2, 9)
-    assert (found[:, :3] == -method.w["head.bias"][[1, 0]]).all()
+def test_batchnorm_statistics_are_averaged_but_no_part_of_an_update(normed_world) -> None:
+    # body 2 * 4 + 4, scale and shift 8, head 4 * 3 + 3: 35 trained numbers, and 8 statistics beside them
+    run = run_to_the_end(normed_world, **ALWAYS)
+    method, tree = run.method, run.client_weights()["mlp-4"]
+    assert method.updates(tree, np.zeros(3, dtype=int)).shape == (3, 35)
+    for cluster in range(len(method.calm)):
+        here = np.flatnonzero(method.clusters() == cluster)
+        for name in ("body.1.running_mean", "head.bias"):
+            assert torch.allclose(method.w[name][cluster], tree[name][here].mean(dim=0), rtol=0, atol=1e-12)
+
+
+def test_updates_are_from_the_model_of_the_own_cluster(world) -> None:
+    method = build(world).method
+    method.w = {"head.bias": torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.0, 5.0]]), "head.weight": torch.zeros(2, 3, 2)}
+    tree = {"head.bias": torch.zeros(2, 3), "head.weight": torch.ones(2, 3, 2)}
+    assert method.updates(tree, np.array([1, 0])).tolist() == [[1, 0, -5] + [1] * 6, [-1, -2, -3] + [1] * 6]
+
+
+def test_what_is_kept_is_restored(world) -> None:
+    plant(world)
+    run = run_to_the_end(world, **ALWAYS)
+    other = build(world, **ALWAYS).method
+    other.load_state_dict(run.method.state_dict())
+    assert other.splits == [(0, 0, 1)]
+    assert other.calm == [0, 0]
+    assert other.member.tolist() == [0, 1, 0, 1]
+    assert all((other.w[name] == tensor).all() for name, tensor in run.method.w.items())
 
 
 def test_cosines_by_hand() -> None:

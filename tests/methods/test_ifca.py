@@ -138,13 +138,14 @@ def test_the_body_is_everyones_where_it_is_shared(world, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("share", "down"), [(False, 3 * 15), (True, 6 + 3 * 9)])
-def test_bytes(world, share: bool, down: int) -> None:
+def test_bytes(world, moves_as_planned, share: bool, down: int) -> None:
     # mlp-2 on two features: body 2 * 2 + 2 = 6 numbers, head 2 * 3 + 3 = 9, of 8 bytes; a cluster's number has 4 bytes
     world.model = "mlp-2"
     run = world.build("ifca", clusters=3, share_body=share)
     rows = [row.values for row in run.rounds()]
     assert [row["bytes_up"] for row in rows] == [3 * (15 * 8 + 4)] * 3
     assert [row["bytes_down"] for row in rows] == [0, 3 * down * 8, 3 * down * 8]
+    assert moves_as_planned(run)
 
 
 def test_who_never_took_part_deploys_what_fits_its_training_data(world, monkeypatch) -> None:

@@ -161,12 +161,23 @@ def test_the_head_alone_may_be_compared(world) -> None:
     assert everything.method.updates(tree)[1].sum() == 6.0 + 10.0
 
 
+def test_batchnorm_statistics_are_averaged_but_neither_compared_nor_attractors(normed_world) -> None:
+    # 35 trained numbers; 8 statistics of 8 bytes and a counter of 8
+    run = finished(normed_world)
+    tree, graph = run.client_weights()["mlp-4"], run.method.graph
+    assert run.method.updates(tree).shape == (3, 35)
+    assert torch.allclose(run.method.models["body.1.running_mean"], graph @ tree["body.1.running_mean"], rtol=1e-12)
+    *_, row = [row.values for row in run.rounds()]
+    assert row["bytes_down"] == 3 * (35 + 8 + 1 + 35) * 8
+
+
 @pytest.mark.parametrize(("regulariser", "models"), [("attract", 2), ("off", 1)])
-def test_bytes(world, regulariser: str, models: int) -> None:
+def test_bytes(world, moves_as_planned, regulariser: str, models: int) -> None:
     world.start = [world.start[0].copy() for _ in range(3)]
     run = finished(world, regulariser=regulariser)  # 9 numbers of 8 bytes for 3 clients
     assert [row.values["bytes_up"] for row in run.rounds()] == [216] * 3
     assert [row.values["bytes_down"] for row in run.rounds()] == [0, 216 * models, 216 * models]
+    assert moves_as_planned(run)
 
 
 def test_those_who_stay_away_keep_what_they_were_sent(world) -> None:
