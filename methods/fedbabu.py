@@ -83,7 +83,6 @@ class FedBABU(Method[FedBABUConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Refuse nets without a body to train."""
-        super().setup(federation)
         check_bodies(self.name, federation)
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:

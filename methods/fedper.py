@@ -59,7 +59,6 @@ class FedPer(Method[FedPerConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Refuse nets without a body to share."""
-        super().setup(federation)
         if self.config.personal == "head":
             check_bodies(self.name, federation)
 

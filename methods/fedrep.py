@@ -72,7 +72,6 @@ class FedRep(Method[FedRepConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Refuse nets without a body to share."""
-        super().setup(federation)
         check_bodies(self.name, federation)
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:

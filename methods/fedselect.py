@@ -85,7 +85,6 @@ class FedSelect(Method[FedSelectConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Nothing is averaged yet, and everything is shared."""
-        super().setup(federation)
         self.average: Tree = {}
         self.shared_bytes: list[int] = []
 

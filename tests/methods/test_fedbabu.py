@@ -9,6 +9,8 @@ import torch
 from fl_bench.errors import ConfigError, Unsupported
 from fl_bench.federation.rounds import Round
 from fl_bench.methods.fedbabu import FedBABUConfig
+from fl_bench.methods.losses import cross_entropy
+from fl_bench.methods.parts import is_body
 
 
 def deployed(run, ids=(0, 1, 2)):
@@ -70,7 +72,7 @@ def test_fine_tuning_is_counted_apart_and_once_per_round(deep_world) -> None:
 
 
 def test_fine_tuning_has_batches_of_its_own(deep_world, same_bits) -> None:
-    # The same samples in other orders: with three samples in batches of two, orders show.
+    # The same samples in other orders: nine in batches of three.
     deep_world.private = [(np.concatenate([x, -x, 2 * x]), np.tile(y, 3)) for x, y in deep_world.private[:1]]
     deep_world.rounds = 1
     run = deep_world.run("fedbabu", finetune_epochs=1, part="body")
@@ -78,9 +80,6 @@ def test_fine_tuning_has_batches_of_its_own(deep_world, same_bits) -> None:
     rnd = Round(0, 0, run.federation)
     again = run.client_cohort("mlp-4", [0], rnd).copy()
     again.load(run.method.common)
-    from fl_bench.methods.losses import cross_entropy
-    from fl_bench.methods.parts import is_body
-
     again.fit(cross_entropy, epochs=1, trainable=is_body)
     assert not same_bits(tuned, again.snapshot())
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fl_bench.errors import ConfigError, Unsupported
+from fl_bench.federation.rounds import Round
 from fl_bench.methods.fedrep import FedRepConfig
+from fl_bench.methods.losses import cross_entropy
+from fl_bench.methods.parts import is_head
 
 
 def test_three_rounds_against_numpy(deep_world, two_layers, steps_of_client) -> None:
@@ -31,10 +35,23 @@ def test_without_body_epochs_the_body_stays_and_only_heads_learn(deep_world, two
 
 
 def test_without_head_epochs_it_is_fedbabu_bit_for_bit(deep_world, same_bits) -> None:
-    # Clients of one size: FedRep averages by size, FedBABU uniformly.
-    deep_world.private = [deep_world.private[0]] * 2
+    # Clients of one size: FedRep averages by size, FedBABU uniformly. Nine samples in batches of three: order matters.
+    x, y = deep_world.private[0]
+    deep_world.private = [(np.concatenate([x, -x, 2 * x]), np.tile(y, 3))] * 2
     run = deep_world.run("fedrep", head_epochs=0, body_epochs=deep_world.epochs)
     assert same_bits(run.client_weights()["mlp-4"], deep_world.run("fedbabu").client_weights()["mlp-4"])
+
+
+def test_heads_are_trained_on_batches_of_their_own(deep_world, same_bits) -> None:
+    # After one round of heads only, weights differ from those of the same pass over the batches that bodies see.
+    x, y = deep_world.private[0]
+    deep_world.private = [(np.concatenate([x, -x, 2 * x]), np.tile(y, 3))]
+    deep_world.rounds = 1
+    run = deep_world.run("fedrep", head_epochs=1, body_epochs=0)
+    fresh = deep_world.build("fedrep")
+    clients = fresh.client_cohort("mlp-4", [0], Round(0, 0, fresh.federation))
+    clients.fit(cross_entropy, epochs=1, trainable=is_head)
+    assert not same_bits(run.client_weights()["mlp-4"], fresh.client_weights()["mlp-4"])
 
 
 def test_frozen_parts_feel_no_momentum_and_no_decay(deep_world, two_layers) -> None:
