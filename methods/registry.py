@@ -43,6 +43,7 @@ BUILT_IN = (
     "fl_bench.methods.lgfedavg",
     "fl_bench.methods.local",
     "fl_bench.methods.local_public",
+    "fl_bench.methods.pfedck",
     "fl_bench.methods.pfedgraph",
     "fl_bench.methods.pfedme",
     "fl_bench.methods.scaffold",
