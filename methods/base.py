@@ -45,7 +45,9 @@ class Requires:
     """What a method cannot do without; checked before a run starts."""
 
     public_data: bool = False
-    """A public pool of unlabelled samples."""
+    """A public pool of unlabelled samples, which is shipped to every client once."""
+    public_data_at_server: bool = False
+    """A public pool of unlabelled samples that the server alone uses."""
     one_architecture: bool = False
     """All clients have the same network, because weights are averaged."""
     one_width: bool = False
@@ -254,7 +256,7 @@ def unsupported(
         grouped: whether the partition has latent groups.
     """
     needs = method.needs()
-    if needs.public_data and public == 0:
+    if (needs.public_data or needs.public_data_at_server) and public == 0:
         return "needs public data, but partition.public is 0"
     if needs.one_architecture and len(models.used) > 1:
         return f"needs one architecture, but clients have {', '.join(models.used)}"

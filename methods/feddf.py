@@ -81,7 +81,7 @@ class FedDF(Method[FedDFConfig]):
     category = "distillation"
     paper = "Lin et al., NeurIPS 2020, arXiv:2006.07242"
     wire = "up #theta * b, down #theta * b"
-    requires = Requires(public_data=True, shared_init=True)
+    requires = Requires(public_data_at_server=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "global"
 

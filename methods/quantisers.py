@@ -33,13 +33,16 @@ def quantise(probabilities: Tensor, bits: int) -> Tensor:
     scaled = probabilities.double() * (2**bits - 1)
     down = scaled.floor()
     missing = 2**bits - 1 - down.sum(dim=-1, keepdim=True)
-    place = (scaled - down).argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    return (down + (place < missing)).int()
+    order = (scaled - down).argsort(dim=-1, descending=True, stable=True)
+    more = torch.arange(scaled.shape[-1], device=scaled.device) < missing
+    levels: Tensor = down.scatter_add(-1, order, more.double()).int()
+    return levels
 
 
 def dequantise(levels: Tensor, bits: int, dtype: torch.dtype) -> Tensor:
     """The probabilities k / L that levels stand for."""
-    return levels.to(dtype) / (2**bits - 1)
+    probabilities: Tensor = levels.to(dtype) / (2**bits - 1)
+    return probabilities
 
 
 def encode(levels: Tensor, known: Tensor) -> Tensor:
@@ -114,4 +117,5 @@ def _row_ids(message: Tensor, bits: int) -> Tensor:
             values, ids = torch.unique(ids, return_inverse=True)
             width = len(values).bit_length()
         ids, width = (ids << bits) + levels, width + bits
-    return torch.unique(ids, return_inverse=True)[1]
+    ranks: Tensor = torch.unique(ids, return_inverse=True)[1]
+    return ranks

@@ -437,6 +437,7 @@ def test_facts_for_the_record(make_run) -> None:
     assert facts["public_samples"] == 6
     assert facts["bytes_one_off"] == 6 * 4 * 4 * 4
     assert make_run("fedavg").facts()["bytes_one_off"] == 0
+    assert make_run("feddf").facts()["bytes_one_off"] == 0  # its pool stays with the server
     assert facts["dataset"]["shape"] == [4]
     assert facts["heterogeneity"]["in_group_share"] is None
 

@@ -31,6 +31,7 @@ SETTING = {"models": ModelMix(("mlp-8",)), "training": Training(), "public": 0.2
     ("name", "change", "reason"),
     [
         ("fedmd", {"public": 0.0}, "needs public data, but partition.public is 0"),
+        ("feddf", {"public": 0.0}, "needs public data, but partition.public is 0"),
         ("fedavg", {"models": ModelMix(("mlp-8", "linear"))}, "needs one architecture, but clients have mlp-8, linear"),
         (
             "fedavg",
