@@ -10,7 +10,8 @@ import torch
 
 from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
-from fl_bench.methods.contract import deal, finish, made_up_data, make_run
+from fl_bench.methods.base import Plan
+from fl_bench.methods.contract import client_facts, deal, finish, made_up_data, make_run
 from fl_bench.methods.fedselect import (
     FedSelect,
     FedSelectConfig,
@@ -118,6 +119,12 @@ def test_bytes_by_hand(one_start) -> None:
     up = [9 * 8, 6 * 8 + 1, 5 * 8 + 1, 4 * 8 + 1, 4 * 8]  # 5 of 6 is above the limit: nothing new in round 4
     assert [row["bytes_up"] for row in rows] == up
     assert [row["bytes_down"] for row in rows] == [0, 9 * 8, 6 * 8, 5 * 8, 4 * 8]
+
+
+def test_plan_by_hand(one_start) -> None:
+    # at most all 9 numbers of 8 bytes each way, and 9 bits in 2 bytes up
+    run = one_start.build("fedselect")
+    assert run.method.plan(client_facts(run)) == Plan(up_bytes=74, down_bytes=72, bound=True)
 
 
 def test_absent_clients_keep_their_masks_and_are_sent_what_they_share(one_start) -> None:
