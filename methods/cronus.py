@@ -14,8 +14,10 @@ Then round t, for participating clients i, where U is the public pool:
 There is no separate distillation, which is the difference to FedMD; soft labels count as much as private ones.
 
 Exchanged: N * C * 4 bytes each way.
-Departure: the paper aggregates with the spectral filter of Diakonikolas et al. (ICML 2017); here it is the median of
-every entry, the trimmed mean, the geometric median or, without robustness, the mean.
+Departure: the paper aggregates with the spectral filter of Diakonikolas et al. (ICML 2017), which drops outliers and
+averages the rest; here the trimmed mean of every entry comes nearest to that, and there are its median, the geometric
+median of rows and, without robustness, the mean. Beware: where clients know few classes, those who know a class are its
+outliers, and what resists liars better (a larger `trim`, the median) forgets more of them.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class CronusConfig:
 
     initial_epochs: int | None = None
     """Passes over private data before a client's first exchange, T_1; null for the run's local epochs."""
-    aggregation: Literal["median", "trimmed", "geomedian", "mean"] = "median"
+    aggregation: Literal["trimmed", "median", "geomedian", "mean"] = "trimmed"
     """The robust mean, for each public sample: of every entry by itself, or (`geomedian`) of whole rows."""
     trim: float = 0.1
     """Fraction that `trimmed` cuts off each end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_bench.errors import ConfigError
+from fl_bench.federation.models.build import NetBytes
+from fl_bench.methods.base import Facts, Plan
 from fl_bench.methods.clustering import kmeans
 from fl_bench.methods.comet import Comet, CometConfig, kmeans_per_sample
 from fl_bench.streams import numpy_stream
@@ -142,6 +145,15 @@ def test_the_server_chooses_what_the_client_would(world, weights_of, level: str)
     for one, other in zip(weights_of(by_client), weights_of(by_server), strict=True):
         assert (one.w == other.w).all()
         assert (one.b == other.b).all()
+
+
+def test_the_plan_counts_the_centroids_to_choose_from() -> None:
+    # 10 samples of 4 classes: 160 bytes a matrix; of 5 centroids there are no more than clients.
+    facts = Facts(public=10, classes=4, net=NetBytes(0, 0, 0, 0), clients=8)
+    assert Comet().plan(facts) == Plan(up_bytes=160, down_bytes=800)
+    assert Comet().plan(replace(facts, clients=3)).down_bytes == 480
+    assert Comet(CometConfig(choice="server")).plan(facts).down_bytes == 160
+    assert Comet(CometConfig(mode="sequential", distill_epochs=3)).plan(facts).client_public_epochs == 3
 
 
 def test_a_client_chooses_by_what_it_predicts_now(world) -> None:

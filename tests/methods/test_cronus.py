@@ -96,7 +96,7 @@ def test_a_minority_of_liars_changes_nothing_that_the_others_agree_on(world, agg
 def test_the_median_of_an_even_number_is_the_midpoint(world) -> None:
     # .2 and .6 have the midpoint .4, .8 and .4 the midpoint .6.
     rows = torch.tensor([[[0.2, 0.8]], [[0.6, 0.4]]], dtype=torch.float64)
-    assert consensus_of(rows, world).tolist() == [pytest.approx([0.4, 0.6])]
+    assert consensus_of(rows, world, aggregation="median").tolist() == [pytest.approx([0.4, 0.6])]
 
 
 @pytest.mark.parametrize("wrong", [{"initial_epochs": -1}, {"trim": -0.1}, {"trim": 0.5}])

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from fl_bench.errors import ConfigError
+from fl_bench.federation.models.build import NetBytes
+from fl_bench.methods.base import Facts, Plan
 from fl_bench.methods.ktpfl import KTpFL, KTpFLConfig, mix
 
 LR = 0.2
@@ -141,6 +143,13 @@ def test_who_never_took_part_is_told_nothing(world) -> None:
         seen.add(client)
 
 
+def test_the_plan_counts_the_subset() -> None:
+    facts = Facts(public=10, classes=4, net=NetBytes(0, 0, 0, 0))
+    for asked, samples in ((None, 10), (7, 7), (1, 1), (99, 10)):
+        plan = KTpFL(KTpFLConfig(public_samples=asked, distill_epochs=3)).plan(facts)
+        assert plan == Plan(up_bytes=16 * samples, down_bytes=16 * samples, client_public_epochs=3)
+
+
 def test_mixtures_are_of_those_who_take_part() -> None:
     # Clients 1 and 3 of four are there. Row (.1, .2, .1, .6) counts them 1/4 and 3/4, row (1, 0, 0, 0) the same.
     labels = torch.tensor([[[1.0, 0.0]], [[0.2, 0.8]]], dtype=torch.float64)
@@ -152,6 +161,14 @@ def test_mixtures_are_of_those_who_take_part() -> None:
     assert gradient.isfinite().all()
     assert gradient[:, [0, 2]].tolist() == [[0, 0], [0, 0]]
     assert gradient[1].tolist() == [0] * 4
+
+
+def test_the_penalty_pulls_towards_the_mean_of_all_clients() -> None:
+    # Rows that count nothing but the penalty: 2 * 0.5 * (c - 1/4).
+    rows = torch.tensor([[0.1, 0.2, 0.1, 0.6], [1.0, 0, 0, 0]], dtype=torch.float64)
+    labels = torch.tensor([[[1.0, 0.0]], [[0.2, 0.8]]], dtype=torch.float64)
+    gradient = KTpFL(KTpFLConfig(rho=0.5)).gradient(rows, labels, [1, 3], torch.zeros(2, dtype=torch.float64))
+    assert torch.allclose(gradient, rows - 0.25)
 
 
 def test_a_mixture_without_a_class_that_the_client_sees_has_a_finite_gradient() -> None:
