@@ -89,9 +89,20 @@ def test_no_split_up_to_the_start_round(world, start: int) -> None:
     assert run_to_the_end(world, **{**ALWAYS, "start_round": start}).method.splits == [(start + 1, 0, 1)]
 
 
-def test_two_clients_are_too_few(world) -> None:
+def test_two_clients_are_too_few_and_three_are_enough(world) -> None:
     plant(world, clients=2)
     assert run_to_the_end(world, **ALWAYS).method.splits == []
+    plant(world, clients=3)
+    assert run_to_the_end(world, **ALWAYS).method.clusters().tolist() == [0, 1, 0]
+
+
+def test_the_report_is_of_the_cluster_that_is_nearest_to_a_split(world) -> None:
+    # ratios 1/2, 1/4 and 1; and the ratio 0/0 of clients that all stood still is no error
+    method = build(world).method
+    method.norms = [(1.0, 2.0), (3.0, 12.0), (0.5, 0.5)]
+    assert method.report(Round(0, 0, method.federation)) == {"update_norm_mean": 3.0, "update_norm_max": 12.0}
+    method.norms = [(0.0, 0.0)]
+    assert method.report(Round(0, 0, method.federation)) == {"update_norm_mean": 0.0, "update_norm_max": 0.0}
 
 
 def test_auto_wants_two_calm_rounds_running() -> None:
