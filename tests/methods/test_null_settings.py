@@ -103,6 +103,7 @@ equal(m("pfedme", "global", inner_steps=1, lam=10.0, lr=0.1, personal_lr=LR, dec
 equal(m("ditto", lam=0.0), LOCAL)
 equal(m("apfl", alpha=1.0, adapt="never"), LOCAL)
 equal(m("fml", alpha=1.0), LOCAL)
+equal(m("pfedck", kl_weight=0.0, feature_weight=0.0), LOCAL)
 equal(m("fedper", personal="all"), LOCAL)
 equal(m("lgfedavg", global_part="none"), LOCAL)
 equal(m("fedselect with full masks"), LOCAL, where=ONE_PASS)
