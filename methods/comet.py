@@ -103,7 +103,6 @@ class Comet(Method[CometConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Start without centroids, everyone in cluster 0."""
-        super().setup(federation)
         self.centroids: Tensor | None = None
         self.assignment = np.zeros(federation.clients, dtype=np.int64)
 

@@ -114,7 +114,6 @@ class KTpFL(Method[KTpFLConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Start with every coefficient 1/n."""
-        super().setup(federation)
         n = federation.clients
         self.coefficients = torch.full((n, n), 1 / n, dtype=torch.float64, device=federation.device)
 
