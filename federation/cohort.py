@@ -299,6 +299,7 @@ class Cohort:
         *,
         on: Source = PRIVATE,
         epochs: int | None = None,
+        batches: int | None = None,
         lr: float | None = None,
         clip: float | None = None,
         optimizer: Optimizer | None = None,
@@ -317,6 +318,7 @@ class Cohort:
                 `Beside` public ones; or both sets `Together`.
             epochs: passes over the set; the run's local epochs by default. A member takes
                 ceil(epochs * samples / batch_size) batches.
+            batches: so many batches for every member that has samples, instead of epochs.
             lr: learning rate; the run's by default.
             clip: largest 2-norm of a member's gradient; the run's where private data are seen by default, none on
                 public data alone.
@@ -344,6 +346,7 @@ class Cohort:
             steps=tuple(self._resolved(step, optimizer, trainable) for step in steps),
             on=on,
             epochs=defaults.local_epochs if epochs is None else epochs,
+            batches=batches,
             clip=defaults.clip if clip is None and not isinstance(on, Teaching) else clip,
             per_client=dict(per_client or {}),
             entries=entries,

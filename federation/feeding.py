@@ -53,7 +53,9 @@ class Draws:
 def batches_of(cohort: Cohort, phase: Phase, member: int) -> int:
     """Batches of one member in a phase; none where it has no samples."""
     samples = _samples(cohort, phase, member)
-    return steps_of(phase.epochs, samples, cohort.training.batch_size) if samples else 0
+    if not samples:
+        return 0
+    return steps_of(phase.epochs, samples, cohort.training.batch_size) if phase.batches is None else phase.batches
 
 
 def draw(cohort: Cohort, phase: Phase, member: int) -> Draws:

@@ -53,6 +53,8 @@ class Phase:
     steps: tuple[ResolvedStep, ...]
     on: Source
     epochs: int
+    batches: int | None
+    """Batches of every member, instead of epochs."""
     clip: float | None
     per_client: dict[str, Any]
     """Tensors or trees with a row per member."""

@@ -311,6 +311,17 @@ def test_a_learning_rate_of_zero_is_zero(make_data, make_cohort, nets) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in cohort.weights.items())
 
 
+def test_a_number_of_batches_instead_of_epochs(make_data, make_cohort, nets) -> None:
+    # Clients of 5, 8 and 3 samples take three batches of 4 each, where one epoch would be 2, 2 and 1.
+    data, modules = make_data((5, 8, 3)), nets(3)
+    cohort = make_cohort(data, modules)
+    assert cohort.fit(cross_entropy, batches=3).steps == (3, 3, 3)
+    for client, (module, size) in enumerate(zip(modules, (5, 8, 3), strict=True)):
+        order = positions(size, 3, SIZE, numpy_stream(SEED, "local", client, 0))
+        torch_loop(module, torch.optim.SGD(module.parameters(), lr=0.05), order, private_loss(data, client))
+    assert_rows(cohort, modules)
+
+
 def test_no_epochs_are_no_steps(make_data, make_cohort, nets) -> None:
     cohort = make_cohort(make_data(), nets(3), weight_decay=0.5)
     before = {name: tensor.clone() for name, tensor in cohort.weights.items()}
