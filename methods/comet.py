@@ -186,7 +186,8 @@ class Comet(Method[CometConfig]):
 def squared_transfer(model: nn.Module, batch: Batch) -> Tensor:
     """|h(u) - q(u)|^2, summed over classes, mean over the batch."""
     assert batch.target is not None
-    return (model(batch.x).softmax(dim=-1) - batch.target).square().sum(dim=-1).mean()
+    probabilities: Tensor = model(batch.x).softmax(dim=-1)
+    return (probabilities - batch.target).square().sum(dim=-1).mean()
 
 
 def kl_transfer(model: nn.Module, batch: Batch) -> Tensor:

@@ -109,7 +109,7 @@ class FedCT(Method[FedCTConfig]):
         if kept is None:
             clients.fit(cross_entropy)
         else:  # nearly always one consensus for all
-            different, which = kept["labels"].unique(dim=0, return_inverse=True)
+            different, which = torch.unique(kept["labels"], dim=0, return_inverse=True)
             for number, labels in enumerate(different):
                 self.train(clients.only((which == number).nonzero().flatten().tolist()), labels, rnd)
         if (rnd.index + 1) % self.config.communication_every:
@@ -145,7 +145,7 @@ class FedCT(Method[FedCTConfig]):
         for key in clients.keys:
             stream = numpy_stream(rnd.seed, "randomised response", key, rnd.index)
             moves.append((stream.random(votes.shape[1]) < lie) * stream.integers(1, others + 1, votes.shape[1]))
-        return (votes + torch.from_numpy(np.stack(moves)).to(votes.device)) % self.federation.classes
+        return (votes + torch.from_numpy(np.stack(moves)).to(votes.device)).remainder(others + 1)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None:
         """Count the votes; a sample whose winner has too few gets no label."""

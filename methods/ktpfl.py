@@ -197,4 +197,5 @@ def mix(rows: Tensor, labels: Tensor, present: list[int]) -> Tensor:
     total = counted.sum(dim=1, keepdim=True)
     tiny = torch.finfo(total.dtype).tiny
     shares = torch.where(total > tiny, counted / total.clamp_min(tiny), 1 / len(present))
-    return torch.tensordot(shares, labels, dims=1)
+    mixtures: Tensor = torch.tensordot(shares, labels, dims=1)
+    return mixtures
