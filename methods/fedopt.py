@@ -91,7 +91,6 @@ class FedOpt(Method[FedOptConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Nothing yet: w is the common start until the first uploads, m is 0 and v is tau^2."""
-        super().setup(federation)
         self.trained = trained_names(federation)
         self.w: Tree = {}
         self.m: Tree = {}

@@ -102,7 +102,6 @@ class PFedMe(Method[PFedMeConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Nothing yet: w is the common start until the first uploads."""
-        super().setup(federation)
         self.w: Tree = {}
         self.trained = trained_names(federation)
         self.inner_steps: Counter[int] = Counter()

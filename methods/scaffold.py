@@ -83,7 +83,6 @@ class Scaffold(Method[ScaffoldConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Nothing yet: w is the common start and c is 0 until the first uploads."""
-        super().setup(federation)
         self.w: Tree = {}
         self.c: Tree = {}
 
