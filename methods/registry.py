@@ -45,6 +45,7 @@ BUILT_IN = (
     "fl_bench.methods.local_public",
     "fl_bench.methods.pfedck",
     "fl_bench.methods.pfedgraph",
+    "fl_bench.methods.pfedhn",
     "fl_bench.methods.pfedme",
     "fl_bench.methods.scaffold",
     "fl_bench.cosmos.method",
