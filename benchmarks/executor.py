@@ -30,7 +30,7 @@ from .runner import Ending, finished, run_cell
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from ..federation.rounds import RoundRow
+    from ..federation.run import RoundRow
     from .runner import Options
 
 MEMORY_PER_JOB = 6 * 2**30

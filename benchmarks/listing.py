@@ -90,8 +90,8 @@ COLUMNS = {"methods": ("name", "category", "exchange", "needs", "paper")}
 
 SYMBOLS = (
     "exchange, per client and round: N public samples (N_t of them scored in a round), C classes (C_i held by "
-    "client i), d features, K clusters or models, n clients; #theta, #body, #head numbers in a net and its parts; "
-    "b bytes per number (4)"
+    "client i), d features, K clusters or models; #theta, #body, #head numbers in a net and its parts, #omega in a "
+    "net that all clients share beside their own, r a rank, H bits of entropy; b bytes per number (4)"
 )
 """What the letters of `Method.wire` mean."""
 

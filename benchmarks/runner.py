@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..datasets.dataset import Dataset
-    from ..federation.rounds import RoundRow
+    from ..federation.run import RoundRow
     from .cell import Cell
     from .records import Store
 
@@ -94,7 +94,7 @@ def run_cell(
 def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRow], None]) -> Outcome:
     import torch  # a second or two; only processes that train come here
 
-    from ..federation.rounds import Run
+    from ..federation.run import Run
 
     torch.set_num_threads(1)  # cells share the cores, not the steps of one cell
     began, started = datetime.now(UTC), time.perf_counter()

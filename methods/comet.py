@@ -86,7 +86,7 @@ class Comet(Method[CometConfig]):
     The server keeps the centroids, from which the next k-means goes on, and each client's last cluster, to report.
     """
 
-    category = "clustered"
+    category = "distillation"
     paper = "Cho et al., IEEE JSTSP 2023, arXiv:2109.08119"
     wire = "up N * C * b, down K * N * C * b"
     requires = Requires(public_data=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from ..datasets.dataset import Dataset
     from ..datasets.split import Split
-    from ..federation.rounds import Run
+    from ..federation.run import Run
     from .base import Method
 
 MODEL = "mlp-8"
@@ -104,7 +104,7 @@ def make_run(
         models: the clients' networks.
         settings: go to `Run`.
     """
-    from ..federation.rounds import Run
+    from ..federation.run import Run
 
     torch.set_num_threads(1)
     return Run(METHODS[name](config), dataset, dealt, models, training, **{"seed": 0, **settings})

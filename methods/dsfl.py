@@ -94,7 +94,7 @@ class DSFL(Method[DSFLConfig]):
 
     category = "distillation"
     paper = "Itahara et al., IEEE TMC 2023, arXiv:2008.06180"
-    wire = "up |o_t| * C * b, down |o_t| * C * b"
+    wire = "up N_t * C * b, down N_t * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
 

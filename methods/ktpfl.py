@@ -103,7 +103,7 @@ class KTpFL(Method[KTpFLConfig]):
 
     category = "distillation"
     paper = "Zhang et al., NeurIPS 2021, arXiv:2111.02862"
-    wire = "up |d| * C * b, down |d| * C * b"
+    wire = "up N_t * C * b, down N_t * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
 

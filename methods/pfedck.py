@@ -87,7 +87,7 @@ class PFedCK(Method[PFedCKConfig]):
     A client holds phi_i ("personal") and omega_i as the round began ("shared"); the server each client's last cluster.
     """
 
-    category = "clustered"
+    category = "personalized"
     paper = "Zhang & Shi, Electronics 2024"
     wire = "up #omega * b, down #omega * b"
     requires = Requires(one_width=True)

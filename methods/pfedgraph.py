@@ -81,7 +81,7 @@ class PFedGraph(Method[PFedGraphConfig]):
     last round, shape (participants, participants), rows summing to 1.
     """
 
-    category = "personalized"
+    category = "clustered"
     paper = "Ye et al., ICML 2023"
     wire = "up #theta * b, down 2 * #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)

@@ -13,7 +13,8 @@ from hypothesis import settings
 from fl_bench.datasets.dataset import Dataset, Description
 from fl_bench.datasets.heterogeneity import measure
 from fl_bench.datasets.split import Split
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.registry import METHODS
 from fl_bench.sealed import Sealed

@@ -13,7 +13,7 @@ import torch
 from fl_bench.datasets.catalogue import load_dataset
 from fl_bench.datasets.partition import PARTITIONS
 from fl_bench.datasets.split import SplitSettings, split
-from fl_bench.federation.rounds import Run
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.registry import METHODS
 

@@ -16,7 +16,7 @@ from fl_bench.methods.contract import client_facts, deal, finish, made_up_data, 
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
-    from fl_bench.federation.rounds import Run
+    from fl_bench.federation.run import Run
 
 PLAIN = {"consistency": 0.0, "clip": None, "distill_epochs": 2, "distill_lr": 0.2, "server_epochs": 2, "server_lr": 0.4}
 """COSMOS without what NumPy would have to repeat: noise and clipping."""

@@ -20,7 +20,8 @@ from fl_bench.federation.batches import Teaching
 from fl_bench.federation.channel import Downloads, Parcel
 from fl_bench.federation.models import build_net
 from fl_bench.federation.payloads import Scalars
-from fl_bench.federation.rounds import Round, Run, assign_architectures
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run, assign_architectures
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.base import Method
 from fl_bench.methods.registry import METHODS

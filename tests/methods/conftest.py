@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fl_bench.federation.payloads import Tree
-    from fl_bench.federation.rounds import Run
+    from fl_bench.federation.run import Run
 
 
 @dataclass
@@ -117,7 +117,7 @@ def normed_world(world, monkeypatch):
             body = nn.Sequential(nn.Linear(*shape, 4), nn.BatchNorm1d(4), nn.ReLU())
             return Net(body, nn.Linear(4, classes))
 
-    monkeypatch.setattr("fl_bench.federation.rounds.build_net", build_normed)
+    monkeypatch.setattr("fl_bench.federation.run.build_net", build_normed)
     world.model = "mlp-4"
     return world
 

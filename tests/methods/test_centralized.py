@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.centralized import Centralized, CentralizedConfig, CentralizedGroup
 

@@ -11,7 +11,8 @@ import torch
 
 from fl_bench.errors import ConfigError
 from fl_bench.federation.models import net_bytes
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.base import Facts
 from fl_bench.methods.cfd import CFD, CFDConfig

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fl_bench.errors import ConfigError
 from fl_bench.federation.batches import positions
 from fl_bench.federation.models import net_bytes
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.base import Facts
 from fl_bench.methods.dsfl import DSFL, DSFLConfig, entropy_reduced, mean_entropy

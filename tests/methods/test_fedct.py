@@ -20,7 +20,7 @@ from fl_bench.methods.fedct import FedCT, FedCTConfig
 from fl_bench.streams import numpy_stream
 
 if TYPE_CHECKING:
-    from fl_bench.federation.rounds import Run
+    from fl_bench.federation.run import Run
 
 LR = 0.3
 NEVER = 1000

@@ -9,7 +9,8 @@ import pytest
 
 from fl_bench.errors import ConfigError
 from fl_bench.federation.batches import positions
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.feddf import FedDF, FedDFConfig
 from fl_bench.streams import numpy_stream

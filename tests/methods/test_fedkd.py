@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation.batches import Batch
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.federation.trees import subtree
 from fl_bench.methods.contract import client_facts

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fl_bench.errors import ConfigError
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.federation.trees import subtree
 from fl_bench.methods.registry import METHODS

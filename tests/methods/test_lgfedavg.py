@@ -7,7 +7,7 @@ import torch
 
 from fl_bench.federation.channel import Uploads
 from fl_bench.federation.payloads import Parameters
-from fl_bench.federation.rounds import Run
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.lgfedavg import LGFedAvg, LGFedAvgConfig
 

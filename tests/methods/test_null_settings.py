@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from fl_bench.federation.payloads import Bundle, Parameters
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.contract import MODEL, deal, made_up_data
 from fl_bench.methods.registry import METHODS

@@ -12,7 +12,8 @@ import torch
 from fl_bench.errors import ConfigError, Diverged, Unsupported
 from fl_bench.federation.channel import Uploads
 from fl_bench.federation.payloads import Parameters
-from fl_bench.federation.rounds import Round, Run
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.federation.trees import subtree
 from fl_bench.methods.contract import client_facts
