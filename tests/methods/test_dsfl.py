@@ -276,3 +276,4 @@ def test_plan_counts_the_subset(asked: int | None, scored: int) -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"dsfl.{next(iter(wrong))}"):
         DSFLConfig(**wrong)
+    assert DSFLConfig(public_samples=1).public_samples == 1
