@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from fl_bench.errors import ConfigError
+from fl_bench.lazy import torch
 
 from .payloads import Bundle, Labels, Parameters, Payload, Prototypes, Scalars, Scores
 
