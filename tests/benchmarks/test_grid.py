@@ -47,7 +47,7 @@ def test_a_cell_knows_its_defaults(small_grid: MakeGrid) -> None:
     values = small_grid().cells[0].as_dict()
     assert values["partition"]["alpha"] == 1.0
     assert values["training"]["lr"] == 0.001
-    assert values["models"] == {"names": ["mlp-8"], "assignment": "balanced", "server": None}
+    assert values["models"] == {"names": ["mlp-8"], "assignment": "balanced", "server": None, "width": None}
 
 
 def test_names_and_labels_are_in_no_key(small_grid: MakeGrid) -> None:
