@@ -20,13 +20,17 @@ from fl_bench.methods.fedkd import coded_bytes, compress
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fl_bench.federation.payloads import Tree
 
 MATRICES = ("body", "head")
 CLIENTS = range(3)
 
 
-def make_run(world: Any, rounds: int = 3, participation: float = 1.0, **settings: Any) -> Run:
+def make_run(
+    world: Any, rounds: int = 3, participation: float = 1.0, checkpoint: Path | None = None, **settings: Any
+) -> Run:
     """Teachers mlp-4 with starts of their own, students mlp-3: W is 4 x 3."""
     training = Training(
         rounds=rounds,
@@ -40,7 +44,8 @@ def make_run(world: Any, rounds: int = 3, participation: float = 1.0, **settings
     )
     method = METHODS["fedkd"]
     mix = ModelMix(("mlp-4",), server="mlp-3")
-    return Run(method(method.config_type(**settings)), world.dataset, world.split, mix, training, seed=0)
+    configured = method(method.config_type(**settings))
+    return Run(configured, world.dataset, world.split, mix, training, seed=0, checkpoint=checkpoint)
 
 
 def nets(run: Run, part: str) -> Tree:
@@ -190,12 +195,13 @@ def test_without_teaching_teachers_are_local_only_and_students_fedavg(deep_world
         assert not same_bits(nets(deep_world.run("fedkd", **teaching), "personal"), alone)
 
 
-def test_who_stayed_away_gets_what_was_missed(deep_world) -> None:
+@pytest.mark.parametrize(("participation", "most_groups"), [(0.67, 2), (0.34, 3)])
+def test_who_stayed_away_gets_what_was_missed(deep_world, participation: float, most_groups: int) -> None:
     # Clients hold students of different rounds. What waits for each of them is the way to the server's student, its
-    # rank is the sum of what was missed, and never more than full.
-    run = make_run(deep_world, rounds=6, participation=0.67, energy_start=0.5, energy_end=0.9)
+    # rank is the sum of what was missed, and never more than full. Those who have missed the same share a row.
+    run = make_run(deep_world, rounds=6, participation=participation, energy_start=0.5, energy_end=0.9)
     missed = {name: [0] * 3 for name in run.method.ranks}
-    groups = set()
+    groups = []
     for row in run.rounds():
         here = run.participants(row.values["round"])
         for name, ranks in run.method.ranks.items():
@@ -206,9 +212,24 @@ def test_who_stayed_away_gets_what_was_missed(deep_world) -> None:
         for name, tensor in nets(run, "shared").items():
             reached = tensor + run.method.missed[name][run.method.group]
             torch.testing.assert_close(reached, run.method.student[name].expand_as(reached), rtol=0, atol=1e-12)
-        groups.add(len(set(run.method.group)))
-        assert len(run.method.missed["head.bias"]) == 1 + len(set(run.method.group) - {0})
-    assert groups == {2}  # two take part, one is away
+        groups.append(len(set(run.method.group)))
+        assert len(run.method.missed["head.bias"]) == groups[-1]
+    assert max(groups) == most_groups
+
+
+def test_what_was_missed_survives_a_restart(deep_world, same_bits, tmp_path) -> None:
+    def run(checkpoint: Path | None = None) -> Run:
+        return make_run(deep_world, rounds=6, participation=0.34, checkpoint=checkpoint)
+
+    whole = run()
+    expected = [row.clients for row in whole.rounds()]
+    stopped = run(tmp_path / "checkpoint.pt").rounds()
+    for _ in range(3):
+        next(stopped)
+    resumed = run(tmp_path / "checkpoint.pt")
+    assert [row.clients for row in resumed.rounds()] == expected
+    assert same_bits(resumed.method.student, whole.method.student)
+    assert same_bits(resumed.method.missed, whole.method.missed)
 
 
 @pytest.mark.parametrize("flows", [False, True])

@@ -191,6 +191,16 @@ def test_who_stays_away_keeps_omega_and_cluster(deep_world) -> None:
     assert len(seen) > 1
 
 
+def test_clusters_survive_a_restart(six) -> None:
+    first, second = six(clusters=2), six(clusters=2)
+    _, clusters = serve(first, uploads_of([[1.0, 0.0], [-1.0, 0.0]], (1, 4)))
+    second.method.load_state_dict(first.method.state_dict())
+    assert second.method.clusters().tolist() == clusters == [-1, 0, -1, -1, 1, -1]
+    serve(second, uploads_of([[1.0, 0.0], [-1.0, 0.0]], (0, 1)))
+    assert first.method.clusters().tolist() == clusters
+    assert second.method.clusters().tolist() == [0, 1, -1, -1, 1, -1]
+
+
 def mixed(world: Any, mix: ModelMix, **settings: Any) -> Run:
     method = METHODS["pfedck"]
     training = Training(rounds=2, batch_size=3, optimizer="sgd", lr=0.1, precision="float64")
