@@ -22,7 +22,7 @@ COLUMNS = ("round", "val_acc_mean", "bytes_up", "bytes_down", "clusters", "clust
 
 
 def find_record(name: str, results: Path) -> Record:
-    """The record of a folder, or the only one whose dataset/folder name contains `name`.
+    """The record of a folder, or the only one whose dataset/folder name begins with `name`, or else contains it.
 
     Raises:
         ConfigError: none or several do.
@@ -32,7 +32,7 @@ def find_record(name: str, results: Path) -> Record:
         return read_record(Path(name))
     found = Store(results).folders()
     names = {f"{folder.parent.name}/{folder.name}": folder for folder in found}
-    hits = [full for full in names if name in full]
+    hits = [full for full in names if full.startswith(name)] or [full for full in names if name in full]
     if len(hits) == 1:
         return read_record(names[hits[0]])
     if not names:

@@ -15,7 +15,9 @@ from fl_bench.benchmarks.leaderboard import lines
 from fl_bench.benchmarks.progress import Bars, Lines, reporter
 from fl_bench.benchmarks.provenance import revision, software
 from fl_bench.benchmarks.runner import Ending
+from fl_bench.benchmarks.show import find_record
 from fl_bench.benchmarks.tables import print_results, print_table, show_bytes, show_seconds
+from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,3 +122,16 @@ def test_provenance_names_versions() -> None:
     facts = software()
     assert facts["packages"]["numpy"] == np.__version__
     assert set(revision()) == {"revision", "dirty"}
+
+
+def test_a_record_whose_name_begins_so_comes_before_those_that_contain_it(
+    store: Store, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+) -> None:
+    asked = cell_of("local", datasets=("digits",))
+    other = cell_of("local", datasets=("optdigits",))
+    for cell in (asked, other):
+        store.write(cell, outcome({"client": [50.0]}))
+    assert find_record("digits/local", store.results).cell["dataset"] == "digits"
+    assert find_record("optdigits", store.results).cell["dataset"] == "optdigits"
+    with pytest.raises(ConfigError, match="part of 2 records"):
+        find_record("local-0", store.results)
