@@ -124,7 +124,8 @@ def _geometric_median(predictions: Tensor) -> Tensor:
 
     With w_i = 1 / |p_i - y| the step is y <- sum_i w_i p_i / sum_i w_i. Where y is one of the rows, which would be
     infinitely heavy, the others pull with R = sum_i w_i (p_i - y), and y moves by the part of that step by which |R|
-    exceeds the number of rows there (Y. Vardi and C.-H. Zhang, "The multivariate L1-median", PNAS 2000).
+    exceeds the number of rows there (Y. Vardi and C.-H. Zhang, "The multivariate L1-median", PNAS 2000). Where a row is
+    the median, or nearly, steps towards it shrink faster than they arrive: the best row is taken where it is better.
 
     Returns:
         Shape (samples, classes); every entry within the range of the members' entries.
@@ -143,4 +144,8 @@ def _geometric_median(predictions: Tensor) -> Tensor:
         median = median + step
         if not (step.norm(dim=1) > COINCIDES).any():
             break
-    return median.to(predictions)
+    spread = torch.stack([(rows - row).norm(dim=2).sum(dim=0) for row in rows])
+    least, best = spread.min(dim=0)
+    closer = least < (rows - median).norm(dim=2).sum(dim=0)
+    row = rows[best, torch.arange(rows.shape[1], device=rows.device)]
+    return torch.where(closer[:, None], row, median).to(predictions)

@@ -23,7 +23,7 @@ BatchNorm statistics of the mixture are its own, measured in training; they are 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError
 
@@ -32,13 +32,12 @@ from ..federation.phase import Step
 from ..federation.trees import subtree, under
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
-from .losses import cross_entropy
+from .losses import cross_entropy, shared_cross_entropy
 from .registry import method
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.evaluation import Deployed
@@ -98,7 +97,7 @@ class APFL(Method[APFLConfig]):
 
         if received is not None:
             clients.load(under("shared", received.tree))
-        steps = [Step(shared_loss, is_shared), Step(cross_entropy, is_personal)]
+        steps = [Step(shared_cross_entropy, is_shared), Step(cross_entropy, is_personal)]
         if self.config.adapt == "round":
             alpha = clients.parameters["alpha"]
             slope = clients.private_gradient()["alpha"] + self.config.alpha_decay * alpha
@@ -127,11 +126,6 @@ class APFL(Method[APFLConfig]):
     def report(self, rnd: Round) -> dict[str, float | int | None]:
         """Mean mixing weight of all clients: how personal their models are."""
         return {"alpha": float(self.mean_alpha)}
-
-
-def shared_loss(model: Any, batch: Batch) -> Tensor:
-    """Cross-entropy of theta of one client on one batch."""
-    return cross_entropy(model.shared, batch)
 
 
 def is_alpha(name: str) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from fl_bench.lazy import torch
+
+from ..federation.payloads import Parameters
+from .base import Config, Facts, Method, Plan, Requires
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -12,7 +15,36 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..federation.channel import Uploads
+    from ..federation.cohort import Cohort
+    from ..federation.evaluation import Deployed
     from ..federation.payloads import Tree
+    from ..federation.rounds import Round
+
+
+class ServerModel(Method[Config]):
+    """FedAvg and its relatives: one model at the server, from which clients train and which their uploads move.
+
+    `server_update` sets `w`, the server's model, name to (1, ...).
+    """
+
+    category = "averaging"
+    wire: ClassVar[str] = "up #theta * b, down #theta * b"
+    requires = Requires(one_architecture=True, shared_init=True)
+    exchanges = frozenset({Parameters})
+    deployed_view = "global"
+    w: Tree
+
+    def plan(self, facts: Facts) -> Plan:
+        """#theta * 4 bytes each way (integer BatchNorm counters: 8)."""
+        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """The server's model, for every client."""
+        return clients.with_weights(self.w)
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """What each client holds after its last local phase."""
+        return {"+local": clients.deployed()}
 
 
 def weighted_mean(tree: Tree, weights: Tensor) -> Tree:

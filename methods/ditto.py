@@ -26,7 +26,7 @@ from ..federation.payloads import Parameters
 from ..federation.trees import subtree, under
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
-from .losses import cross_entropy, squared_distance
+from .losses import cross_entropy, shared_cross_entropy, squared_distance
 from .registry import method
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Ditto(Method[DittoConfig]):
             clients.load(under("shared", received.tree))
         w = subtree(clients.snapshot(), "shared")
         begin(clients, w)
-        clients.fit(shared_loss, trainable=is_shared)
+        clients.fit(shared_cross_entropy, trainable=is_shared)
         anchor = {name: w[name] for name in subtree(clients.parameters, "shared")}
         clients.fit(
             self.personal_loss, trainable=is_personal, epochs=self.config.personal_epochs, per_client={"w": anchor}
@@ -116,11 +116,6 @@ class Ditto(Method[DittoConfig]):
         numbers = sum(tensor.numel() for tensor in w.values()) if self.config.proximal == "mean" else 1
         spring = self.config.lam / 2 / numbers * squared_distance(model.personal, w)
         return cross_entropy(model.personal, batch) + spring
-
-
-def shared_loss(model: Any, batch: Batch) -> Tensor:
-    """Cross-entropy of theta of one client on one batch."""
-    return cross_entropy(model.shared, batch)
 
 
 def begin(clients: Cohort, w: Tree) -> None:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..federation.payloads import Parameters
-from .averaging import shares, weighted_mean
-from .base import Facts, Method, Plan, Requires, not_negative
+from .averaging import ServerModel, shares, weighted_mean
+from .base import not_negative
 from .losses import cross_entropy
 from .registry import method
 
@@ -45,22 +45,13 @@ class FedAvgConfig:
 
 
 @method("fedavg")
-class FedAvg(Method[FedAvgConfig]):
+class FedAvg(ServerModel[FedAvgConfig]):
     """Clients train the server's model, the server averages what comes back.
 
     Keeps nothing between rounds: the server's w waits in the channel for the next participants.
     """
 
-    category = "averaging"
     paper = "McMahan et al., AISTATS 2017, arXiv:1602.05629"
-    wire = "up #theta * b, down #theta * b"
-    requires = Requires(one_architecture=True, shared_init=True)
-    exchanges = frozenset({Parameters})
-    deployed_view = "global"
-
-    def plan(self, facts: Facts) -> Plan:
-        """#theta * 4 bytes each way (integer BatchNorm counters: 8)."""
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model; before the first message all clients hold the common initial weights."""
@@ -74,13 +65,9 @@ class FedAvg(Method[FedAvgConfig]):
         self.w = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
         return uploads.to_all(Parameters(self.w))
 
-    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
-        """The server's model, for every client."""
-        return clients.with_weights(self.w)
-
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase; and, where asked for, the server's model fine-tuned."""
-        views = {"+local": clients.deployed()}
+        views = super().views(clients, rnd)
         if self.config.finetune_epochs:
             tuned = clients.copy()
             tuned.load(self.w)

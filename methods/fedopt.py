@@ -29,8 +29,8 @@ from fl_bench.lazy import torch
 
 from ..federation.payloads import Parameters
 from ..federation.trees import chosen, minus
-from .averaging import shares, weighted_mean
-from .base import Facts, Method, Plan, Requires, positive
+from .averaging import ServerModel, shares, weighted_mean
+from .base import positive
 from .losses import cross_entropy
 from .registry import method
 from .server_steps import start_of, trained_names
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
 
@@ -72,22 +71,13 @@ class FedOptConfig:
 
 
 @method("fedopt")
-class FedOpt(Method[FedOptConfig]):
+class FedOpt(ServerModel[FedOptConfig]):
     """The server steps on the clients' average movement with an adaptive optimizer.
 
     The server keeps w and, for its parameters, the momentum m and the scale v.
     """
 
-    category = "averaging"
     paper = "Reddi et al., ICLR 2021, arXiv:2003.00295"
-    wire = "up #theta * b, down #theta * b"
-    requires = Requires(one_architecture=True, shared_init=True)
-    exchanges = frozenset({Parameters})
-    deployed_view = "global"
-
-    def plan(self, facts: Facts) -> Plan:
-        """The whole net each way."""
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
 
     def setup(self, federation: Federation) -> None:
         """Nothing yet: w is the common start until the first uploads, m is 0 and v is tau^2."""
@@ -111,14 +101,6 @@ class FedOpt(Method[FedOptConfig]):
         step = self.step(delta)
         self.w = {name: w[name] + step[name] if name in step else value for name, value in mean.items()}
         return uploads.to_all(Parameters(self.w))
-
-    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
-        """The server's model, for every client."""
-        return clients.with_weights(self.w)
-
-    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """What each client holds after its last local phase."""
-        return {"+local": clients.deployed()}
 
     def state_dict(self) -> dict[str, Any]:
         """The server's model, momentum and scale."""

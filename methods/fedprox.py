@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..federation.payloads import Parameters
-from .averaging import shares, weighted_mean
-from .base import Facts, Method, Plan, Requires, not_negative
+from .averaging import ServerModel, shares, weighted_mean
+from .base import not_negative
 from .losses import cross_entropy, squared_distance
 from .registry import method
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
     from ..federation.rounds import Round
 
 
@@ -50,22 +49,13 @@ class FedProxConfig:
 
 
 @method("fedprox")
-class FedProx(Method[FedProxConfig]):
+class FedProx(ServerModel[FedProxConfig]):
     """FedAvg whose clients are held back by a spring from the server's model.
 
     Keeps nothing between rounds: the server's w waits in the channel for the next participants.
     """
 
-    category = "averaging"
     paper = "Li et al., MLSys 2020, arXiv:1812.06127"
-    wire = "up #theta * b, down #theta * b"
-    requires = Requires(one_architecture=True, shared_init=True)
-    exchanges = frozenset({Parameters})
-    deployed_view = "global"
-
-    def plan(self, facts: Facts) -> Plan:
-        """The whole net each way."""
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model, and not too far from it."""
@@ -79,14 +69,6 @@ class FedProx(Method[FedProxConfig]):
         """Average the uploaded weights and send the average to all."""
         self.w = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
         return uploads.to_all(Parameters(self.w))
-
-    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
-        """The server's model, for every client."""
-        return clients.with_weights(self.w)
-
-    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """What each client holds after its last local phase."""
-        return {"+local": clients.deployed()}
 
     def proximal_loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy + mu/2 * ||theta - w||^2 of one client on one batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fl_bench.lazy import F, torch
 
@@ -17,6 +17,11 @@ def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """LOCAL: -log softmax(f(x))_y, mean over the batch of private samples."""
     assert batch.y is not None  # objectives of private phases always have labels
     return F.cross_entropy(model(batch.x), batch.y)
+
+
+def shared_cross_entropy(model: Any, batch: Batch) -> Tensor:
+    """LOCAL for the net in common of a client that has two (`two_models`)."""
+    return cross_entropy(model.shared, batch)
 
 
 def told_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:

@@ -28,8 +28,8 @@ from fl_bench.lazy import torch
 
 from ..federation.payloads import Bundle, Parameters
 from ..federation.trees import minus, plus
-from .averaging import shares, weighted_mean
-from .base import Facts, Method, Plan, Requires, positive
+from .averaging import ServerModel, shares, weighted_mean
+from .base import Facts, Plan, positive
 from .losses import cross_entropy, inner_product
 from .registry import method
 from .server_steps import start_of
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
 
@@ -63,18 +62,14 @@ class ScaffoldConfig:
 
 
 @method("scaffold")
-class Scaffold(Method[ScaffoldConfig]):
+class Scaffold(ServerModel[ScaffoldConfig]):
     """Control variates take the clients' drift out of every local step.
 
     The server keeps w and c; every client keeps its c_i as "control".
     """
 
-    category = "averaging"
     paper = "Karimireddy et al., ICML 2020, arXiv:1910.06378"
     wire = "up 2 * #theta * b, down 2 * #theta * b"
-    requires = Requires(one_architecture=True, shared_init=True)
-    exchanges = frozenset({Parameters})
-    deployed_view = "global"
 
     def plan(self, facts: Facts) -> Plan:
         """The whole net and a number for each of its trainable parameters, each way."""
@@ -121,14 +116,6 @@ class Scaffold(Method[ScaffoldConfig]):
         c = self.c or {name: torch.zeros_like(tensor) for name, tensor in change.items()}
         self.c = plus(c, change, len(uploads.ids) / self.federation.clients)
         return uploads.to_all(Bundle({"model": Parameters(self.w), "control": Parameters(self.c)}))
-
-    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
-        """The server's model, for every client."""
-        return clients.with_weights(self.w)
-
-    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """What each client holds after its last local phase."""
-        return {"+local": clients.deployed()}
 
     def state_dict(self) -> dict[str, Any]:
         """The server's model and control variate."""

@@ -161,6 +161,17 @@ def test_the_geometric_median_by_hand() -> None:
     assert aggregate(corners[[0, 0, 1, 2]], "geomedian")[0].tolist() == pytest.approx([1, 0, 0], abs=1e-4)
 
 
+def test_the_geometric_median_is_a_row_where_the_others_pull_just_too_little() -> None:
+    # From (0, 0) the rows (cos a, sin a) and (cos a, -sin a) pull with 2 cos a. At a = 61 degrees that is 0.97 < 1: the
+    # row at (0, 0) is the median, and the iteration alone would creep towards it. (Any plane in the simplex will do.)
+    angle = math.radians(61)
+    plane = torch.tensor([[1, -1, 0], [1, 1, -2]], dtype=torch.float64)
+    plane = 0.2 * plane / plane.norm(dim=1, keepdim=True)
+    around = torch.tensor([[0, 0], [math.cos(angle), math.sin(angle)], [math.cos(angle), -math.sin(angle)]]).double()
+    members = (1 / 3 + around @ plane)[:, None]
+    assert aggregate(members, "geomedian")[0].tolist() == pytest.approx([1 / 3] * 3, abs=1e-15)
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), members=st.integers(1, 7))
 def test_no_row_has_a_smaller_sum_of_distances_than_the_geometric_median(seed: int, members: int) -> None:
