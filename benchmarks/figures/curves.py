@@ -1,0 +1,83 @@
+"""Accuracy per round with the range of the seeds, a panel per category (benchmarks room, figures)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .blocks import category_place
+from .style import FAINT, INK, MUTED, label_lines, line_style, new_figure, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .blocks import Course
+
+COLUMNS = 2
+"""Panels side by side."""
+
+
+@styled
+def draw(courses: Sequence[Course], *, title: str) -> Figure:
+    """Mean over seeds as a line, lowest to highest seed as a band.
+
+    Each category has a panel of its own, with all other methods faint behind it and the bounds in every one.
+
+    Args:
+        courses: the methods of one block.
+        title: what stands above.
+    """
+    bounds = [course for course in courses if course.category == "bound"]
+    names = sorted({course.category for course in courses if course.category != "bound"}, key=category_place)
+    panels = {name: [course for course in courses if course.category == name] for name in names or ["bound"]}
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    most = max(map(len, panels.values())) + len(bounds)
+    figure = new_figure(4.8 * columns, max(2.6, 0.17 * most + 0.8) * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    last = max(len(course.mean) for course in courses) - 1
+    grid[0, 0].set(xlim=(0, max(last, 1)), ylim=limits(courses))
+    for axes, (name, own) in zip(grid.flat, panels.items(), strict=False):
+        _panel(axes, own, bounds if name != "bound" else [], courses)
+        axes.set_title(name or "no category")
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy, %")
+    for column in range(columns):
+        axes = grid[(len(panels) - 1 - column) // columns, column]
+        axes.set_xlabel("round")
+        axes.xaxis.set_tick_params(labelbottom=True)
+    seeds = sorted({seed for course in courses for seed in course.seeds})
+    band = f"band: lowest to highest of seeds {' '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    figure.suptitle(f"{title}: mean client accuracy per round ({band})", x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def limits(courses: Sequence[Course]) -> tuple[float, float]:
+    """The range of the accuracy axis, percent: all means, and a little more."""
+    values = [value for course in courses for value in course.mean]
+    low, high = min(values), max(values)
+    margin = max(0.04 * (high - low), 0.5)
+    return max(low - margin, 0.0), min(high + margin, 100.5)
+
+
+def _panel(axes: Axes, own: Sequence[Course], bounds: Sequence[Course], everyone: Sequence[Course]) -> None:
+    front = {course.label for course in (*own, *bounds)}
+    for course in everyone:
+        if course.label not in front:
+            axes.plot(course.mean, color=FAINT, linewidth=0.6, zorder=1)
+    ends = []
+    for place, course in enumerate(bounds):
+        axes.plot(course.mean, color=MUTED, linewidth=1, linestyle=(0, (2 + 3 * place, 2)), zorder=2)
+        ends.append((course.label, course.mean[-1], {"color": MUTED, "fontsize": 7.5, "style": "italic"}))
+    for place, course in enumerate(own):
+        look = line_style(place)
+        axes.plot(course.mean, **look, markevery=(place % 3, 3), zorder=4, clip_on=False)
+        axes.fill_between(
+            range(len(course.mean)), course.lowest, course.highest, color=look["color"], alpha=0.12, linewidth=0, zorder=3
+        )
+        ends.append((course.label, course.mean[-1], {"color": INK, "fontsize": 8}))
+    label_lines(axes, ends)
