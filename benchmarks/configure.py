@@ -121,8 +121,14 @@ def configure(kind: type[T], values: Any, key: str) -> T:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """The settings of a frozen dataclass as JSON knows them (tuples become lists)."""
+    """The settings of a frozen dataclass as JSON knows them (tuples become lists).
+
+    Settings that came later are left out at their default, so that records from before keep their keys.
+    """
     values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    for setting in dataclasses.fields(settings):
+        if setting.metadata.get("later") and getattr(settings, setting.name) == setting.default:
+            del values[setting.name]
     return values
 
 

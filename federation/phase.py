@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fl_bench.lazy import nn
+from fl_bench.lazy import nn, torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .batches import Batch, Source
     from .optimizers import Optimizer
     from .payloads import Tree
+    from .settings import Training
 
 Objective: TypeAlias = "Callable[[nn.Module, Batch], Tensor]"
 """Loss of one member on one batch, a scalar tensor, in plain PyTorch."""
@@ -74,6 +76,10 @@ class Phase:
         """Gradient evaluations on each batch."""
         return sum(step.repeat for step in self.steps)
 
+    def update(self, number: int, again: int) -> int:
+        """The number, within a batch, of the update that is step `number` taken for the `again`-th time (from 0)."""
+        return sum(step.repeat for step in self.steps[:number]) + again
+
     def state_name(self, number: int) -> str:
         """What names the optimizer state of step `number` between rounds."""
         return self.stream if number == 0 else f"{self.stream} {number}"
@@ -91,6 +97,11 @@ def training_mode(module: nn.Module, phase: Phase) -> nn.Module:
     return module
 
 
-def has_dropout(module: nn.Module) -> bool:
-    """Whether a net draws random numbers while it trains."""
-    return any(isinstance(part, nn.modules.dropout._DropoutNd) for part in module.modules())
+def arithmetic(training: Training, device: torch.device) -> AbstractContextManager[Any]:
+    """In which number format nets compute inside: bfloat16 where the run asks for it, that of their weights elsewhere.
+
+    Weights stay as they are, and nothing is kept of their bfloat16 copies: they change with every step.
+    """
+    if training.precision != "bf16":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fl_bench.federation import engine as engines
 from fl_bench.federation.batches import Batch, Teaching, positions, steps_of
 from fl_bench.federation.optimizers import Optimizer
 from fl_bench.streams import numpy_stream
@@ -460,15 +461,16 @@ def test_training_after_a_prediction_is_training(make_data, make_cohort, nets) -
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 1024])
-def test_predictions_are_the_modules_in_evaluation_mode(make_data, make_cohort, nets, chunk) -> None:
+def test_predictions_are_the_modules_in_evaluation_mode(make_data, make_cohort, nets, monkeypatch, chunk) -> None:
+    monkeypatch.setattr(engines, "CHUNK", chunk)
     data, modules = make_data(), nets(3, 4, 3, nn.Dropout(0.5))
     cohort = make_cohort(data, modules)
     cohort.fit(cross_entropy, epochs=0)  # leaves the shared template in training mode
     inputs = data.public.inputs()
     with torch.no_grad():
         logits = torch.stack([module.eval()(inputs) for module in modules])
-    torch.testing.assert_close(cohort.predict(inputs, as_="logits", chunk=chunk), logits, rtol=0, atol=1e-12)
-    predicted = cohort.predict(inputs, chunk=chunk)
+    torch.testing.assert_close(cohort.predict(inputs, as_="logits"), logits, rtol=0, atol=1e-12)
+    predicted = cohort.predict(inputs)
     torch.testing.assert_close(predicted, logits.softmax(dim=-1), rtol=0, atol=1e-12)
     assert not predicted.requires_grad
     some = cohort.only([2, 0]).predict(inputs, as_="logits")
