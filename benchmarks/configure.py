@@ -19,7 +19,7 @@ from pydantic.errors import PydanticUserError
 from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -81,6 +81,27 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     return parse_yaml(text, str(path))
+
+
+def assignments(texts: Sequence[str], option: str, example: str) -> dict[str, Any]:
+    """Plain values by key from several `key=value` of an option; values are YAML.
+
+    Args:
+        texts: what the option was given.
+        option: its name, for messages.
+        example: a text that would do.
+    Raises:
+        ConfigError: a text without `=`, or a key given twice.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{option} {text}: write key=value, such as {option} {example}")
+        if key.strip() in values:
+            raise ConfigError(f"{option} {key.strip()} is given twice")
+        values[key.strip()] = parse_yaml(value, f"{option} {key}")
+    return values
 
 
 @contextmanager

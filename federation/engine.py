@@ -19,7 +19,8 @@ from .data import gathered
 from .feeding import Draws, batches_of, draw, make_batch
 from .models.dropout import masks_from
 from .optimizers import clip_gradients
-from .phase import arithmetic, training_mode
+from .phase import training_mode
+from .precision import arithmetic
 from .stacked import StackedEngine
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def engine(name: Literal["auto", "loop", "stacked"], device: torch.device) -> En
 
 
 def chosen_engine(name: Literal["auto", "loop", "stacked"], kind: str) -> Literal["loop", "stacked"]:
-    """What `auto` means on a kind of device ("cpu", "cuda"); measured in docs/performance.md."""
+    """What `auto` means on a kind of device, "cpu" or "cuda": the faster engine there (docs/performance.md)."""
     if name == "auto":
         return "stacked" if kind == "cuda" else "loop"
     return name
@@ -83,7 +84,7 @@ class LoopEngine:
             for number, step in enumerate(phase.steps):
                 cohort.models.kept_moments(phase.state_name(number), step.trainable, step.optimizer.slots)
         members: Sequence[int] = range(len(cohort))[:: self._direction]
-        if cohort.execution.threads > 1:  # the longest first, so that no thread is left with them at the end
+        if _threads(cohort) > 1:  # the longest first, so that no thread is left with them at the end
             members = sorted(members, key=lambda member: -batches_of(cohort, phase, member))
         done = side_by_side(
             cohort.models.template,
@@ -167,7 +168,7 @@ def member_batches(cohort: Cohort, phase: Phase, member: int) -> Iterator[Batch]
 
 
 def _threads(cohort: Cohort) -> int:
-    return cohort.execution.threads if cohort.data.device.type == "cpu" else 1
+    return cohort.execution.threads or 1 if cohort.data.device.type == "cpu" else 1
 
 
 def _fit_member(cohort: Cohort, phase: Phase, module: nn.Module, member: int) -> tuple[int, Tensor]:

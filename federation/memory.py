@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from .cohort import Cohort, Models
+    from .cohort import Cohort
     from .phase import Phase
 
 SHARE = 0.8
@@ -24,7 +24,7 @@ SHARE = 0.8
 
 OVERHEAD = 3.0
 """What a step takes of memory for activations, in units of what the backward pass keeps of the forward pass: that, its
-gradients, and the copies that batched convolutions make. Measured on a GPU with the nets of the zoo: 1.1 to 2.9."""
+gradients, and the copies that batched convolutions make. Measured on an H200 with ten nets of the zoo: up to 2.2."""
 
 LONGEST = 4096
 """Samples per forward pass of a prediction on a GPU, where memory would take more."""
@@ -66,7 +66,8 @@ def members_at_once(cohort: Cohort, phase: Phase) -> int:
     if cohort.execution.stack is not None:
         return cohort.execution.stack
     slots = max(len(step.optimizer.slots) for step in phase.steps)
-    need = member_bytes(cohort.models, cohort.data.about.shape, cohort.training.batch_size, slots)
+    shape, batch = cohort.data.about.shape, cohort.training.batch_size
+    need = member_bytes(cohort.models.template, shape, batch, slots, cohort.data.dtype)
     return max(1, min(len(cohort), room(cohort.data.device, len(cohort) * need) // need))
 
 
@@ -75,21 +76,21 @@ def samples_at_once(per_sample: int, device: torch.device) -> int:
     return max(1, min(LONGEST, room(device, 2 * LONGEST * per_sample) // max(1, 2 * per_sample)))
 
 
-def member_bytes(models: Models, shape: tuple[int, ...], batch: int, slots: int) -> int:
+def member_bytes(module: nn.Module, shape: tuple[int, ...], batch: int, slots: int, dtype: torch.dtype) -> int:
     """Estimated memory that training takes for each member beyond the stored weights.
 
     Weights, gradients, their dense copies and what an update may take back, and the optimizer's moments; and the
     activations of a batch.
 
     Args:
-        models: the architecture.
+        module: a client's module.
         shape: of a sample.
         batch: samples per step.
         slots: moments of the optimizer per weight.
+        dtype: of weights and inputs.
     """
-    weights = sum(tensor[0].numel() * tensor.element_size() for tensor in models.parameters.values())
-    dtype = next(iter(models.parameters.values())).dtype
-    return round(weights * (4 + slots) + OVERHEAD * kept_bytes(models.template, shape, batch, dtype))
+    weights = sum(parameter.numel() for parameter in module.parameters()) * dtype.itemsize
+    return round(weights * (4 + slots) + OVERHEAD * kept_bytes(module, shape, batch, dtype))
 
 
 def room(device: torch.device, wanted: int) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fl_bench.lazy import nn, torch
+from fl_bench.lazy import nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from .batches import Batch, Source
     from .optimizers import Optimizer
     from .payloads import Tree
-    from .settings import Training
 
 Objective: TypeAlias = "Callable[[nn.Module, Batch], Tensor]"
 """Loss of one member on one batch, a scalar tensor, in plain PyTorch."""
@@ -95,13 +93,3 @@ def training_mode(module: nn.Module, phase: Phase) -> nn.Module:
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine and f"{name}.weight" not in trained:
             part.eval()
     return module
-
-
-def arithmetic(training: Training, device: torch.device) -> AbstractContextManager[Any]:
-    """In which number format nets compute inside: bfloat16 where the run asks for it, that of their weights elsewhere.
-
-    Weights stay as they are, and nothing is kept of their bfloat16 copies: they change with every step.
-    """
-    if training.precision != "bf16":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)

@@ -24,7 +24,8 @@ from .cohort import Cohort, Models, WorkLog
 from .data import FederatedData
 from .engine import chosen_engine
 from .evaluation import ClientScores, Deployed, cluster_quality, evaluate, one_model, summarise
-from .models.build import build_net, count_parameters
+from .models.build import build_net, compile_nets, count_parameters
+from .precision import gpu_arithmetic
 from .rounds import Federation, Round
 from .settings import Execution
 
@@ -119,7 +120,8 @@ class Run:
         self.execution = Execution() if execution is None else execution
         self.seed = seed
         self.device = torch.device(device)
-        self.dtype = getattr(torch, training.dtype_name)
+        self.dtype: torch.dtype = getattr(torch, training.dtype_name)
+        self.stored_as = torch.float16 if training.store == "float16" else self.dtype
         self.data = FederatedData(dataset, split, self.device, self.dtype, channels_last=self._channels_last())
         self.identities = tuple(range(self.data.clients) if identities is None else identities)
         self.architectures = assign_architectures(models, self.data.clients, self._true_groups(), seed)
@@ -129,7 +131,9 @@ class Run:
         self.federation = method.federation = Federation(self)
         self._clients, self._initial_weights = self._build_clients()
         self.federation.start = {name: models.first() for name, models in self._clients.items()}
-        self._channel = Channel(self.data.clients, method.exchanges, Codec.parse(codec), method.name)
+        self._channel = Channel(
+            self.data.clients, method.exchanges, Codec.parse(codec), method.name, (self.dtype, self.stored_as)
+        )
         self._history: list[RoundRow] = []
         method.setup(self.federation)
         self._channel.post(method.opening())
@@ -143,7 +147,8 @@ class Run:
         self._restore()
         yield from list(self._history)
         for index in range(len(self._history), self.training.rounds):
-            row = self._round(Round(index, self.seed, self.federation))
+            with gpu_arithmetic(self.training, self.device):
+                row = self._round(Round(index, self.seed, self.federation))
             self._history.append(row)
             started = time.perf_counter()
             self._save()
@@ -295,7 +300,7 @@ class Run:
         return RoundRow(values, per_client)
 
     def _evaluate(self, rnd: Round) -> tuple[dict[str, float | int | None], list[dict[str, float | int | str | None]]]:
-        data, clients, threads = self.data, self.data.clients, self.execution.threads
+        data, clients, threads = self.data, self.data.clients, self.execution.threads or 1
         test, validation = data.test.split(), data.validation.split()
         scored: dict[str, list[tuple[Sequence[int], ClientScores]]] = {}
         held_out: list[tuple[Sequence[int], ClientScores]] = []
@@ -375,6 +380,8 @@ class Run:
                 for tensor in net.state_dict().values():
                     digest.update(tensor.numpy().tobytes())
             modules = [self.method.build_client(net) for net in nets]
+            if self.execution.compile:
+                compile_nets(modules[0])
             models[name] = Models.stacked(name, modules, self.device, self.dtype)
         return models, digest.hexdigest()
 

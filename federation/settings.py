@@ -78,8 +78,9 @@ class Training:
 class Execution:
     """How a run uses its machine. No setting of a comparison: results differ by rounding at most, and keys do not."""
 
-    threads: int = 1
-    """Clients that the `loop` engine trains side by side on a CPU; changes no bit."""
+    threads: int | None = None
+    """Clients that the `loop` engine trains side by side on a CPU; changes no bit. None: one, and on the command line
+    as many as there are cores for each run."""
     stack: int | None = None
     """Most clients that the `stacked` engine trains at once; None: as many as memory takes."""
     graphs: bool = True

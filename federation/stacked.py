@@ -29,11 +29,12 @@ from .batches import Batch, Teaching
 from .counters import derived
 from .data import gathered
 from .feeding import Draws, batches_of, draw, make_batch
-from .graphs import Recorder
+from .graphs import NotRecordable, Recorder
 from .memory import in_pieces, kept_bytes, members_at_once, samples_at_once
 from .models.dropout import masks_from
 from .optimizers import clip_rows
-from .phase import arithmetic, training_mode
+from .phase import training_mode
+from .precision import arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,9 +54,15 @@ class StackedEngine:
         batches = [batches_of(cohort, phase, member) for member in range(len(cohort))]
         losses = torch.zeros(len(cohort), dtype=cohort.data.dtype, device=cohort.data.device)
 
+        recorder = Recorder.of(cohort.execution, cohort.data.device)
+
         def train(members: Sequence[int]) -> None:
             stack = _Stack(cohort, phase, members)
-            stack.run()
+            try:
+                stack.run(recorder)
+            except NotRecordable:
+                stack = _Stack(cohort, phase, members)  # nothing was written back: from the start
+                stack.run(None)
             stack.write_back(losses)
 
         longest_first = sorted(range(len(cohort)), key=lambda member: -batches[member])
@@ -151,10 +158,10 @@ class _Stack:
         self.losses = torch.zeros(len(members), dtype=cohort.data.dtype, device=cohort.data.device)
         self.draws = self._drawn()
 
-    def run(self) -> None:
-        """Take all steps."""
-        scheduled = any(step.optimizer.schedule != "constant" for step in self.phase.steps)
-        recorder = Recorder.of(self.cohort.execution, self.cohort.data.device) if not scheduled else None
+    def run(self, recorder: Recorder | None) -> None:
+        """Take all steps, recorded where that is possible: learning rates that change are not."""
+        if any(step.optimizer.schedule != "constant" for step in self.phase.steps):
+            recorder = None
         for stretch in _stretches(self.batches, exact=recorder is None):
             if recorder is None:
                 for step in range(stretch.first, stretch.stop):
