@@ -185,8 +185,10 @@ def test_no_row_has_a_smaller_sum_of_distances_than_the_geometric_median(seed: i
         def total(y: np.ndarray, rows: np.ndarray = rows) -> float:
             return float(np.linalg.norm(rows - y, axis=1).sum())
 
-        best = min(minimize(total, start, method="Nelder-Mead").fun for start in (rows.mean(axis=0), rows[0]))
-        assert total(found[sample].numpy()) <= best + 1e-6
+        exact = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000, "maxfev": 8000}
+        starts = (rows.mean(axis=0), rows[0])
+        best = min(minimize(total, start, method="Nelder-Mead", options=exact).fun for start in starts)
+        assert total(found[sample].numpy()) <= best + 1e-9
 
 
 @pytest.mark.parametrize("rule", ["median", "trimmed", "geomedian"])
