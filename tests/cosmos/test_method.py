@@ -341,3 +341,17 @@ def test_needs_say_what_is_opened() -> None:
     assert not method().needs().groups
     assert method(CosmosConfig(clusters="groups")).needs().groups
     assert method(CosmosConfig(weighting="oracle")).needs().public_labels
+
+
+def test_predictions_may_be_remembered_in_half_precision(world) -> None:
+    exact = world.run("cosmos", clusters=2, **PLAIN)
+    world.options = {"store": "float16"}
+    rounded = world.run("cosmos", clusters=2, **PLAIN)
+    assert exact.method.predictions.dtype == torch.float64
+    assert rounded.method.predictions.dtype == torch.float16
+    # Values between 0 and 1 move by at most 2^-12, targets and weights by about as much; bytes are those of float64.
+    assert same(rounded, exact, 1e-2)
+    assert not same(rounded, exact, 1e-9)
+    for row, other in zip(rounded.rounds(), exact.rounds(), strict=True):
+        assert row.values["bytes_up"] == other.values["bytes_up"]
+        assert row.values["bytes_down"] == other.values["bytes_down"]
