@@ -151,7 +151,7 @@ def _geometric_median(predictions: Tensor) -> Tensor:
         if not len(moving):
             break
     least, best = torch.stack([_distances(rows, row) for row in rows]).min(dim=0)
-    closer = least < _distances(rows, median)
+    closer = least < _distances(rows, median) - COINCIDES  # a tie, as between two rows and all between them, is none
     return torch.where(closer[:, None], rows[best, every], median).to(predictions)
 
 
