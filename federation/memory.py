@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.func import functional_call
 
+from .batches import Teaching
 from .models.net import Net
 
 if TYPE_CHECKING:
@@ -65,8 +66,11 @@ def members_at_once(cohort: Cohort, phase: Phase) -> int:
     """Members of a cohort that are trained at once: as many as are estimated to fit, or as the run allows."""
     if cohort.execution.stack is not None:
         return cohort.execution.stack
+    if cohort.data.device.type != "cuda":
+        return len(cohort)
     slots = max(len(step.optimizer.slots) for step in phase.steps)
-    shape, batch = cohort.data.about.shape, cohort.training.batch_size
+    batch = cohort.training.batch_size
+    shape = tuple(phase.on.inputs.shape[1:]) if isinstance(phase.on, Teaching) else cohort.data.about.shape
     need = member_bytes(cohort.models.template, shape, batch, slots, cohort.data.dtype)
     return max(1, min(len(cohort), room(cohort.data.device, len(cohort) * need) // need))
 
@@ -94,7 +98,7 @@ def member_bytes(module: nn.Module, shape: tuple[int, ...], batch: int, slots: i
 
 
 def room(device: torch.device, wanted: int) -> int:
-    """Bytes that may be planned with on a device: `wanted` on a CPU, a share of what is free on a GPU."""
+    """Bytes that may be planned with on a device: `wanted` on a CPU, at most a share of what is free on a GPU."""
     if device.type != "cuda":
         return wanted
     free = torch.cuda.mem_get_info(device)[0]
@@ -106,6 +110,8 @@ _KEPT: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], int]] = WeakKeyDict
 
 def kept_bytes(module: nn.Module, shape: tuple[int, ...], batch: int, dtype: torch.dtype) -> int:
     """Bytes that the backward pass of one member keeps of a forward pass, without the weights; nothing is computed.
+
+    Only an estimate: a net that takes other inputs than samples counts as if it kept the samples.
 
     Args:
         module: a client's module; of one with several nets, all nets are counted.
@@ -135,8 +141,12 @@ def _traced_bytes(net: nn.Module, shape: tuple[int, ...], batch: int, dtype: tor
         return tensor
 
     mode = net.training
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        functional_call(net.eval(), weights, (torch.empty(batch, *shape, dtype=dtype, device="meta"),))
-    net.train(mode)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            functional_call(net.eval(), weights, (torch.empty(batch, *shape, dtype=dtype, device="meta"),))
+    except RuntimeError:  # a net that the objective feeds with something else: what it keeps is left to the run
+        pass
+    finally:
+        net.train(mode)
     inputs = batch * prod(shape) * dtype.itemsize
     return max(inputs, sum(storage.nbytes() for storage in kept.values()))

@@ -173,4 +173,5 @@ def _weiszfeld(rows: Tensor, median: Tensor) -> Tensor:
 
 def _distances(rows: Tensor, point: Tensor) -> Tensor:
     """Sum over the members' rows of their distances to a point, shape (samples,)."""
-    return (rows - point).norm(dim=2).sum(dim=0)
+    total: Tensor = (rows - point).norm(dim=2).sum(dim=0)
+    return total
