@@ -205,9 +205,7 @@ def test_who_stayed_away_gets_what_was_missed(deep_world, participation: float, 
     # Clients hold students of different rounds. What waits for each of them is the way to the server's student, its
     # rank is the sum of what was missed, and never more than full: 2 for a body of 5 x 2, 3 for a head of 3 x 5. Those
     # who have missed the same share a row.
-    run = make_run(
-        deep_world, rounds=6, participation=participation, student="mlp-5", energy_start=0.5, energy_end=0.9
-    )
+    run = make_run(deep_world, rounds=6, participation=participation, student="mlp-5", energy_start=0.5, energy_end=0.9)
     missed = {name: [0] * 3 for name in run.method.ranks}
     groups, most = [], 0
     for row in run.rounds():
