@@ -18,6 +18,8 @@ from ..grid import GridFile, expand
 from ..plugins import load_plugins
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from ...datasets.dataset import Dataset
@@ -60,6 +62,11 @@ class Workload:
     """Settings of the method that are not its defaults."""
 
     @property
+    def images_per_round(self) -> int:
+        """Private images that are trained on per round, each pass counted; what images per second refer to."""
+        return self.clients * self.samples * self.epochs
+
+    @property
     def share(self) -> float:
         """Share of the training images that `split` puts into the public pool.
 
@@ -74,18 +81,18 @@ class Workload:
         return f"performance:{self.images}?train={train}&test={self._test_rows()}&classes={self.classes}"
 
     @property
-    def local_steps(self) -> int:
-        """Gradient steps of all clients on private data per round."""
-        return self.clients * math.ceil(self.epochs * self.samples / self.batch_size)
+    def rows(self) -> int:
+        """Rows of that data set."""
+        return self.public + self.clients * self.samples + self._test_rows()
 
-    def cells(self, seeds: int, rounds: int) -> tuple[Cell, ...]:
+    def cells(self, seeds: Iterable[int], rounds: int) -> tuple[Cell, ...]:
         """The workload as cells of a grid, one per seed."""
         load_plugins([str(PLUGIN)])
         file = GridFile(
             name="performance",
             datasets=(self.location,),
             methods=({self.method: self.settings},),
-            seeds=tuple(range(seeds)),
+            seeds=tuple(seeds),
             partition={"scheme": "even", **self._split()},
             models=self.model,
             training={"rounds": rounds, **self.training},
@@ -102,14 +109,14 @@ class Workload:
             "lr": self.lr,
         }
 
-    def deal(self, data_dir: Path | None, seed: int = 0) -> Dealt:
-        """Load the data and deal them to clients.
+    def deal(self, seed: int = 0) -> Dealt:
+        """Load the data and deal them to clients; `$FL_BENCH_DATA` may name the folder of Fashion-MNIST.
 
         Raises:
             DataError: Fashion-MNIST is asked for and not at hand; says how to get it.
         """
         load_plugins([str(PLUGIN)])
-        dataset = load_dataset(self.location, data_dir=data_dir)
+        dataset = load_dataset(self.location)
         return Dealt(dataset, split(dataset, PARTITIONS["even"](), SplitSettings(**self._split()), seed))
 
     def with_clients(self, clients: int, samples: int | None = None) -> Workload:
@@ -157,7 +164,109 @@ class Dealt:
         return prepare(self.dataset.inputs[rows], self.dataset.about, torch.float32), self.dataset.labels[rows]
 
 
-W1 = Workload("W1 FedAvg, small CNN")
-W2 = Workload("W2 FedAvg, MLP", model="mlp-200")
-W3_FEDMD = Workload("W3 FedMD, MLP", method="fedmd", model="mlp-200", clients=10, public=2000)
-W3_COSMOS = Workload("W3 COSMOS, MLP", method="cosmos", model="mlp-200", clients=10, public=2000)
+W1 = Workload("W1")
+W2 = Workload("W2", model="mlp-200")
+W3_FEDMD = Workload("W3 FedMD", method="fedmd", model="mlp-200", clients=10, public=2000)
+W3_COSMOS = Workload("W3 COSMOS", method="cosmos", model="mlp-200", clients=10, public=2000)
+
+WORKLOADS = (W1, W2, W3_FEDMD, W3_COSMOS)
+"""What contenders are compared on."""
+
+W4 = replace(W2, name="W4")
+"""What the cells of W4 run."""
+
+FEW_EPOCHS = {"distill_epochs": 1, "server_epochs": 1}
+"""COSMOS with one pass over the public pool instead of five, where the pool is what grows."""
+
+LARGE = replace(W2, name="W5")
+"""What grows in W5, with FedAvg."""
+POOLED = {
+    "FedMD": replace(W3_FEDMD, name="W5 FedMD"),
+    "COSMOS": replace(W3_COSMOS, name="W5 COSMOS", settings=FEW_EPOCHS),
+}
+"""What grows in W5, with a public pool."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything is measured."""
+
+    name: str
+    rounds: dict[str, int]
+    """Measured rounds of the contenders in turns, by workload."""
+    cell_rounds: dict[str, int]
+    """Rounds of a cell of a grid, by workload."""
+    pairs: int
+    """Repetitions of each grid, in turns with plain."""
+    clients: tuple[int, ...]
+    """Numbers of clients in W5."""
+    pool: tuple[int, ...]
+    """Public images in W5."""
+    classes: tuple[int, ...]
+    """Classes in W5."""
+    gpu_clients: tuple[int, ...] = (20, 100, 300)
+    """Numbers of clients on a GPU."""
+    gpu_rounds: int = 3
+    """Measured rounds of the contenders on a GPU."""
+    scaling_rounds: int = 2
+    """Measured rounds of each point of W5."""
+    starts: int = 9
+    """Starts of each command."""
+
+
+SIZES = {
+    "quick": Size(
+        "quick",
+        rounds={"W1": 3, "W2": 7, "W3 FedMD": 3, "W3 COSMOS": 1},
+        cell_rounds={"W1": 1, "W2": 5, "W3 FedMD": 3, "W3 COSMOS": 2, "W4": 5},
+        pairs=1,
+        clients=(10, 30, 100),
+        pool=(1000, 3000),
+        classes=(10, 50),
+        scaling_rounds=1,
+        starts=5,
+    ),
+    "full": Size(
+        "full",
+        rounds={"W1": 7, "W2": 15, "W3 FedMD": 7, "W3 COSMOS": 5},
+        cell_rounds={"W1": 3, "W2": 10, "W3 FedMD": 5, "W3 COSMOS": 2, "W4": 5},
+        pairs=3,
+        clients=(10, 30, 100, 300, 1000),
+        pool=(1000, 3000, 10_000, 30_000, 50_000),
+        classes=(10, 20, 50, 100, 200),
+    ),
+}
+"""`quick` takes minutes, `full` is what is published."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One thing that grows while the rest stays: a line of a plot."""
+
+    name: str
+    grows: Literal["clients", "public", "classes"]
+    points: tuple[Workload, ...]
+
+
+def series(size: Size) -> list[Series]:
+    """W5: clients with fixed data in total and per client, public images, and classes."""
+    total = 60_000
+    grown = [
+        Series(
+            "FedAvg, 60 000 images in total",
+            "clients",
+            tuple(LARGE.with_clients(count, total // count) for count in size.clients),
+        ),
+        Series("FedAvg, 600 images per client", "clients", tuple(LARGE.with_clients(count) for count in size.clients)),
+        Series(
+            "COSMOS, 60 images per client, 2000 public",
+            "clients",
+            tuple(POOLED["COSMOS"].with_clients(count, 60) for count in size.clients if count <= 300),
+        ),
+    ]
+    for name, workload in POOLED.items():
+        pools = tuple(replace(workload, public=public) for public in size.pool)
+        grown.append(Series(f"{name}, 10 clients", "public", pools))
+        classes = tuple(replace(workload, classes=count) for count in size.classes)
+        grown.append(Series(f"{name}, 10 clients, 2000 public", "classes", classes))
+    return grown

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .contender import Contender
 
 CONTENDERS = {
-    "plain": "plain:build",
+    "plain": "plain:Plain",
     "fl-bench": "ours:FlBench",
     "fl-bench loop": "ours:Loop",
     "fl-bench stacked": "ours:Stacked",
@@ -18,6 +18,9 @@ CONTENDERS = {
     "flower": "flower:Flower",
 }
 """Where each contender is, as module:class."""
+
+FRAMEWORKS = ("fluke", "blazefl", "flower")
+"""Contenders from elsewhere; they run where they are installed."""
 
 
 def contender(name: str) -> type[Contender]:

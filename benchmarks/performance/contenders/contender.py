@@ -22,9 +22,6 @@ class Contender(ABC):
     name: ClassVar[str]
     """What tables call it."""
 
-    steps: int = 0
-    """Gradient steps of the last round, all models together."""
-
     @abstractmethod
     def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None: ...
 
@@ -33,9 +30,19 @@ class Contender(ABC):
         """Why the contender cannot run a workload here, or None when it can."""
         return None
 
+    @property
+    def steps(self) -> int | None:
+        """Gradient steps of the last round, all models together; None where the contender does not count."""
+        return None
+
     @abstractmethod
     def round(self) -> float:
         """Run one round and return the test accuracy after it, percent; on a GPU its work is done on return."""
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back processes and the like."""
+
+
+def fedavg_only(workload: Workload) -> str | None:
+    """For frameworks whose adapter here runs FedAvg: why a workload of another method is left out."""
+    return None if workload.method == "fedavg" else "the adapter runs FedAvg"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ....federation.models.build import count_parameters
 from ....federation.run import Run
 from ....federation.settings import ModelMix, Training
 from ....methods.registry import METHODS
@@ -28,12 +29,23 @@ class FlBench(Contender):
         training = Training(rounds=ENDLESS, engine=self.engine, **workload.training)
         models = ModelMix((workload.model,))
         self.run = Run(method, dealt.dataset, dealt.split, models, training, seed=seed, device=device)
+        self.rows: list[dict[str, float | int | None]] = []
         self._rounds = self.run.rounds()
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in one client's model."""
+        return sum(count_parameters(self.run.client_models(name).template) for name in self.run.models.names)
+
+    @property
+    def steps(self) -> int:
+        """See `Contender.steps`."""
+        return sum(int(self.rows[-1][f"steps_{kind}"] or 0) for kind in ("local", "distill", "server"))
 
     def round(self) -> float:
         """See `Contender.round`."""
         values = next(self._rounds).values
-        self.steps = sum(int(values[f"steps_{kind}"] or 0) for kind in ("local", "distill", "server"))
+        self.rows.append(values)
         return float(values[f"{self.run.method.deployed_view}.acc_mean"] or 0.0)
 
 

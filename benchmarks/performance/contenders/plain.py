@@ -8,7 +8,9 @@ slowed down on purpose, and nothing is done that a script of this kind would not
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
+import math
+from abc import ABC, abstractmethod
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,10 +34,25 @@ NOISE = 0.1
 """Deviation of COSMOS's noise on inputs in [-1, 1]."""
 
 
-def build(workload: Workload, dealt: Dealt, device: str, seed: int) -> Plain:
+class Plain(Contender):
     """The script of the workload's method."""
-    scripts = {"fedavg": PlainFedAvg, "fedmd": PlainFedMD, "cosmos": PlainCosmos}
-    return scripts[workload.method](workload, dealt, device, seed)
+
+    name = "plain"
+
+    def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
+        scripts = {"fedavg": FedAvgScript, "fedmd": FedMDScript, "cosmos": CosmosScript}
+        torch.manual_seed(seed)
+        self.script = scripts[workload.method](workload, dealt, torch.device(device))
+
+    @property
+    def steps(self) -> int:
+        """See `Contender.steps`."""
+        return self.script.steps
+
+    def round(self) -> float:
+        """See `Contender.round`."""
+        self.script.steps = 0
+        return self.script.round()
 
 
 def net(name: str, classes: int) -> nn.Module:
@@ -56,28 +73,21 @@ def net(name: str, classes: int) -> nn.Module:
     )
 
 
-class Plain(Contender):
+class Script(ABC):
     """What the three scripts share: local training and testing."""
 
-    name = "plain"
-
-    def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
+    def __init__(self, workload: Workload, dealt: Dealt, device: torch.device) -> None:
         self.workload = workload
-        self.device = torch.device(device)
-        torch.manual_seed(seed)
-        self.model = net(workload.model, workload.classes).to(self.device)
+        self.device = device
+        self.steps = 0
+        self.model = net(workload.model, workload.classes).to(device)
         self.loaders = [
             DataLoader(TensorDataset(*dealt.private(client)), workload.batch_size, shuffle=True)
             for client in range(workload.clients)
         ]
 
-    def round(self) -> float:
-        """See `Contender.round`."""
-        self.steps = 0
-        return self.one_round()
-
     @abstractmethod
-    def one_round(self) -> float:
+    def round(self) -> float:
         """One round; `steps` counts along."""
 
     def train(self, model: nn.Module, loader: DataLoader[tuple[Tensor, ...]]) -> None:
@@ -105,15 +115,15 @@ class Plain(Contender):
         return 100 * correct / total
 
 
-class PlainFedAvg(Plain):
+class FedAvgScript(Script):
     """FedAvg: copy the global model, train the copy, average the copies by size."""
 
-    def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
-        super().__init__(workload, dealt, device, seed)
+    def __init__(self, workload: Workload, dealt: Dealt, device: torch.device) -> None:
+        super().__init__(workload, dealt, device)
         self.test_loader = DataLoader(TensorDataset(*dealt.everybodys_test()), TEST_BATCH)
 
-    def one_round(self) -> float:
-        """See `Plain.one_round`."""
+    def round(self) -> float:
+        """See `Script.round`."""
         states, sizes = [], []
         for loader in self.loaders:
             local = copy.deepcopy(self.model)
@@ -129,11 +139,11 @@ class PlainFedAvg(Plain):
         return self.test(self.model, self.test_loader)
 
 
-class PlainDistillation(Plain):
+class DistillationScript(Script):
     """What FedMD and COSMOS share: a model per client, a public pool, predictions, and each client's own test."""
 
-    def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
-        super().__init__(workload, dealt, device, seed)
+    def __init__(self, workload: Workload, dealt: Dealt, device: torch.device) -> None:
+        super().__init__(workload, dealt, device)
         self.models = [copy.deepcopy(self.model) for _ in self.loaders]
         self.pool = dealt.public()
         self.tests = [
@@ -156,19 +166,22 @@ class PlainDistillation(Plain):
         lr: float,
         clip: float | None = None,
     ) -> None:
-        """Train towards targets on the public pool, shape (samples, classes)."""
+        """Train towards targets on the public pool, shape (samples, classes).
+
+        As many steps as fl-bench takes, which joins passes end to end: the last pass ends a few batches early.
+        """
         loader = DataLoader(TensorDataset(self.pool, targets), self.workload.batch_size, shuffle=True)
         optimizer = torch.optim.SGD(model.parameters(), lr=lr)
         model.train()
-        for _ in range(epochs):
-            for images, target in loader:
-                images, target = images.to(self.device), target.to(self.device)
-                optimizer.zero_grad()
-                loss_of(model, images, target).backward()  # type: ignore[no-untyped-call]  # torch's
-                if clip is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), clip)
-                optimizer.step()
-                self.steps += 1
+        steps = math.ceil(epochs * len(self.pool) / self.workload.batch_size)
+        for images, target in islice(chain.from_iterable(repeat(loader)), steps):
+            images, target = images.to(self.device), target.to(self.device)
+            optimizer.zero_grad()
+            loss_of(model, images, target).backward()  # type: ignore[no-untyped-call]  # torch's
+            if clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            self.steps += 1
 
     def test_all(self) -> float:
         """Mean accuracy of the clients' models, each on its own test images, percent."""
@@ -176,13 +189,13 @@ class PlainDistillation(Plain):
         return sum(scores) / len(scores)
 
 
-class PlainFedMD(PlainDistillation):
+class FedMDScript(DistillationScript):
     """FedMD: digest the consensus, revisit private data, send logits; the server averages them."""
 
     consensus: Tensor | None = None
 
-    def one_round(self) -> float:
-        """See `Plain.one_round`."""
+    def round(self) -> float:
+        """See `Script.round`."""
         scores = []
         for model, loader in zip(self.models, self.loaders, strict=True):
             if self.consensus is not None:
@@ -193,20 +206,25 @@ class PlainFedMD(PlainDistillation):
         return self.test_all()
 
 
-class PlainCosmos(PlainDistillation):
+class CosmosScript(DistillationScript):
     """COSMOS: clients distil from their cluster's model; the server clusters once and teaches a model per cluster."""
 
     feedback: Tensor | None = None
     """Probabilities of every cluster model on the pool, shape (clusters, samples, classes)."""
     assignment: list[int]
 
-    def one_round(self) -> float:
-        """See `Plain.one_round`."""
+    def __init__(self, workload: Workload, dealt: Dealt, device: torch.device) -> None:
+        super().__init__(workload, dealt, device)
+        self.distill_epochs = workload.settings.get("distill_epochs", 5)
+        self.server_epochs = workload.settings.get("server_epochs", 5)
+
+    def round(self) -> float:
+        """See `Script.round`."""
         predictions = []
         for client, (model, loader) in enumerate(zip(self.models, self.loaders, strict=True)):
             if self.feedback is not None:
                 target = self.feedback[self.assignment[client]]
-                self.distill(model, target, consistent, epochs=5, lr=1e-4, clip=1.0)
+                self.distill(model, target, consistent, epochs=self.distill_epochs, lr=1e-4, clip=1.0)
             self.train(model, loader)
             predictions.append(self.predict(model).softmax(dim=1))
         if self.feedback is None:
@@ -216,7 +234,8 @@ class PlainCosmos(PlainDistillation):
         answers = []
         for cluster, server in enumerate(self.servers):
             members = [p for p, own in zip(predictions, self.assignment, strict=True) if own == cluster]
-            self.distill(server, torch.stack(members).mean(dim=0), consistent, epochs=5, lr=1e-3, clip=1.0)
+            target = torch.stack(members).mean(dim=0)
+            self.distill(server, target, consistent, epochs=self.server_epochs, lr=1e-3, clip=1.0)
             answers.append(self.predict(server).softmax(dim=1))
         self.feedback = torch.stack(answers)
         return self.test_all()
