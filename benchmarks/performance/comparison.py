@@ -54,16 +54,15 @@ def compare(
             turns.last, setup=turns.others, rounds=rounds, warmup_rounds=WARM_UP
         )
         seconds = turns.measured(rounds, WARM_UP)
-        work = flops(running["plain"].round)
+        work = flops(workload)
         for name, one in running.items():
-            steps = one.steps
             row = {
                 "workload": workload.name,
                 "clients": workload.clients,
                 "contender": name,
                 "seconds": seconds[name],
                 "images": workload.images_per_round,
-                "steps": steps,
+                "steps": one.steps,
                 "flops": work,
                 "peak_bytes": memory[name] + _peak_of_a_round(one.round, device) if device != "cpu" else None,
                 **ratio(seconds["plain"], seconds[name]),

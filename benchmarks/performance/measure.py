@@ -62,13 +62,29 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> Row:
     return {"ratio": median, "lowest": min(pairs), "highest": max(pairs)}
 
 
-def flops(run: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix products and convolutions that `run` does, gradients included."""
+def flops(workload: Workload, rounds: int = 1, *, first: int = 1) -> int:
+    """Floating-point operations of matrix products and convolutions in rounds of a workload.
+
+    One batch is counted, with and without gradients, and multiplied by the images that pass (`Workload.passes`).
+
+    Args:
+        workload: the workload.
+        rounds: how many rounds.
+        first: number of the first of them; round 0 does less, where clients distil.
+    """
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return int(counter.get_total_flops())
+    from .contenders.plain import net
+
+    model, images = net(workload.model, workload.classes), torch.zeros(workload.batch_size, 1, 28, 28)
+    with FlopCounterMode(display=False) as training:
+        model(images).sum().backward()
+    with FlopCounterMode(display=False) as testing, torch.no_grad():
+        model(images)
+    with_gradients, without = workload.passes(rounds, first=first)
+    total = with_gradients * training.get_total_flops() + without * testing.get_total_flops()
+    return int(total // workload.batch_size)
 
 
 def matrix_rate(device: str, threads: int = 1, *, size: int | None = None, repeats: int = 5) -> float:

@@ -12,7 +12,7 @@ import torch
 from fl_bench.benchmarks.performance.comparison import compare
 from fl_bench.benchmarks.performance.contenders import FRAMEWORKS, contender
 from fl_bench.benchmarks.performance.grids import WarmGrid
-from fl_bench.benchmarks.performance.measure import Turns, flops, in_fresh_process, matrix_rate, ratio, start_up
+from fl_bench.benchmarks.performance.measure import flops, in_fresh_process, matrix_rate, ratio, start_up
 from fl_bench.benchmarks.performance.overhead import overhead
 from fl_bench.benchmarks.performance.workloads import SIZES, W1, W2, W4, WORKLOADS, Workload, series
 from fl_bench.benchmarks.provenance import available_cores
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.performance.measure import Row
     from fl_bench.benchmarks.performance.workloads import Size
-
-Keep = "Callable[[str, Row], None]"
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +76,6 @@ def test_grid(
         running.close()
 
     benchmark.pedantic(grid, setup=others, rounds=size.pairs)
-    script = contender("plain")(workload, dealt[0], "cpu", 0)
-    work = seeds * flops(lambda: [script.round() for _ in range(rounds)])
     keep(
         "grids",
         {
@@ -88,8 +84,8 @@ def test_grid(
             "rounds": rounds,
             "plain": plain,
             "fl-bench": ours,
-            "flops": work,
-            "busy": [time.busy for time in times],
+            "flops": seeds * flops(workload, rounds, first=0),
+            "busy": [each.busy for each in times],
             "workers": times[0].workers,
             **ratio(plain, ours),
         },

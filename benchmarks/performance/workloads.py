@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PLUGIN = Path(__file__).with_name("plugin.py")
 """The plugin that brings data and partition."""
 
+COSMOS_CLUSTERS = 5
+"""Cluster models of COSMOS, its default."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -58,13 +61,32 @@ class Workload:
     """Learning rate of plain SGD."""
     images: Literal["fashion-mnist", "noise"] = "fashion-mnist"
     """Where pixels come from."""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
     """Settings of the method that are not its defaults."""
 
     @property
     def images_per_round(self) -> int:
         """Private images that are trained on per round, each pass counted; what images per second refer to."""
         return self.clients * self.samples * self.epochs
+
+    def passes(self, rounds: int, *, first: int = 0) -> tuple[int, int]:
+        """Images that go through a net in `rounds` rounds from round `first` on: with gradients, and without.
+
+        COSMOS's consistency term sends each public image through twice. In the first round nothing has been received
+        and nobody distils.
+        """
+        taught = rounds - (first == 0)
+        with_gradients = rounds * self.images_per_round
+        without = rounds * self.test
+        if self.method == "fedmd":
+            with_gradients += taught * self.clients * self.public
+            without += rounds * self.clients * self.public
+        if self.method == "cosmos":
+            distilled = taught * self.clients * self.settings.get("distill_epochs", 5)
+            served = rounds * COSMOS_CLUSTERS * self.settings.get("server_epochs", 5)
+            with_gradients += 2 * self.public * (distilled + served)
+            without += rounds * self.public * (self.clients + COSMOS_CLUSTERS)
+        return with_gradients, without
 
     @property
     def share(self) -> float:

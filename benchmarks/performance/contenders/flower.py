@@ -7,6 +7,7 @@ round, waits there until the next round is asked for. Ray and its actors are up 
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib.util import find_spec
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,7 @@ def _simulate(pipe: Connection, workload: Workload, device: str, seed: int) -> N
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["OMP_NUM_THREADS"] = "1"
+    import ray
     import torch
     from flwr.app import ArrayRecord, MetricRecord
     from flwr.serverapp import ServerApp
@@ -91,14 +93,24 @@ def _simulate(pipe: Connection, workload: Workload, device: str, seed: int) -> N
         try:
             pipe.recv()
         except EOFError:
+            ray.shutdown()  # or its processes would stay
             os._exit(0)
         return MetricRecord({"accuracy": accuracy})
+
+    class Complete(FedAvg):  # type: ignore[misc]  # flwr need not be installed
+        """Flower goes on without clients that failed; then a round would not be the workload's."""
+
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            replies = list(replies)
+            if any(reply.has_error() for reply in replies) or len(replies) < workload.clients:
+                os._exit(1)  # its log says why; the parent sees the pipe end
+            return super().aggregate_train(server_round, replies)
 
     server = ServerApp()
 
     @server.main()  # type: ignore[untyped-decorator]
     def main(grid: Any, context: Any) -> None:
-        strategy = FedAvg(fraction_evaluate=0.0, min_available_nodes=workload.clients)
+        strategy = Complete(fraction_evaluate=0.0, min_available_nodes=workload.clients)
         strategy.start(grid, ArrayRecord(model.state_dict()), num_rounds=ENDLESS, evaluate_fn=test)
 
     run_simulation(
@@ -110,19 +122,11 @@ def _simulate(pipe: Connection, workload: Workload, device: str, seed: int) -> N
 
 
 def _client_app(workload: Workload, device: str, seed: int) -> Any:
-    """The clients; actors keep the data that they have loaded."""
-    from functools import cache
-
+    """The clients."""
     from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
 
     app = ClientApp()
-
-    @cache
-    def loader(client: int) -> Any:
-        from torch.utils.data import DataLoader, TensorDataset
-
-        return DataLoader(TensorDataset(*_dealt(workload, seed).private(client)), workload.batch_size, shuffle=True)
 
     @app.train()  # type: ignore[untyped-decorator]
     def train(message: Any, context: Any) -> Any:
@@ -136,11 +140,11 @@ def _client_app(workload: Workload, device: str, seed: int) -> Any:
         model.load_state_dict(message.content["arrays"].to_torch_state_dict())
         model.to(device).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=workload.lr)
-        batches = loader(int(context.node_config["partition-id"]))
+        batches = _loader(workload, seed, int(context.node_config["partition-id"]))
         for _ in range(workload.epochs):
             for images, labels in batches:
                 optimizer.zero_grad()
-                F.cross_entropy(model(images.to(device)), labels.to(device)).backward()  # type: ignore[no-untyped-call]
+                F.cross_entropy(model(images.to(device)), labels.to(device)).backward()
                 optimizer.step()
         metrics = MetricRecord({"num-examples": len(batches.dataset)})
         content = RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics})
@@ -149,12 +153,15 @@ def _client_app(workload: Workload, device: str, seed: int) -> Any:
     return app
 
 
+@cache
+def _loader(workload: Workload, seed: int, client: int) -> Any:
+    """A client's batches; an actor makes them once."""
+    from torch.utils.data import DataLoader, TensorDataset
+
+    return DataLoader(TensorDataset(*_dealt(workload, seed).private(client)), workload.batch_size, shuffle=True)
+
+
+@cache
 def _dealt(workload: Workload, seed: int) -> Dealt:
-    """The data in an actor, loaded once."""
-    key = (workload.location, seed)
-    if key not in _loaded:
-        _loaded[key] = workload.deal(seed)
-    return _loaded[key]
-
-
-_loaded: dict[tuple[str, int], Dealt] = {}
+    """The data; an actor loads them once."""
+    return workload.deal(seed)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from ..workloads import COSMOS_CLUSTERS
 from .contender import Contender
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class CosmosScript(DistillationScript):
             self.train(model, loader)
             predictions.append(self.predict(model).softmax(dim=1))
         if self.feedback is None:
-            self.assignment = clusters(torch.stack(predictions), at_most=5)
+            self.assignment = clusters(torch.stack(predictions), at_most=COSMOS_CLUSTERS)
             fresh = net(self.workload.model, self.workload.classes).to(self.device)
             self.servers = [copy.deepcopy(fresh) for _ in range(max(self.assignment) + 1)]
         answers = []
