@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .contenders import contender
+from .contenders.registry import contender
 from .measure import Turns, finish, flops, ratio
 
 if TYPE_CHECKING:

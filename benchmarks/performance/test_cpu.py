@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fl_bench.benchmarks.performance.comparison import compare
-from fl_bench.benchmarks.performance.contenders import FRAMEWORKS, contender
+from fl_bench.benchmarks.performance.contenders.registry import FRAMEWORKS, contender
 from fl_bench.benchmarks.performance.grids import WarmGrid
 from fl_bench.benchmarks.performance.measure import flops, in_fresh_process, matrix_rate, ratio, start_up
 from fl_bench.benchmarks.performance.overhead import overhead

@@ -26,5 +26,5 @@ FRAMEWORKS = ("fluke", "blazefl", "flower")
 def contender(name: str) -> type[Contender]:
     """The class of a contender."""
     module, _, attribute = CONTENDERS[name].partition(":")
-    found: type[Contender] = getattr(import_module(f".{module}", __package__), attribute)
+    found: type[Contender] = getattr(import_module(f"{__package__}.{module}"), attribute)
     return found
