@@ -1,5 +1,5 @@
-# The three things a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test bench format
+# What a contributor runs; `make check` is what has to be green before a commit.
+.PHONY: check lint types links test bench page format
 
 check: lint types test
 
@@ -30,5 +30,9 @@ PYTHON = python
 bench:
 	mkdir -p build
 	$(PYTHON) -P -m pytest benchmarks/performance --benchmark-only --benchmark-json=build/performance.json \
-		--size=$(SIZE) --bench-device=$(DEVICE) -o addopts="--import-mode=importlib"
+		--size=$(SIZE) --bench-device=$(DEVICE) -o addopts="--import-mode=importlib" -W default
 	$(PYTHON) -P -m fl_bench.benchmarks.performance build/performance.json
+
+# The page again, from the stored results.
+page:
+	$(PYTHON) -P -m fl_bench.benchmarks.performance

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .measure import Row
     from .workloads import Workload
 
-WARM_UP = 1
-"""Rounds that are not measured: kernels are chosen, memory is allocated, and COSMOS has its clusters."""
+WARM_UP = 2
+"""Rounds that are not measured: kernels are chosen and memory is allocated, and clients distil from the second on."""
 
 
 def compare(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .measure import Row
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 """Where the page and its plot go."""
 
 INTRODUCTION = Path(__file__).with_name("page.md")

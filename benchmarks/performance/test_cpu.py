@@ -95,11 +95,15 @@ def test_grid(
 def test_executor(benchmark: Any, keep: Callable[[str, Row], None], size: Size, tmp_path: Path) -> None:
     """W4: twelve cells of about a second; how busy the cores are, and what a cell costs beside its work."""
     benchmark.group = "12 cells"
-    benchmark.pedantic(
-        lambda running: (keep("executor", dataclasses.asdict(running.finish())), running.close()),
-        setup=lambda: ((WarmGrid(W4, tmp_path, seeds=12, rounds=size.cell_rounds["W4"]),), {}),
-        rounds=1,
-    )
+
+    def finish(running: WarmGrid) -> None:
+        keep("executor", dataclasses.asdict(running.finish()))
+        running.close()
+
+    def warm() -> tuple[tuple[WarmGrid], dict[str, Any]]:
+        return (WarmGrid(W4, tmp_path, seeds=12, rounds=size.cell_rounds["W4"]),), {}
+
+    benchmark.pedantic(finish, setup=warm, rounds=1)
 
 
 @pytest.mark.parametrize("workload", [W1, W2], ids=lambda workload: workload.name)

@@ -144,7 +144,8 @@ def _client_app(workload: Workload, device: str, seed: int) -> Any:
         for _ in range(workload.epochs):
             for images, labels in batches:
                 optimizer.zero_grad()
-                F.cross_entropy(model(images.to(device)), labels.to(device)).backward()
+                loss = F.cross_entropy(model(images.to(device)), labels.to(device))
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's
                 optimizer.step()
         metrics = MetricRecord({"num-examples": len(batches.dataset)})
         content = RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics})

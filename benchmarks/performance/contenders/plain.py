@@ -41,7 +41,7 @@ class Plain(Contender):
     name = "plain"
 
     def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
-        scripts = {"fedavg": FedAvgScript, "fedmd": FedMDScript, "cosmos": CosmosScript}
+        scripts: dict[str, type[FedAvgScript | FedMDScript | CosmosScript]] = {"fedavg": FedAvgScript, "fedmd": FedMDScript, "cosmos": CosmosScript}
         torch.manual_seed(seed)
         self.script = scripts[workload.method](workload, dealt, torch.device(device))
 
@@ -100,7 +100,7 @@ class Script(ABC):
                 images, labels = images.to(self.device), labels.to(self.device)
                 optimizer.zero_grad()
                 loss = F.cross_entropy(model(images), labels)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's
                 optimizer.step()
                 self.steps += 1
 
@@ -155,7 +155,7 @@ class DistillationScript(Script):
         """Logits on the public pool, shape (samples, classes), on the CPU as the pool is."""
         model.eval()
         with torch.no_grad():
-            return torch.cat([model(images.to(self.device)).cpu() for images in self.pool.split(TEST_BATCH)])
+            return torch.cat([model(images.to(self.device)).cpu() for images in torch.split(self.pool, TEST_BATCH)])
 
     def distill(
         self,
@@ -267,7 +267,7 @@ def clusters(predictions: Tensor, at_most: int) -> list[int]:
     flat = predictions.flatten(1)
     distances = torch.cdist(flat, flat)
     distances.fill_diagonal_(0.0)
-    for threshold in [0.0, *distances.flatten().unique().tolist()]:
+    for threshold in [0.0, *torch.unique(distances).tolist()]:
         near = distances <= threshold
         labels = torch.full((len(flat),), -1)
         count = 0
