@@ -48,6 +48,12 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, A
     return {**provenance(device_of(config)), "size": config.getoption("--size")}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_benchmark_generate_json(benchmarks: list[Any]) -> None:
+    """Let a run that was interrupted keep what it has measured: the benchmark in flight has no times to write."""
+    benchmarks[:] = [benchmark for benchmark in benchmarks if benchmark.stats.data]
+
+
 @pytest.fixture(scope="session")
 def size(pytestconfig: pytest.Config) -> Size:
     """How much is measured."""

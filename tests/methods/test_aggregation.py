@@ -174,9 +174,7 @@ def test_the_geometric_median_is_a_row_where_the_others_pull_just_too_little() -
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), members=st.integers(1, 7), apart=st.sampled_from([1, 1e-2, 1e-4, 0]))
-def test_no_row_has_a_smaller_sum_of_distances_than_the_geometric_median(
-    seed: int, members: int, apart: float
-) -> None:
+def test_no_row_has_a_smaller_sum_of_distances_than_the_geometric_median(seed: int, members: int, apart: float) -> None:
     from scipy.optimize import minimize
 
     predictions = draw(seed, members, 2)
