@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from fl_bench.errors import DataError, unknown_name
@@ -38,7 +38,10 @@ UNTUNED = "untuned defaults"
 AS_CONFIGURED = "settings as configured, tuning budget not on record"
 """How the settings of methods were chosen, as far as records tell."""
 
-KEYS = ("dataset", "setting", "seed", "classes", "method", "accuracy")
+FACTORS = ("partition", "init", "draws", "batches")
+"""Headings for what repetitions vary separately."""
+
+KEYS = ("dataset", "setting", "seed", "classes", "method", "accuracy", *FACTORS)
 """Headings of a CSV file with a meaning of their own."""
 
 
@@ -106,7 +109,8 @@ def read_table(path: Path) -> Table:
         method,digits,letter,vowel           a line per method, a column per data set
         dataset,method,accuracy              a line per run
 
-    `setting`, `seed` and `classes` may stand beside `dataset`, `seed` beside `method`. A spread after a number
+    `setting`, `seed` and `classes` may stand beside `dataset`, `seed` beside `method`; instead of `seed`, any of
+    `partition`, `init`, `draws` and `batches` where repetitions vary them separately. A spread after a number
     (`85.2 ± 0.3`) is not used. An empty cell or a dash is a gap; so is a word for how a run ended (`diverged`).
 
     Raises:
@@ -117,7 +121,13 @@ def read_table(path: Path) -> Table:
     repeated = [name for name, count in Counter(heading).items() if count > 1]
     if repeated:
         raise DataError(f"{path} has several columns called {repeated[0]!r}; give each its own name")
+    factors = tuple(name for name in FACTORS if name in heading)
+    if factors and "seed" in heading:
+        raise DataError(f"{path} has the columns seed and {', '.join(factors)}; keep the seed, or what it stands for")
     rows = [row for number, line in enumerate(lines[1:], 2) for row in _parse(heading, line, f"{path}, line {number}")]
+    if factors:  # every combination of levels is a repetition of its own
+        numbers = {levels: number for number, levels in enumerate(sorted({row.levels for row in rows}))}
+        rows = [replace(row, seed=numbers[row.levels]) for row in rows]
     twice = [
         run
         for run, count in Counter((row.dataset, row.setting, row.method, row.seed) for row in rows).items()
@@ -136,7 +146,8 @@ def read_table(path: Path) -> Table:
         conditions=_conditions(rows),
         selection=f"as given in {path.name}",
         tuning="tuning budget not stated",
-        notes=() if "seed" in heading else ("no column `seed`: each number counts as one run",),
+        factors=factors,
+        notes=() if factors or "seed" in heading else ("no column `seed`: each number counts as one run",),
     )
 
 
@@ -152,6 +163,8 @@ class _Row:
     method: str
     accuracy: float | None
     status: str
+    levels: tuple[str, ...] = ()
+    """Of the `FACTORS` that a file has."""
 
 
 def _conditions(rows: Sequence[_Row]) -> tuple[Condition, ...]:
@@ -165,6 +178,7 @@ def _conditions(rows: Sequence[_Row]) -> tuple[Condition, ...]:
         seeds = sorted({seed for _, seed in runs})
         grid = [[runs.get((method, seed)) for seed in seeds] for method in methods]
         some = next(iter(runs.values()))
+        levels = {run.seed: run.levels for run in runs.values()}
         result.append(
             Condition(
                 dataset=dataset,
@@ -174,6 +188,7 @@ def _conditions(rows: Sequence[_Row]) -> tuple[Condition, ...]:
                 seeds=tuple(seeds),
                 accuracy=tuple(tuple(run.accuracy if run else None for run in line) for line in grid),
                 status=tuple(tuple(run.status if run else MISSING for run in line) for line in grid),
+                levels=tuple(levels[seed] for seed in seeds) if some.levels else (),
             )
         )
     return tuple(result)
@@ -275,6 +290,7 @@ def _row(cells: Mapping[str, str], dataset: str, method: str, number: str, place
         method=method,
         accuracy=accuracy,
         status=status,
+        levels=tuple(cells[name] for name in FACTORS if name in cells),
     )
 
 

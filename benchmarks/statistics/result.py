@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from .table import Blocks
+    from .table import Blocks, Table
 
 FORMAT = 1
 """Version of the JSON form."""
@@ -84,8 +84,9 @@ class Pair:
     significant: bool
     rank_biserial: float
     """(w_plus - w_minus) / (w_plus + w_minus), -1 to 1; 0 without any difference."""
-    nemenyi_p: float | None
-    """Only among all pairs, from mean ranks; None where blocks are incomplete."""
+    rank_p: float | None
+    """From mean ranks, adjusted: Nemenyi among all pairs, Holm against the control. They depend on which other methods
+    take part. None where blocks are incomplete, or with two methods."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +166,14 @@ class MethodRank:
 
 
 @dataclass(frozen=True)
-class Nemenyi:
-    """Mean ranks that differ by less than the critical difference are not told apart."""
+class RankDifferences:
+    """Mean ranks that differ by less than a critical difference are not told apart."""
 
     alpha: float
     critical_difference: float
+    """Nemenyi, for all pairs."""
+    control_difference: float
+    """Bonferroni-Dunn, for all methods against one."""
     groups: tuple[tuple[str, ...], ...]
     """Maximal sets of methods, best first, within which no two differ by the critical difference."""
 
@@ -211,6 +215,20 @@ class Family:
 
 
 @dataclass(frozen=True)
+class SeedVariance:
+    """How much one source of randomness moves an accuracy, on one data set and setting, pooled over methods."""
+
+    dataset: str
+    setting: str
+    factor: str
+    levels: int
+    degrees: int
+    """Degrees of freedom."""
+    std: float | None
+    """Points, all other sources held; None where the factor never varies alone."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Everything that is said of a table."""
 
@@ -233,7 +251,7 @@ class Comparison:
     """Every method against the control."""
     secondary: tuple[Pair, ...]
     """All pairs."""
-    nemenyi: Nemenyi | None
+    rank_differences: RankDifferences | None
     effects: tuple[Effect, ...]
     beliefs: tuple[Belief, ...]
     per_dataset: tuple[OnDataset, ...]
@@ -243,9 +261,14 @@ class Comparison:
     left_out: tuple[LeftOut, ...]
     with_chance: tuple[Pair, ...]
     """The primary tests with diverged runs at the accuracy of guessing; empty when none diverged."""
+    seed_variance: tuple[SeedVariance, ...]
     notes: tuple[str, ...]
+    summary: tuple[str, ...]
+    """The whole in a few sentences."""
     verdicts: tuple[str, ...]
-    """Plain sentences, one per claim."""
+    """A sentence per method against the control."""
+    table: Table
+    """What all of this was computed from."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `format` is the version of this form."""

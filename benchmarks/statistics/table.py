@@ -15,13 +15,21 @@ from fl_bench.errors import DataError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 Blocks = Literal["dataset", "setting"]
 """What counts as one independent observation: a data set, its settings averaged; or each data set in each setting."""
 
+DECIMALS = 9
+"""Numbers that agree to so many decimals are equal: 85.3 - 84.2 and 1.1 differ in the sixteenth, and are a tie."""
+
 DONE, MISSING = "done", "missing"
 """How a run with a number ended; and what a run is that nobody started."""
+
+
+def settled(values: ArrayLike) -> NDArray[np.float64]:
+    """Numbers without the noise of floating point, so that ties are ties; see `DECIMALS`."""
+    return np.round(np.asarray(values, dtype=float), DECIMALS) + 0.0  # no negative zero
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class Condition:
     """Percent, a row per method of the table and a column per seed; None is a gap."""
     status: tuple[tuple[str, ...], ...]
     """How each run ended; `missing` where there is none. Same shape."""
+    levels: tuple[tuple[str, ...], ...] = ()
+    """The levels of `Table.factors` behind each seed, where a table names them."""
 
     @property
     def label(self) -> str:
@@ -54,6 +64,7 @@ class Condition:
         return replace(
             self,
             seeds=tuple(self.seeds[column] for column in columns),
+            levels=tuple(self.levels[column] for column in columns) if self.levels else (),
             accuracy=tuple(tuple(self.accuracy[row][column] for column in columns) for row in rows),
             status=tuple(tuple(self.status[row][column] for column in columns) for row in rows),
         )
@@ -85,6 +96,8 @@ class Table:
     """Which number of a run this is, in words."""
     tuning: str
     """How the settings of the methods were chosen, in words."""
+    factors: tuple[str, ...] = ()
+    """What repetitions vary separately (`partition`, `init`, `draws`, `batches`); none where one seed moves all."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers should know: views left out, badges."""
 
@@ -125,6 +138,25 @@ class Table:
         """Only seeds that every method has, and only conditions with such a seed: what is left is paired throughout."""
         return replace(self, conditions=self._narrow(range(len(self.methods)), _all_done))
 
+    def common_seeds(self) -> Table:
+        """Only seeds that all methods of a condition have, not counting methods that have no number there at all.
+
+        Methods may lack whole conditions of the result, never single seeds.
+        """
+        found = []
+        for condition in self.conditions:
+            rows = [row for row in condition.status if DONE in row]
+            columns = [column for column in range(len(condition.seeds)) if _all_done([row[column] for row in rows])]
+            if rows and columns:
+                found.append(condition._take(range(len(self.methods)), columns))
+        return replace(self, conditions=tuple(found))
+
+    def full_blocks(self, blocks: Blocks) -> Table:
+        """Only blocks in which every method has a number."""
+        full = np.isfinite(self.block_means(blocks)).all(axis=1)
+        kept = {label for label, fine in zip(self.block_labels(blocks), full, strict=True) if fine}
+        return self.take_conditions(lambda at: (at.dataset if blocks == "dataset" else at.label) in kept)
+
     def take_conditions(self, keep: Callable[[Condition], bool]) -> Table:
         """Only the conditions that `keep` says yes to."""
         return replace(self, conditions=tuple(filter(keep, self.conditions)))
@@ -137,8 +169,8 @@ class Table:
         """
         changed = []
         for condition in self.conditions:
-            diverged = np.array(condition.status) == "diverged"
-            if diverged.any() and condition.classes is None:
+            diverged = [[status == "diverged" for status in row] for row in condition.status]
+            if any(map(any, diverged)) and condition.classes is None:
                 raise DataError(f"a run diverged on {condition.label}, whose number of classes is unknown")
             chance = 100 / (condition.classes or 1)
             changed.append(
@@ -146,11 +178,11 @@ class Table:
                     condition,
                     accuracy=tuple(
                         tuple(chance if at else value for value, at in zip(row, marks, strict=True))
-                        for row, marks in zip(condition.accuracy, diverged.tolist(), strict=True)
+                        for row, marks in zip(condition.accuracy, diverged, strict=True)
                     ),
                     status=tuple(
                         tuple(DONE if at else status for status, at in zip(row, marks, strict=True))
-                        for row, marks in zip(condition.status, diverged.tolist(), strict=True)
+                        for row, marks in zip(condition.status, diverged, strict=True)
                     ),
                 )
             )
