@@ -16,7 +16,6 @@ from ..runner import Options
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:
-
     from ..executor import Event
     from .workloads import Workload
 

@@ -78,13 +78,17 @@ def compare(table: Table, options: Options | None = None) -> Comparison:
 
 
 def describe_gaps(gaps: Iterable[Gap]) -> tuple[str, ...]:
-    """What is missing, a line per data set, setting, seed and reason."""
-    groups: dict[tuple[str, str, int, str], list[str]] = defaultdict(list)
+    """What is missing, a line per data set, setting, reason and seeds."""
+    seeds: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for gap in gaps:
-        groups[gap.dataset, gap.setting, gap.seed, gap.status].append(gap.method)
+        seeds[gap.dataset, gap.setting, gap.status, gap.method].append(str(gap.seed))
+    methods: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
+    for (dataset, setting, status, method), lacking in seeds.items():
+        methods[dataset, setting, status, " ".join(lacking)].append(method)
     return tuple(
-        f"{dataset}{f' [{setting}]' if setting else ''}, seed {seed}, {status}: {', '.join(methods)}"
-        for (dataset, setting, seed, status), methods in groups.items()
+        f"{dataset}{f' [{setting}]' if setting else ''}, seed{'s' if ' ' in lacking else ''} {lacking}, {status}: "
+        + ", ".join(names)
+        for (dataset, setting, status, lacking), names in methods.items()
     )
 
 

@@ -6,11 +6,17 @@ Differences are `method - other` in percentage points, so that positive means be
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from fl_bench.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from .table import Blocks, Table
+    from .table import Table
+
+Blocks = Literal["dataset", "setting"]
+"""What counts as one independent observation: a data set, its settings averaged; or each data set in each setting."""
 
 FORMAT = 1
 """Version of the JSON form."""
@@ -31,6 +37,16 @@ class Options:
     """Half width of the region of practical equivalence, and the margin of a tie, in points."""
     blocks: Blocks = "dataset"
     on_missing: OnMissing = "refuse"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise ConfigError(f"alpha must lie between 0 and 0.5, got {self.alpha:g}")
+        if not (self.rope >= 0 and math.isfinite(self.rope)):
+            raise ConfigError(f"rope must be at least 0 points, got {self.rope:g}")
+        if self.blocks not in get_args(Blocks):
+            raise unknown_name("kind of block", self.blocks, get_args(Blocks))
+        if self.on_missing not in get_args(OnMissing):
+            raise unknown_name("way with missing numbers", self.on_missing, get_args(OnMissing))
 
 
 @dataclass(frozen=True)

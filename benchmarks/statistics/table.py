@@ -6,7 +6,7 @@ A number that is not there is a gap with a reason, never a 0 and never silently 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-Blocks = Literal["dataset", "setting"]
-"""What counts as one independent observation: a data set, its settings averaged; or each data set in each setting."""
+    from .result import Blocks
 
 DECIMALS = 9
 """Numbers that agree to so many decimals are equal: 85.3 - 84.2 and 1.1 differ in the sixteenth, and are a tie."""
@@ -153,8 +152,8 @@ class Table:
 
     def full_blocks(self, blocks: Blocks) -> Table:
         """Only blocks in which every method has a number."""
-        full = np.isfinite(self.block_means(blocks)).all(axis=1)
-        kept = {label for label, fine in zip(self.block_labels(blocks), full, strict=True) if fine}
+        means = zip(self.block_labels(blocks), self.block_means(blocks), strict=True)
+        kept = {label for label, row in means if np.isfinite(row).all()}
         return self.take_conditions(lambda at: (at.dataset if blocks == "dataset" else at.label) in kept)
 
     def take_conditions(self, keep: Callable[[Condition], bool]) -> Table:
