@@ -1,5 +1,5 @@
-# The three things a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types test bench format
+# What a contributor runs; `make check` is what has to be green before a commit.
+.PHONY: check lint types links test bench page format
 
 check: lint types test
 
@@ -11,15 +11,28 @@ format:
 	ruff format .
 	ruff check --fix .
 
-# mypy sees the rooms as the import package they are: links under build/types/fl_bench/.
-types:
+# The rooms as the import package they are, under build/types/fl_bench/: for mypy, and for PYTHONPATH without pip.
+links:
 	rm -rf build/types && mkdir -p build/types/fl_bench
 	ln -s $(CURDIR)/fl_bench/* build/types/fl_bench/
 	for room in benchmarks cosmos datasets federation methods; do ln -s $(CURDIR)/$$room build/types/fl_bench/$$room; done
+
+types: links
 	cd build/types && mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p fl_bench
 
 test:
 	pytest
 
+# Measures, stores in benchmarks/performance/results/, writes docs/performance.md; make bench SIZE=quick DEVICE=cpu
+SIZE = full
+DEVICE = auto
+PYTHON = python
 bench:
-	pytest benchmarks/performance --benchmark-only --benchmark-group-by=group -o addopts="--import-mode=importlib"
+	mkdir -p build
+	$(PYTHON) -P -m pytest benchmarks/performance --benchmark-only --benchmark-json=build/performance.json \
+		--size=$(SIZE) --bench-device=$(DEVICE) -o addopts="--import-mode=importlib" -W default
+	$(PYTHON) -P -m fl_bench.benchmarks.performance build/performance.json
+
+# The page again, from the stored results.
+page:
+	$(PYTHON) -P -m fl_bench.benchmarks.performance

@@ -5,7 +5,6 @@ Importing this module imports neither torch nor anything else that takes long: c
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import closing
@@ -17,21 +16,23 @@ import typer
 import fl_bench
 from fl_bench.errors import ConfigError, FLBenchError, unknown_name
 
+from .compare import compare, grid_power
+from .terminal import make_console as _console
+from .terminal import read_selection as _selection
+from .terminal import say as _say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
+    from ..federation.settings import Execution
     from .cell import Cell
     from .grid import Grid
     from .leaderboard import Selection
     from .records import Store
+    from .runner import Options
 
 WRONG, FAILED, STOPPED = 2, 1, 130
 """Exit codes: asked for something impossible; something did not end well; stopped by Ctrl-C."""
-
-PIPE_WIDTH = 130
-"""Characters per line where the output is not a terminal."""
 
 app = typer.Typer(
     help="fl-bench compares federated-learning methods: same data, same clients, same starting weights, many seeds.\n\n"
@@ -126,9 +127,21 @@ def run(
     rounds: Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")] = None,
     changes: Changes = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Runs at a time. Default: a run per core; on GPUs a run per 6 GiB free.")
+        int | None,
+        typer.Option(
+            help="Runs at a time. Default: a run per core; on GPUs as many as memory and cores are there for."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Where runs compute.")] = "auto",
+    use: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--use",
+            metavar="KEY=VALUE",
+            help="How runs use the machine, results being the same but for rounding: threads=2, stack=50, "
+            "graphs=false, channels_last=true, compile=true.",
+        ),
+    ] = None,
     out: Out = Path("results"),
     data_dir: DataDir = None,
     download: Download = False,
@@ -153,30 +166,36 @@ def run(
     fl-bench run --methods "cosmos[clusters=3],fedmd" --seeds 0-4 -o training.lr=0.01
     fl-bench run my-grid.yaml --jobs 4 --dry-run
     """
+    from ..federation.settings import Execution
+    from .configure import assignments, configure
     from .executor import choose_devices
     from .grid import Overrides, expand, find_grid, read_grid
     from .plugins import load_plugins
+    from .provenance import available_cores
     from .records import Store
-    from .runner import finished
+    from .runner import Options, finished
 
     selection = _selection(select)
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"--timeout must be above 0 seconds, got {timeout:g}")
     plugins = plugin or []
+    execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
     load_plugins(plugins)
     path = find_grid(grid)
     expanded = expand(read_grid(path), str(path), Overrides(methods, datasets, seeds, rounds, changes or ()))
     store = Store(out)
     if dry_run:
         devices = choose_devices(device, jobs)
-        _dry_run(expanded, store, len(devices), retry=retry, as_json=as_json)
+        _dry_run(expanded, store, devices, execution, retry=retry, as_json=as_json)
         return
     store.check_writable()
     waiting = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
     _fetch(waiting, data_dir, download=download)
     devices = choose_devices(device, jobs)
     _say_what_is_there(expanded, store, waiting)
-    code, skipped = _run_all(waiting, store, devices, timeout, data_dir=data_dir, plugins=plugins, retry=retry)
+    folder = None if data_dir is None else str(data_dir)
+    options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
+    code, skipped = _run_all(waiting, store, options, devices, most=0 if jobs else available_cores(), timeout=timeout)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
@@ -313,6 +332,9 @@ def leaderboard(
         _say(f"wrote {', '.join(sorted(content))} to {folder}")
 
 
+app.command()(compare)
+
+
 @app.command()
 def doctor(data_dir: DataDir = None, plugin: Plugins = None, as_json: AsJson = False) -> None:
     """Say what this machine has: versions, devices, threads, data.
@@ -403,12 +425,11 @@ def new_method(
 def _run_all(
     cells: Sequence[Cell],
     store: Store,
+    options: Options,
     devices: Sequence[str],
-    timeout: float | None,
     *,
-    data_dir: Path | None,
-    plugins: Sequence[str],
-    retry: bool,
+    most: int,
+    timeout: float | None,
 ) -> tuple[int, list[Cell]]:
     """Run the cells in workers and report.
 
@@ -418,16 +439,13 @@ def _run_all(
     from .executor import run_cells
     from .progress import reporter
     from .records import RecordError
-    from .runner import Options
 
-    folder = None if data_dir is None else str(data_dir)
-    options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry)
     skipped: list[Cell] = []
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with (
             reporter(_console(stderr=True), len(cells)) as report,
-            closing(run_cells(cells, store, options, devices=devices, timeout=timeout)) as events,
+            closing(run_cells(cells, store, options, devices=devices, most=most, timeout=timeout)) as events,
         ):
             for event in events:
                 report.take(event)
@@ -462,11 +480,13 @@ def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) 
     return FAILED if any(record.status in ("failed", "timeout") for record in records) else 0
 
 
-def _dry_run(grid: Grid, store: Store, jobs: int, *, retry: bool, as_json: bool) -> None:
+def _dry_run(
+    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, as_json: bool
+) -> None:
     from .dry_run import plan_grid
     from .tables import print_json, print_table, show_bytes, show_seconds
 
-    rows = plan_grid(grid, store, retry=retry)
+    rows, jobs = plan_grid(grid, store, devices, execution, retry=retry), len(devices)
     if as_json:
         print_json(rows)
         return
@@ -478,6 +498,7 @@ def _dry_run(grid: Grid, store: Store, jobs: int, *, retry: bool, as_json: bool)
             "state": row["state"],
             "up": show_bytes(row["up_bytes_per_client_round"]),
             "down": show_bytes(row["down_bytes_per_client_round"]),
+            "engine": row["engine"],
             "time": show_seconds(row["estimated_seconds"]),
             "estimated from": row["estimated_from"],
             "reason": row["reason"],
@@ -493,6 +514,8 @@ def _dry_run(grid: Grid, store: Store, jobs: int, *, retry: bool, as_json: bool)
         f"Estimate: {len(waiting)} runs take "
         f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
     )
+    for sentence in grid_power(grid):
+        _say(sentence)
 
 
 def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> None:
@@ -512,27 +535,6 @@ def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell]) -> Non
     if bad:
         parts.append(f"{len(bad)} of those not done (--retry runs them again)")
     _say(f"{grid.name}: {', '.join(parts)}")
-
-
-def _selection(name: str) -> Selection:
-    if name == "last":
-        return "last"
-    if name == "val":
-        return "val"
-    raise unknown_name("selection", name, ("last", "val"))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    return console
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _interrupt(*_: Any) -> NoReturn:

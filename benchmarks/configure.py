@@ -19,7 +19,7 @@ from pydantic.errors import PydanticUserError
 from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -83,6 +83,27 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(text, str(path))
 
 
+def assignments(texts: Sequence[str], option: str, example: str) -> dict[str, Any]:
+    """Plain values by key from several `key=value` of an option; values are YAML.
+
+    Args:
+        texts: what the option was given.
+        option: its name, for messages.
+        example: a text that would do.
+    Raises:
+        ConfigError: a text without `=`, or a key given twice.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{option} {text}: write key=value, such as {option} {example}")
+        if key.strip() in values:
+            raise ConfigError(f"{option} {key.strip()} is given twice")
+        values[key.strip()] = parse_yaml(value, f"{option} {key}")
+    return values
+
+
 @contextmanager
 def blame(place: str) -> Iterator[None]:
     """Put `place` (a file, a key, an option) before the text of every `ConfigError` of the block."""
@@ -121,8 +142,14 @@ def configure(kind: type[T], values: Any, key: str) -> T:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """The settings of a frozen dataclass as JSON knows them (tuples become lists)."""
+    """The settings of a frozen dataclass as JSON knows them (tuples become lists).
+
+    Settings that came later are left out at their default, so that records from before keep their keys.
+    """
     values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    for setting in dataclasses.fields(settings):
+        if setting.metadata.get("later") and getattr(settings, setting.name) == setting.default:
+            del values[setting.name]
     return values
 
 

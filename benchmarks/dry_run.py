@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from ..datasets.catalogue import dataset_info
 from ..datasets.rounding import ceil_share
 from ..federation.codecs import Codec
-from ..federation.models import net_bytes
+from ..federation.models import build_net, net_bytes
 from ..methods.base import Facts
+from .provenance import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..federation.settings import Execution
     from ..methods.base import Plan
     from .cell import Cell
     from .grid import Grid
@@ -27,12 +29,16 @@ PROBE_STEPS = 20
 """Training steps that the measurement of a step's time takes."""
 
 
-def plan_grid(grid: Grid, store: Store, *, retry: bool) -> list[dict[str, Any]]:
-    """A row per cell: what would happen to it, bytes and seconds; imports torch to time a step of each net.
+def plan_grid(
+    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool
+) -> list[dict[str, Any]]:
+    """A row per cell: what would happen to it, how, bytes and seconds; imports torch to time a step of each net.
 
     Args:
         grid: the cells.
         store: where records are looked for.
+        devices: the device of each job.
+        execution: how runs use them.
         retry: whether cells that ended badly would run again.
     Raises:
         DataError: a record cannot be read.
@@ -46,7 +52,7 @@ def plan_grid(grid: Grid, store: Store, *, retry: bool) -> list[dict[str, Any]]:
         to_run = state in ("to run", "to run again", "to continue")
         if state == "to run" and store.has_checkpoint(cell):
             state = "to continue"
-        seconds, basis = _seconds(cell, plan, records) if to_run else (None, "")
+        seconds, basis = _seconds(cell, plan, records, devices[0]) if to_run else (None, "")
         rows.append(
             {
                 "dataset": cell.dataset.name,
@@ -55,6 +61,7 @@ def plan_grid(grid: Grid, store: Store, *, retry: bool) -> list[dict[str, Any]]:
                 "state": state,
                 "up_bytes_per_client_round": None if plan is None else plan.up_bytes,
                 "down_bytes_per_client_round": None if plan is None else plan.down_bytes,
+                "engine": _engine(cell, devices, execution) if to_run else None,
                 "estimated_seconds": seconds,
                 "estimated_from": basis,
                 "reason": grid.unsupported.get(cell.key) or (record.reason if record is not None else None),
@@ -100,7 +107,32 @@ def _plan(cell: Cell) -> Plan | None:
     return replace(plans[0], up_bytes=round(up), down_bytes=round(down))
 
 
-def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[float | None, str]:
+def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
+    """How clients would be trained: by which engine, how many at a time, in how much memory."""
+    import torch
+
+    from ..federation.engine import chosen_engine
+    from ..federation.memory import member_bytes, room
+
+    device = torch.device(devices[0])
+    if chosen_engine(cell.training.engine, device.type) == "loop":
+        threads = (execution.threads or max(1, available_cores() // len(devices))) if device.type == "cpu" else 1
+        return "loop" if threads == 1 else f"loop, {threads} threads"
+    facts, training = dataset_info(cell.dataset.location), cell.training
+    clients = cell.split.clients if execution.stack is None else min(execution.stack, cell.split.clients)
+    if facts.shape is None or facts.classes is None:
+        return "stacked"
+    dtype = getattr(torch, training.dtype_name)
+    slots = 2 if training.optimizer == "adam" else int(training.momentum > 0)
+    need = max(
+        member_bytes(build_net(name, facts.shape, facts.classes), facts.shape, training.batch_size, slots, dtype)
+        for name in cell.models.used
+    )
+    fit = max(1, min(clients, room(device, clients * need) // need))
+    return f"stacked, {fit} of {cell.split.clients} at once, {fit * need / 2**30:.2g} GiB"
+
+
+def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: str) -> tuple[float | None, str]:
     """Estimated seconds of a run, and what the estimate is made from."""
     own = cell.as_dict()
     alike = [
@@ -114,7 +146,7 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record]) -> tuple[
     if alike:
         return fmean(alike) * cell.training.rounds, f"{len(alike)} finished run{'s' if len(alike) > 1 else ''}"
     facts = dataset_info(cell.dataset.location)
-    if facts.shape is None or facts.classes is None or facts.train is None:
+    if facts.shape is None or facts.classes is None or facts.train is None or device != "cpu":
         return None, ""
     public = ceil_share(cell.split.public, facts.train)
     batch, clients = cell.training.batch_size, cell.split.clients

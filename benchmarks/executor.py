@@ -28,16 +28,28 @@ from .records import Locked, Outcome, RecordError, Store
 from .runner import Ending, finished, run_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from ..federation.run import RoundRow
     from .runner import Options
 
-MEMORY_PER_JOB = 6 * 2**30
-"""Bytes of free GPU memory that one job counts for."""
+CONTEXT = 600 * 2**20
+"""Bytes of GPU memory that a process takes beside its tensors."""
+
+FILLED = 0.9
+"""Share of a GPU's free memory that further jobs may be started for."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that numeric libraries read when they are loaded."""
+
+WORKER = {
+    # One thread each: two that wait for each other beside a busy neighbour take many times as long.
+    **dict.fromkeys(THREADS, "1"),
+    # glibc: keep freed memory, instead of handing it back and paying for its pages anew in every training step.
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
+"""Variables that workers start with."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +79,15 @@ class _Worker:
     """Whether the worker has begun with the cell: loading torch does not count against a time limit."""
     closed: bool = field(default=False)
     """Whether the worker's end of the pipe is gone, and the worker with it."""
+    memory: tuple[int, int] | None = None
+    """On a GPU: the most bytes that it has taken so far, and those that were free after its last round."""
 
 
 def choose_devices(device: str, jobs: int | None) -> list[str]:
-    """The device of each job.
+    """The device of each job to start with.
 
-    On a CPU, one job per available core. On GPUs (`auto` takes them when there are any), one job per 6 GiB of free
-    memory, at most one per core. GPUs share the jobs in proportion to the jobs that they have room for.
+    On a CPU, one job per available core. On GPUs (`auto` takes them when there are any), one each, to which `run_cells`
+    adds more when it has seen how much memory they take; or `jobs`, dealt out in turn.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
@@ -99,18 +113,17 @@ def choose_devices(device: str, jobs: int | None) -> list[str]:
     chosen = [int(number)] if number else list(range(count))
     if not chosen or max(chosen) >= count:
         raise ConfigError(f"--device {device}: torch sees {count} CUDA devices here; --device cpu always works")
-    room = {gpu: max(1, torch.cuda.mem_get_info(gpu)[0] // MEMORY_PER_JOB) for gpu in chosen}
-    dealt = dict.fromkeys(chosen, 0)
-    devices = []
-    for _ in range(jobs or min(cores, sum(room.values()))):
-        gpu = min(chosen, key=lambda gpu: dealt[gpu] / room[gpu])
-        dealt[gpu] += 1
-        devices.append(f"cuda:{gpu}")
-    return devices
+    return [f"cuda:{chosen[job % len(chosen)]}" for job in range(jobs or len(chosen))]
 
 
 def run_cells(
-    cells: Sequence[Cell], store: Store, options: Options, *, devices: Sequence[str], timeout: float | None = None
+    cells: Sequence[Cell],
+    store: Store,
+    options: Options,
+    *,
+    devices: Sequence[str],
+    most: int = 0,
+    timeout: float | None = None,
 ) -> Generator[Event, None, None]:
     """Run cells in worker processes and say what happens; every cell that ends leaves a record.
 
@@ -120,8 +133,10 @@ def run_cells(
     Args:
         cells: what to run, in this order.
         store: where records go.
-        options: how to run them; `device` is replaced by the worker's own.
+        options: how to run them; `device` is replaced by the worker's own. Where it does not say how many threads a
+            run has, the cores are shared out among the workers.
         devices: the device of each worker; no more workers are started than there are cells.
+        most: workers may be added on GPUs, by the memory that those there were seen to take, up to so many in all.
         timeout: seconds that a cell may take; a cell that takes longer is recorded as `timeout`.
     Raises:
         RecordError: a record cannot be written.
@@ -129,8 +144,12 @@ def run_cells(
     """
     queue = deque(cells)
     workers: list[_Worker] = []
+    devices = devices[: len(queue)]
+    if options.execution.threads is None:
+        threads = max(1, available_cores() // max(1, len(devices)))
+        options = replace(options, execution=replace(options.execution, threads=threads))
     try:
-        for device in devices[: len(queue)]:
+        for device in devices:
             workers.append(_start(store, options, device))
         while queue or any(worker.cell for worker in workers):
             for worker in workers:
@@ -142,8 +161,30 @@ def run_cells(
                     except OSError:  # it died while it had nothing to do
                         worker.closed = True
             yield from _wait(workers, store, options, timeout)
+            for device in further_devices(
+                [(worker.device, worker.memory) for worker in workers], min(len(queue), most - len(workers))
+            ):
+                workers.append(_start(store, options, device))
     finally:
         _stop(workers)
+
+
+def further_devices(workers: Sequence[tuple[str, tuple[int, int] | None]], most: int) -> list[str]:
+    """Devices of workers to add: as many on each GPU as its free memory has room for, going by those that are there.
+
+    Args:
+        workers: device of each worker, with its largest number of bytes so far and those then free; None before it has
+            finished a round, and then nothing is known of its GPU.
+        most: how many may be added.
+    """
+    added: list[str] = []
+    for device in dict.fromkeys(device for device, _ in workers if device.startswith("cuda")):
+        seen = [memory for name, memory in workers if name == device]
+        known = [memory for memory in seen if memory is not None]
+        if len(known) == len(seen):
+            room = int(FILLED * min(free for _, free in known)) // max(peak for peak, _ in known)
+            added += [device] * min(room, most - len(added))
+    return added
 
 
 def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float | None) -> Iterator[Event]:
@@ -188,6 +229,7 @@ def _hear(worker: _Worker) -> Iterator[Event]:
             worker.began, worker.running = time.monotonic(), True
             yield Event("started", cell)
         elif kind == "round":
+            worker.memory = rest[2]
             yield Event("round", cell, round=rest[0], accuracy=rest[1], seconds=seconds)
         elif kind == "ended":
             worker.cell = None
@@ -232,17 +274,17 @@ def _start(store: Store, options: Options, device: str) -> _Worker:
     process = context.Process(
         target=_work, args=(theirs, str(store.results), replace(options, device=device)), daemon=True
     )
-    with _one_thread():
+    with _environment(WORKER):
         process.start()
     theirs.close()
     return _Worker(process, ours, device)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes started inside load their numeric libraries with one thread each."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Processes started inside have these variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -290,7 +332,8 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
         def report(row: RoundRow) -> None:
             view = next((name for name in row.values if name.endswith(".acc_mean")), None)
             try:
-                pipe.send(("round", row.values["round"], None if view is None else row.values[view]))
+                accuracy = None if view is None else row.values[view]
+                pipe.send(("round", row.values["round"], accuracy, _memory(options.device)))
             except OSError:  # the parent is gone, which is no failure of the method
                 os._exit(1)
 
@@ -302,6 +345,15 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
             pipe.send(("unwritable", str(error)))
         else:
             pipe.send(("ended", ending))
+
+
+def _memory(device: str) -> tuple[int, int] | None:
+    """The most bytes of a GPU's memory that this process has taken, and those that are free."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.max_memory_reserved(device) + CONTEXT, torch.cuda.mem_get_info(device)[0]
 
 
 def _follow(parent: Any) -> None:

@@ -34,7 +34,7 @@ from ..federation.settings import Training
 from ..methods.base import unsupported
 from ..methods.registry import METHODS
 from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
-from .configure import blame, configure, known_keys, parse_yaml, read_yaml, show_value
+from .configure import assignments, blame, configure, known_keys, parse_yaml, read_yaml, show_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -288,14 +288,7 @@ def parse_options(given: Overrides) -> dict[str, Any]:
     Raises:
         ConfigError: a text without `=`, or a key given twice.
     """
-    changes: dict[str, Any] = {}
-    for text in given.options:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"-o {text}: write key=value, such as -o training.lr=0.01")
-        if key.strip() in changes:
-            raise ConfigError(f"-o {key.strip()} is given twice")
-        changes[key.strip()] = parse_yaml(value, f"-o {key}")
+    changes = assignments(given.options, "-o", "training.lr=0.01")
     if given.rounds is not None:
         if "training.rounds" in changes:
             raise ConfigError("--rounds and -o training.rounds are the same setting; give one of them")

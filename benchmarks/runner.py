@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from fl_bench.errors import Diverged, StorageError, Unsupported
 
 from ..datasets.catalogue import load_dataset
 from ..datasets.split import split
+from ..federation.settings import Execution
 from ..methods.registry import METHODS
 from .grid import why_unsupported
 from .provenance import provenance
@@ -40,6 +41,8 @@ class Options:
     """Plugin files."""
     retry: bool = False
     """Whether records that are not `done` are replaced."""
+    execution: Execution = field(default_factory=Execution)
+    """How runs use the device."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRo
 
     from ..federation.run import Run
 
-    torch.set_num_threads(1)  # cells share the cores, not the steps of one cell
+    torch.set_num_threads(1)  # clients and cells share the cores, not the kernels of one step
     began, started = datetime.now(UTC), time.perf_counter()
     setup = 0.0
     run: Run | None = None
@@ -118,6 +121,7 @@ def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRo
             device=options.device,
             codec=cell.codec,
             checkpoint=store.checkpoint(cell),
+            execution=options.execution,
         )
         setup = time.perf_counter() - started
         for row in run.rounds():

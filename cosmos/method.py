@@ -160,9 +160,15 @@ class Cosmos(Method[CosmosConfig]):
         """Keep every client's last predictions, shape (clients, samples, classes)."""
         scores = uploads.scores()
         if self.predictions is None:
-            self.predictions = scores.new_zeros((self.federation.clients, *scores.shape[1:]))
-        self.predictions[list(uploads.ids)] = scores
+            shape = (self.federation.clients, *scores.shape[1:])
+            self.predictions = scores.new_zeros(shape, dtype=self.federation.stored_as)
+        self.predictions[list(uploads.ids)] = scores.to(self.predictions.dtype)
         self.reported[list(uploads.ids)] = True
+
+    def remembered(self, clients: np.ndarray) -> Tensor:
+        """The last predictions of some clients, shape (len(clients), samples, classes), in the run's number format."""
+        assert self.predictions is not None
+        return self.predictions[clients].to(self.federation.dtype)
 
     def is_time_to_cluster(self, rnd: Round) -> bool:
         """Once all have reported; then by the schedule."""
@@ -192,8 +198,7 @@ class Cosmos(Method[CosmosConfig]):
     def find_clusters(self, order: np.ndarray, rnd: Round) -> np.ndarray:
         """The clusters of all clients, in an order; ids without meaning but for k-means' second and later times."""
         config, n = self.config, self.federation.clients
-        assert self.predictions is not None
-        predictions = self.predictions[order]
+        predictions = self.remembered(order)
         if config.clustering == "single":
             return single(n)
         if config.clustering == "singleton":
@@ -227,8 +232,8 @@ class Cosmos(Method[CosmosConfig]):
         if clusters == "groups":
             clusters = len(np.unique(self.true_groups("clusters=groups")))
         elif clusters == "auto":
-            assert self.predictions is not None
-            clusters = len(np.unique(agglomerative(pairwise(self.predictions, self.config.distance))))
+            everyone = self.remembered(np.arange(self.federation.clients))
+            clusters = len(np.unique(agglomerative(pairwise(everyone, self.config.distance))))
         return min(clusters, self.federation.clients)
 
     def true_groups(self, why: str) -> np.ndarray:
@@ -240,15 +245,16 @@ class Cosmos(Method[CosmosConfig]):
         """A_k of every cluster, shape (K, samples, classes); zeros for a cluster that nobody is in."""
         assert self.predictions is not None
         config = self.config
-        targets = self.predictions.new_zeros((self.cluster_count(), *self.predictions.shape[1:]))
+        shape = (self.cluster_count(), *self.predictions.shape[1:])
+        targets = self.predictions.new_zeros(shape, dtype=self.federation.dtype)
         for cluster in np.unique(self.assignment[self.reported]):
             members = self.reported & (self.assignment == cluster)
             if config.cache == "drop" and (members & fresh).any():
                 members &= fresh
             chosen = np.flatnonzero(members)
-            sizes = self.predictions.new_tensor([self.federation.sizes[client] for client in chosen])
+            sizes = targets.new_tensor([self.federation.sizes[client] for client in chosen])
             targets[cluster] = aggregate(
-                self.predictions[chosen],
+                self.remembered(chosen),
                 config.aggregation,
                 weights=sizes if config.member_weights == "size" else None,
                 trim=config.trim,
@@ -258,10 +264,10 @@ class Cosmos(Method[CosmosConfig]):
 
     def mixed(self, answers: Tensor) -> Tensor:
         """Every client's mixture of all cluster models by its distance to their members' mean prediction."""
-        assert self.predictions is not None
+        predictions = self.remembered(np.arange(self.federation.clients))
         present = np.unique(self.assignment)
-        centroids = torch.stack([self.predictions[self.assignment == cluster].mean(dim=0) for cluster in present])
-        distances = to_centroids(self.predictions, centroids)
+        centroids = torch.stack([predictions[self.assignment == cluster].mean(dim=0) for cluster in present])
+        distances = to_centroids(predictions, centroids)
         return soft_mix(answers[present], distances.to(answers), self.config.mix_width)
 
     def teach(self, targets: Tensor, active: np.ndarray, rnd: Round) -> Tensor:

@@ -27,6 +27,8 @@ class Batch:
     """Standard normal numbers of the shape of `x`, where the phase asked for them."""
     public: Batch | None = None
     """The public batch of the same step, where the phase trains on `Beside`."""
+    masks: Tensor | None = None
+    """Key of the stream that the net's dropout masks come from, where it has dropout; the engine reads it."""
     extra: dict[str, Any] = field(default_factory=dict)
     """This client's rows of what `fit(per_client=...)` was given: an anchor, class weights, ..."""
 

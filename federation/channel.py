@@ -7,7 +7,7 @@ declare. Bytes are counted per round, client, direction and kind of payload.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -187,13 +187,22 @@ class Channel:
         declared: payload types that the method may send.
         codec: what scores are coded with, in both directions.
         sender: the method's name, for error messages.
+        formats: number format of the run's scores, and that in which they wait for clients; as they are when None.
     """
 
-    def __init__(self, clients: int, declared: Collection[type[Payload]], codec: Codec, sender: str) -> None:
+    def __init__(
+        self,
+        clients: int,
+        declared: Collection[type[Payload]],
+        codec: Codec,
+        sender: str,
+        formats: tuple[torch.dtype, torch.dtype] | None = None,
+    ) -> None:
         self.clients = clients
         self._declared = frozenset(declared)
         self._codec = codec
         self._sender = sender
+        self._formats = formats
         self._waiting: dict[int, tuple[int, Payload, int]] = {}
         self._version = 0
         self.traffic = RoundTraffic.empty(clients)
@@ -217,6 +226,8 @@ class Channel:
         for parcel in downloads.parcels:
             self._version += 1
             carried = self._carry(parcel.payload)
+            if self._formats is not None:
+                carried = _in_format(carried, self._formats[1])
             for client, row in parcel.address.items():
                 self._waiting[client] = (self._version, carried, row)
 
@@ -239,6 +250,8 @@ class Channel:
                 payload = payload.detached()
             device = payload.tensors()[0].device
             rows = payload.take(torch.tensor([self._waiting.pop(client)[2] for client in members], device=device))
+            if self._formats is not None:
+                rows = _in_format(rows, self._formats[0])
             self._count("down", self.traffic.down, members, rows)
             delivered.append((tuple(members), rows))
         return delivered
@@ -279,6 +292,13 @@ class Channel:
         sizes = payload.nbytes()
         column[list(ids)] += sizes
         self.traffic.kinds[f"{direction} {type(payload).__name__}"] += sum(sizes)
+
+
+def _in_format(payload: Payload, dtype: torch.dtype) -> Payload:
+    """The same message with scores in a number format."""
+    if isinstance(payload, Bundle):
+        return Bundle({name: _in_format(part, dtype) for name, part in payload.parts.items()})
+    return replace(payload, values=payload.values.to(dtype)) if isinstance(payload, Scores) else payload
 
 
 def _packed(payload: Payload) -> dict[str, Any]:

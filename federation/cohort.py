@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from fl_bench.errors import Diverged
 
 from .batches import PRIVATE, Teaching, steps_of
-from .data import prepare
-from .engine import bind, engine
-from .evaluation import CHUNK, Deployed
+from .data import gathered
+from .engine import CHUNK, bind, engine
+from .evaluation import Deployed
+from .models.dropout import with_counted_dropout
 from .optimizers import Optimizer
 from .payloads import Prototypes
 from .phase import Objective, Phase, ResolvedStep, Step
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .batches import Source
     from .data import FederatedData
     from .payloads import Tree
-    from .settings import Training
+    from .settings import Execution, Training
 
 
 class Models:
@@ -63,7 +64,8 @@ class Models:
             )
             for key in trees[0][1]
         }
-        return cls(name, modules[0].to(device=device, dtype=dtype), parameters, buffers)
+        template = with_counted_dropout(modules[0].to(device=device, dtype=dtype))
+        return cls(name, template, parameters, buffers)
 
     def holding(self, tree: Tree) -> Models:
         """Models of the same architecture with the weights of `tree`, name to (models, ...), which they take over."""
@@ -177,6 +179,7 @@ class Cohort:
         rows: Sequence[int],
         data: FederatedData,
         training: Training,
+        execution: Execution,
         seed: int,
         work: WorkLog,
         private_rows: Sequence[Tensor] = (),
@@ -190,6 +193,7 @@ class Cohort:
         self.rows = tuple(rows)
         self.data = data
         self.training = training
+        self.execution = execution
         self.seed = seed
         self.round_index = 0
         self.work = work
@@ -215,6 +219,7 @@ class Cohort:
             rows=[self.rows[position] for position in positions],
             data=self.data,
             training=self.training,
+            execution=self.execution,
             seed=self.seed,
             work=self.work,
             private_rows=[self.private_rows[position] for position in positions] if self.private_rows else (),
@@ -232,6 +237,7 @@ class Cohort:
             rows=range(len(self)),
             data=self.data,
             training=self.training,
+            execution=self.execution,
             seed=self.seed,
             work=WorkLog(),
             private_rows=self.private_rows,
@@ -365,19 +371,17 @@ class Cohort:
         inputs: Tensor,
         *,
         as_: Literal["probabilities", "logits"] = "probabilities",
-        chunk: int = 1024,
     ) -> Tensor:
-        """Every member's output on shared inputs, evaluation mode, temperature 1.
+        """Every member's output on shared inputs, evaluation mode, temperature 1; chunk by chunk.
 
         Args:
             inputs: network inputs, shape (samples, *shape).
             as_: what to return.
-            chunk: samples per forward pass.
 
         Returns:
             Shape (members, samples, classes), without graph.
         """
-        logits = engine(self.training.engine, self._device).predict(self, inputs, chunk)
+        logits = engine(self.training.engine, self._device).predict(self, inputs)
         return logits if as_ == "logits" else logits.softmax(dim=-1)
 
     def prototypes(self) -> Prototypes:
@@ -488,11 +492,11 @@ class Cohort:
     def _private(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Network inputs and labels of each member's private training samples, as stored: not augmented."""
         for rows in self.private_rows:
-            yield prepare(self.data.inputs[rows], self.data.about, self.data.dtype), self.data.labels[rows]
+            yield self.data.inputs_of(rows), gathered(self.data.labels, rows)
 
     @property
     def _device(self) -> torch.device:
-        return self.data.inputs.device
+        return self.data.device
 
     @property
     def _index(self) -> Tensor:

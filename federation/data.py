@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 
 from fl_bench.sealed import Sealed
 from fl_bench.streams import numpy_stream
+
+from . import augment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,22 +22,45 @@ if TYPE_CHECKING:
     from ..datasets.dataset import Dataset, Description
     from ..datasets.split import Split
 
+PREPARED_BYTES = 2**30
+"""A data set that takes no more than this as a network sees it is kept in that form beside the stored one."""
+
 HIDDEN = -1
 """The label of every sample whose true label is sealed: a method that uses it anyway fails loudly."""
 
 
-def prepare(inputs: Tensor, about: Description, dtype: torch.dtype) -> Tensor:
+def prepare(inputs: Tensor, about: Description, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
     """What a network sees: images scaled to [0, 1], then to mean 0.5 and deviation 0.5; features as they are.
 
     Args:
-        inputs: stored inputs, shape (samples, *shape); uint8 in [0, 255] or float32.
+        inputs: stored inputs, shape (..., *shape); uint8 in [0, 255] or float32.
         about: the data set's description.
         dtype: number format of the result.
+        channels_last: whether the numbers of a pixel lie side by side in memory, which convolutions on a CPU are faster
+            with; the shape is the same.
     """
     if about.modality == "tabular":
         return inputs.to(dtype)
     scale = 127.5 if inputs.dtype == torch.uint8 else 0.5
-    return inputs.to(dtype).div(scale).sub_(1.0)
+    seen = inputs.to(dtype).div(scale).sub_(1.0)
+    return seen.movedim(-3, -1).contiguous().movedim(-1, -3) if channels_last else seen
+
+
+@lru_cache(maxsize=1)
+def resident(
+    inputs: Tensor, about: Description, device: torch.device, dtype: torch.dtype, channels_last: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Inputs on the device, as stored and as networks see them; the cells of a process mostly share a data set.
+
+    Returns:
+        Two tensors of shape (rows, ...): the stored one, and the prepared one with `channels_last` undone, so that its
+        rows are contiguous; None where that would take more than `PREPARED_BYTES`.
+    """
+    stored = inputs.to(device)
+    if stored.numel() * torch.finfo(dtype).bits // 8 > PREPARED_BYTES:
+        return stored, None
+    seen = prepare(stored, about, dtype, channels_last=channels_last)
+    return stored, seen.movedim(-3, -1) if channels_last and about.modality == "image" else seen
 
 
 class PublicPool:
@@ -42,6 +68,7 @@ class PublicPool:
 
     def __init__(self, data: FederatedData, rows: Tensor, labels: Sealed[Tensor]) -> None:
         self._data = data
+        self._all: Tensor | None = None
         self.rows = rows
         """Dataset rows of the pool, in its frozen order."""
         self.labels = labels
@@ -51,8 +78,15 @@ class PublicPool:
         return int(self.rows.numel())
 
     def inputs(self, positions: Tensor | None = None) -> Tensor:
-        """Network inputs of the given positions in the pool (all of them by default), shape (samples, *shape)."""
-        return self._data.inputs_of(self.rows if positions is None else self.rows[positions])
+        """Network inputs of the given positions in the pool (all of them by default), shape (samples, *shape).
+
+        To read: all of them are one tensor, which is handed out again.
+        """
+        if positions is not None:
+            return self._data.inputs_of(self.rows[positions])
+        if self._all is None:
+            self._all = self._data.inputs_of(self.rows)
+        return self._all
 
     def subset(self, count: int, seed: int, index: int) -> Tensor:
         """`count` positions drawn without replacement for round `index`, ascending; all when count covers the pool."""
@@ -88,12 +122,29 @@ class FederatedData:
 
     The visible `labels` hold -1 wherever the truth is sealed (public pool, every test set), so that no method
     can use them by accident.
+
+    Args:
+        dataset: the data.
+        split: who holds which rows.
+        device: where they are put.
+        dtype: number format of networks.
+        channels_last: memory format of images, see `prepare`.
     """
 
-    def __init__(self, dataset: Dataset, split: Split, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        channels_last: bool = False,
+    ) -> None:
         self.about = dataset.about
         self.dtype = dtype
-        self.inputs = dataset.inputs.to(device)
+        self.device = device
+        self._channels_last = channels_last and self.about.modality == "image"
+        self.inputs, self._seen = resident(dataset.inputs, self.about, device, dtype, self._channels_last)
         truth = dataset.labels.to(device)
         self.train = Shards.of(split.train, device)
         self.validation = Shards.of(split.validation, device)
@@ -122,6 +173,26 @@ class FederatedData:
         self.labels[self.public.rows] = self.public.labels.open(by)
         return self.public.rows
 
-    def inputs_of(self, rows: Tensor) -> Tensor:
-        """Network inputs of dataset rows, shape (len(rows), *shape)."""
-        return prepare(self.inputs[rows], self.about, self.dtype)
+    def inputs_of(self, rows: Tensor, crops: Tensor | None = None) -> Tensor:
+        """Network inputs of dataset rows.
+
+        Args:
+            rows: any shape.
+            crops: crops and flips of images, as `augment.draw` draws them, shape (*rows.shape, 3).
+        Returns:
+            Shape (*rows.shape, *shape).
+        """
+        if self._seen is not None and crops is None:
+            seen = gathered(self._seen, rows)
+            return seen.movedim(-1, -3) if self._channels_last else seen
+        stored = gathered(self.inputs, rows)
+        if crops is not None:
+            stored = augment.apply(stored.flatten(0, -4), crops.flatten(0, -2)).view_as(stored)
+        return prepare(stored, self.about, self.dtype, channels_last=self._channels_last)
+
+
+def gathered(source: Tensor, rows: Tensor) -> Tensor:
+    """The named rows of a tensor, shape (*rows.shape, *source.shape[1:]); faster than indexing with a tensor."""
+    if rows.dim() == 1:
+        return source.index_select(0, rows)
+    return source.index_select(0, rows.flatten()).view(*rows.shape, *source.shape[1:])

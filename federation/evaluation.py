@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
 
-from .engine import bind
+from .engine import CHUNK, bind, side_by_side
+from .memory import LONGEST, in_pieces, kept_bytes, samples_at_once
+from .stacked import stacked_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
     from .data import FederatedData
     from .payloads import Tree
 
-CHUNK = 2048
-"""Samples per forward pass of an evaluation."""
+SPAN = 4
+"""Forward passes that a thread takes on at a time."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,23 @@ class Deployed:
     def __len__(self) -> int:
         return next(iter(self.weights.values())).shape[0]
 
-    def logits(self, model: int, inputs: Tensor) -> Tensor:
-        """Output of one of the models in evaluation mode, shape (samples, classes)."""
-        names = {name for name, _ in self.module.named_parameters()}
+    def logits(self, model: int, inputs: Tensor, module: nn.Module | None = None) -> Tensor:
+        """Output of one of the models in evaluation mode, shape (samples, classes).
+
+        Args:
+            model: which.
+            inputs: network inputs, shape (samples, *shape).
+            module: a module of the architecture to run it in; `self.module` by default.
+        """
+        module = self.module if module is None else module
+        names = {name for name, _ in module.named_parameters()}
         bind(
-            self.module.eval(),
+            module.eval(),
             {name: tensor for name, tensor in self.weights.items() if name in names},
             {name: tensor for name, tensor in self.weights.items() if name not in names},
             model,
         )
-        return self.module(inputs)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+        return module(inputs)  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
 
 
 @dataclass(frozen=True)
@@ -76,26 +86,34 @@ class ClientScores:
         return ClientScores(*columns)
 
 
-def evaluate(deployed: Deployed, data: FederatedData, rows: Sequence[Tensor]) -> ClientScores:
+def evaluate(deployed: Deployed, data: FederatedData, rows: Sequence[Tensor], *, threads: int = 1) -> ClientScores:
     """Score each member's model on the member's rows.
 
     Args:
         deployed: the models, and which member uses which.
         data: the federation's data; its sealed labels are opened for metrics only.
         rows: dataset rows of each member.
+        threads: forward passes at a time, on a CPU.
     """
-    members = len(rows)
+    members = range(len(rows))
     with torch.inference_mode():
-        if deployed.index is not None:
-            owner = deployed.index
-            table = torch.full((members, 4), math.nan, dtype=torch.float64, device=data.inputs.device)
-            for model in sorted(set(owner)):
-                served = [member for member in range(members) if owner[member] == model]
-                table[served] = _score(deployed, model, data, [rows[member] for member in served])
+        if deployed.index is None:
+            models, served = list(range(len(deployed))), [list(members)] * len(deployed)
         else:
-            every = torch.stack([_score(deployed, model, data, rows) for model in range(len(deployed))])
+            owner = deployed.index
+            models = sorted(set(owner))
+            served = [[member for member in members if owner[member] == model] for model in models]
+        parts = [[rows[member] for member in mine] for mine in served]
+        scores = _scores(deployed, models, [torch.cat(part) for part in parts], data, threads)
+        tables = [_means(score, [own.numel() for own in part]) for score, part in zip(scores, parts, strict=True)]
+        if deployed.index is None:
+            every = torch.stack(tables)
             best = every[:, :, 0].nan_to_num(-1.0).argmax(dim=0)
-            table = every[best, torch.arange(members, device=best.device)]
+            table = every[best, torch.arange(len(rows), device=best.device)]
+        else:
+            place = torch.tensor([member for mine in served for member in mine], device=data.device)
+            table = torch.empty(len(rows), 4, dtype=torch.float64, device=data.device)
+            table[place] = torch.cat(tables)
     accuracy, loss, brier, top5 = table.cpu().numpy().T
     return ClientScores(100.0 * accuracy, loss, brier, 100.0 * top5)
 
@@ -106,18 +124,58 @@ def one_model(views: Sequence[Deployed]) -> bool:
     return all(len(tensor) == 1 and tensor.data_ptr() == weights[0].data_ptr() for tensor in weights)
 
 
-def _score(deployed: Deployed, model: int, data: FederatedData, rows: Sequence[Tensor]) -> Tensor:
-    """Mean of (correct, cross-entropy, Brier, in top five) per member, shape (members, 4), float64."""
+def _scores(
+    deployed: Deployed, models: Sequence[int], rows: Sequence[Tensor], data: FederatedData, threads: int
+) -> Sequence[Tensor]:
+    """The scores of each model on its rows, shape (samples, 4) each."""
+    logits = _stacked_logits if data.device.type == "cuda" and len(models) > 1 else _looped_logits
     joined = torch.cat(list(rows))
-    truth = data.sealed_labels.open_for_evaluation()
-    parts = [
-        _sample_scores(deployed.logits(model, data.inputs_of(piece)), truth[piece])
-        for piece in torch.split(joined, CHUNK)
-    ]
-    sizes = torch.tensor([part.numel() for part in rows], device=joined.device)
-    member = torch.repeat_interleave(torch.arange(len(rows), device=joined.device), sizes)
-    sums = torch.zeros(len(rows), 4, dtype=torch.float64, device=joined.device).index_add_(0, member, torch.cat(parts))
-    return sums / sizes[:, None]
+    scores = _sample_scores(
+        logits(deployed, models, rows, data, threads), data.sealed_labels.open_for_evaluation()[joined]
+    )
+    return torch.split(scores, [own.numel() for own in rows])
+
+
+def _looped_logits(
+    deployed: Deployed, models: Sequence[int], rows: Sequence[Tensor], data: FederatedData, threads: int
+) -> Tensor:
+    """Logits of each model on its rows, one model after the other, shape (samples of all, classes)."""
+    jobs = [(model, piece) for model, own in zip(models, rows, strict=True) for piece in torch.split(own, SPAN * CHUNK)]
+    chunk = CHUNK if data.device.type == "cpu" else LONGEST
+
+    def outputs(module: nn.Module, job: int) -> Tensor:
+        model, piece = jobs[job]
+        with torch.inference_mode():
+            return torch.cat(
+                [deployed.logits(model, data.inputs_of(part), module) for part in torch.split(piece, chunk)]
+            )
+
+    done = side_by_side(deployed.module, threads, range(len(jobs)), outputs)
+    return torch.cat([done[job] for job in range(len(jobs))])
+
+
+def _stacked_logits(
+    deployed: Deployed, models: Sequence[int], rows: Sequence[Tensor], data: FederatedData, threads: int
+) -> Tensor:
+    """The same with all models at once, their rows padded to the most that a model has."""
+    padded = pad_sequence(list(rows), batch_first=True)
+    weights = {name: tensor[list(models)] for name, tensor in deployed.weights.items()}
+    per_sample = len(models) * kept_bytes(deployed.module, data.about.shape, 1, data.dtype)
+    pieces: list[Tensor] = []
+
+    def run(columns: Sequence[int]) -> None:
+        inputs = data.inputs_of(padded[:, columns[0] : columns[-1] + 1])
+        pieces.append(stacked_outputs(deployed.module.eval(), weights, inputs, shared=False))
+
+    in_pieces(range(padded.shape[1]), samples_at_once(per_sample, data.device), run)
+    logits = torch.cat(pieces, dim=1)
+    return torch.cat([logits[place, : own.numel()] for place, own in enumerate(rows)])
+
+
+def _means(scores: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Means over members' samples, shape (members, 4); always summed in one order, on a GPU too."""
+    sums = pad_sequence(list(torch.split(scores, list(sizes))), batch_first=True).sum(dim=1)
+    return sums / torch.tensor(sizes, device=scores.device)[:, None]
 
 
 def _sample_scores(logits: Tensor, labels: Tensor) -> Tensor:

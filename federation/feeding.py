@@ -1,7 +1,8 @@
 """What members are fed in a phase: which samples in which order, and the batches made of them (federation room).
 
-Everything random is drawn here, before the phase starts and member by member, so that every engine trains on the
-same batches. What is drawn are positions; inputs are gathered from the device's one copy of the data step by step.
+Everything random is drawn here, on the host, before the phase starts and member by member, so that every engine trains
+on the same batches. What is drawn are positions and keys of streams; inputs are gathered from the device's one copy of
+the data step by step.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from fl_bench.streams import numpy_stream, torch_stream
+from fl_bench.streams import numpy_stream, stream_key
 
 from . import augment
 from .batches import Batch, Beside, Teaching, Together, positions, steps_of
-from .data import prepare
+from .counters import normal, step_keys
+from .data import gathered
+from .models.dropout import has_dropout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,25 +32,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draws:
-    """The samples of one step, of all steps, or of all steps of several members, by the axes before the last."""
+    """The samples of one step, of all steps, or of all steps of several members, by the axes before those named."""
 
     private: Tensor | None = None
-    """Rows of the data set, shape (..., batch)."""
+    """Rows of the data set, shape (..., batch); as they are drawn, positions among the member's private samples."""
     crops: Tensor | None = None
     """What `augment.draw` drew for them, shape (..., batch, 3)."""
     public: Tensor | None = None
     """Positions in the public set, shape (..., batch)."""
     own: Tensor | None = None
     """Which samples of a set of both kinds are private, shape (..., batch); the others' rows mean nothing."""
+    noise: Tensor | None = None
+    """Key of the stream that `Batch.noise` comes from, shape (...)."""
+    masks: Tensor | None = None
+    """Key of the stream that dropout masks come from, shape (...)."""
 
     def mapped(self, change: Callable[[str, Tensor], Tensor]) -> Draws:
         """The same with every tensor changed, by its name here."""
         tensors = {item.name: getattr(self, item.name) for item in fields(self)}
         return Draws(**{name: change(name, tensor) for name, tensor in tensors.items() if tensor is not None})
 
-    def of_step(self, step: int) -> Draws:
-        """One step of one member's draws for all steps."""
-        return self.mapped(lambda _, tensor: tensor[step])
+    def steps(self, count: int) -> list[Draws]:
+        """The draws of each of the `count` steps of one member, as views."""
+        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
+        columns = {name: tensor.unbind() for name, tensor in tensors.items() if tensor is not None}
+        return [Draws(**{name: column[step] for name, column in columns.items()}) for step in range(count)]
 
 
 def batches_of(cohort: Cohort, phase: Phase, member: int) -> int:
@@ -59,29 +68,30 @@ def batches_of(cohort: Cohort, phase: Phase, member: int) -> int:
 
 
 def draw(cohort: Cohort, phase: Phase, member: int) -> Draws:
-    """The samples of all steps of one member, from counter-based streams; tensors have an axis of steps first."""
+    """The samples of all steps of one member, from counter-based streams; on the CPU, with an axis of steps first."""
     on, client, index = phase.on, cohort.keys[member], cohort.round_index
+    steps = batches_of(cohort, phase, member)
 
     def order(samples: int, *stream: str | int) -> Tensor:
-        steps = batches_of(cohort, phase, member)
         drawn = positions(samples, steps, cohort.training.batch_size, numpy_stream(cohort.seed, *stream))
-        return torch.from_numpy(drawn).to(cohort.data.inputs.device)
+        return torch.from_numpy(drawn)
 
+    def keys(purpose: str) -> Tensor:
+        return step_keys(stream_key(cohort.seed, purpose, phase.stream, cohort.side, client, index), steps)
+
+    noise = keys("noise") if phase.noise else None
+    masks = keys("dropout") if has_dropout(cohort.models.template) else None
     if isinstance(on, Teaching):  # one order for all members, so that they can share what does not depend on them
-        return Draws(public=order(on.inputs.shape[0], phase.stream, index))
-    private = cohort.private_rows[member]
-    place = order(_samples(cohort, phase, member), phase.stream, client, index)
+        return Draws(public=order(on.inputs.shape[0], phase.stream, index), noise=noise, masks=masks)
+    place, public, own = order(_samples(cohort, phase, member), phase.stream, client, index), None, None
     if isinstance(on, Together):  # position p >= n_i of the joined set is public sample p - n_i
-        own = place < private.numel()
-        public = (place - private.numel()).clamp_min(0)
+        samples = cohort.private_rows[member].numel()
+        own = place < samples
+        public = (place - samples).clamp_min(0)
         place = place.where(own, 0)
-        rows = private[place] if private.numel() else place  # any row will do where none is own
-        return Draws(rows, _crops(cohort, phase, member, place), public, own)
-    return Draws(
-        private[place],
-        _crops(cohort, phase, member, place),
-        order(on.public.inputs.shape[0], on.public.stream, index) if isinstance(on, Beside) else None,
-    )
+    elif isinstance(on, Beside):
+        public = order(on.public.inputs.shape[0], on.public.stream, index)
+    return Draws(place, _crops(cohort, phase, member, place), public, own, noise, masks)
 
 
 def make_batch(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor) -> Batch:
@@ -90,20 +100,28 @@ def make_batch(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor)
     Args:
         cohort: who trains.
         phase: on what.
-        drawn: the samples of the step, shape (batch,), or (members, batch) for several members. Where all members read
-            the same public samples, shape (batch,) makes them one copy.
+        drawn: the samples of the step on the device, `private` as rows of the data set. Shape (batch,), or
+            (members, batch) for several members. Where all members read the same public samples, shape (batch,) makes
+            them one copy.
         member: the member; or several, shape (members, 1).
     Returns:
-        A batch without what does not depend on the samples (`noise`, `extra`).
+        A batch without `extra`.
     """
+    batch = _samples_of(cohort, phase, drawn, member)
+    batch.masks = drawn.masks
+    if drawn.noise is not None:
+        one = batch.x.shape[drawn.noise.dim() if drawn.private is not None else 0 :]
+        batch.noise = normal(drawn.noise, one, batch.x.dtype)
+    return batch
+
+
+def _samples_of(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor) -> Batch:
     on, data = phase.on, cohort.data
     if isinstance(on, Teaching):
         return _taught(on, drawn, member)
     assert drawn.private is not None
-    x, y = data.inputs[drawn.private], data.labels[drawn.private]
-    if drawn.crops is not None:
-        x = augment.apply(x.flatten(0, -4), drawn.crops.flatten(0, -2)).view_as(x)
-    x = prepare(x, data.about, data.dtype)
+    x = data.inputs_of(drawn.private, drawn.crops)
+    y = gathered(data.labels, drawn.private)
     if isinstance(on, Beside):
         return Batch(x, y, public=_taught(on.public, drawn, member))
     if not isinstance(on, Together):
@@ -122,24 +140,6 @@ def make_batch(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor)
     )
 
 
-def noise_stream(cohort: Cohort, phase: Phase, member: int) -> torch.Generator:
-    """Where one member's `Batch.noise` comes from, step after step."""
-    return torch_stream(
-        cohort.seed,
-        "noise",
-        phase.stream,
-        cohort.side,
-        cohort.keys[member],
-        cohort.round_index,
-        device=cohort.data.inputs.device,
-    )
-
-
-def noise_like(x: Tensor, stream: torch.Generator) -> Tensor:
-    """The next standard normal numbers of a stream, for one member's inputs."""
-    return x.new_empty(x.shape).normal_(generator=stream)
-
-
 def _samples(cohort: Cohort, phase: Phase, member: int) -> int:
     """Samples of the set that one member passes over."""
     if isinstance(phase.on, Teaching):
@@ -155,17 +155,20 @@ def _crops(cohort: Cohort, phase: Phase, member: int, place: Tensor) -> Tensor |
         return None
     if cohort.training.augment == "frozen":
         samples = max(1, cohort.private_rows[member].numel())
-        drawn = augment.draw(rule, samples, numpy_stream(cohort.seed, "augment", client))
-        return torch.from_numpy(drawn).to(place.device)[place]
+        return torch.from_numpy(augment.draw(rule, samples, numpy_stream(cohort.seed, "augment", client)))[place]
     stream = numpy_stream(cohort.seed, "augment", phase.stream, client, cohort.round_index)
-    return torch.from_numpy(augment.draw(rule, place.numel(), stream)).to(place.device).view(*place.shape, 3)
+    return torch.from_numpy(augment.draw(rule, place.numel(), stream)).view(*place.shape, 3)
 
 
 def _taught(teaching: Teaching, drawn: Draws, member: int | Tensor) -> Batch:
     index = drawn.public
     assert index is not None
+
+    def told(values: Tensor) -> Tensor:
+        return gathered(values[member], index) if isinstance(member, int) else values[member, index]
+
     return Batch(
-        teaching.inputs[index],
-        target=teaching.target[member, index],
-        weight=None if teaching.weight is None else teaching.weight[member, index],
+        gathered(teaching.inputs, index),
+        target=told(teaching.target),
+        weight=None if teaching.weight is None else told(teaching.weight),
     )

@@ -74,6 +74,10 @@ class Phase:
         """Gradient evaluations on each batch."""
         return sum(step.repeat for step in self.steps)
 
+    def update(self, number: int, again: int) -> int:
+        """The number, within a batch, of the update that is step `number` taken for the `again`-th time (from 0)."""
+        return sum(step.repeat for step in self.steps[:number]) + again
+
     def state_name(self, number: int) -> str:
         """What names the optimizer state of step `number` between rounds."""
         return self.stream if number == 0 else f"{self.stream} {number}"
@@ -89,8 +93,3 @@ def training_mode(module: nn.Module, phase: Phase) -> nn.Module:
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.affine and f"{name}.weight" not in trained:
             part.eval()
     return module
-
-
-def has_dropout(module: nn.Module) -> bool:
-    """Whether a net draws random numbers while it trains."""
-    return any(isinstance(part, nn.modules.dropout._DropoutNd) for part in module.modules())

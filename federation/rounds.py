@@ -55,6 +55,10 @@ class Federation:
         self.seed = run.seed
         self.device = run.device
         self.training = run.training
+        self.dtype = run.dtype
+        """Number format of weights and messages."""
+        self.stored_as = run.stored_as
+        """Number format in which predictions are remembered between rounds (`training.store`)."""
         self.sizes = data.train.sizes
         """Private training samples of each client."""
         self.architectures = run.architectures

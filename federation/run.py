@@ -22,9 +22,12 @@ from .channel import Channel, Uploads
 from .codecs import Codec
 from .cohort import Cohort, Models, WorkLog
 from .data import FederatedData
+from .engine import chosen_engine
 from .evaluation import ClientScores, Deployed, cluster_quality, evaluate, one_model, summarise
-from .models.build import build_net, count_parameters
+from .models.build import build_net, compile_nets, count_parameters
+from .precision import gpu_arithmetic
 from .rounds import Federation, Round
+from .settings import Execution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,6 +96,7 @@ class Run:
         checkpoint: where the state is kept while running; nothing is kept when None.
         identities: what names each client's random streams, its id by default; a run of renumbered clients that
             take their identities along has the same results, renumbered.
+        execution: how to use the machine; no result depends on it but by rounding.
     """
 
     def __init__(
@@ -108,14 +112,17 @@ class Run:
         codec: str = "none",
         checkpoint: Path | None = None,
         identities: Sequence[int] | None = None,
+        execution: Execution | None = None,
     ) -> None:
         self.method = method
         self.models = models
         self.training = training
+        self.execution = Execution() if execution is None else execution
         self.seed = seed
         self.device = torch.device(device)
-        self.dtype = getattr(torch, training.precision)
-        self.data = FederatedData(dataset, split, self.device, self.dtype)
+        self.dtype: torch.dtype = getattr(torch, training.dtype_name)
+        self.stored_as = torch.float16 if training.store == "float16" else self.dtype
+        self.data = FederatedData(dataset, split, self.device, self.dtype, channels_last=self._channels_last())
         self.identities = tuple(range(self.data.clients) if identities is None else identities)
         self.architectures = assign_architectures(models, self.data.clients, self._true_groups(), seed)
         self._split = split
@@ -124,7 +131,9 @@ class Run:
         self.federation = method.federation = Federation(self)
         self._clients, self._initial_weights = self._build_clients()
         self.federation.start = {name: models.first() for name, models in self._clients.items()}
-        self._channel = Channel(self.data.clients, method.exchanges, Codec.parse(codec), method.name)
+        self._channel = Channel(
+            self.data.clients, method.exchanges, Codec.parse(codec), method.name, (self.dtype, self.stored_as)
+        )
         self._history: list[RoundRow] = []
         method.setup(self.federation)
         self._channel.post(method.opening())
@@ -138,7 +147,8 @@ class Run:
         self._restore()
         yield from list(self._history)
         for index in range(len(self._history), self.training.rounds):
-            row = self._round(Round(index, self.seed, self.federation))
+            with gpu_arithmetic(self.training, self.device):
+                row = self._round(Round(index, self.seed, self.federation))
             self._history.append(row)
             started = time.perf_counter()
             self._save()
@@ -207,6 +217,7 @@ class Run:
             rows=ids if rows is None else rows,
             data=self.data,
             training=self.training,
+            execution=self.execution,
             seed=self.seed,
             work=self._work,
             private_rows=private_rows,
@@ -235,6 +246,12 @@ class Run:
             label_counts=self.data.label_counts[list(ids)],
             keys=[self.identities[client] for client in ids],
         ).at(rnd.index)
+
+    def _channels_last(self) -> bool:
+        """Memory format of images: on a CPU, convolutions and pools of a single net are faster with channels last."""
+        asked = self.execution.channels_last
+        looped = chosen_engine(self.training.engine, self.device.type) == "loop"
+        return (looped and self.device.type == "cpu") if asked is None else asked
 
     def _round(self, rnd: Round) -> RoundRow:
         clock = Clock(self.device)
@@ -283,7 +300,7 @@ class Run:
         return RoundRow(values, per_client)
 
     def _evaluate(self, rnd: Round) -> tuple[dict[str, float | int | None], list[dict[str, float | int | str | None]]]:
-        data, clients = self.data, self.data.clients
+        data, clients, threads = self.data, self.data.clients, self.execution.threads or 1
         test, validation = data.test.split(), data.validation.split()
         scored: dict[str, list[tuple[Sequence[int], ClientScores]]] = {}
         held_out: list[tuple[Sequence[int], ClientScores]] = []
@@ -294,11 +311,11 @@ class Run:
             views = {self.method.deployed_view: self.method.deployed(cohort, rnd), **self.method.views(cohort, rnd)}
             for view, deployed in views.items():
                 rows = [test[client] for client in ids]
-                scored.setdefault(view, []).append((ids, evaluate(deployed, data, rows)))
+                scored.setdefault(view, []).append((ids, evaluate(deployed, data, rows, threads=threads)))
                 served.setdefault(view, []).append(deployed)
             if data.validation.rows.numel():
                 kept = [validation[client] for client in ids]
-                held_out.append((ids, evaluate(views[self.method.deployed_view], data, kept)))
+                held_out.append((ids, evaluate(views[self.method.deployed_view], data, kept, threads=threads)))
         sizes = np.array(data.test.sizes)
         metrics: dict[str, float | int | None] = {}
         joined = {view: ClientScores.join(parts, clients) for view, parts in scored.items()}
@@ -307,7 +324,7 @@ class Run:
                 raise Diverged(f"the test loss of view {view} is not finite")
             metrics.update({f"{view}.{name}": value for name, value in summarise(scores, sizes).items()})
             if clients > 1 and data.global_test.numel() and one_model(served[view]):
-                everywhere = evaluate(replace(served[view][0], index=(0,)), data, [data.global_test])
+                everywhere = evaluate(replace(served[view][0], index=(0,)), data, [data.global_test], threads=threads)
                 metrics[f"{view}.acc_global_test"] = float(everywhere.accuracy[0])
         metrics["val_acc_mean"] = float(np.nanmean(ClientScores.join(held_out, clients).accuracy)) if held_out else None
         return metrics, self._client_rows(rnd, joined)
@@ -363,6 +380,8 @@ class Run:
                 for tensor in net.state_dict().values():
                     digest.update(tensor.numpy().tobytes())
             modules = [self.method.build_client(net) for net in nets]
+            if self.execution.compile:
+                compile_nets(modules[0])
             models[name] = Models.stacked(name, modules, self.device, self.dtype)
         return models, digest.hexdigest()
 

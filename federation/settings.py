@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from fl_bench.errors import ConfigError
+
+LATER: dict[str, Any] = {"later": True}
+"""Metadata of a setting that came after records were published: at its default it is not part of a cell's key."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,20 @@ class Training:
     """Crops and flips of private training images, where the data set has a rule for them: drawn afresh for each
     step, once for the whole run, or never."""
     engine: Literal["auto", "loop", "stacked"] = "auto"
-    """How a cohort is trained: `loop`, one client after the other; `stacked`, all clients of one architecture at once;
-    `auto` stacks on a GPU and loops on a CPU. Results agree but for rounding."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Number format of weights and activations."""
+    """How a cohort is trained: `loop`, one client after the other; `stacked`, all clients of one architecture at once,
+    or as many as memory takes; `auto` stacks on a GPU and loops on a CPU. Results agree but for rounding."""
+    precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
+    """Number format of weights and activations. `tf32`: float32, with a GPU's matrix products and convolutions in
+    TensorFloat-32 (on a CPU the same as float32). `bf16`: weights in float32, nets compute in bfloat16. Messages hold
+    float32 in both."""
+    store: Literal["float32", "float16"] = field(default="float32", metadata=LATER)
+    """Format in which predictions on the public pool are kept between rounds, where they wait for clients or the server
+    remembers them: half the memory, values rounded to three digits. What is sent, and its bytes, stay the same."""
+
+    @property
+    def dtype_name(self) -> Literal["float32", "float64"]:
+        """Number format of weights and messages."""
+        return "float64" if self.precision == "float64" else "float32"
 
     def __post_init__(self) -> None:
         for name in ("rounds", "local_epochs", "batch_size"):
@@ -59,6 +72,30 @@ class Training:
             raise ConfigError(f"training.clip must be above 0 or null, got {self.clip}")
         if not 0 < self.participation <= 1:
             raise ConfigError(f"training.participation must be in (0, 1], got {self.participation}")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run uses its machine. No setting of a comparison: results differ by rounding at most, and keys do not."""
+
+    threads: int | None = None
+    """Clients that the `loop` engine trains side by side on a CPU; changes no bit. None: one, and on the command line
+    as many as there are cores for each run."""
+    stack: int | None = None
+    """Most clients that the `stacked` engine trains at once; None: as many as memory takes."""
+    graphs: bool = True
+    """Whether the `stacked` engine records steps as CUDA graphs."""
+    channels_last: bool | None = None
+    """Memory format of images; None: channels last for the `loop` engine on a CPU, where convolutions are faster so."""
+    compile: bool = False
+    """Whether nets go through `torch.compile`, for the `loop` engine. It takes half a minute per net, and seldom pays
+    (docs/performance.md)."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "stack"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,19 @@ A step of K members is one forward pass of K stacked nets (`torch.vmap` over a f
 the sum of their losses, whose gradient is each member's own, and one fused optimizer step on stacked tensors, which
 works entry by entry. Best on a GPU, where nets as small as ours wait for kernels to be launched.
 
-Members with more batches than others are sorted to the front; each step trains those that still have one. What all
-members read, public inputs, is there once. Nets with dropout draw masks member by member and go to another engine.
+Members with more batches than others are sorted to the front. On a CPU each step trains those that still have one. On a
+GPU steps are recorded as CUDA graphs, which have one shape: while more than half of the members of a graph still have
+batches, the others are carried along and their updates thrown away. What all members read, public inputs, is there
+once. Nothing in a phase waits for the device.
+
+Cohorts that do not fit into memory are trained in chunks (`memory.py`). Members know nothing of each other and train on
+copies of their weights that are written back at the end, so a chunk that runs out of memory is done again in halves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +26,15 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import pad_sequence
 
 from .batches import Batch, Teaching
-from .feeding import Draws, batches_of, draw, make_batch, noise_like, noise_stream
+from .counters import derived
+from .data import gathered
+from .feeding import Draws, batches_of, draw, make_batch
+from .graphs import NotRecordable, Recorder
+from .memory import in_pieces, kept_bytes, members_at_once, samples_at_once
+from .models.dropout import masks_from
 from .optimizers import clip_rows
-from .phase import has_dropout, training_mode
+from .phase import training_mode
+from .precision import arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,41 +42,64 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .cohort import Cohort
-    from .engine import Engine
     from .payloads import Tree
-    from .phase import Objective, Phase
+    from .phase import Objective, Phase, ResolvedStep
 
 
 class StackedEngine:
-    """All members at once, on copies of their rows of the storage that are written back at the end of a phase.
-
-    Args:
-        otherwise: trains nets with dropout.
-    """
-
-    def __init__(self, *, otherwise: Engine) -> None:
-        self._otherwise = otherwise
+    """All members at once, on copies of their rows of the storage that are written back at the end of a phase."""
 
     def fit(self, cohort: Cohort, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
         """See `Engine.fit`."""
-        if has_dropout(cohort.models.template):
-            return self._otherwise.fit(cohort, phase)
-        stack = _Stack(cohort, phase)
-        for index, fed in enumerate(stack.feed()):
-            for number, step in enumerate(phase.steps):
-                for _ in range(step.repeat):
-                    losses = stack.take(number, index, fed)
-                    if number == 0:
-                        stack.losses[: fed.active] += losses / step.repeat
-        return stack.write_back()
+        batches = [batches_of(cohort, phase, member) for member in range(len(cohort))]
+        losses = torch.zeros(len(cohort), dtype=cohort.data.dtype, device=cohort.data.device)
 
-    def predict(self, cohort: Cohort, inputs: Tensor, chunk: int) -> Tensor:
+        recorder = Recorder.of(cohort.execution, cohort.data.device)
+
+        def train(members: Sequence[int]) -> None:
+            stack = _Stack(cohort, phase, members)
+            try:
+                stack.run(recorder)
+            except NotRecordable:
+                stack = _Stack(cohort, phase, members)  # nothing was written back: from the start
+                stack.run(None)
+            stack.write_back(losses)
+
+        longest_first = sorted(range(len(cohort)), key=lambda member: -batches[member])
+        in_pieces(longest_first, members_at_once(cohort, phase), train)
+        return tuple(number * phase.updates_per_batch for number in batches), losses
+
+    def predict(self, cohort: Cohort, inputs: Tensor) -> Tensor:
         """See `Engine.predict`."""
-        module = cohort.models.template.eval()
-        output = torch.vmap(lambda weights, x: functional_call(module, weights, (x,)), in_dims=(0, None))
-        weights = cohort.weights
-        with torch.no_grad():
-            return torch.cat([output(weights, piece) for piece in torch.split(inputs, chunk)], dim=1)
+        models = cohort.models
+        logits = None
+
+        def run(rows: Sequence[int]) -> None:
+            nonlocal logits
+            piece = inputs[rows[0] : rows[-1] + 1]
+            with torch.no_grad(), arithmetic(cohort.training, inputs.device):
+                found = stacked_outputs(models.template.eval(), cohort.weights, piece, shared=True)
+            if logits is None:
+                logits = inputs.new_empty(len(cohort), len(inputs), found.shape[-1])
+            logits[:, rows[0] : rows[-1] + 1] = found
+
+        per_sample = len(cohort) * kept_bytes(models.template, tuple(inputs.shape[1:]), 1, inputs.dtype)
+        in_pieces(range(len(inputs)), samples_at_once(per_sample, inputs.device), run)
+        return inputs.new_empty(len(cohort), 0, cohort.data.about.classes) if logits is None else logits
+
+
+def stacked_outputs(module: nn.Module, weights: Tree, inputs: Tensor, *, shared: bool) -> Tensor:
+    """Outputs of stacked models, shape (models, samples, ...).
+
+    Args:
+        module: a net of the architecture, in the mode it is to run in.
+        weights: parameters and buffers, name to (models, ...).
+        inputs: shape (samples, ...), or (models, samples, ...) where each model has its own.
+        shared: which of the two.
+    """
+    one = torch.vmap(lambda tree, x: functional_call(module, tree, (x,)), in_dims=(0, None if shared else 0))
+    outputs: Tensor = one(weights, inputs)
+    return outputs
 
 
 @dataclass(frozen=True)
@@ -72,20 +107,34 @@ class _Fed:
     """The stacked batches of one step."""
 
     active: int
-    """Members that have a batch."""
+    """Members that take part."""
+    alive: Tensor | None
+    """Which of them still have a batch, shape (active,); None: all of them."""
     parts: dict[str, Any]
     """The fields of a `Batch` by name; each tensor has an axis over the active members unless all share it."""
     axes: dict[str, Any]
     """For each of them, 0, or None where it is shared."""
 
 
+@dataclass(frozen=True)
+class _Stretch:
+    """Steps that are taken with the same members."""
+
+    active: int
+    """The first so many."""
+    first: int
+    stop: int
+    uneven: bool
+    """Whether some of them have no batch in some of the steps."""
+
+
 class _Stack:
-    """The members of a cohort in one phase, those with most batches first, and what training changes.
+    """Some members of a cohort in one phase, those with most batches first, and what training changes.
 
     In a step with m active members the first m rows of everything are used.
     """
 
-    def __init__(self, cohort: Cohort, phase: Phase) -> None:
+    def __init__(self, cohort: Cohort, phase: Phase, members: Sequence[int]) -> None:
         self.cohort, self.phase, models = cohort, phase, cohort.models
         module = training_mode(models.template, phase)
         self.tasks = [_Task(module, step.objective) for step in phase.steps]
@@ -94,9 +143,9 @@ class _Stack:
             for number, step in enumerate(phase.steps)
             if phase.persist
         ]
-        batches = [batches_of(cohort, phase, member) for member in range(len(cohort))]
-        counts = self._kept_counts()
-        self.members = sorted(range(len(cohort)), key=lambda member: (-batches[member], counts[member]))
+        batches = {member: batches_of(cohort, phase, member) for member in members}
+        counts = self._kept_counts(members)
+        self.members = sorted(members, key=lambda member: (-batches[member], counts[member]))
         self.batches = [batches[member] for member in self.members]
         self.kin = self._kin([counts[member] for member in self.members])
         self.places = self._index(self.members)
@@ -104,44 +153,24 @@ class _Stack:
         self.parameters, self.buffers = _picked(models.parameters, self.rows), _picked(models.buffers, self.rows)
         self.moments = [self._moments(number) for number in range(len(phase.steps))]
         self.free: Tree = _picked(phase.entries or {}, self.places)
-        self.losses = torch.zeros(len(cohort), dtype=cohort.data.dtype, device=self.rows.device)
+        self.given = {name: _picked(value, self.places) for name, value in phase.per_client.items()}
+        self.left = self._index(self.batches)
+        self.losses = torch.zeros(len(members), dtype=cohort.data.dtype, device=cohort.data.device)
+        self.draws = self._drawn()
 
-    def feed(self) -> Iterator[_Fed]:
-        """The batches of all steps, those that every member would read on its own."""
-        cohort, phase = self.cohort, self.phase
-        draws = _stacked([draw(cohort, phase, member) for member in self.members])
-        streams = [noise_stream(cohort, phase, member) for member in self.members if phase.noise]
-        given = {name: _picked(value, self.places) for name, value in phase.per_client.items()}
-        alike = isinstance(phase.on, Teaching)  # then all members read the same inputs
-        for step in range(self.batches[0]):
-            active = sum(batches > step for batches in self.batches)
-            batch = make_batch(cohort, phase, _of_step(draws, step, active), self.places[:active, None])
-            batch.extra = {name: _first(value, active) for name, value in given.items()}
-            if streams:
-                one = batch.x if alike else batch.x[0]
-                batch.noise = torch.stack([noise_like(one, stream) for stream in streams[:active]])
-            yield _Fed(active, *_split(batch, alike))
+    def run(self, recorder: Recorder | None) -> None:
+        """Take all steps, recorded where that is possible: learning rates that change are not."""
+        if any(step.optimizer.schedule != "constant" for step in self.phase.steps):
+            recorder = None
+        for stretch in _stretches(self.batches, exact=recorder is None):
+            if recorder is None:
+                for step in range(stretch.first, stretch.stop):
+                    self._batch(stretch, step)
+            else:
+                recorder.repeat(partial(self._batch, stretch), stretch.first, stretch.stop)
 
-    def take(self, number: int, index: int, fed: _Fed) -> Tensor:
-        """Take one update of step `number` on the batches with an index; returns the losses before it."""
-        step, active = self.phase.steps[number], fed.active
-        now = _first({**self.parameters, **self.buffers}, active)
-        leaves = {key: now[key].detach().requires_grad_() for key in step.trainable}
-        losses = torch.vmap(self.tasks[number].loss, in_dims=(0, fed.axes))({**now, **leaves}, fed.parts)
-        found = torch.autograd.grad(losses.sum(), list(leaves.values()), materialize_grads=True)
-        gradients = [gradient.contiguous() for gradient in found]  # fused kernels read them as dense
-        if self.phase.clip is not None:
-            clip_rows(gradients, self.phase.clip)
-        held = {key: now[key].clone() for key in step.trainable if self.free}
-        self._descend(number, index, gradients)
-        for key, (lowest, highest) in step.within.items():
-            now[key].clamp_(lowest, highest)
-        for key, old in held.items():  # masks the update, whatever the optimizer made of the gradient
-            now[key].copy_(torch.where(self.free[key][:active], now[key], old))
-        return losses.detach()
-
-    def write_back(self) -> tuple[tuple[int, ...], Tensor]:
-        """Put everything where the cohort has it; returns steps and mean losses in the members' order."""
+    def write_back(self, losses: Tensor) -> None:
+        """Put everything where the cohort has it, and the mean losses into `losses`, shape (members of the cohort,)."""
         models = self.cohort.models
         for key in self.phase.trained:
             models.parameters[key][self.rows] = self.parameters[key]
@@ -153,33 +182,110 @@ class _Stack:
                     for kin in self.kin:
                         moment[kin] = moment[kin.start].clone()
                 kept[key][self.rows] = moment
-        back = self.places.argsort()
-        steps = [batches * self.phase.updates_per_batch for batches in self.batches]
-        means = self.losses / self._index(self.batches).clamp_min(1)
-        return tuple(steps[place] for place in back.tolist()), means[back]
+        losses[self.places] = self.losses / self.left.clamp_min(1)
 
-    def _descend(self, number: int, index: int, gradients: Sequence[Tensor]) -> None:
+    def _batch(self, stretch: _Stretch, step: int | Tensor) -> None:
+        """Take all updates on the batches of one step; a step that is a tensor, shape (1,), is read by the device."""
+        fed = self._fed(stretch, step)
+        for number, update in enumerate(self.phase.steps):
+            for again in range(update.repeat):
+                losses = self._take(number, again, step, fed)
+                if fed.alive is not None:
+                    losses = torch.where(fed.alive, losses, 0.0)
+                if number == 0:
+                    self.losses[: fed.active] += losses / update.repeat
+
+    def _fed(self, stretch: _Stretch, step: int | Tensor) -> _Fed:
+        """The batches that the members would read one by one."""
+        phase, active = self.phase, stretch.active
+        alike = isinstance(phase.on, Teaching)  # then all members read the same inputs
+        drawn = _of_step(self.draws, step, active, shared=self.draws.own is None)
+        batch = make_batch(self.cohort, phase, drawn, self.places[:active, None])
+        batch.extra = {name: _first(value, active) for name, value in self.given.items()}
+        alive = self.left[:active] > step if stretch.uneven else None
+        return _Fed(active, alive, *_split(batch, alike))
+
+    def _take(self, number: int, again: int, step: int | Tensor, fed: _Fed) -> Tensor:
+        """Take one update of the phase's step `number`; returns the losses before it."""
+        update, active = self.phase.steps[number], fed.active
+        now = _first({**self.parameters, **self.buffers}, active)
+        before = self._before(number, fed)
+        leaves = {key: now[key].detach().requires_grad_() for key in update.trainable}
+        parts = dict(fed.parts)
+        if "masks" in parts:
+            parts["masks"] = derived(parts["masks"], self.phase.update(number, again))
+        with arithmetic(self.cohort.training, self.losses.device):
+            losses = torch.vmap(self.tasks[number].loss, in_dims=(0, fed.axes))({**now, **leaves}, parts)
+        found = torch.autograd.grad(losses.sum(), list(leaves.values()), materialize_grads=True)
+        gradients = [gradient.contiguous() for gradient in found]  # fused kernels read them as dense
+        if self.phase.clip is not None:
+            clip_rows(gradients, self.phase.clip)
+        self._descend(update, self.moments[number], step, gradients)
+        for key, (lowest, highest) in update.within.items():
+            now[key].clamp_(lowest, highest)
+        for key, free in self.free.items():  # masks the update, whatever the optimizer made of the gradient
+            if key in leaves:
+                now[key].copy_(torch.where(free[:active], now[key], before[key]))
+        if fed.alive is not None:
+            for key, old in before.items():
+                new = now[key] if key in now else self.moments[number][key][:active]
+                new.copy_(torch.where(fed.alive.view(-1, *[1] * (old.dim() - 1)), new, old))
+        return losses.detach()
+
+    def _before(self, number: int, fed: _Fed) -> Tree:
+        """Copies of what an update may have to take back: of all it changes, or of parameters that are masked."""
+        active, update = fed.active, self.phase.steps[number]
+        if fed.alive is not None:
+            trained = {key: self.parameters[key] for key in update.trainable}
+            changed = {**trained, **self.buffers, **self.moments[number]}
+        else:
+            changed = {key: self.parameters[key] for key in update.trainable if self.free}
+        return {key: tensor[:active].clone() for key, tensor in changed.items()}
+
+    def _descend(self, update: ResolvedStep, moments: Tree, step: int | Tensor, gradients: Sequence[Tensor]) -> None:
         """One step of the optimizer, together for members with the same learning rate and counters."""
-        step, moments, active = self.phase.steps[number], self.moments[number], len(gradients[0])
+        active = len(gradients[0]) if gradients else 0
         for kin in self.kin:
             rows = slice(kin.start, min(kin.stop, active))
             if rows.start < active:
-                step.optimizer.at(index, self.batches[kin.start]).step(
-                    [self.parameters[key][rows] for key in step.trainable],
+                rule = update.optimizer
+                if isinstance(step, int):
+                    rule = rule.at(step, self.batches[kin.start])
+                rule.step(
+                    [self.parameters[key][rows] for key in update.trainable],
                     [gradient[rows] for gradient in gradients],
-                    [[moments[f"{slot}:{key}"][rows] for key in step.trainable] for slot in step.optimizer.slots],
-                    [moments[f"steps:{key}"][kin.start] for key in step.trainable],
+                    [[moments[f"{slot}:{key}"][rows] for key in update.trainable] for slot in rule.slots],
+                    [moments[f"steps:{key}"][kin.start] for key in update.trainable],
                 )
 
-    def _kept_counts(self) -> list[tuple[float, ...]]:
+    def _drawn(self) -> Draws:
+        """What all members read in all steps, on the device in one transfer per kind; rows of the data set."""
+        cohort, device = self.cohort, self.cohort.data.device
+        drawn = _stacked([draw(cohort, self.phase, member) for member in self.members])
+        owned = [cohort.private_rows[member] for member in self.members] if drawn.private is not None else []
+        starts = torch.tensor([0, *[rows.numel() for rows in owned[:-1]]]).cumsum(0)
+
+        def placed(name: str, tensor: Tensor) -> Tensor:
+            if name == "private":  # positions of a member become positions in all members' rows, end to end
+                tensor = (tensor + starts[:, None, None]).clamp_max(max(0, sum(rows.numel() for rows in owned) - 1))
+            return _moved(tensor, device)
+
+        drawn = drawn.mapped(placed)
+        if drawn.private is None or not any(rows.numel() for rows in owned):
+            return drawn
+        joined = torch.cat(owned)
+        return drawn.mapped(lambda name, tensor: gathered(joined, tensor) if name == "private" else tensor)
+
+    def _kept_counts(self, members: Sequence[int]) -> dict[int, tuple[float, ...]]:
         """For each member the steps that its optimizers have counted, the only look at the device."""
-        rows = self._index(self.cohort.rows)
+        rows = self._index([self.cohort.rows[member] for member in members])
         counters = [
             kept[f"steps:{key}"][rows]
             for number, kept in enumerate(self.kept)
             for key in self.phase.steps[number].trainable
         ]
-        return [tuple(row) for row in torch.stack(counters, dim=1).tolist()] if counters else [()] * len(rows)
+        counted = [tuple(row) for row in torch.stack(counters, dim=1).tolist()] if counters else [()] * len(members)
+        return dict(zip(members, counted, strict=True))
 
     def _kin(self, counts: Sequence[tuple[float, ...]]) -> list[slice]:
         """Runs of members whose optimizers do the same in every step: all of them, or those with equal counts."""
@@ -203,7 +309,7 @@ class _Stack:
         return fresh
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
-        return torch.tensor(numbers, device=self.cohort.data.inputs.device)
+        return _moved(torch.tensor(numbers), self.cohort.data.device)
 
 
 class _Task(nn.Module):
@@ -215,12 +321,35 @@ class _Task(nn.Module):
         self.objective = objective
 
     def forward(self, parts: dict[str, Any]) -> Tensor:
-        return self.objective(self.net, _joined(parts))
+        batch = _joined(parts)
+        with masks_from(batch.masks):
+            return self.objective(self.net, batch)
 
     def loss(self, weights: Tree, parts: dict[str, Any]) -> Tensor:
         """The loss of one member with these weights on a batch in parts."""
         value: Tensor = functional_call(self, {f"net.{name}": tensor for name, tensor in weights.items()}, (parts,))
         return value
+
+
+def _stretches(batches: Sequence[int], *, exact: bool) -> Iterator[_Stretch]:
+    """The steps of members with so many batches each, the most first, in stretches with the same active members.
+
+    Args:
+        batches: of each member, descending.
+        exact: whether a member leaves when it is done. If not, a stretch goes on while more than half are active.
+    """
+    step = 0
+    while step < batches[0]:
+        active = sum(number > step for number in batches)
+        needed = active - 1 if exact else active // 2  # go on while more than so many are active
+        stop = batches[needed]
+        yield _Stretch(active, step, stop, uneven=batches[active - 1] < stop)
+        step = stop
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device, without waiting for it."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _stacked(draws: Sequence[Draws]) -> Draws:
@@ -237,10 +366,15 @@ def _stacked(draws: Sequence[Draws]) -> Draws:
     return draws[0].mapped(stack)
 
 
-def _of_step(draws: Draws, step: int, active: int) -> Draws:
-    """What the active members read in one step."""
-    shared = "public" if draws.own is None else None
-    return draws.mapped(lambda name, tensor: tensor[step] if name == shared else tensor[:active, step])
+def _of_step(draws: Draws, step: int | Tensor, active: int, *, shared: bool) -> Draws:
+    """What the active members read in one step; `shared`: public samples have no axis over members."""
+
+    def of_step(name: str, tensor: Tensor) -> Tensor:
+        axis = 0 if name == "public" and shared else 1
+        tensor = tensor if axis == 0 else tensor[:active]
+        return tensor.select(axis, step) if isinstance(step, int) else tensor.index_select(axis, step).squeeze(axis)
+
+    return draws.mapped(of_step)
 
 
 def _split(batch: Batch, alike: bool) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -110,12 +110,19 @@ def make_run(
     return Run(METHODS[name](config), dataset, dealt, models, training, **{"seed": 0, **settings})
 
 
-def finish(run: Run, rounds: int | None = None) -> Outcome:
-    """Run to the end, or for some rounds, and collect what matters."""
+def finish(run: Run, rounds: int | None = None, after_each: Callable[[], Any] = lambda: None) -> Outcome:
+    """Run to the end, or for some rounds, and collect what matters.
+
+    Args:
+        run: the run.
+        rounds: where it is left; None: at its end.
+        after_each: called after every round.
+    """
     rows = []
     for row in run.rounds():
         values = {key: value for key, value in row.values.items() if not key.startswith("seconds_")}
         rows.append({**values, "clients": row.clients})
+        after_each()
         if len(rows) == rounds:
             break
     weights = {f"{name}/{key}": tensor for name, tree in run.client_weights().items() for key, tensor in tree.items()}
@@ -140,17 +147,35 @@ def same_seed_same_bits(name: str) -> None:
     assert not _same_weights(first, other), f"{name} does not depend on the seed"
 
 
+def other_runs_change_nothing(name: str) -> None:
+    """A run whose rounds alternate with those of another in the same process ends with the same bits and rows.
+
+    What a process did before, and so the number of jobs, then does not matter.
+    """
+    dataset = made_up_data()
+    run, other = (make_run(name, dataset, deal(dataset), seed=seed) for seed in (0, 1))
+    rows = other.rounds()
+    between = finish(run, after_each=lambda: next(rows, None))
+    _assert_same(undisturbed(METHODS[name]), between, f"{name} took turns with a run of another seed")
+
+
 def stopping_and_resuming_changes_nothing(name: str) -> None:
-    """A run that is dropped after any round and continued from its checkpoint ends with the same bits and rows."""
+    """A run that is dropped after any round and continued from its checkpoint ends with the same bits and rows.
+
+    The same where few take part, so that the state of clients who are absent has to survive.
+    """
     dataset = made_up_data()
     dealt = deal(dataset)
-    whole = undisturbed(METHODS[name])
-    for rounds in range(1, TRAINING.rounds):
-        with TemporaryDirectory() as folder:
-            checkpoint = Path(folder) / "checkpoint.pt"
-            finish(make_run(name, dataset, dealt, checkpoint=checkpoint), rounds)
-            resumed = finish(make_run(name, dataset, dealt, checkpoint=checkpoint))
-        _assert_same(whole, resumed, f"{name} was stopped after round {rounds} and continued")
+    few = replace(TRAINING, participation=0.4)
+    wholes = {TRAINING: undisturbed(METHODS[name]), few: finish(make_run(name, dataset, dealt, few))}
+    for training, whole in wholes.items():
+        for rounds in range(1, TRAINING.rounds):
+            with TemporaryDirectory() as folder:
+                checkpoint = Path(folder) / "checkpoint.pt"
+                finish(make_run(name, dataset, dealt, training, checkpoint=checkpoint), rounds)
+                resumed = finish(make_run(name, dataset, dealt, training, checkpoint=checkpoint))
+            share = f"with participation {training.participation:g}"
+            _assert_same(whole, resumed, f"{name} was stopped after round {rounds} {share} and continued")
 
 
 def order_of_clients_changes_nothing(name: str) -> None:
@@ -201,19 +226,21 @@ def renumbering_clients_renumbers_results(name: str) -> None:
 
 
 def sealed_labels_change_nothing(name: str) -> None:
-    """False labels of public and test samples change no weight of a method without a badge."""
+    """False labels of public and test samples, and false groups, change no weight of a method without a badge."""
     dataset = made_up_data()
     dealt = deal(dataset)
     honest = undisturbed(METHODS[name])
-    poisoned = make_run(name, dataset, dealt)
+    assert dealt.groups is not None
+    groups = dealt.groups.open_for_evaluation()[list(RENUMBERED)]
+    poisoned = make_run(name, dataset, replace(dealt, groups=Sealed(groups, "true groups")))
     data, about = poisoned.data, dataset.about
     wrong = (data.sealed_labels.open_for_evaluation() + 1) % about.classes
     data.sealed_labels = Sealed(wrong, "test labels")
     data.public.labels = Sealed(wrong[data.public.rows], "public labels")
     outcome = finish(poisoned)
     assert outcome.badges == honest.badges
-    if not any("labels" in badge for badge in honest.badges):
-        assert _same_weights(honest, outcome), f"{name} uses sealed labels, but carries no badge"
+    if not any(badge.startswith("oracle:") for badge in honest.badges):
+        assert _same_weights(honest, outcome), f"{name} uses sealed labels or groups, but carries no badge"
 
 
 def test_data_change_nothing(name: str) -> None:
@@ -299,6 +326,8 @@ def poor_clients_work(name: str) -> None:
     single = single[labels[single] == labels[single[0]]]
     outcome = finish(make_run(name, dataset, replace(dealt, train=(lone, single, *dealt.train[2:]))))
     assert len(outcome.rows) == TRAINING.rounds
+    unfit = [key for key, tensor in outcome.weights.items() if not tensor.isfinite().all()]
+    assert not unfit, f"{name}: with poor clients, {', '.join(unfit)} is not finite"
 
 
 def divergence_is_not_an_accuracy(name: str) -> None:
@@ -319,6 +348,7 @@ def divergence_is_not_an_accuracy(name: str) -> None:
 
 CHECKS: tuple[Callable[[str], None], ...] = (
     same_seed_same_bits,
+    other_runs_change_nothing,
     stopping_and_resuming_changes_nothing,
     order_of_clients_changes_nothing,
     loop_equals_stacked,

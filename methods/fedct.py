@@ -154,6 +154,6 @@ class FedCT(Method[FedCTConfig]):
         votes, classes = uploads.labels(), self.federation.classes
         counts = votes.new_zeros(votes.shape[1], classes).scatter_add_(1, votes.T, torch.ones_like(votes.T))
         most, winner = counts.max(dim=1).values, counts.argmax(dim=1)
-        clear = most >= self.config.vote_threshold * len(votes) - 1e-9  # 0.07 * 100 is above 7 in floating point
+        clear = most.double() >= self.config.vote_threshold * len(votes) - 1e-9  # 0.55 * 100 is above 55
         consensus = torch.where(clear, winner, classes)
         return uploads.to_all(Labels(consensus[None], self.symbols(classes)))

@@ -235,7 +235,7 @@ class PFedHN(Method[PFedHNConfig]):
 
     def placed(self, tensor: Tensor) -> Tensor:
         """On the run's device, in its number format."""
-        return tensor.to(self.federation.device, getattr(torch, self.federation.training.precision))
+        return tensor.to(self.federation.device, getattr(torch, self.federation.training.dtype_name))
 
 
 def hypernetwork(phi: Tree, ids: Sequence[int], architecture: str, shapes: Mapping[str, Sequence[int]]) -> Tree:

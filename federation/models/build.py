@@ -46,6 +46,15 @@ def build_net(
         return Net(body, head) if width is None else Net.pooled(body, width, classes)
 
 
+def compile_nets(module: nn.Module) -> None:
+    """Have `torch.compile` translate the nets in a module, in place, when they are first run."""
+    from .net import Net
+
+    for part in module.modules():
+        if isinstance(part, Net):
+            part.compile(dynamic=False)
+
+
 def count_parameters(net: nn.Module) -> int:
     """Number of scalars a client would upload, trainable or not; buffers (BatchNorm statistics) are not in it."""
     return sum(parameter.numel() for parameter in net.parameters())

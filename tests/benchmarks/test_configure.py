@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_bench.benchmarks.configure import configure, parse_yaml, plain, read_yaml
+from fl_bench.benchmarks.configure import assignments, configure, parse_yaml, plain, read_yaml
 from fl_bench.errors import ConfigError
+from fl_bench.federation.settings import Training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,3 +99,17 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             read_yaml(path)
+
+
+def test_settings_that_came_later_move_no_key_at_their_default() -> None:
+    assert "store" not in plain(Training())
+    assert plain(Training(store="float16"))["store"] == "float16"
+    assert configure(Training, plain(Training(store="float16")), "training").store == "float16"
+
+
+def test_assignments_of_an_option() -> None:
+    assert assignments(["threads=2", " stack = null"], "--use", "threads=2") == {"threads": 2, "stack": None}
+    with pytest.raises(ConfigError, match="--use threads: write key=value, such as --use threads=2"):
+        assignments(["threads"], "--use", "threads=2")
+    with pytest.raises(ConfigError, match="--use threads is given twice"):
+        assignments(["threads=1", "threads=2"], "--use", "threads=2")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fl_bench.benchmarks import executor
-from fl_bench.benchmarks.executor import choose_devices, run_cells
+from fl_bench.benchmarks.executor import choose_devices, further_devices, run_cells
 from fl_bench.benchmarks.grid import Grid, Overrides
 from fl_bench.benchmarks.plugins import load_plugins
 from fl_bench.benchmarks.records import Store, without_clocks
@@ -91,19 +91,38 @@ def test_devices_of_jobs() -> None:
             choose_devices(device, jobs)
 
 
-@pytest.mark.parametrize(("jobs", "dealt"), [(None, (1, 3)), (2, (1, 1)), (3, (1, 2)), (8, (2, 6))])
-def test_gpus_share_jobs_by_their_room(
-    monkeypatch: pytest.MonkeyPatch, jobs: int | None, dealt: tuple[int, int]
-) -> None:
+@pytest.mark.parametrize(("jobs", "dealt"), [(None, (1, 1)), (1, (1, 0)), (3, (2, 1)), (8, (4, 4))])
+def test_gpus_take_jobs_in_turn(monkeypatch: pytest.MonkeyPatch, jobs: int | None, dealt: tuple[int, int]) -> None:
     import torch
 
-    free = [executor.MEMORY_PER_JOB, 3 * executor.MEMORY_PER_JOB]  # room for one job and for three
-    monkeypatch.setattr(executor, "available_cores", lambda: 16)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (free[gpu], free[gpu]))
     devices = choose_devices("cuda", jobs)
     assert (devices.count("cuda:0"), devices.count("cuda:1"), len(devices)) == (*dealt, sum(dealt))
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("workers", "most", "added"),
+    [
+        # 90 % of 20 GiB are 18: room for four of 4 GiB.
+        ([("cuda:0", (4 * GIB, 20 * GIB))], 9, ["cuda:0"] * 4),
+        ([("cuda:0", (4 * GIB, 20 * GIB))], 3, ["cuda:0"] * 3),  # no more cells, or cores
+        ([("cuda:0", (4 * GIB, 20 * GIB))], 0, []),
+        ([("cuda:0", (4 * GIB, 20 * GIB))], -1, []),
+        # The largest counts, and the least that was free; one that has not shown what it takes stands for caution.
+        ([("cuda:0", (4 * GIB, 30 * GIB)), ("cuda:0", (6 * GIB, 20 * GIB))], 9, ["cuda:0"] * 3),
+        ([("cuda:0", (4 * GIB, 20 * GIB)), ("cuda:0", None)], 9, []),
+        ([("cuda:0", None), ("cuda:1", (4 * GIB, 5 * GIB))], 9, ["cuda:1"]),
+        ([("cpu", None)], 9, []),
+    ],
+)
+def test_gpus_are_filled_by_what_jobs_were_seen_to_take(
+    workers: list[tuple[str, tuple[int, int] | None]], most: int, added: list[str]
+) -> None:
+    assert further_devices(workers, most) == added
 
 
 @pytest.mark.slow

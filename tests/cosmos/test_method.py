@@ -205,11 +205,68 @@ class TestParticipation:
         assert [row.values["steps_server"] for row in run.rounds()] == [2] * 8
 
 
+def remembering(run: Run, predictions: list[list[float]], assignment: list[int], reported: list[bool]) -> Any:
+    """The run's method with these last predictions on one public sample of two classes, and these clusters."""
+    run.method.predictions = torch.tensor(predictions, dtype=torch.float64)[:, None]
+    run.method.assignment, run.method.reported = np.array(assignment), np.array(reported)
+    return run.method
+
+
+class TestFeedback:
+    def test_a_mixture_goes_by_the_distance_to_the_members_mean(self, world) -> None:
+        # Cluster 0 has the mean (.8, .2), cluster 1 nobody, cluster 2 the mean (0, 1). In units of sqrt 2 the clients
+        # are .2, .8 and .2 from the first and 1, 0 and .6 from the other; with a width of .8 sqrt 2 / ln 9 the shares
+        # of the two models are as 1 to 9^-1, 9^-1 to 1, and 1 to 9^-(1/2).
+        run = world.build("cosmos", feedback="soft_mix", mix_width=0.8 * 2**0.5 / np.log(9), **PLAIN)
+        method = remembering(run, [[1.0, 0.0], [0.0, 1.0], [0.6, 0.4]], [0, 2, 0], [True] * 3)
+        mixed = method.mixed(torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]], [[0.0, 1.0]]], dtype=torch.float64))
+        assert mixed[:, 0].tolist() == [pytest.approx(row) for row in ([0.9, 0.1], [0.1, 0.9], [0.75, 0.25])]
+
+    def test_the_most_confident_of_three_models_answers_all(self, world) -> None:
+        world.rounds, sent = 1, []
+        run = world.build("cosmos", clustering="singleton", feedback="max_conf_global", **PLAIN)
+        update = run.method.server_update
+        run.method.server_update = lambda uploads, rnd: sent.append(update(uploads, rnd)) or sent[0]
+        list(run.rounds())
+        answers = run.method.servers.predict(torch.from_numpy(world.public)).numpy()
+        (parcel,) = sent[0].parcels
+        assert parcel.address == {0: 0, 1: 0, 2: 0}
+        for sample, row in enumerate(parcel.payload.values[0].tolist()):
+            assert row == answers[answers[:, sample].max(axis=1).argmax(), sample].tolist()
+
+    @pytest.mark.parametrize(
+        ("cache", "reported", "expected"),
+        [
+            ("keep", [True, True, True], [[0.8, 0.2], [0.1, 0.9]]),  # the mean of clients 0 and 1; client 2
+            ("drop", [True, True, True], [[1.0, 0.0], [0.1, 0.9]]),  # client 0 is here; of cluster 1 nobody is
+            ("keep", [True, False, True], [[1.0, 0.0], [0.1, 0.9]]),  # client 1 has never said anything
+        ],
+    )
+    def test_aggregates_of_those_who_have_reported(self, world, cache: str, reported, expected) -> None:
+        run = world.build("cosmos", cache=cache, **PLAIN)
+        method = remembering(run, [[1.0, 0.0], [0.6, 0.4], [0.1, 0.9]], [0, 0, 1], reported)
+        targets = method.aggregates(np.array([True, False, False]))
+        assert targets[:, 0].tolist() == [pytest.approx(row) for row in expected]
+
+
 class TestClustering:
     def test_frozen_after_the_first_time_by_default(self, world) -> None:
         assert CosmosConfig().recluster_every == 0
         assert CosmosConfig(clustering="kmeans").recluster_every == 1
         assert CosmosConfig(clustering="kmeans", recluster=0).recluster_every == 0
+
+    @pytest.mark.parametrize(("every", "rounds"), [(0, [0]), (1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (3, [0, 3])])
+    def test_reclustering_keeps_to_its_schedule(self, world, every: int, rounds: list[int]) -> None:
+        world.rounds, clustered = 5, []
+        run = world.build("cosmos", recluster=every, **PLAIN)
+        recluster = run.method.recluster
+        run.method.recluster = lambda rnd: (clustered.append(rnd.index), recluster(rnd))
+        list(run.rounds())
+        assert clustered == rounds
+
+    @pytest.mark.parametrize(("asked", "found"), [(2, 2), (3, 3), (5, 3), ("groups", 2)])
+    def test_no_more_clusters_than_clients(self, world, asked: int | str, found: int) -> None:
+        assert world.build("cosmos", clusters=asked, **PLAIN).method.target_number() == found
 
     def test_reclustering_keeps_models_with_their_clusters(self, world) -> None:
         # Nobody changes cluster, so re-clustering every round must change nothing at all.
@@ -336,8 +393,32 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
     assert (plan.up_bytes, plan.down_bytes) == (closed[codec], closed[codec])
 
 
+@pytest.mark.parametrize(
+    ("settings", "passes"), [({"clusters": 4}, 12), ({"clusters": "auto"}, 3), ({"feedback": "no_model"}, 0)]
+)
+def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes: int) -> None:
+    # Three epochs for each of the server's models; one of them where their number is found on the way.
+    run = world.build("cosmos", distill_epochs=2, server_epochs=3, **settings)
+    plan = run.method.plan(client_facts(run))
+    assert (plan.client_public_epochs, plan.server_public_epochs) == (2, passes)
+
+
 def test_needs_say_what_is_opened() -> None:
     method = METHODS["cosmos"]
     assert not method().needs().groups
     assert method(CosmosConfig(clusters="groups")).needs().groups
     assert method(CosmosConfig(weighting="oracle")).needs().public_labels
+
+
+def test_predictions_may_be_remembered_in_half_precision(world) -> None:
+    exact = world.run("cosmos", clusters=2, **PLAIN)
+    world.options = {"store": "float16"}
+    rounded = world.run("cosmos", clusters=2, **PLAIN)
+    assert exact.method.predictions.dtype == torch.float64
+    assert rounded.method.predictions.dtype == torch.float16
+    # Values between 0 and 1 move by at most 2^-12, targets and weights by about as much; bytes are those of float64.
+    assert same(rounded, exact, 1e-2)
+    assert not same(rounded, exact, 1e-9)
+    for row, other in zip(rounded.rounds(), exact.rounds(), strict=True):
+        assert row.values["bytes_up"] == other.values["bytes_up"]
+        assert row.values["bytes_down"] == other.values["bytes_down"]

@@ -15,7 +15,7 @@ from fl_bench.datasets.heterogeneity import measure
 from fl_bench.datasets.split import Split
 from fl_bench.federation.cohort import Cohort, Models, WorkLog
 from fl_bench.federation.data import FederatedData
-from fl_bench.federation.settings import Training
+from fl_bench.federation.settings import Execution, Training
 from fl_bench.sealed import Sealed
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def make_cohort() -> MakeCohort:
         round_index: int = 0,
         seed: int = 5,
         side: Any = "client",
+        execution: Execution | None = None,
         **training: Any,
     ) -> Cohort:
         # Networks stay with the test: a cohort takes its template from a copy and stacks the weights.
@@ -103,6 +104,7 @@ def make_cohort() -> MakeCohort:
             rows=ids,
             data=data,
             training=Training(**{**defaults, **training}),
+            execution=Execution() if execution is None else execution,
             seed=seed,
             work=WorkLog(),
             private_rows=data.train.split() if side == "client" else (),

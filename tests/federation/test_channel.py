@@ -427,3 +427,39 @@ def test_an_architecture_is_written_to_as_a_whole() -> None:
         ((0, 3), [7.0, 7.0]),
         ((1, 2), [6.0, 6.0]),
     ]
+
+
+def test_scores_may_wait_in_half_precision_and_count_as_they_were_sent() -> None:
+    wire = Channel(2, (Scores, Bundle, Scalars), Codec(), "mymethod", (torch.float32, torch.float16))
+    values = torch.tensor([[[0.1, 0.9], [1 / 3, 2 / 3]]])
+    payload = Bundle({"scores": Scores(values), "loss": Scalars({"loss": torch.tensor([1 / 3])})})
+    wire.post(Downloads((Parcel(payload, {0: 0, 1: 0}),)))
+    waiting = wire.state_dict()["letters"]
+    assert isinstance(waiting, dict)
+    assert waiting[1]["parts"]["scores"]["values"].dtype == torch.float16
+    assert waiting[1]["parts"]["loss"]["values"]["loss"].dtype == torch.float32
+    ((_, found),) = wire.deliver([0, 1])
+    assert isinstance(found, Bundle)
+    scores = found.parts["scores"]
+    assert isinstance(scores, Scores)
+    # 11 bits of mantissa: 1/3 becomes 1365/4096, 0.1 becomes 1638/16384. Four numbers of four bytes for each client.
+    assert scores.values.dtype == torch.float32
+    assert scores.values[1, 1, 0].item() == 1365 / 4096
+    assert scores.values[0, 0, 0].item() == 1638 / 16384
+    assert wire.traffic.kinds["down Scores"] == 2 * 4 * 4
+
+
+def test_letters_of_a_checkpoint_keep_their_format(tmp_path: Path) -> None:
+    formats = (torch.float32, torch.float16)
+    before, after = (Channel(2, (Scores,), Codec(), "mymethod", formats) for _ in "ab")
+    before.post(Downloads((Parcel(Scores(torch.rand(2, 3, 2)), {0: 0, 1: 1}),)))
+    path = tmp_path / "state.pt"
+    checkpoint.save(path, before.state_dict())
+    state = checkpoint.load(path, torch.device("cpu"))
+    assert state is not None
+    after.load_state_dict(state)
+    for client in (0, 1):
+        ((_, expected),), ((_, found),) = before.deliver([client]), after.deliver([client])
+        assert isinstance(expected, Scores)
+        assert isinstance(found, Scores)
+        assert torch.equal(found.values, expected.values)

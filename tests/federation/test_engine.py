@@ -10,8 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fl_bench.federation import engine as engines
 from fl_bench.federation.batches import Batch, Teaching, positions, steps_of
+from fl_bench.federation.evaluation import evaluate
 from fl_bench.federation.optimizers import Optimizer
+from fl_bench.federation.settings import Execution
 from fl_bench.streams import numpy_stream
 
 if TYPE_CHECKING:
@@ -460,15 +463,16 @@ def test_training_after_a_prediction_is_training(make_data, make_cohort, nets) -
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 1024])
-def test_predictions_are_the_modules_in_evaluation_mode(make_data, make_cohort, nets, chunk) -> None:
+def test_predictions_are_the_modules_in_evaluation_mode(make_data, make_cohort, nets, monkeypatch, chunk) -> None:
+    monkeypatch.setattr(engines, "CHUNK", chunk)
     data, modules = make_data(), nets(3, 4, 3, nn.Dropout(0.5))
     cohort = make_cohort(data, modules)
     cohort.fit(cross_entropy, epochs=0)  # leaves the shared template in training mode
     inputs = data.public.inputs()
     with torch.no_grad():
         logits = torch.stack([module.eval()(inputs) for module in modules])
-    torch.testing.assert_close(cohort.predict(inputs, as_="logits", chunk=chunk), logits, rtol=0, atol=1e-12)
-    predicted = cohort.predict(inputs, chunk=chunk)
+    torch.testing.assert_close(cohort.predict(inputs, as_="logits"), logits, rtol=0, atol=1e-12)
+    predicted = cohort.predict(inputs)
     torch.testing.assert_close(predicted, logits.softmax(dim=-1), rtol=0, atol=1e-12)
     assert not predicted.requires_grad
     some = cohort.only([2, 0]).predict(inputs, as_="logits")
@@ -505,3 +509,40 @@ def test_gradients_need_not_be_dense_in_memory(make_data, make_cohort, nets, tra
         order = private_order(size, client, epochs=1)
         torch_loop(module, make_optimizer(module.parameters()), order, lambda module, _: spread(module), clip)
     assert_rows(cohort, modules)
+
+
+@pytest.mark.parametrize("state", ["reset", "persist"])
+def test_threads_change_no_bit(make_data, make_cohort, nets, state: str) -> None:
+    data = make_data((5, 8, 3, 9, 1))
+    modules = nets(5, 4, 3, nn.BatchNorm1d(5), nn.Dropout(0.5))
+    cohorts = [
+        make_cohort(data, modules, execution=Execution(threads=threads), optimizer_state=state, momentum=0.9)
+        for threads in (1, 3)
+    ]
+    for index in (0, 1):
+        logs = [cohort.at(index).fit(cross_entropy, epochs=3) for cohort in cohorts]
+        assert logs[0].steps == logs[1].steps
+        assert torch.equal(logs[0].loss, logs[1].loss)
+    alone, beside = cohorts
+    for name, tensor in alone.weights.items():
+        assert torch.equal(beside.weights[name], tensor)
+    for phase, tree in alone.models.moments.items():
+        assert all(torch.equal(beside.models.moments[phase][name], tensor) for name, tensor in tree.items())
+    public = data.public.inputs()
+    assert torch.equal(alone.predict(public), beside.predict(public))
+    rows = data.test.split()
+    scores = [
+        evaluate(cohort.deployed(), data, rows, threads=threads)
+        for cohort, threads in zip(cohorts, (1, 3), strict=True)
+    ]
+    assert (scores[0].loss == scores[1].loss).all()
+
+
+def test_a_failing_client_fails_the_phase_with_threads_too(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3), execution=Execution(threads=2))
+
+    def fails(module: nn.Module, batch: Batch) -> torch.Tensor:
+        raise ZeroDivisionError("on purpose")
+
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        cohort.fit(fails)

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch._C._functorch import is_batchedtensor
 
+from fl_bench.errors import ConfigError
 from fl_bench.federation import engine as engines
 from fl_bench.federation.batches import PRIVATE, Batch, Beside, Teaching, Together
 from fl_bench.federation.models import build_net
+from fl_bench.federation.models.dropout import masks_from, with_counted_dropout
 from fl_bench.federation.optimizers import Optimizer, clip_rows
 from fl_bench.federation.phase import Step
 
@@ -368,7 +370,7 @@ def test_company_changes_nothing_and_others_are_not_touched(pair) -> None:
     for name, tensor in stacked.weights.items():
         assert torch.equal(tensor[[1, 2]], before[name][[1, 2]])
     public = looped.data.public.inputs()
-    found, expected = (cohort.only([2, 0]).predict(public, as_="logits", chunk=4) for cohort in (stacked, looped))
+    found, expected = (cohort.only([2, 0]).predict(public, as_="logits") for cohort in (stacked, looped))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     assert not found.requires_grad
 
@@ -390,14 +392,33 @@ def test_no_epochs_are_no_steps(pair) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in stacked.weights.items())
 
 
-def test_nets_with_dropout_are_looped(pair, nets) -> None:
-    looped, stacked = pair(nets(4, 4, 3, nn.BatchNorm1d(5), nn.Dropout(0.5)))
-    for cohort in (looped, stacked):
-        cohort.fit(cross_entropy)
-    for name, tensor in looped.weights.items():
-        assert torch.equal(stacked.weights[name], tensor)
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.Dropout(0.0), nn.Dropout(1.0)])
+def test_clients_drop_what_they_would_drop_alone(pair, nets, layer: nn.Module) -> None:
+    looped, stacked = pair(nets(4, 4, 3, nn.BatchNorm1d(5), layer, nn.Dropout(0.3)))
+    fit_both([looped, stacked], cross_entropy)
+    # The private and the public batch, and the updates of several steps on one batch, have masks of their own.
+    fit_both([looped, stacked], beside, on=Beside(told(looped)))
+    steps = [Step(cross_entropy, lambda name: name.startswith("0.")), Step(cross_entropy, repeat=2)]
+    fit_both([looped, stacked], steps)
     public = looped.data.public.inputs()
     torch.testing.assert_close(stacked.predict(public), looped.predict(public), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout1d, nn.Dropout2d, nn.Dropout3d])
+def test_whole_channels_are_dropped(kind: Callable[[float], nn.Module]) -> None:
+    axes = {nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}[kind]
+    net = with_counted_dropout(nn.Sequential(nn.Sequential(kind(0.25))))
+    x = torch.ones(200, 10, *[3] * axes)
+    with masks_from(torch.tensor(7)):
+        dropped = net(x).flatten(2)
+    assert ((dropped == 0).all(dim=2) | (dropped == 1 / 0.75).all(dim=2)).all()
+    assert (dropped[:, :, 0] == 0).double().mean().item() == pytest.approx(0.25, abs=0.03)  # 2000 channels: 3 sd
+    assert torch.equal(net.eval()(x), x)
+
+
+def test_dropout_that_cannot_be_seeded_is_refused() -> None:
+    with pytest.raises(ConfigError, match="AlphaDropout, whose masks cannot be seeded per client"):
+        with_counted_dropout(nn.Sequential(nn.Linear(2, 2), nn.AlphaDropout()))
 
 
 @pytest.mark.parametrize(

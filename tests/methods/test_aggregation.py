@@ -169,15 +169,16 @@ def test_the_geometric_median_is_a_row_where_the_others_pull_just_too_little() -
     plane = 0.2 * plane / plane.norm(dim=1, keepdim=True)
     around = torch.tensor([[0, 0], [math.cos(angle), math.sin(angle)], [math.cos(angle), -math.sin(angle)]]).double()
     members = (1 / 3 + around @ plane)[:, None]
-    assert aggregate(members, "geomedian")[0].tolist() == pytest.approx([1 / 3] * 3, abs=1e-15)
+    assert aggregate(members, "geomedian")[0].tolist() == pytest.approx([1 / 3] * 3, abs=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**6), members=st.integers(1, 7))
-def test_no_row_has_a_smaller_sum_of_distances_than_the_geometric_median(seed: int, members: int) -> None:
+@given(seed=st.integers(0, 10**6), members=st.integers(1, 7), apart=st.sampled_from([1, 1e-2, 1e-4, 0]))
+def test_no_row_has_a_smaller_sum_of_distances_than_the_geometric_median(seed: int, members: int, apart: float) -> None:
     from scipy.optimize import minimize
 
     predictions = draw(seed, members, 2)
+    predictions[-1] = predictions[0] + apart * (predictions[-1] - predictions[0])  # steps shrink near rows
     found = aggregate(predictions, "geomedian")
     for sample in range(2):
         rows = predictions[:, sample].numpy()
@@ -185,8 +186,10 @@ def test_no_row_has_a_smaller_sum_of_distances_than_the_geometric_median(seed: i
         def total(y: np.ndarray, rows: np.ndarray = rows) -> float:
             return float(np.linalg.norm(rows - y, axis=1).sum())
 
-        best = min(minimize(total, start, method="Nelder-Mead").fun for start in (rows.mean(axis=0), rows[0]))
-        assert total(found[sample].numpy()) <= best + 1e-6
+        exact = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000, "maxfev": 8000}
+        starts = (rows.mean(axis=0), rows[0])
+        best = min(minimize(total, start, method="Nelder-Mead", options=exact).fun for start in starts)
+        assert total(found[sample].numpy()) <= best + 1e-9
 
 
 @pytest.mark.parametrize("rule", ["median", "trimmed", "geomedian"])

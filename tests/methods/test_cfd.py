@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation.models import net_bytes
 from fl_bench.federation.rounds import Round
 from fl_bench.federation.run import Run
@@ -216,6 +216,14 @@ def test_view_is_the_server_model_for_every_client(world) -> None:
     assert view.index == (0, 0, 0)
     assert torch.equal(view.weights["head.weight"], run.method.server.weights["head.weight"])
     assert (run.facts()["deployed"], run.facts()["views"]) == ("client", ["client", "server"])
+
+
+def test_a_server_model_that_overflows_has_diverged(world) -> None:
+    # The gradient of samples this large is beyond 2, and a step of 1e308 times that is infinite. The loss is not: it
+    # is taken before the step.
+    world.public = 100 * world.public
+    with pytest.raises(Diverged, match="a weight of server models linear is not finite"):
+        world.run("cfd", server_epochs=1, server_lr=1e308)
 
 
 @pytest.mark.parametrize(

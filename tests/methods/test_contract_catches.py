@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fl_bench.federation.channel import Downloads, Uploads
     from fl_bench.federation.cohort import Cohort
     from fl_bench.federation.evaluation import Deployed
-    from fl_bench.federation.rounds import Round
+    from fl_bench.federation.rounds import Federation, Round
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,51 @@ class Remembering(Forgetful):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.seen = state["seen"]
+
+
+class Hoarding(Remembering):
+    """Counts the rounds of every client, and saves the counts of those who took part last."""
+
+    def setup(self, federation: Federation) -> None:
+        self.counts = dict.fromkeys(range(6), 0)
+        self.present: tuple[int, ...] = ()
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        self.present = tuple(clients.ids)
+        for client in clients.ids:
+            self.counts[client] += 1
+        clients.fit(cross_entropy, lr=0.01 * sum(self.counts.values()))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counts": {str(client): self.counts[client] for client in self.present}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.counts |= {int(client): seen for client, seen in state["counts"].items()}
+
+
+class Communal(Honest):
+    """Keeps its rounds where all runs of a process find them, and forgets them when one starts."""
+
+    seen: ClassVar[list[int]] = []
+
+    def setup(self, federation: Federation) -> None:
+        self.seen.clear()
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        self.seen.append(rnd.index)
+        clients.fit(cross_entropy, lr=0.01 * len(self.seen))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seen.extend(state)
+
+
+class Sorting(Honest):
+    """Trains at a rate that depends on who shares the first client's true group, and tells nobody."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        assert self.federation.groups is not None
+        groups = self.federation.groups.open_for_evaluation()
+        clients.fit(cross_entropy, lr=0.01 * (1 + int((groups == groups[0]).argmin())))
 
 
 class Peeking(Honest):
@@ -138,6 +183,23 @@ class Dividing(Honest):
         clients.load(
             {key: value * share.view(-1, *[1] * (value.dim() - 1)) for key, value in clients.parameters.items()}
         )
+
+
+class Keeping(Honest):
+    """Keeps what it got from dividing by the number of a client's further samples, and does not use it."""
+
+    def setup(self, federation: Federation) -> None:
+        self.shares = torch.zeros(6)
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy)
+        self.shares = clients.sizes / (clients.sizes - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"shares": self.shares}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.shares = state["shares"]
 
 
 class Frozen(Honest):
@@ -282,6 +344,10 @@ def register() -> Iterator[Any]:
         (Sharing, contract.mixed_architectures_work_or_are_refused, TypeError, "different architectures"),
         (SharingInOneWidth, contract.mixed_architectures_work_or_are_refused, TypeError, "different architectures"),
         (Forgetful, contract.stopping_and_resuming_changes_nothing, AssertionError, "was stopped after round 1"),
+        (Hoarding, contract.stopping_and_resuming_changes_nothing, AssertionError, "with participation 0.4"),
+        (Communal, contract.other_runs_change_nothing, AssertionError, "took turns"),
+        (Sorting, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels or groups"),
+        (Keeping, contract.poor_clients_work, AssertionError, "method/shares is not finite"),
         (Peeking, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels"),
         (TestTuned, contract.test_data_change_nothing, AssertionError, "trains on test data"),
         (Talkative, contract.bytes_equal_the_closed_form, AssertionError, "the plan says"),

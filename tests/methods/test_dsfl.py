@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation.batches import positions
 from fl_bench.federation.models import net_bytes
 from fl_bench.federation.rounds import Round
@@ -258,6 +258,14 @@ def test_plan_counts_the_subset(asked: int | None, scored: int) -> None:
     assert (plan.up_bytes, plan.down_bytes) == (scored * 40, scored * 40)
     assert (plan.client_public_epochs, plan.server_public_epochs) == (2, 3)
     assert DSFL(DSFLConfig(server_model=False)).plan(facts).server_public_epochs == 0
+
+
+def test_a_server_model_that_overflows_has_diverged(world) -> None:
+    # The gradient of samples this large is beyond 2, and a step of 1e308 times that is infinite. The loss is not: it
+    # is taken before the step.
+    world.public = 100 * world.public
+    with pytest.raises(Diverged, match="a weight of server models linear is not finite"):
+        world.run("dsfl", server_epochs=1, server_lr=1e308)
 
 
 @pytest.mark.parametrize(

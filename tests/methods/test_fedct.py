@@ -116,9 +116,10 @@ def test_samples_below_the_threshold_have_no_label(world) -> None:
     votes = [[0, 2, 1], [1, 2, 1], [1, 2, 1], [2, 0, 1]]
     for threshold, consensus in ((0.5, [1, 2, 1]), (0.51, [3, 2, 1]), (0.75, [3, 2, 1]), (1.0, [3, 3, 1])):
         assert count(world.build("fedct", vote_threshold=threshold), votes) == consensus
-    # 0.07 * 100 is 7.000000000000001 in floating point.
-    votes = [[0]] * 7 + [[client % 2 + 1] for client in range(5)]
-    assert count(world.build("fedct", vote_threshold=7 / 12), votes) == [0]
+    # 0.55 * 100 is 55.00000000000001 in floating point, and 55 of 100 votes are enough. 54 are not.
+    for votes_for_0, consensus in ((55, [0]), (54, [3])):
+        votes = [[0]] * votes_for_0 + [[1]] * (100 - votes_for_0)
+        assert count(world.build("fedct", vote_threshold=0.55), votes) == consensus
 
 
 def test_samples_without_label_are_left_out(world, weights_of, assert_equal) -> None:
@@ -157,6 +158,9 @@ def test_bytes(world) -> None:
     assert (FedCT().plan(facts).up_bytes, FedCT().plan(facts).down_bytes) == (25, 25)
     plan = FedCT(FedCTConfig(vote_threshold=0.5, communication_every=3)).plan(facts)
     assert (plan.up_bytes, plan.down_bytes, plan.bound) == (25, 38, True)
+    # 3 classes and `no label` are four symbols, which two bits still tell apart.
+    plan = FedCT(FedCTConfig(vote_threshold=0.5)).plan(Facts(public=100, classes=3, net=NetBytes(0, 0, 0, 0)))
+    assert (plan.up_bytes, plan.down_bytes) == (25, 25)
 
 
 def test_randomised_response(world) -> None:

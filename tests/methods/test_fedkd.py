@@ -29,9 +29,14 @@ CLIENTS = range(3)
 
 
 def make_run(
-    world: Any, rounds: int = 3, participation: float = 1.0, checkpoint: Path | None = None, **settings: Any
+    world: Any,
+    rounds: int = 3,
+    participation: float = 1.0,
+    checkpoint: Path | None = None,
+    student: str = "mlp-3",
+    **settings: Any,
 ) -> Run:
-    """Teachers mlp-4 with starts of their own, students mlp-3: W is 4 x 3."""
+    """Teachers mlp-4 with starts of their own, students mlp-3 where nothing else is said: W is 4 x 3."""
     training = Training(
         rounds=rounds,
         local_epochs=world.epochs,
@@ -43,7 +48,7 @@ def make_run(
         precision="float64",
     )
     method = METHODS["fedkd"]
-    mix = ModelMix(("mlp-4",), server="mlp-3")
+    mix = ModelMix(("mlp-4",), server=student)
     configured = method(method.config_type(**settings))
     return Run(configured, world.dataset, world.split, mix, training, seed=0, checkpoint=checkpoint)
 
@@ -198,15 +203,17 @@ def test_without_teaching_teachers_are_local_only_and_students_fedavg(deep_world
 @pytest.mark.parametrize(("participation", "most_groups"), [(0.67, 2), (0.34, 3)])
 def test_who_stayed_away_gets_what_was_missed(deep_world, participation: float, most_groups: int) -> None:
     # Clients hold students of different rounds. What waits for each of them is the way to the server's student, its
-    # rank is the sum of what was missed, and never more than full. Those who have missed the same share a row.
-    run = make_run(deep_world, rounds=6, participation=participation, energy_start=0.5, energy_end=0.9)
+    # rank is the sum of what was missed, and never more than full: 2 for a body of 5 x 2, 3 for a head of 3 x 5. Those
+    # who have missed the same share a row.
+    run = make_run(deep_world, rounds=6, participation=participation, student="mlp-5", energy_start=0.5, energy_end=0.9)
     missed = {name: [0] * 3 for name in run.method.ranks}
-    groups = []
+    groups, most = [], 0
     for row in run.rounds():
         here = run.participants(row.values["round"])
         for name, ranks in run.method.ranks.items():
             full = min(run.method.student[name].shape[1:])
             new = int(ranks[0])
+            most = max(most, *(missed[name][c] + new - full for c in CLIENTS if c not in here))
             missed[name] = [new if c in here else min(full, missed[name][c] + new) for c in CLIENTS]
             assert [int(ranks[group]) for group in run.method.group] == missed[name]
         for name, tensor in nets(run, "shared").items():
@@ -215,6 +222,17 @@ def test_who_stayed_away_gets_what_was_missed(deep_world, participation: float, 
         groups.append(len(set(run.method.group)))
         assert len(run.method.missed["head.bias"]) == groups[-1]
     assert max(groups) == most_groups
+    assert most > 0  # the bound was needed
+
+
+def test_counters_of_the_last_round_are_all_that_is_missed(normed_world) -> None:
+    # BatchNorm counts its batches in whole numbers, which updates replace instead of adding to: two batches a round.
+    normed_world.options = {"participation": 0.34}
+    run = normed_world.run("fedkd")
+    missed, student = run.method.missed["body.1.num_batches_tracked"], run.method.student["body.1.num_batches_tracked"]
+    assert missed.dtype == student.dtype == torch.int64
+    assert missed.tolist() == student.tolist() * len(missed)
+    assert len(missed) > 1
 
 
 def test_what_was_missed_survives_a_restart(deep_world, same_bits, tmp_path) -> None:

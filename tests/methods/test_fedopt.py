@@ -61,6 +61,14 @@ def test_two_steps_by_hand(optimizer) -> None:
     assert step == pytest.approx(2 * 1 / (v**0.5 + 1))
 
 
+def test_yogi_leaves_a_scale_that_fits_as_it_is() -> None:
+    # delta^2 = 1 is v = tau^2 already, sign(0) = 0: v stays 1 and the step is 2 * -1 / (1 + 1).
+    server = FedOpt(FedOptConfig(optimizer="yogi", server_lr=2.0, beta1=0.0, beta2=0.75, tau=1.0))
+    server.m, server.v = {}, {}
+    step = server.step({"w": torch.tensor([[-1.0]], dtype=torch.float64)})["w"].item()
+    assert (server.v["w"].item(), step) == (1.0, -1.0)
+
+
 @pytest.mark.parametrize("weights", ["size", "uniform"])
 def test_plain_sgd_with_rate_1_is_fedavg(deep_world, two_layers, weights) -> None:
     # To 1e-12 only: w + (mean - w) is rounded twice more than the mean.

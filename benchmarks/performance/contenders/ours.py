@@ -1,0 +1,63 @@
+"""The contender fl-bench: one `Run`, a round at a time (benchmarks room)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from ....federation.models.build import count_parameters
+from ....federation.run import Run
+from ....federation.settings import ModelMix, Training
+from ....methods.registry import METHODS
+from ...cell import resolve_config
+from .contender import Contender
+
+if TYPE_CHECKING:
+    from ..workloads import Dealt, Workload
+
+ENDLESS = 10**9
+"""More rounds than anybody waits for."""
+
+
+class FlBench(Contender):
+    """fl-bench as it chooses to run."""
+
+    name = "fl-bench"
+    engine: ClassVar[Literal["auto", "loop", "stacked"]] = "auto"
+
+    def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
+        method = METHODS[workload.method](resolve_config(workload.method, workload.settings, "settings"))
+        training = Training(rounds=ENDLESS, engine=self.engine, **workload.training)
+        models = ModelMix((workload.model,))
+        self.run = Run(method, dealt.dataset, dealt.split, models, training, seed=seed, device=device)
+        self.rows: list[dict[str, float | int | None]] = []
+        self._rounds = self.run.rounds()
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in one client's model."""
+        return sum(count_parameters(self.run.client_models(name).template) for name in self.run.models.names)
+
+    @property
+    def steps(self) -> int:
+        """See `Contender.steps`."""
+        return sum(int(self.rows[-1][f"steps_{kind}"] or 0) for kind in ("local", "distill", "server"))
+
+    def round(self) -> float:
+        """See `Contender.round`."""
+        values = next(self._rounds).values
+        self.rows.append(values)
+        return float(values[f"{self.run.method.deployed_view}.acc_mean"] or 0.0)
+
+
+class Loop(FlBench):
+    """Its engine `loop`: one client after the other."""
+
+    name = "fl-bench loop"
+    engine = "loop"
+
+
+class Stacked(FlBench):
+    """Its engine `stacked`: all clients of one architecture at once."""
+
+    name = "fl-bench stacked"
+    engine = "stacked"

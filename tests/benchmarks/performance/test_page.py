@@ -1,0 +1,95 @@
+"""docs/performance.md: what the stored results give and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fl_bench.benchmarks.performance.page import DOCS, page, write
+from fl_bench.benchmarks.performance.store import device_kind, keep, stored
+from fl_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MACHINE = {
+    "revision": "0123456789abcdef",
+    "dirty": False,
+    "size": "full",
+    "cpu": "a processor",
+    "cores": 2,
+    "memory_gib": 8.0,
+    "system": "Linux 6",
+    "python": "3.12.0",
+    "packages": {"torch": "2.11", "numpy": "2"},
+    "gpu": None,
+}
+
+
+def measured(folder: Path, rows: list[dict[str, Any]], gpu: str | None = None) -> Path:
+    """A file as pytest-benchmark writes it."""
+    path = folder / "measured.json"
+    run = {"datetime": "2026-01-02T03:04:05+00:00", "machine_info": {**MACHINE, "gpu": gpu}}
+    path.write_text(json.dumps({**run, "benchmarks": [{"extra_info": {"rows": rows}}, {"extra_info": {}}]}))
+    return path
+
+
+def row(contender: str, seconds: list[float]) -> dict[str, Any]:
+    return {
+        "table": "rounds",
+        "workload": "W9",
+        "clients": 7,
+        "contender": contender,
+        "seconds": seconds,
+        "images": 1200,
+        "steps": 3,
+        "flops": 4e9,
+        "peak_bytes": 2**20,
+        "ratio": 2.0 / seconds[0],
+        "lowest": 1.5,
+        "highest": 2.5,
+    }
+
+
+def test_committed_page_is_what_the_results_give(tmp_path: Path) -> None:
+    for path in write(docs=tmp_path):
+        assert path.read_text() == (DOCS / path.name).read_text(), f"run `make page`: docs/{path.name} is out of date"
+
+
+def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
+    keep(measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.0])]), tmp_path)
+    (tmp_path / "measured.json").unlink()
+    text = page(stored(tmp_path))
+    assert text.endswith("## On a GPU\n\nnot measured\n")
+    # 4 GFLOP in a second is nothing to compare with: no rate was measured, so no share is claimed.
+    assert "| W9 | 7 | fl-bench | 1 s | 1 – 1 | **2.00** | 1.50 – 2.50 | 1,200 |  |" in text
+    rate = {"table": "rate", "threads": None, "flops": 4e12}
+    keep(measured(tmp_path, [row("plain", [2.0]), rate], "NVIDIA X1"), tmp_path)
+    (tmp_path / "measured.json").unlink()
+    both = page(stored(tmp_path))
+    assert "### NVIDIA X1\n" in both
+    assert "4.0 TFLOP/s" in both
+    assert text.split("## On a GPU")[0] == both.split("## On a GPU")[0]  # the other device's results stay
+
+
+def test_a_run_replaces_the_results_of_its_device(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    for seconds in (1.0, 3.0):
+        keep(measured(tmp_path, [row("plain", [seconds])]), results)
+    assert [path.name for path in results.iterdir()] == ["cpu.json"]
+    assert stored(results)["cpu"]["rows"][0]["seconds"] == [3.0]
+
+
+def test_nothing_measured_is_nothing_stored(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no measurement"):
+        keep(measured(tmp_path, []), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "kind"), [(None, "cpu"), ("NVIDIA H100 80GB HBM3", "nvidia-h100-80gb-hbm3"), ("Radeon (TM)", "radeon-tm")]
+)
+def test_device_kinds(gpu: str | None, kind: str) -> None:
+    assert device_kind(gpu) == kind
