@@ -50,9 +50,7 @@ def compare(
         memory[name] = _allocated(device) - before
     try:
         turns = Turns({name: one.round for name, one in running.items()})
-        benchmark.pedantic(
-            turns.last, setup=turns.others, rounds=rounds, warmup_rounds=WARM_UP
-        )
+        benchmark.pedantic(turns.last, setup=turns.others, rounds=rounds, warmup_rounds=WARM_UP)
         seconds = turns.measured(rounds, WARM_UP)
         work = flops(workload)
         for name, one in running.items():

@@ -27,9 +27,7 @@ def test_matrix_rate(benchmark: Any, keep: Callable[[str, Row], None]) -> None:
 
 @pytest.mark.parametrize("clients", SIZES["full"].gpu_clients)
 @pytest.mark.parametrize("workload", [W1, W2], ids=lambda workload: workload.name)
-def test_rounds(
-    benchmark: Any, keep: Callable[[str, Row], None], size: Size, workload: Workload, clients: int
-) -> None:
+def test_rounds(benchmark: Any, keep: Callable[[str, Row], None], size: Size, workload: Workload, clients: int) -> None:
     """FedAvg with more and more clients of 600 images."""
     benchmark.group = f"a round of {workload.name}, {clients} clients"
     compare(benchmark, keep, workload.with_clients(clients), CONTENDERS, size.gpu_rounds, device="cuda")

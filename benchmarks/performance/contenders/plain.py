@@ -41,7 +41,11 @@ class Plain(Contender):
     name = "plain"
 
     def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
-        scripts: dict[str, type[FedAvgScript | FedMDScript | CosmosScript]] = {"fedavg": FedAvgScript, "fedmd": FedMDScript, "cosmos": CosmosScript}
+        scripts: dict[str, type[FedAvgScript | FedMDScript | CosmosScript]] = {
+            "fedavg": FedAvgScript,
+            "fedmd": FedMDScript,
+            "cosmos": CosmosScript,
+        }
         torch.manual_seed(seed)
         self.script = scripts[workload.method](workload, dealt, torch.device(device))
 
@@ -147,9 +151,7 @@ class DistillationScript(Script):
         super().__init__(workload, dealt, device)
         self.models = [copy.deepcopy(self.model) for _ in self.loaders]
         self.pool = dealt.public()
-        self.tests = [
-            DataLoader(TensorDataset(*dealt.test(client)), TEST_BATCH) for client in range(workload.clients)
-        ]
+        self.tests = [DataLoader(TensorDataset(*dealt.test(client)), TEST_BATCH) for client in range(workload.clients)]
 
     def predict(self, model: nn.Module) -> Tensor:
         """Logits on the public pool, shape (samples, classes), on the CPU as the pool is."""

@@ -103,9 +103,7 @@ def test_a_comparison_keeps_a_row_of_each(toy: Callable[[str], Workload]) -> Non
                 target()
 
     rows: list[dict[str, Any]] = []
-    compare(
-        Benchmark(), lambda table, row: rows.append({"table": table, **row}), toy("W2"), ["plain", "fl-bench"], 2
-    )
+    compare(Benchmark(), lambda table, row: rows.append({"table": table, **row}), toy("W2"), ["plain", "fl-bench"], 2)
     assert [(row["table"], row["contender"], row["steps"]) for row in rows] == [
         ("rounds", "plain", 6),
         ("rounds", "fl-bench", 6),

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fl_bench.benchmarks.performance.workloads import Workload
 
 
-
 @pytest.mark.parametrize("public", [0, 70, 2000])
 @pytest.mark.parametrize("classes", [10, 20])
 def test_every_client_has_its_images(toy: Callable[[str], Workload], public: int, classes: int) -> None:
