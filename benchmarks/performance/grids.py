@@ -16,9 +16,6 @@ from ..runner import Options
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..cell import Cell
     from ..executor import Event
     from .workloads import Workload
 

@@ -123,7 +123,8 @@ def _provenance(run: Mapping[str, Any]) -> str:
     cores = f"{machine['cores']} core{'s' if machine['cores'] > 1 else ''}"
     return (
         f"Measured {run['measured']} at {revision[:10]}{changed} (size `{machine['size']}`): {machine['cpu']}, "
-        f"{cores} (load {machine['load']:.1f} when it began), {machine['memory_gib']} GiB, {machine['system']}; Python {machine['python']}, "
+        f"{cores} (load {machine['load']:.1f} when it began), {machine['memory_gib']} GiB, "
+        f"{machine['system']}; Python {machine['python']}, "
         f"torch {machine['packages']['torch']}, numpy {machine['packages']['numpy']}.\n"
     )
 
@@ -230,7 +231,7 @@ def _scaling(rows: Sequence[Row]) -> str:
 
 
 def _growth(rows: Sequence[Row]) -> str:
-    """Exponents of time, and copies of all clients' weights that memory grows by, between the last points of a series."""
+    """Exponents of time from 30 or the first point on, and the copies of the clients' weights that memory grows by."""
     lines = []
     for name in dict.fromkeys(row["series"] for row in rows):
         line = [row for row in rows if row["series"] == name]
