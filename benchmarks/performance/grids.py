@@ -16,10 +16,6 @@ from ..runner import Options
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-
-=======
->>>>>>> perf
     from ..executor import Event
     from .workloads import Workload
 
