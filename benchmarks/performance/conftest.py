@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fl_bench.benchmarks.performance.measure import Row
+
+LOAD = pytest.StashKey[float]()
+"""Processes that wanted a core, averaged over the minute before the run."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,11 +45,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=dropped)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember how busy the machine is before this run makes it busy."""
+    config.stash[LOAD] = os.getloadavg()[0]
+
+
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
-    """What a result file says of the machine and the code, as records do."""
+    """What a result file says of the machine and the code, as records do, and how busy it was."""
     from fl_bench.benchmarks.provenance import provenance
 
-    return {**provenance(device_of(config)), "size": config.getoption("--size")}
+    return {**provenance(device_of(config)), "size": config.getoption("--size"), "load": config.stash[LOAD]}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_benchmark_generate_json(benchmarks: list[Any]) -> None:
+    """Let a run that was interrupted keep what it has measured: the benchmark in flight has no times to write."""
+    benchmarks[:] = [benchmark for benchmark in benchmarks if benchmark.stats.data]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from io import StringIO
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 """Where the page and its plot go."""
+
+IMAGE = 28 * 28
+"""Bytes of an image as fl-bench keeps it."""
 
 INTRODUCTION = Path(__file__).with_name("page.md")
 """The words of the page that do not depend on results."""
@@ -74,7 +78,10 @@ def _cpu(run: Mapping[str, Any]) -> str:
         [
             _provenance(run),
             "Attainable arithmetic, float32 matrix products: "
-            + ", ".join(f"{value / 1e9:.0f} GFLOP/s with {count} threads" for count, value in rate.items())
+            + ", ".join(
+                f"{value / 1e9:.0f} GFLOP/s with {count} thread{'s' if count > 1 else ''}"
+                for count, value in rate.items()
+            )
             + ".\n",
             "### As users run it: four seeds on all cores\n",
             _grids([row for row in _rows(run, "grids") if row["seeds"] > 1], rate),
@@ -113,9 +120,11 @@ def _provenance(run: Mapping[str, Any]) -> str:
     machine = run["machine"]
     revision = machine["revision"] or "unknown revision"
     changed = " with uncommitted changes" if machine["dirty"] else ""
+    cores = f"{machine['cores']} core{'s' if machine['cores'] > 1 else ''}"
     return (
         f"Measured {run['measured']} at {revision[:10]}{changed} (size `{machine['size']}`): {machine['cpu']}, "
-        f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; Python {machine['python']}, "
+        f"{cores} (load {machine['load']:.1f} when it began), {machine['memory_gib']} GiB, "
+        f"{machine['system']}; Python {machine['python']}, "
         f"torch {machine['packages']['torch']}, numpy {machine['packages']['numpy']}.\n"
     )
 
@@ -218,7 +227,31 @@ def _scaling(rows: Sequence[Row]) -> str:
         )
     heading = ["series", "at", "s/round", "ms/client", "server", "images/s", "peak memory", "above start"]
     picture = "![Seconds per round over clients, public images and classes](performance-scaling.svg)\n"
-    return "\n".join([picture, _table(heading, lines)])
+    return "\n".join([picture, _table(heading, lines), _growth(rows)])
+
+
+def _growth(rows: Sequence[Row]) -> str:
+    """Exponents of time from 30 or the first point on, and the copies of the clients' weights that memory grows by."""
+    lines = []
+    for name in dict.fromkeys(row["series"] for row in rows):
+        line = [row for row in rows if row["series"] == name]
+        first = next((row for row in line if row["at"] >= 30), line[0])
+        last = line[-1]
+        if first["at"] == last["at"]:
+            continue
+        span = math.log(last["at"] / first["at"])
+        exponents = [
+            math.log(statistics.median(last[part]) / statistics.median(first[part])) / span
+            for part in ("seconds", "seconds_server")
+        ]
+        copies = ""
+        if last["grows"] == "clients" and last["peak_bytes"] is not None:
+            before = line[-2]
+            rise = (last["peak_bytes"] - IMAGE * last["rows"]) - (before["peak_bytes"] - IMAGE * before["rows"])
+            copies = f"{rise / (4 * last['parameters'] * (last['clients'] - before['clients'])):.1f}"
+        where = f"{first['at']:,} → {last['at']:,} {last['grows']}"
+        lines.append([name, where, *(f"{exponent:.2f}" for exponent in exponents), copies])
+    return _table(["series", "between", "exponent of s/round", "of server seconds", "copies of the weights"], lines)
 
 
 def _absent(rows: Sequence[Row]) -> str:

@@ -32,6 +32,7 @@ def keep(measured: Path, results: Path = RESULTS) -> Path:
     machine = run["machine_info"]
     content = {"format": FORMAT, "measured": run["datetime"][:10], "machine": machine, "rows": rounded(rows)}
     path = results / f"{device_kind(machine['gpu'])}.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 

@@ -129,6 +129,8 @@ def test_length_by_hand() -> None:
     assert coded_bytes(message, 1).dtype == torch.int64
     # 16 rows of 200 classes, 4 rows of each of 4: 32 bits and 4 entries of 4 + 8 bits are 80 bits, 10 bytes exactly.
     assert coded_bytes(one_hot([[0, 1, 2, 3] * 4], 200), 1).tolist() == [10]
+    # Of 3 classes nothing changed: how often takes ceil(log2 64) = 6 or ceil(log2 65) = 7 bits, which of 4 takes 2.
+    assert [coded_bytes(one_hot([[-1] * rows], 3), 1).tolist() for rows in (64, 65)] == [[1], [2]]
     # 128 rows of 2 classes, half and half: 128 bits and 2 entries are longer than 128 labels of one bit each.
     assert coded_bytes(one_hot([[0, 1] * 64], 2), 1).tolist() == [16]
 

@@ -18,6 +18,7 @@ MACHINE = {
     "revision": "0123456789abcdef",
     "dirty": False,
     "size": "full",
+    "load": 0.5,
     "cpu": "a processor",
     "cores": 2,
     "memory_gib": 8.0,
@@ -72,6 +73,19 @@ def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
     assert "### NVIDIA X1\n" in both
     assert "4.0 TFLOP/s" in both
     assert text.split("## On a GPU")[0] == both.split("## On a GPU")[0]  # the other device's results stay
+
+
+def test_growth_is_read_off_the_ends(tmp_path: Path) -> None:
+    # Ten times the clients, 100 times the seconds: exponent 2; the server's grow tenfold. A client has 100 numbers
+    # (400 bytes) and one image (784): between 30 and 300 clients 270 x (784 + 3 x 400) bytes are three copies.
+    def point(clients: int, seconds: float, server: float) -> dict[str, Any]:
+        memory = {"base_bytes": 50, "peak_bytes": 1000 + clients * (784 + 3 * 400), "parameters": 100, "rows": clients}
+        what = {"table": "scaling", "series": "S", "grows": "clients", "at": clients, "clients": clients, "images": 9}
+        return {**what, "seconds": [seconds], "seconds_server": [server], **memory}
+
+    keep(measured(tmp_path, [point(10, 1.0, 1.0), point(30, 2.0, 0.1), point(300, 200.0, 1.0)]), tmp_path)
+    (tmp_path / "measured.json").unlink()
+    assert "| S | 30 → 300 clients | 2.00 | 1.00 | 3.0 |" in page(stored(tmp_path))
 
 
 def test_a_run_replaces_the_results_of_its_device(tmp_path: Path) -> None:
