@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .blocks import category_place
-from .style import FAINT, INK, MUTED, label_lines, line_style, new_figure, styled
+from .style import FAINT, INK, MUTED, label_lines, line_style, new_figure, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,17 +51,21 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
         axes.set_xlabel("round")
         axes.xaxis.set_tick_params(labelbottom=True)
     seeds = sorted({seed for course in courses for seed in course.seeds})
-    band = f"band: lowest to highest of seeds {' '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    figure.suptitle(f"{title}: mean client accuracy per round ({band})", x=0.01, ha="left", fontsize=10)
+    band = f"bands: lowest to highest of seeds {' '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    set_title(figure, title, f"mean client accuracy per round; {band}; lines that start lower enter from below")
     return figure
 
 
 def limits(courses: Sequence[Course]) -> tuple[float, float]:
-    """The range of the accuracy axis, percent: all means, and a little more."""
-    values = [value for course in courses for value in course.mean]
-    low, high = min(values), max(values)
-    margin = max(0.04 * (high - low), 0.5)
-    return max(low - margin, 0.0), min(high + margin, 100.5)
+    """The range of the accuracy axis, percent: where methods end, and half as much below it for how they came there.
+
+    Lines that start lower enter from below: else one slow starter would press all others together.
+    """
+    last = [course.mean[-1] for course in courses]
+    low, high = min(last), max(value for course in courses for value in course.mean)
+    span = max(high - low, 2.0)
+    start = min(value for course in courses for value in course.mean)
+    return max(low - 0.5 * span, start - 0.05 * span, 0.0), min(high + 0.05 * span, 100.5)
 
 
 def _panel(axes: Axes, own: Sequence[Course], bounds: Sequence[Course], everyone: Sequence[Course]) -> None:
@@ -75,9 +79,15 @@ def _panel(axes: Axes, own: Sequence[Course], bounds: Sequence[Course], everyone
         ends.append((course.label, course.mean[-1], {"color": MUTED, "fontsize": 7.5, "style": "italic"}))
     for place, course in enumerate(own):
         look = line_style(place)
-        axes.plot(course.mean, **look, markevery=(place % 3, 3), zorder=4, clip_on=False)
+        axes.plot(course.mean, **look, markevery=(place % 3, 3), zorder=4)
         axes.fill_between(
-            range(len(course.mean)), course.lowest, course.highest, color=look["color"], alpha=0.12, linewidth=0, zorder=3
+            range(len(course.mean)),
+            course.lowest,
+            course.highest,
+            color=look["color"],
+            alpha=0.12,
+            linewidth=0,
+            zorder=3,
         )
         ends.append((course.label, course.mean[-1], {"color": INK, "fontsize": 8}))
     label_lines(axes, ends)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from functools import wraps
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from fl_bench.errors import ConfigError, DataError
@@ -127,6 +128,30 @@ def save(figure: Figure, path: Path) -> None:
         raise DataError(f"cannot write {path}: {error.strerror}") from None
 
 
+def set_title(figure: Figure, title: str, text: str) -> None:
+    """A bold title, and below it, from the left edge on, what the figure shows."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.textpath import TextPath
+
+    width = figure.get_figwidth() * 72 - 16
+    size = 8.5
+    lines = [""]
+    for word in text.split():  # as wide as the figure: text that sticks out would be cut off
+        longer = f"{lines[-1]} {word}".strip()
+        if TextPath((0, 0), longer, size=size, prop=FontProperties("DejaVu Sans")).get_extents().width > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    height = figure.get_figheight() * 72
+    figure.text(8 / 72 / figure.get_figwidth(), 1 - 6 / height, title, va="top", fontsize=10.5, weight="bold")
+    figure.text(8 / 72 / figure.get_figwidth(), 1 - 21 / height, "\n".join(lines), va="top", fontsize=size, color=MUTED)
+    top = 1 - (26 + 1.25 * size * len(lines)) / height
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, 0, 1, top))
+
+
 def line_style(place: int) -> dict[str, Any]:
     """Colour, marker and dash of the place-th of several lines; 28 differ, and the dash changes with every round."""
     return {
@@ -153,13 +178,89 @@ def label_lines(axes: Axes, ends: Sequence[tuple[str, float, dict[str, Any]]], *
         axes.annotate(
             name,
             xy=(1, end),
-            xytext=(1.06, place),
+            xytext=(1.07, place),
             xycoords=axes.get_yaxis_transform(),
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": look.get("color", MUTED), "shrinkA": 1, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "linewidth": 0.5,
+                "color": MUTED,
+                "relpos": (0, 0.5),
+                "shrinkA": 2,
+                "shrinkB": 2,
+            },
             **look,
         )
+
+
+def label_points(
+    axes: Axes,
+    points: Sequence[tuple[str, float, float, dict[str, Any]]],
+    line: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Write names beside points, each where it covers no name, point or line; needs the figure's final layout.
+
+    Places are tried from near to far, above before beside before below. A name that fits nowhere stands above.
+
+    Args:
+        axes: limits are set, and the layout has been made (`Figure.draw_without_rendering`).
+        points: (name, x, y in data units, keywords of the text) of each; name "" for points to keep clear only.
+        line: corners of a line to keep clear.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    scale = 72 / figure.dpi
+    places = [tuple(axes.transData.transform((x, y)) * scale) for _, x, y, _ in points]
+    low, _, high, top = axes.bbox.extents * scale
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    corners = [tuple(axes.transData.transform(corner) * scale) for corner in line]
+    for (x0, y0), (x1, y1) in pairwise(corners):
+        taken.append((min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1))
+    for (name, x, y, look), (left, bottom) in zip(points, places, strict=True):
+        if not name:
+            continue
+        wide, tall = 0.62 * len(name) * look.get("fontsize", 8) + 2, look.get("fontsize", 8) * 1.15
+        boxes = [
+            (left + dx - wide * (0.5 - 0.5 * side), bottom + dy - tall / 2, side, dx, dy)
+            for step in (1, 2, 3, 4, 5)
+            for side, dx, dy in (
+                (0, 0, 3 + 8 * step),
+                (1, 7 * step, 0),
+                (-1, -7 * step, 0),
+                (0, 0, -3 - 8 * step),
+                (1, 6 * step, 9 * step),
+                (-1, -6 * step, 9 * step),
+                (1, 6 * step, -9 * step),
+                (-1, -6 * step, -9 * step),
+            )
+        ]
+        free = [
+            box
+            for box in boxes
+            if low <= box[0]
+            and box[0] + wide <= high
+            and box[1] + tall <= top
+            and not any(_overlap((box[0], box[1], box[0] + wide, box[1] + tall), other) for other in taken)
+        ]
+        start, base, side, dx, dy = (free or boxes)[0]
+        taken.append((start, base, start + wide, base + tall))
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha={0: "center", 1: "left", -1: "right"}[side],
+            va="center",
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": MUTED, "shrinkA": 0, "shrinkB": 3}
+            if abs(dx) + abs(dy) > 12
+            else None,
+            **look,
+        )
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
