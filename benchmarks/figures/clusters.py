@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
-from typing import TYPE_CHECKING
+from itertools import count, pairwise
+from typing import TYPE_CHECKING, Any
 
-from .style import COLOURS, INK, MUTED, new_figure, set_title, styled
+from .style import COLOURS, INK, new_figure, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,9 +47,9 @@ def read_membership(label: str, run: Record) -> Membership | None:
     """The clusters of a run; None when it has none."""
     if not has_clusters(run):
         return None
-    clients = sorted({int(row["client"]) for row in run.clients if row.get("client") is not None})
+    clients = sorted({client for row in run.clients if isinstance(client := row.get("client"), int)})
     places = {client: place for place, client in enumerate(clients)}
-    rounds = [int(row["round"]) for row in run.rounds if row.get("round") is not None]
+    rounds = [number for row in run.rounds if isinstance(number := row.get("round"), int)]
     groups: list[int | None] = [None] * len(clients)
     table: dict[int, list[int | None]] = {number: [None] * len(clients) for number in rounds}
     for row in run.clients:
@@ -168,7 +168,7 @@ def _clients(axes: Axes, membership: Membership) -> None:
         axes.axhline(edge, color="white", linewidth=2.4)
         axes.axhline(edge, color=INK, linewidth=1)
     bounds = [0, *edges, len(order)]
-    ticks = [(low + high) / 2 for low, high in zip(bounds, bounds[1:], strict=False)]
+    ticks = [(low + high) / 2 for low, high in pairwise(bounds)]
     names = [f"group {membership.groups[order[low]]}" for low in bounds[:-1]]
     known = membership.groups[order[0]] is not None
     axes.set_yticks(ticks, names if known else ["clients"] * len(ticks), rotation=90, va="center", color=INK)
@@ -180,15 +180,17 @@ def _clients(axes: Axes, membership: Membership) -> None:
 
 
 def _agreement(axes: Axes, membership: Membership) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     known = [(number, value) for number, value in enumerate(membership.agreement) if value is not None]
     axes.plot([number for number, _ in known], [value for _, value in known], color=INK, marker="o", markersize=3)
     low = min([0.0, *(value for _, value in known)])
     axes.set(xlim=(-0.5, len(membership.clusters) - 0.5), ylim=(low - 0.08, 1.08), yticks=[0, 1], xlabel="round")
     axes.set_ylabel("ARI")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def cluster_look(cluster: int) -> dict[str, str]:
+def cluster_look(cluster: int) -> dict[str, Any]:
     """Colour and hatching of a cluster; hatching tells them apart in grey."""
     hatches = ("", "////", "xxxx", "\\\\\\\\", "----", "++++", "||||")
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .blocks import COSTS, category_place
 from .style import COLOURS, INK, MARKERS, MUTED, label_points, new_figure, set_title, styled
@@ -158,7 +158,7 @@ def _corners(steps: Sequence[tuple[float, float]], edge: float) -> list[tuple[fl
     return [*corners, (edge, corners[-1][1])]
 
 
-def category_look(category: str) -> dict[str, str]:
+def category_look(category: str) -> dict[str, Any]:
     """Colour and marker of a category, the same in every figure."""
     place = category_place(category)[0]
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}

@@ -1,7 +1,7 @@
 """The critical-difference diagram (benchmarks room, figures).
 
-J. Demsar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7, 2006, section 3.2.2. Methods stand at
-their mean ranks, best to the left; a bar joins methods that are not told apart. Only maximal groups have a bar.
+J. Demsar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7, 2006, section 3.2.2. Methods stand
+at their mean ranks, best to the left; a bar joins methods that are not told apart. Only maximal groups have a bar.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def draw(
         line = place if left else len(ordered) - 1 - place
         y = axis - below - LINE * line - 0.04
         edge = low - 0.01 * (high - low) if left else high + 0.01 * (high - low)
-        look = {"color": "#0072B2" if name == control else MUTED, "linewidth": 1.3 if name == control else 0.7}
-        axes.plot([ranks[name], ranks[name], edge], [axis, y, y], clip_on=False, zorder=2, **look)
-        axes.plot(ranks[name], axis, marker="o", markersize=3.4, color=look["color"], clip_on=False, zorder=5)
-        parts = (name, f"{ranks[name]:.2f}")
+        color, width = ("#0072B2", 1.3) if name == control else (MUTED, 0.7)
+        way = [ranks[name], ranks[name], edge], [axis, y, y]
+        axes.plot(*way, color=color, linewidth=width, clip_on=False, zorder=2)
+        axes.plot(ranks[name], axis, marker="o", markersize=3.4, color=color, clip_on=False, zorder=5)
         axes.text(
             edge,
             y,
-            f" {' '.join(parts if not left else parts)} ",
+            f" {name} {ranks[name]:.2f} ",
             ha="right" if left else "left",
             va="center",
             weight="bold" if name == control else "normal",

@@ -140,8 +140,8 @@ def _matrix(result: Comparison, title: str) -> Figure:
         cells,
         {row.method: row.mean for row in result.ranks},
         title=title,
-        text=f"row minus column, points; wins, ties and losses of the row by more than {result.options.rope:g} points; p "
-        f"of the signed rank, Holm over all {many(len(result.secondary), 'pair')}; bold, framed: significant; over "
+        text=f"row minus column, points; wins, ties and losses of the row by more than {result.options.rope:g} points; "
+        f"p of the signed rank, Holm over all {many(len(result.secondary), 'pair')}; bold, framed: significant; over "
         f"{size(result)}{rest}",
     )
 

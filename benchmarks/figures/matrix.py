@@ -1,7 +1,7 @@
 """The multi-comparison matrix: every method against every other one (benchmarks room, figures).
 
-A. Ismail-Fawaz et al., "An Approach to Multiple Comparison Benchmark Evaluations that is Stable Under Manipulation of the
-Comparate Set", 2023, arXiv:2305.11921. What stands in a cell depends on its two methods only; mean ranks do not.
+A. Ismail-Fawaz et al., "An Approach to Multiple Comparison Benchmark Evaluations that is Stable Under Manipulation of
+the Comparate Set", 2023, arXiv:2305.11921. What stands in a cell depends on its two methods only; mean ranks do not.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .style import INK, MUTED, new_figure, set_title, styled
+from .style import INK, new_figure, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,8 +56,8 @@ def draw(
 ) -> Figure:
     """Rows and columns are methods, best first; a cell says how the row does against the column.
 
-    Colour is the difference (orange: the row is behind, blue: ahead); the signs say the same in grey, and a bold cell with
-    a frame is significant.
+    Colour is the difference (orange: the row is behind, blue: ahead); the signs say the same in grey, and a bold cell
+    with a frame is significant.
 
     Args:
         names: at least two methods.

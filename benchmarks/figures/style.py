@@ -1,4 +1,4 @@
-"""What all figures share (benchmarks room): fonts, colours with dashes and markers, files with the same bytes each time.
+"""What all figures share (benchmarks room): fonts, colours with dashes and markers, files with the same bytes always.
 
 Colours are those of Okabe and Ito ("Color Universal Design", 2008) without yellow, which is lost on white. Each comes
 with a marker and, from the eighth on, with another dash, so that figures can be read in grey.
@@ -80,7 +80,8 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
         check_matplotlib()
         import matplotlib
 
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **RULES}):
+        rules: dict[Any, Any] = {**matplotlib.rcParamsDefault, "backend": "agg", **RULES}
+        with matplotlib.rc_context(rules):
             return draw(*args, **kwargs)
 
     return call
@@ -212,7 +213,7 @@ def label_points(
     assert figure is not None
     scale = 72 / figure.dpi
     places = [tuple(axes.transData.transform((x, y)) * scale) for _, x, y, _ in points]
-    low, _, high, top = axes.bbox.extents * scale
+    low, _, high, top = (edge * scale for edge in axes.bbox.extents)
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
     corners = [tuple(axes.transData.transform(corner) * scale) for corner in line]
     for (x0, y0), (x1, y1) in pairwise(corners):
