@@ -11,7 +11,7 @@ from functools import wraps
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from fl_bench.errors import ConfigError, DataError
+from fl_bench.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,19 +114,26 @@ def render(figure: Figure, kind: Format) -> bytes:
     return buffer.getvalue()
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; the path's suffix says in which format.
+def save(figure: Figure, place: Path, kind: Format) -> Path:
+    """Write a figure.
 
+    Args:
+        figure: what to write.
+        place: folder and name, without a suffix.
+        kind: the format, which gives the suffix.
+    Returns:
+        The file.
     Raises:
-        DataError: the file cannot be written.
+        StorageError: it cannot be written.
     """
-    kinds: dict[str, Format] = {".svg": "svg", ".pdf": "pdf", ".png": "png"}
-    content = render(figure, kinds[path.suffix])
+    path = place.with_name(f"{place.name}.{kind}")
+    content = render(figure, kind)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from None
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+    return path
 
 
 def set_title(figure: Figure, title: str, text: str) -> None:
