@@ -134,6 +134,8 @@ def draw(memberships: Sequence[Membership], *, title: str) -> Figure:
 
 def _clients(axes: Axes, membership: Membership) -> None:
     """Blocks of neighbours in one cluster become one rectangle with its number."""
+    from matplotlib.patches import Rectangle
+
     last = membership.clusters[-1]
     order = sorted(
         range(len(membership.groups)),
@@ -146,8 +148,8 @@ def _clients(axes: Axes, membership: Membership) -> None:
             while end < len(order) and line[order[end]] == cluster:
                 end += 1
             if cluster is not None:
-                look = cluster_look(cluster)
-                axes.bar(number, end - start, bottom=start, width=0.94, linewidth=0, **look)
+                place = (number - 0.47, start)
+                axes.add_patch(Rectangle(place, 0.94, end - start, linewidth=0, **cluster_look(cluster)))
                 if end - start >= 2 and len(membership.clusters) <= 25:
                     axes.text(
                         number,
@@ -194,7 +196,7 @@ def cluster_look(cluster: int) -> dict[str, Any]:
     """Colour and hatching of a cluster; hatching tells them apart in grey."""
     hatches = ("", "////", "xxxx", "\\\\\\\\", "----", "++++", "||||")
     return {
-        "color": COLOURS[cluster % len(COLOURS)],
+        "facecolor": COLOURS[cluster % len(COLOURS)],
         "hatch": hatches[(cluster + cluster // len(COLOURS)) % len(hatches)],
         "edgecolor": "white",
     }

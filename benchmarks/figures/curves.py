@@ -69,10 +69,11 @@ def limits(courses: Sequence[Course]) -> tuple[float, float]:
 
 
 def _panel(axes: Axes, own: Sequence[Course], bounds: Sequence[Course], everyone: Sequence[Course]) -> None:
+    from matplotlib.collections import LineCollection
+
     front = {course.label for course in (*own, *bounds)}
-    for course in everyone:
-        if course.label not in front:
-            axes.plot(course.mean, color=FAINT, linewidth=0.6, zorder=1)
+    behind = [list(enumerate(course.mean)) for course in everyone if course.label not in front]
+    axes.add_collection(LineCollection(behind, colors=FAINT, linewidths=0.6, zorder=1), autolim=False)
     ends = []
     for place, course in enumerate(bounds):
         axes.plot(course.mean, color=MUTED, linewidth=1, linestyle=(0, (2 + 3 * place, 2)), zorder=2)

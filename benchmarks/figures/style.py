@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from functools import wraps
 from itertools import pairwise
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from fl_bench.errors import ConfigError, StorageError
@@ -138,19 +139,11 @@ def save(figure: Figure, place: Path, kind: Format) -> Path:
 
 def set_title(figure: Figure, title: str, text: str) -> None:
     """A bold title, and below it, from the left edge on, what the figure shows."""
-    from matplotlib.font_manager import FontProperties
     from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.textpath import TextPath
 
-    width = figure.get_figwidth() * 72 - 16
     size = 8.5
-    lines = [""]
-    for word in text.split():  # as wide as the figure: text that sticks out would be cut off
-        longer = f"{lines[-1]} {word}".strip()
-        if TextPath((0, 0), longer, size=size, prop=FontProperties("DejaVu Sans")).get_extents().width > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
+    letter = 0.53 * size  # mean width of DejaVu Sans in running text, points
+    lines = wrap(text, int((figure.get_figwidth() * 72 - 16) / letter))
     height = figure.get_figheight() * 72
     figure.text(8 / 72 / figure.get_figwidth(), 1 - 6 / height, title, va="top", fontsize=10.5, weight="bold")
     figure.text(8 / 72 / figure.get_figwidth(), 1 - 21 / height, "\n".join(lines), va="top", fontsize=size, color=MUTED)

@@ -32,10 +32,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 """report.html, and the style and script that go into it."""
 
 BADGES = {
-    "oracle: test labels": "The number was chosen by looking at test labels. It says what is in reach, and is never the "
-    "method's.",
-    "oracle: public labels": "The method was given the true labels of the public pool, which are sealed for all others.",
-    "oracle: true groups": "The method was told which latent group each client comes from; others have to find out.",
+    "oracle: test labels": (
+        "The number was chosen by looking at test labels. It says what is in reach, and is never the method's."
+    ),
+    "oracle: public labels": (
+        "The method was given the true labels of the public pool, which are sealed for all others."
+    ),
+    "oracle: true groups": ("The method was told which latent group each client comes from; others have to find out."),
 }
 """What badges mean, by their beginning."""
 
