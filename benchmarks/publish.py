@@ -172,8 +172,11 @@ def _compare(
     from .statistics.result import Options
 
     options = Options(control, alpha, rope, on_missing=cast("OnMissing", on_missing))
+    table = read_records(records, selection)
+    if control is not None and control not in table.methods:
+        raise unknown_name("method of this comparison", control, table.methods)
     try:
-        return compare(read_records(records, selection), options), ""
+        return compare(table, options), ""
     except ConfigError:
         raise
     except FLBenchError as error:
