@@ -126,11 +126,7 @@ def _caption(result: Comparison, best: str) -> str:
         f"Bold: best. Dagger: not significantly worse than {best} (exact two-sided signed-rank test over "
         f"{many(counts.blocks, 'block')}, Holm correction over {many(len(result.secondary), 'pair')}, level "
         f"{number(result.options.alpha)})",
-        *(
-            f"Power, {family.sentence}"
-            for family in result.power
-            if family.name == "all pairs" and family.sentence
-        ),
+        *(f"Power, {family.sentence}" for family in result.power if family.name == "all pairs" and family.sentence),
         f"Reported: {result.selection}. Tuning: {result.tuning}",
     ]
     return escape(". ".join(sentences) + ".")
