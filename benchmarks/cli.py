@@ -5,7 +5,6 @@ Importing this module imports neither torch nor anything else that takes long: c
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import closing
@@ -17,10 +16,13 @@ import typer
 import fl_bench
 from fl_bench.errors import ConfigError, FLBenchError, unknown_name
 
+from .compare import compare, grid_power
+from .terminal import make_console as _console
+from .terminal import read_selection as _selection
+from .terminal import say as _say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.console import Console
 
     from ..federation.settings import Execution
     from .cell import Cell
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 
 WRONG, FAILED, STOPPED = 2, 1, 130
 """Exit codes: asked for something impossible; something did not end well; stopped by Ctrl-C."""
-
-PIPE_WIDTH = 130
-"""Characters per line where the output is not a terminal."""
 
 app = typer.Typer(
     help="fl-bench compares federated-learning methods: same data, same clients, same starting weights, many seeds.\n\n"
@@ -333,6 +332,9 @@ def leaderboard(
         _say(f"wrote {', '.join(sorted(content))} to {folder}")
 
 
+app.command()(compare)
+
+
 @app.command()
 def doctor(data_dir: DataDir = None, plugin: Plugins = None, as_json: AsJson = False) -> None:
     """Say what this machine has: versions, devices, threads, data.
@@ -512,6 +514,8 @@ def _dry_run(
         f"Estimate: {len(waiting)} runs take "
         f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
     )
+    for sentence in grid_power(grid):
+        _say(sentence)
 
 
 def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> None:
@@ -531,27 +535,6 @@ def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell]) -> Non
     if bad:
         parts.append(f"{len(bad)} of those not done (--retry runs them again)")
     _say(f"{grid.name}: {', '.join(parts)}")
-
-
-def _selection(name: str) -> Selection:
-    if name == "last":
-        return "last"
-    if name == "val":
-        return "val"
-    raise unknown_name("selection", name, ("last", "val"))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    return console
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _interrupt(*_: Any) -> NoReturn:

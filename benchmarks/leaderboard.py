@@ -131,10 +131,24 @@ def lines(records: Sequence[Record], selection: Selection = "last") -> list[Line
         DataError: methods of one comparison did not run on the same partition, weights, draws or public order.
     """
     check_pairing(records)
-    blocks: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    return [line for block, methods in comparisons(records).items() for line in _block(block, methods, selection)]
+
+
+def comparisons(records: Sequence[Record]) -> dict[tuple[str, str], dict[str, list[Record]]]:
+    """What may be compared: (dataset, setting hash) -> name of a method in tables -> its records, all sorted by name.
+
+    Methods are told apart by their settings. One that goes by several labels is named by its commonest; where two go by
+    one label, the names carry a hash of their settings.
+    """
+    blocks: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        blocks[str(record.cell["dataset"]), setting_hash(record.cell)].append(record)
-    return [line for block in sorted(blocks) for line in _block(block, blocks[block], selection)]
+        block = str(record.cell["dataset"]), setting_hash(record.cell)
+        blocks[block][short_hash(record.cell["method"], 6)].append(record)
+    named = {}
+    for block in sorted(blocks):
+        names = _labels(blocks[block])
+        named[block] = {names[key]: blocks[block][key] for key in sorted(names, key=lambda key: names[key])}
+    return named
 
 
 def overall(board: Sequence[Line]) -> list[OverallLine]:
@@ -263,23 +277,23 @@ def differences(folder: Path, content: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _block(block: tuple[str, str], records: Sequence[Record], selection: Selection) -> list[Line]:
+def _block(block: tuple[str, str], methods: Mapping[str, Sequence[Record]], selection: Selection) -> list[Line]:
     """The lines of one dataset and setting."""
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[short_hash(record.cell["method"], 6)].append(record)
-    labels = _labels(groups)
-    seeds = sorted({int(record.cell["seed"]) for record in records})
-    scores = {key: _scores(group, selection) for key, group in groups.items()}
-    references = {name: _reference(name, groups, labels, scores) for name in ("local", "centralized")}
+    seeds = sorted({int(record.cell["seed"]) for group in methods.values() for record in group})
+    scores = {label: _scores(group, selection) for label, group in methods.items()}
+    references = {name: _reference(name, methods, scores) for name in ("local", "centralized")}
     result = []
-    for key in sorted(groups, key=lambda key: labels[key]):
-        group = groups[key]
-        deployed = next((record.facts["deployed"] for record in group if record.status == "done"), "")
-        for view in sorted(scores[key] or {deployed: {}}, key=lambda view: (view != deployed, view)):
-            own = scores[key].get(view, {})
-            result.append(_line(block, labels[key], view, deployed, group, own, references, seeds, selection))
+    for label, group in methods.items():
+        deployed = deployed_view(group)
+        for view in sorted(scores[label] or {deployed: {}}, key=lambda view: (view != deployed, view)):
+            own = scores[label].get(view, {})
+            result.append(_line(block, label, view, deployed, group, own, references, seeds, selection))
     return result
+
+
+def deployed_view(group: Sequence[Record]) -> str:
+    """The view that is a method's number; nothing where no run of it is done."""
+    return next((str(record.facts["deployed"]) for record in group if record.status == "done"), "")
 
 
 def _line(
@@ -360,7 +374,7 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[int
         if record.status != "done":
             continue
         rows = record.rounds
-        row = _reported(rows, selection)
+        row = reported(rows, selection)
         if row is None:
             continue
         for view in record.facts["views"]:
@@ -375,7 +389,7 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[int
     return dict(result)
 
 
-def _reported(rows: Sequence[Row], selection: Selection) -> Row | None:
+def reported(rows: Sequence[Row], selection: Selection) -> Row | None:
     """The row of the reported round; None when there is no validation accuracy to choose by."""
     if selection == "last":
         return rows[-1] if rows else None
@@ -395,17 +409,13 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
 
 def _reference(
     name: str,
-    groups: Mapping[str, Sequence[Record]],
-    labels: Mapping[str, str],
+    methods: Mapping[str, Sequence[Record]],
     scores: Mapping[str, Mapping[str, Mapping[int, _Score]]],
 ) -> Mapping[int, _Score]:
     """The deployed scores of a bound by seed: the method of that label, or the only one of that name."""
-    keys = [key for key, group in groups.items() if group[0].cell["method"]["name"] == name]
-    chosen = [key for key in keys if labels[key] == name] or keys
-    if len(chosen) != 1:
-        return {}
-    deployed = next((record.facts["deployed"] for record in groups[chosen[0]] if record.status == "done"), "")
-    return scores[chosen[0]].get(deployed, {})
+    labels = [label for label, group in methods.items() if group[0].cell["method"]["name"] == name]
+    chosen = [label for label in labels if label == name] or labels
+    return scores[chosen[0]].get(deployed_view(methods[chosen[0]]), {}) if len(chosen) == 1 else {}
 
 
 def _gap(scores: Mapping[int, _Score], reference: Mapping[int, _Score]) -> float | None:

@@ -1,0 +1,138 @@
+"""The command `fl-bench compare` (benchmarks room): from records or a table of numbers to what may be claimed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from fl_bench.errors import ConfigError, StorageError, unknown_name
+
+from .terminal import make_console, read_selection, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .grid import Grid
+    from .statistics.result import Blocks, Comparison, OnMissing
+    from .statistics.table import Table
+
+TABLES = (".csv", ".tsv")
+"""Suffixes of files that hold a table rather than records."""
+
+FORMATS = ("table", "markdown", "csv", "json", "latex")
+
+
+def compare(
+    source: Annotated[
+        Path, typer.Argument(metavar="[RESULTS|TABLE.csv]", help="Folder of records, or a CSV file of numbers.")
+    ] = Path("results"),
+    control: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="Compare all others with it. Default: cosmos, where it is there."),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Level of tests and intervals.")] = 0.05,
+    rope: Annotated[float, typer.Option(help="Points within which two methods are equivalent, and tie.")] = 1.0,
+    blocks: Annotated[
+        str, typer.Option(metavar="dataset|setting", help="One independent observation: a data set, or each setting.")
+    ] = "dataset",
+    on_missing: Annotated[
+        str,
+        typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do when numbers are missing."),
+    ] = "refuse",
+    select: Annotated[
+        str,
+        typer.Option("--select", metavar="last|val", help="Compare the last round, or the best on validation data."),
+    ] = "last",
+    methods: Annotated[
+        str | None, typer.Option(metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot.")
+    ] = None,
+    datasets: Annotated[str | None, typer.Option(metavar="A,B", help="Compare on these data sets only.")] = None,
+    form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it.")] = "table",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file instead.")] = None,
+) -> None:
+    """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
+
+    A data set is one observation, seeds are averaged first. An incomplete table is refused and the gaps are named.
+    TABLE.csv has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
+
+    \b
+    fl-bench compare
+    fl-bench compare results --methods cosmos,fedmd,local --control cosmos
+    fl-bench compare table.csv --control ours --format latex --out table.tex
+    """
+    from .statistics.comparison import compare as analyse
+    from .statistics.result import Options
+
+    if form not in FORMATS:
+        raise unknown_name("format", form, FORMATS)
+    options = Options(control, alpha, rope, cast("Blocks", blocks), cast("OnMissing", on_missing))
+    table = _read(source, select, _names(methods, "--methods"))
+    chosen = _names(datasets, "--datasets")
+    for name in chosen:
+        if name not in table.datasets:
+            raise unknown_name("data set of this table", name, table.datasets)
+    if chosen:
+        table = table.take_conditions(lambda condition: condition.dataset in chosen)
+    result = analyse(table, options)
+    if out is None and form == "table":
+        from .compare_tables import print_comparison
+
+        print_comparison(make_console(), result)
+    elif out is None:
+        print(_text(result, form), end="")
+    else:
+        try:
+            out.write_text(_text(result, form), encoding="utf-8", newline="")
+        except OSError as error:
+            raise StorageError(f"cannot write {out}: {error.strerror}") from None
+        say(f"wrote {out}")
+
+
+def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
+    """What a grid will not be able to show, whatever comes out; nothing where all tests can reject.
+
+    Args:
+        grid: what would be run.
+        alpha: the level of the tests.
+    """
+    from ..methods.registry import METHODS
+    from .statistics.comparison import CONTROL
+    from .statistics.power import families
+
+    runs = [cell for cell in grid.cells if cell.key not in grid.unsupported]
+    labels = {cell.label for cell in runs if not METHODS[cell.method].requires.pooled_data}
+    datasets = {cell.dataset.name for cell in runs}
+    found = families(len(labels), len(datasets), alpha, "dataset", control=CONTROL in labels)
+    return [f"power, {family.sentence}" for family in found if family.sentence]
+
+
+def _read(source: Path, select: str, methods: Sequence[str]) -> Table:
+    """The table of a CSV file or of records."""
+    from .records import Store
+    from .statistics.reading import read_records, read_table
+
+    selection = read_selection(select)
+    if source.suffix in TABLES:
+        table = read_table(source)
+        return table.take_methods(methods) if methods else table
+    records = Store(source).records()
+    if not records:
+        raise ConfigError(f"{source} has no records below runs/; `fl-bench run --out {source}` makes some")
+    return read_records(records, selection, methods)
+
+
+def _names(text: str | None, option: str) -> list[str]:
+    from .grid import split_list
+
+    return [] if text is None else split_list(text, option)
+
+
+def _text(result: Comparison, form: str) -> str:
+    """The comparison in a form for files and pipes."""
+    from .compare_latex import latex
+    from .compare_tables import as_csv, as_json, markdown, plain
+
+    writers = {"table": plain, "markdown": markdown, "csv": as_csv, "json": as_json, "latex": latex}
+    return writers[form](result)

@@ -1,0 +1,189 @@
+"""Claims about two methods (benchmarks room): tests with their correction, effects, beliefs, single data sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fl_bench.errors import DataError
+from fl_bench.streams import numpy_stream
+
+from . import bayes, effects, ranks
+from .multiple import holm
+from .per_dataset import bca_interval, t_interval
+from .result import Belief, Effect, OnDataset, Pair
+from .signed_rank import signed_rank
+from .study import SEED
+from .table import settled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from .study import Study
+    from .table import Table
+
+    Array = NDArray[np.float64]
+
+HIERARCHICAL_SEEDS, HIERARCHICAL_DATASETS = 5, 3
+"""What the hierarchical model needs at least."""
+
+
+def against_control(study: Study) -> tuple[Pair, ...]:
+    """The primary family: the control against every other method; none without a control.
+
+    Raises:
+        DataError: two of them share no block.
+    """
+    control, methods = study.control, study.table.methods
+    if control is None:
+        return ()
+    pairs = [_pair(study, control, other) for other in methods if other != control]
+    means = _mean_ranks(study)
+    size = len(methods), len(study.scores)
+    raw = [ranks.control_p(means[pair.other] - means[control], *size) for pair in pairs] if means else []
+    return _adjust(pairs, [float(p) for p in holm(raw)] if means else None, study.options.alpha)
+
+
+def all_pairs(study: Study) -> tuple[Pair, ...]:
+    """The secondary family.
+
+    Raises:
+        DataError: two methods share no block.
+    """
+    methods = study.table.methods
+    pairs = [_pair(study, one, other) for place, one in enumerate(methods) for other in methods[place + 1 :]]
+    means = _mean_ranks(study)
+    size = len(methods), len(study.scores)
+    rank_p = [ranks.nemenyi_p(means[pair.method] - means[pair.other], *size) for pair in pairs] if means else None
+    return _adjust(pairs, rank_p, study.options.alpha)
+
+
+def effect(study: Study, pair: Pair) -> Effect:
+    """How large the difference of a pair is."""
+    both = study.common((pair.method, pair.other))
+    draws = study.bootstrap((pair.method, pair.other))
+    interval = effects.wide_percentiles(draws[pair.method] - draws[pair.other], len(both.datasets), study.options.alpha)
+    means = dict(zip(both.methods, effects.overall_means(both), strict=True))
+    wins, ties, losses = effects.win_tie_loss(study.differences(pair.method, pair.other), study.options.rope)
+    return Effect(
+        method=pair.method,
+        other=pair.other,
+        difference=float(settled(means[pair.method] - means[pair.other])),
+        low=None if interval is None else float(settled(interval[0])),
+        high=None if interval is None else float(settled(interval[1])),
+        wins=wins,
+        ties=ties,
+        losses=losses,
+        probability_of_improvement=effects.probability_of_improvement(both, pair.method, pair.other),
+    )
+
+
+def beliefs(study: Study, pair: Pair, notes: list[str]) -> list[Belief]:
+    """Both Bayesian tests of a pair; why one is not there is added to `notes`."""
+    rope = study.options.rope
+    places = bayes.signed_rank_places(
+        study.differences(pair.method, pair.other), rope, numpy_stream(SEED, "signed rank")
+    )
+    found = [Belief(pair.method, pair.other, "signed rank", places.worse, places.equivalent, places.better)]
+    runs = _seed_differences(study.common((pair.method, pair.other)), pair)
+    seeds, datasets = min(map(len, runs)), len(runs)
+    if seeds < HIERARCHICAL_SEEDS or datasets < HIERARCHICAL_DATASETS:
+        notes.append(
+            f"no hierarchical model: it needs {HIERARCHICAL_SEEDS} seeds on each of {HIERARCHICAL_DATASETS} data sets, "
+            f"the least are {seeds} on {datasets}"
+        )
+        return found
+    nested = bayes.hierarchical_places(runs, rope, numpy_stream(SEED, "hierarchical"))
+    if nested is None:
+        notes.append(f"no hierarchical model of {pair.method} and {pair.other}: its chains do not agree")
+        return found
+    return [*found, Belief(pair.method, pair.other, "hierarchical", nested.worse, nested.equivalent, nested.better)]
+
+
+def on_datasets(study: Study, pair: Pair) -> list[OnDataset]:
+    """A pair on every data set and setting by itself, corrected over them."""
+    both = study.common((pair.method, pair.other))
+    level = study.options.alpha / len(both.conditions)
+    rows = []
+    for condition in both.conditions:
+        runs = dict(zip(both.methods, condition.array(), strict=True))
+        differences = runs[pair.method] - runs[pair.other]
+        student = t_interval(differences, level)
+        bca = bca_interval(differences, level, numpy_stream(SEED, "bca", condition.label))
+        rows.append(
+            OnDataset(
+                dataset=condition.dataset,
+                setting=condition.setting,
+                method=pair.method,
+                other=pair.other,
+                seeds=len(differences),
+                difference=float(settled(differences.mean())),
+                low=None if student is None else student[0],
+                high=None if student is None else student[1],
+                bca_low=None if bca is None else bca[0],
+                bca_high=None if bca is None else bca[1],
+                p=None if student is None else student[2],
+                p_holm=None,
+                significant=False,
+            )
+        )
+    tested = [place for place, row in enumerate(rows) if row.p is not None]
+    for place, p in zip(tested, holm([rows[place].p or 0.0 for place in tested]), strict=True):
+        rows[place] = replace(rows[place], p_holm=float(p), significant=bool(p <= study.options.alpha))
+    return rows
+
+
+def _pair(study: Study, method: str, other: str) -> Pair:
+    """One test, not yet adjusted."""
+    differences = study.differences(method, other)
+    if not len(differences):
+        raise DataError(f"{method} and {other} share no block; leave one of them out (--methods)")
+    test = signed_rank(differences)
+    return Pair(
+        method=method,
+        other=other,
+        blocks=len(differences),
+        zeros=test.zeros,
+        difference=float(settled(differences.mean())),
+        w_plus=test.w_plus,
+        w_minus=test.w_minus,
+        p=test.p,
+        p_holm=test.p,
+        significant=False,
+        rank_biserial=test.rank_biserial,
+        rank_p=None,
+    )
+
+
+def _adjust(pairs: list[Pair], rank_p: list[float] | None, alpha: float) -> tuple[Pair, ...]:
+    from_ranks: Sequence[float | None] = rank_p or [None] * len(pairs)
+    return tuple(
+        replace(pair, p_holm=float(p), significant=bool(p <= alpha), rank_p=other)
+        for pair, p, other in zip(pairs, holm([pair.p for pair in pairs]), from_ranks, strict=True)
+    )
+
+
+def _mean_ranks(study: Study) -> Mapping[str, float]:
+    """Mean rank by method; empty where ranks say nothing: incomplete blocks, or two methods."""
+    if not study.complete or len(study.table.methods) < 3:
+        return {}
+    return dict(zip(study.table.methods, ranks.mean_ranks(study.scores).tolist(), strict=True))
+
+
+def _seed_differences(table: Table, pair: Pair) -> list[Array]:
+    """Differences by seed on each data set, averaged over its settings; only seeds that all of those have."""
+    result = []
+    for dataset in table.datasets:
+        rows: list[dict[int, float]] = []
+        for condition in table.conditions:
+            if condition.dataset == dataset:
+                runs = dict(zip(table.methods, condition.array(), strict=True))
+                differences = runs[pair.method] - runs[pair.other]
+                rows.append(dict(zip(condition.seeds, differences.tolist(), strict=True)))
+        seeds = sorted(set.intersection(*(set(row) for row in rows)))
+        result.append(np.array([np.mean([row[seed] for row in rows]) for seed in seeds], dtype=float))
+    return result

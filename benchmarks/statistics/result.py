@@ -1,0 +1,291 @@
+"""What a comparison says (benchmarks room): frozen, plain values only, the same bytes for the same table.
+
+Differences are `method - other` in percentage points, so that positive means better. Where something cannot be computed
+(one seed, two methods, three data sets) its place holds None and a note says why.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from fl_bench.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from .table import Table
+
+Blocks = Literal["dataset", "setting"]
+"""What counts as one independent observation: a data set, its settings averaged; or each data set in each setting."""
+
+FORMAT = 1
+"""Version of the JSON form."""
+
+OnMissing = Literal["refuse", "complete-blocks", "skillings-mack"]
+"""What happens to an incomplete table."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a comparison was asked; everything else in it follows from the table."""
+
+    control: str | None = None
+    """The method that all others are compared with; None: `cosmos` where there is one."""
+    alpha: float = 0.05
+    """Level of every test and interval."""
+    rope: float = 1.0
+    """Half width of the region of practical equivalence, and the margin of a tie, in points."""
+    blocks: Blocks = "dataset"
+    on_missing: OnMissing = "refuse"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise ConfigError(f"alpha must lie between 0 and 0.5, got {self.alpha:g}")
+        if not (self.rope >= 0 and math.isfinite(self.rope)):
+            raise ConfigError(f"rope must be at least 0 points, got {self.rope:g}")
+        if self.blocks not in get_args(Blocks):
+            raise unknown_name("kind of block", self.blocks, get_args(Blocks))
+        if self.on_missing not in get_args(OnMissing):
+            raise unknown_name("way with missing numbers", self.on_missing, get_args(OnMissing))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The size of what was compared, printed with every claim."""
+
+    blocks: int
+    datasets: int
+    settings: int
+    conditions: int
+    """Data sets in a setting."""
+    seeds_least: int
+    """Per data set and setting."""
+    seeds_most: int
+
+
+@dataclass(frozen=True)
+class Omnibus:
+    """Whether the methods differ at all."""
+
+    test: Literal["Friedman", "Skillings-Mack"]
+    blocks: int
+    methods: int
+    chi2: float
+    chi2_df: int
+    chi2_p: float
+    f: float | None
+    """Iman-Davenport; None where all blocks agree completely (it is infinite) and for Skillings-Mack."""
+    f_df: tuple[int, int] | None
+    f_p: float | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods over the blocks that both have, by the exact two-sided signed-rank test."""
+
+    method: str
+    other: str
+    blocks: int
+    zeros: int
+    """Blocks without a difference; Pratt's way: ranked, then left out."""
+    difference: float
+    """Mean over blocks."""
+    w_plus: float
+    """Sum of the ranks of blocks that `method` wins."""
+    w_minus: float
+    p: float
+    p_holm: float
+    """Holm-adjusted over the family: all methods against the control, or all pairs."""
+    significant: bool
+    rank_biserial: float
+    """(w_plus - w_minus) / (w_plus + w_minus), -1 to 1; 0 without any difference."""
+    rank_p: float | None
+    """From mean ranks, adjusted: Nemenyi among all pairs, Holm against the control. They depend on which other methods
+    take part. None where blocks are incomplete, or with two methods."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How large a difference is."""
+
+    method: str
+    other: str
+    difference: float
+    """Mean over data sets of the mean over settings and seeds."""
+    low: float | None
+    """Of the hierarchical bootstrap interval; None with one data set."""
+    high: float | None
+    wins: int
+    """Blocks that `method` wins by more than the margin."""
+    ties: int
+    losses: int
+    probability_of_improvement: float
+    """Share of runs, paired by seed, that `method` wins, ties half; mean over data sets."""
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Bayesian: where the difference on a next data set most probably lies."""
+
+    method: str
+    other: str
+    test: Literal["signed rank", "hierarchical"]
+    worse: float
+    """P(method is worse by more than the ROPE)."""
+    equivalent: float
+    better: float
+
+
+@dataclass(frozen=True)
+class OnDataset:
+    """Two methods on one data set and setting, paired by seed."""
+
+    dataset: str
+    setting: str
+    method: str
+    other: str
+    seeds: int
+    difference: float
+    low: float | None
+    """Student's t; simultaneous over the conditions (Bonferroni). None with one seed, or without any spread."""
+    high: float | None
+    bca_low: float | None
+    """Bias-corrected accelerated bootstrap; None below five seeds."""
+    bca_high: float | None
+    p: float | None
+    p_holm: float | None
+    """Adjusted over the conditions of this method."""
+    significant: bool
+
+
+@dataclass(frozen=True)
+class MethodRank:
+    """Where a method stands, and how firmly."""
+
+    method: str
+    mean: float
+    """Mean over data sets, percent."""
+    low: float | None
+    """Of the hierarchical bootstrap interval of the mean."""
+    high: float | None
+    blocks: int
+    mean_rank: float | None
+    """1 is best, ties share; None where blocks are incomplete."""
+    rank_low: float | None
+    """Of the bootstrap interval of the mean rank."""
+    rank_high: float | None
+    best: float | None
+    """Share of the bootstrap draws in which its mean rank is the best."""
+    without_one: tuple[float, float] | None
+    """Lowest and highest mean rank when any one data set is left out."""
+
+
+@dataclass(frozen=True)
+class RankDifferences:
+    """Mean ranks that differ by less than a critical difference are not told apart."""
+
+    alpha: float
+    critical_difference: float
+    """Nemenyi, for all pairs."""
+    control_difference: float
+    """Bonferroni-Dunn, for all methods against one."""
+    groups: tuple[tuple[str, ...], ...]
+    """Maximal sets of methods, best first, within which no two differ by the critical difference."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Two methods whose order by mean rank is another one when a third is left out."""
+
+    better: str
+    worse: str
+    without: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What changes when one data set is left out."""
+
+    dataset: str
+    leader: str
+    """The method with the best mean rank."""
+    gained: tuple[str, ...]
+    """Methods that differ significantly from the control only then."""
+    lost: tuple[str, ...]
+    """Methods that differ significantly only with this data set."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Whether a family of tests can reject anything at all with so many blocks."""
+
+    name: str
+    tests: int
+    smallest_p: float
+    """The least p that the exact test can give with these blocks, before correction."""
+    attainable: bool
+    blocks_needed: int
+    sentence: str
+    """For a reader; nothing where a rejection is attainable."""
+
+
+@dataclass(frozen=True)
+class SeedVariance:
+    """How much one source of randomness moves an accuracy, on one data set and setting, pooled over methods."""
+
+    dataset: str
+    setting: str
+    factor: str
+    levels: int
+    degrees: int
+    """Degrees of freedom."""
+    std: float | None
+    """Points, all other sources held; None where the factor never varies alone."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is said of a table."""
+
+    options: Options
+    control: str | None
+    methods: tuple[str, ...]
+    counts: Counts
+    blocks: tuple[str, ...]
+    scores: tuple[tuple[float | None, ...], ...]
+    """Percent, a row per block and a column per method; None where the block lacks it."""
+    selection: str
+    tuning: str
+    missing: tuple[str, ...]
+    """What is not there, whether asked to go on or not."""
+    dropped: tuple[str, ...]
+    """What was left out because of it."""
+    power: tuple[Family, ...]
+    omnibus: Omnibus | None
+    primary: tuple[Pair, ...]
+    """Every method against the control."""
+    secondary: tuple[Pair, ...]
+    """All pairs."""
+    rank_differences: RankDifferences | None
+    effects: tuple[Effect, ...]
+    beliefs: tuple[Belief, ...]
+    per_dataset: tuple[OnDataset, ...]
+    ranks: tuple[MethodRank, ...]
+    """Best mean rank first."""
+    flips: tuple[Flip, ...]
+    left_out: tuple[LeftOut, ...]
+    with_chance: tuple[Pair, ...]
+    """The primary tests with diverged runs at the accuracy of guessing; empty when none diverged."""
+    seed_variance: tuple[SeedVariance, ...]
+    notes: tuple[str, ...]
+    summary: tuple[str, ...]
+    """The whole in a few sentences."""
+    verdicts: tuple[str, ...]
+    """A sentence per method against the control."""
+    table: Table
+    """What all of this was computed from."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `format` is the version of this form."""
+        return {"format": FORMAT, **asdict(self)}

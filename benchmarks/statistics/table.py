@@ -1,0 +1,230 @@
+"""The table that every statistic starts from (benchmarks room): data sets x settings x methods x seeds, gaps included.
+
+A number that is not there is a gap with a reason, never a 0 and never silently left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fl_bench.errors import DataError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from .result import Blocks
+
+DECIMALS = 9
+"""Numbers that agree to so many decimals are equal: 85.3 - 84.2 and 1.1 differ in the sixteenth, and are a tie."""
+
+DONE, MISSING = "done", "missing"
+"""How a run with a number ended; and what a run is that nobody started."""
+
+
+def settled(values: ArrayLike) -> NDArray[np.float64]:
+    """Numbers without the noise of floating point, so that ties are ties; see `DECIMALS`."""
+    return np.round(np.asarray(values, dtype=float), DECIMALS) + 0.0  # no negative zero
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A data set in one setting: what may be compared, method by method and seed by seed."""
+
+    dataset: str
+    setting: str
+    """Short hash of the setting; nothing where a CSV file names none."""
+    setting_text: str
+    classes: int | None
+    """Number of classes; None where unknown. 100 / classes is the accuracy of guessing."""
+    seeds: tuple[int, ...]
+    """All seeds that any method has here, ascending."""
+    accuracy: tuple[tuple[float | None, ...], ...]
+    """Percent, a row per method of the table and a column per seed; None is a gap."""
+    status: tuple[tuple[str, ...], ...]
+    """How each run ended; `missing` where there is none. Same shape."""
+    levels: tuple[tuple[str, ...], ...] = ()
+    """The levels of `Table.factors` behind each seed, where a table names them."""
+
+    @property
+    def label(self) -> str:
+        """The name of this condition in tables."""
+        return f"{self.dataset} [{self.setting}]" if self.setting else self.dataset
+
+    def array(self) -> NDArray[np.float64]:
+        """The accuracies, shape (methods, seeds), NaN for gaps."""
+        return np.array([[np.nan if value is None else value for value in row] for row in self.accuracy], dtype=float)
+
+    def _take(self, rows: Sequence[int], columns: Sequence[int]) -> Condition:
+        return replace(
+            self,
+            seeds=tuple(self.seeds[column] for column in columns),
+            levels=tuple(self.levels[column] for column in columns) if self.levels else (),
+            accuracy=tuple(tuple(self.accuracy[row][column] for column in columns) for row in rows),
+            status=tuple(tuple(self.status[row][column] for column in columns) for row in rows),
+        )
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A number that is not there."""
+
+    dataset: str
+    setting: str
+    method: str
+    seed: int
+    status: str
+    """`missing`, or how the run ended."""
+
+    def __str__(self) -> str:
+        place = f"{self.dataset} [{self.setting}]" if self.setting else self.dataset
+        return f"{self.method} on {place}, seed {self.seed}: {self.status}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers to compare. Methods and conditions are sorted by name, so that their order on disk means nothing."""
+
+    methods: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    selection: str
+    """Which number of a run this is, in words."""
+    tuning: str
+    """How the settings of the methods were chosen, in words."""
+    factors: tuple[str, ...] = ()
+    """What repetitions vary separately (`partition`, `init`, `draws`, `batches`); none where one seed moves all."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers should know: views left out, badges."""
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets, sorted."""
+        return tuple(sorted({condition.dataset for condition in self.conditions}))
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings, sorted."""
+        return tuple(sorted({condition.setting for condition in self.conditions}))
+
+    def gaps(self) -> tuple[Gap, ...]:
+        """Every number that is not there, by condition, method and seed."""
+        return tuple(
+            Gap(condition.dataset, condition.setting, method, seed, status)
+            for condition in self.conditions
+            for method, row in zip(self.methods, condition.status, strict=True)
+            for seed, status in zip(condition.seeds, row, strict=True)
+            if status != DONE
+        )
+
+    def take_methods(self, names: Iterable[str]) -> Table:
+        """Only some methods; seeds and conditions that none of them has go with the others.
+
+        Raises:
+            ConfigError: a name is unknown.
+        """
+        wanted = sorted(set(names))
+        for name in wanted:
+            if name not in self.methods:
+                raise unknown_name("method of this comparison", name, self.methods)
+        rows = [self.methods.index(name) for name in wanted]
+        return replace(self, methods=tuple(wanted), conditions=self._narrow(rows, _any_started))
+
+    def complete(self) -> Table:
+        """Only seeds that every method has, and only conditions with such a seed: what is left is paired throughout."""
+        return replace(self, conditions=self._narrow(range(len(self.methods)), _all_done))
+
+    def common_seeds(self) -> Table:
+        """Only seeds that all methods of a condition have, not counting methods that have no number there at all.
+
+        Methods may lack whole conditions of the result, never single seeds.
+        """
+        found = []
+        for condition in self.conditions:
+            rows = [row for row in condition.status if DONE in row]
+            columns = [column for column in range(len(condition.seeds)) if _all_done([row[column] for row in rows])]
+            if rows and columns:
+                found.append(condition._take(range(len(self.methods)), columns))
+        return replace(self, conditions=tuple(found))
+
+    def full_blocks(self, blocks: Blocks) -> Table:
+        """Only blocks in which every method has a number."""
+        means = zip(self.block_labels(blocks), self.block_means(blocks), strict=True)
+        kept = {label for label, row in means if np.isfinite(row).all()}
+        return self.take_conditions(lambda at: (at.dataset if blocks == "dataset" else at.label) in kept)
+
+    def take_conditions(self, keep: Callable[[Condition], bool]) -> Table:
+        """Only the conditions that `keep` says yes to."""
+        return replace(self, conditions=tuple(filter(keep, self.conditions)))
+
+    def with_chance(self) -> tuple[Table, tuple[Gap, ...]]:
+        """The table with every diverged run at the accuracy of guessing, 100 / classes, and the runs so treated.
+
+        Raises:
+            DataError: a run diverged on data whose number of classes is unknown.
+        """
+        changed = []
+        for condition in self.conditions:
+            diverged = [[status == "diverged" for status in row] for row in condition.status]
+            if any(map(any, diverged)) and condition.classes is None:
+                raise DataError(f"a run diverged on {condition.label}, whose number of classes is unknown")
+            chance = 100 / (condition.classes or 1)
+            changed.append(
+                replace(
+                    condition,
+                    accuracy=tuple(
+                        tuple(chance if at else value for value, at in zip(row, marks, strict=True))
+                        for row, marks in zip(condition.accuracy, diverged, strict=True)
+                    ),
+                    status=tuple(
+                        tuple(DONE if at else status for status, at in zip(row, marks, strict=True))
+                        for row, marks in zip(condition.status, diverged, strict=True)
+                    ),
+                )
+            )
+        gaps = tuple(gap for gap in self.gaps() if gap.status == "diverged")
+        return replace(self, conditions=tuple(changed)), gaps
+
+    def block_labels(self, blocks: Blocks) -> tuple[str, ...]:
+        """The names of the blocks, in the order of `block_means`."""
+        return self.datasets if blocks == "dataset" else tuple(condition.label for condition in self.conditions)
+
+    def block_means(self, blocks: Blocks) -> NDArray[np.float64]:
+        """One number per block and method, shape (blocks, methods): seeds averaged first, then settings.
+
+        A method that lacks a seed of a condition, or a condition of a block, has NaN there: a mean over fewer
+        seeds than its rivals' would no longer be paired with theirs.
+        """
+        means = [condition.array().mean(axis=1) for condition in self.conditions]
+        if blocks == "dataset":
+            means = [
+                np.mean(
+                    [mean for mean, at in zip(means, self.conditions, strict=True) if at.dataset == dataset], axis=0
+                )
+                for dataset in self.datasets
+            ]
+        return np.array(means, dtype=float).reshape(len(means), len(self.methods))
+
+    def _narrow(self, rows: Sequence[int], wanted: Callable[[Sequence[str]], bool]) -> tuple[Condition, ...]:
+        """Some methods' rows, with the seeds whose statuses are `wanted`, in conditions that have any."""
+        found = []
+        for condition in self.conditions:
+            columns = [
+                column
+                for column in range(len(condition.seeds))
+                if wanted([condition.status[row][column] for row in rows])
+            ]
+            if columns:
+                found.append(condition._take(rows, columns))
+        return tuple(found)
+
+
+def _any_started(statuses: Sequence[str]) -> bool:
+    return any(status != MISSING for status in statuses)
+
+
+def _all_done(statuses: Sequence[str]) -> bool:
+    return all(status == DONE for status in statuses)

@@ -1,0 +1,92 @@
+"""Bayesian tests against baycomp, against known posteriors, and in their limits."""
+
+from __future__ import annotations
+
+import baycomp
+import numpy as np
+import pytest
+from scipy import stats
+
+from fl_bench.benchmarks.statistics.bayes import hierarchical_places, sample_hierarchical, signed_rank_places
+
+
+def stream() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+@pytest.mark.parametrize(("centre", "rope"), [(0.3, 0.5), (1.0, 0.5), (-0.6, 0.2), (0.0, 1.0), (0.2, 0.0)])
+def test_signed_rank_against_baycomp(centre: float, rope: float) -> None:
+    differences = np.random.default_rng(3).normal(centre, 1, 9)
+    found = signed_rank_places(differences, rope, stream())
+    theirs = baycomp.SignedRankTest(np.zeros(9), differences, rope=rope, nsamples=10_000, random_state=1).probs(
+        with_rope=True
+    )
+    # two Monte Carlo runs: four standard errors of sqrt(.25 / 10000 + .25 / 20000) are 0.025
+    assert (found.worse, found.equivalent, found.better) == pytest.approx(tuple(map(float, theirs)), abs=0.025)
+
+
+def test_signed_rank_of_one_difference_by_hand() -> None:
+    # One difference of 3 with rope 1: the pairs (z0, z0) = 0 and (z0, z) = 3 > 2, (z, z) = 6. So better has the mass
+    # 1 - w0^2 and wins where w0^2 < 1/2. w0 ~ Beta(1/2, 1).
+    found = signed_rank_places(np.array([3.0]), 1.0, stream())
+    assert found.better == pytest.approx(stats.beta.cdf(0.5**0.5, 0.5, 1), abs=0.012)
+    assert found.worse == 0.0
+
+
+def test_signed_rank_is_symmetric_and_sums_to_one() -> None:
+    differences = np.random.default_rng(1).normal(0.5, 1, 8)
+    one = signed_rank_places(differences, 0.4, stream())
+    other = signed_rank_places(-differences, 0.4, stream())
+    assert one.worse + one.equivalent + one.better == pytest.approx(1)
+    assert (one.better, one.worse) == pytest.approx((other.worse, other.better), abs=0.015)
+
+
+def test_equal_methods_are_equivalent() -> None:
+    assert signed_rank_places(np.zeros(6), 1.0, stream()).equivalent == 1.0
+    runs = [np.full(5, 0.0) + np.linspace(-0.2, 0.2, 5) for _ in range(8)]
+    places = hierarchical_places(runs, 1.0, stream())
+    assert places is not None
+    assert places.equivalent > 0.99
+
+
+def test_hierarchical_follows_the_data_sets_where_seeds_are_exact() -> None:
+    # Seeds without noise on many data sets: mu_i is known, and mu_0 is the centre of a sample of them. For a normal
+    # sample the posterior of mu_0 is about Student's t around the mean.
+    centres = stats.norm.ppf((np.arange(40) + 0.5) / 40) * 2 + 3
+    noise = np.linspace(-0.05, 0.05, 5)
+    centre, tau, _ = sample_hierarchical([value + noise for value in centres], stream())
+    assert centre.mean() == pytest.approx(3.0, abs=0.1)
+    assert centre.std() == pytest.approx(2 / 40**0.5, rel=0.2)
+    assert np.median(tau) == pytest.approx(2.0, rel=0.15)
+
+
+def test_hierarchical_shrinks_noisy_data_sets() -> None:
+    # Data sets that differ by no more than their seeds' noise lets expect have little spread of their own.
+    generator = np.random.default_rng(2)
+    runs = [generator.normal(2, 3, 20) for _ in range(10)]
+    _, tau, _ = sample_hierarchical(runs, stream(), correlation=0.0)
+    assert np.median(tau) < 0.75  # the standard error of a data set's mean is 3 / sqrt(20) = 0.67
+
+
+def test_correlated_seeds_say_less() -> None:
+    generator = np.random.default_rng(2)
+    runs = [generator.normal(2, 3, 5) for _ in range(6)]
+    free = sample_hierarchical(runs, stream(), correlation=0.0)[0]
+    bound = sample_hierarchical(runs, stream(), correlation=0.5)[0]
+    # not by the whole factor sqrt((1 + 4 * .5) / ...): the spread between data sets has its part
+    assert bound.std() > 1.1 * free.std()
+
+
+def test_hierarchical_sees_a_clear_difference() -> None:
+    generator = np.random.default_rng(2)
+    runs = [generator.normal(5 + shift, 1, 5) for shift in np.linspace(-1, 1, 8)]
+    places = hierarchical_places(runs, 1.0, stream())
+    assert places is not None
+    assert places.better > 0.99
+    assert places.worse + places.equivalent + places.better == pytest.approx(1)
+
+
+def test_seeds_without_spread_divide_by_nothing() -> None:
+    places = hierarchical_places([np.full(5, value) for value in (2.0, 2.1, 1.9, 2.0)], 1.0, stream())
+    assert places is not None
+    assert places.better > 0.9
