@@ -51,7 +51,8 @@ class Row:
     name: str
     kind: str
     """`level`: the share of false claims, at most `nominal`; `power`: of true ones, equal to `nominal`; `coverage`: of
-    intervals that hold the truth, at least `nominal`; `wrong`: a practice that the project refuses, for show."""
+    intervals that hold the truth, at least `nominal`; `belief`: of posteriors that are sure of something false, which
+    no theorem bounds; `wrong`: a practice that the project refuses, for show."""
     nominal: float
     rate: float
     simulations: int
@@ -189,7 +190,7 @@ def bayesian(simulations: int, few: int) -> list[Row]:
 
     names = ["Bayesian signed rank, P > .975 for better or worse, ROPE 0", "the same, ROPE 1"]
     return [
-        *_rows(names, "level", ALPHA, claims, simulations),
+        *_rows(names, "belief", ALPHA, claims, simulations),
         *_rows(["hierarchical model, mean difference, 10 data sets, 5 seeds"], "coverage", 1 - ALPHA, covered, few),
     ]
 
@@ -231,7 +232,8 @@ def wrong(simulations: int) -> list[Row]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table of docs/statistics.md."""
-    words = {"level": "false claims", "coverage": "coverage", "power": "power", "wrong": "false claims (!)"}
+    words = {"level": "false claims", "coverage": "coverage", "power": "power"}
+    words |= {"belief": "sure and wrong", "wrong": "false claims (!)"}
     lines = ["| test or interval | what | nominal | measured | simulations |", "|---|---|---|---|---|"]
     lines += [
         f"| {row.name} | {words[row.kind]} | {row.nominal:.3f} | {row.rate:.3f} | {row.simulations} |" for row in rows

@@ -1,4 +1,4 @@
-"""Simulations of the null: tests over data sets keep their level, single data sets too, intervals cover."""
+"""Simulations of the null: every printed test keeps its level, intervals cover, power is what theory says."""
 
 from __future__ import annotations
 
@@ -36,3 +36,22 @@ def test_single_data_sets() -> None:
 def test_intervals_over_data_sets_cover() -> None:
     for row in calibration.coverage(400):
         assert row.rate >= row.nominal - ERRORS * row.error, describe(row)
+
+
+def test_posteriors() -> None:
+    # A posterior of .975 promises no error rate; the page says what it comes to without a ROPE, 8 %.
+    zero, point, hierarchical = calibration.bayesian(600, 60)
+    assert zero.rate <= 0.12, describe(zero)
+    assert point.rate <= point.nominal, describe(point)
+    assert hierarchical.rate >= hierarchical.nominal - ERRORS * hierarchical.error, describe(hierarchical)
+
+
+def test_power_is_what_theory_says() -> None:
+    for row in calibration.powers(1500):
+        assert abs(row.rate - row.nominal) <= ERRORS * row.error, describe(row)
+
+
+def test_seeds_as_blocks_claim_far_too_often() -> None:
+    rates = [row.rate for row in calibration.wrong(300)]
+    assert min(rates) > 0.2
+    assert max(rates) > 0.85
