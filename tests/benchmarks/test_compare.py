@@ -146,6 +146,26 @@ def test_latex(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert re.sub(r"\\[%_&#]", "", caption).count("%") == 0  # a bare one would comment out the rest
 
 
+def test_latex_marks_only_what_the_best_does_not_beat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # on nine data sets a beats c everywhere (p = 2 / 512, Holm over three: .012), and b on five of them
+    rows = [
+        f"d{place},{80 + place},{80 + place + (-1) ** place * 0.1 * (place + 1)},{60 + place}" for place in range(9)
+    ]
+    path = tmp_path / "nine.csv"
+    path.write_text("\n".join(["dataset,a,b,c", *rows]), encoding="utf-8")
+    assert run_command(["compare", str(path), "--format", "latex"]) == 0
+    text = capsys.readouterr().out
+    marked = {
+        line.split(" & ")[0]: "\\dag" in line for line in text.splitlines() if line[:1] in "abc" and " & " in line
+    }
+    assert marked == {"a": False, "b": False, "c": False} | {min("ab", key=lambda name: _mean_of(text, name)): True}
+
+
+def _mean_of(text: str, method: str) -> float:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{method} & ")]
+    return float(re.findall(r"(\d+\.\d+)\}? \[", line)[0])
+
+
 def test_the_same_bytes_every_time(table: Path, tmp_path: Path) -> None:
     written = []
     for name in ("one", "two"):
