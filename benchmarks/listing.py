@@ -1,4 +1,7 @@
-"""What there is to choose from (benchmarks room): rows for `fl-bench list` and `describe`; imports no torch."""
+"""What there is to choose from (benchmarks room): rows for `fl-bench list` and `describe`; imports no torch.
+
+Each listing imports what it lists, and nothing else: the commands have to answer at once.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..datasets.catalogue import listing
-from ..datasets.partition import PARTITIONS
-from ..federation.models import model_names
 from ..methods.registry import METHODS
-from .configure import blame
-from .grid import GRIDS, read_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +37,8 @@ def methods() -> list[Row]:
 
 def datasets() -> list[Row]:
     """Every data set and family of data sets."""
+    from ..datasets.catalogue import listing
+
     return [
         {
             "name": facts.name,
@@ -56,6 +56,8 @@ def datasets() -> list[Row]:
 
 def partitions() -> list[Row]:
     """Every partition scheme with its settings."""
+    from ..datasets.partition import PARTITIONS
+
     return [
         {
             "name": name,
@@ -68,6 +70,9 @@ def partitions() -> list[Row]:
 
 def grids() -> list[Row]:
     """The grids that come with fl-bench."""
+    from .configure import blame
+    from .grid import GRIDS, read_grid
+
     rows = []
     for path in sorted(GRIDS.glob("*.yaml")):
         grid = read_grid(path)
@@ -76,10 +81,17 @@ def grids() -> list[Row]:
     return rows
 
 
+def models() -> list[Row]:
+    """Every net and family of nets."""
+    from ..federation.models import model_names
+
+    return [dict(row) for row in model_names()]
+
+
 LISTINGS: dict[str, Callable[[], list[Row]]] = {
     "methods": methods,
     "datasets": datasets,
-    "models": lambda: [dict(row) for row in model_names()],
+    "models": models,
     "partitions": partitions,
     "grids": grids,
 }

@@ -11,11 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError
 
-from ..datasets.catalogue import DATASETS
-from ..datasets.partition import PARTITIONS
-from ..federation.models import MODELS
-from ..methods.registry import METHODS
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -72,4 +67,10 @@ def _load(path: Path) -> None:
 
 
 def _registered() -> list[list[str]]:
+    """Names of all that plugins may add to; imported here, since commands without plugins have to answer at once."""
+    from ..datasets.catalogue import DATASETS
+    from ..datasets.partition import PARTITIONS
+    from ..federation.models import MODELS
+    from ..methods.registry import METHODS
+
     return [METHODS.names(), DATASETS.names(), MODELS.names(), PARTITIONS.names()]

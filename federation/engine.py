@@ -125,8 +125,11 @@ def side_by_side(
     if threads == 1 or len(jobs) < 2:
         return {job: work(module, job) for job in jobs}
     doubles = _DOUBLES.setdefault(module, [])
-    while len(doubles) < min(threads, len(jobs)):
-        doubles.append(deepcopy(module))
+    with torch.inference_mode(
+        mode=False
+    ):  # they may be asked for first where nothing is trained, and trained with later
+        while len(doubles) < min(threads, len(jobs)):
+            doubles.append(deepcopy(module))
     free = doubles[: min(threads, len(jobs))]
 
     def do(job: int) -> Result:

@@ -63,12 +63,6 @@ def pytest_benchmark_generate_json(benchmarks: list[Any]) -> None:
     benchmarks[:] = [benchmark for benchmark in benchmarks if benchmark.stats.data]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_benchmark_generate_json(benchmarks: list[Any]) -> None:
-    """Let a run that was interrupted keep what it has measured: the benchmark in flight has no times to write."""
-    benchmarks[:] = [benchmark for benchmark in benchmarks if benchmark.stats.data]
-
-
 @pytest.fixture(scope="session")
 def size(pytestconfig: pytest.Config) -> Size:
     """How much is measured."""

@@ -121,9 +121,10 @@ def _provenance(run: Mapping[str, Any]) -> str:
     revision = machine["revision"] or "unknown revision"
     changed = " with uncommitted changes" if machine["dirty"] else ""
     cores = f"{machine['cores']} core{'s' if machine['cores'] > 1 else ''}"
+    load = "" if machine.get("load") is None else f" (load {machine['load']:.1f} when it began)"
     return (
         f"Measured {run['measured']} at {revision[:10]}{changed} (size `{machine['size']}`): {machine['cpu']}, "
-        f"{cores} (load {machine['load']:.1f} when it began), {machine['memory_gib']} GiB, "
+        f"{cores}{load}, {machine['memory_gib']} GiB, "
         f"{machine['system']}; Python {machine['python']}, "
         f"torch {machine['packages']['torch']}, numpy {machine['packages']['numpy']}.\n"
     )
@@ -281,4 +282,4 @@ def _span(seconds: Sequence[float]) -> str:
 
 
 def _bytes(count: float | None) -> str:
-    return "" if count is None else f"{count / 2**20:,.0f} MiB"
+    return "" if count is None or count <= 0 else f"{count / 2**20:,.0f} MiB"

@@ -39,13 +39,13 @@ def families(methods: int, blocks: int, alpha: float, unit: Blocks, *, control: 
         blocks: independent blocks, N.
         alpha: the level.
         unit: what a block is.
-        control: whether there is a control; else all pairs are the only family.
+        control: whether there is a control; else all pairs are the only family, as the control is with two methods.
     """
     sizes = {"against the control": methods - 1, "all pairs": methods * (methods - 1) // 2}
     return tuple(
         _family(name, tests, blocks, alpha, unit)
         for name, tests in sizes.items()
-        if tests and (control or name == "all pairs")
+        if tests and (name == "all pairs" if not control else name != "all pairs" or methods > 2)
     )
 
 

@@ -34,10 +34,6 @@ NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*%?\s*(?:(?:�
 GAPS = ("", "-", "–", "—", "na", "n/a", "nan", "none")
 """What stands in a table where nothing was measured."""
 
-UNTUNED = "untuned defaults"
-AS_CONFIGURED = "settings as configured, tuning budget not on record"
-"""How the settings of methods were chosen, as far as records tell."""
-
 FACTORS = ("partition", "init", "draws", "batches")
 """Headings for what repetitions vary separately."""
 
@@ -95,7 +91,7 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
         methods=tuple(sorted(set(columns))),
         conditions=_conditions(rows),
         selection=SELECTIONS[selection],
-        tuning=_tuning([record for name, group in groups if name in compared for record in group]),
+        tuning=_tuning([(name, group) for name, group in groups if name in compared]),
         notes=(*notes, *_badges(groups, columns)),
     )
 
@@ -216,16 +212,23 @@ def _classes(records: Iterable[Record]) -> int | None:
     return next((int(classes) for classes in facts if classes is not None), None)
 
 
-def _tuning(records: Sequence[Record]) -> str:
-    """How the methods' settings were chosen, as far as records tell."""
-    for record in records:
-        method = record.cell["method"]
-        if method["name"] not in METHODS or method["codec"] != "none":
-            return AS_CONFIGURED
-        defaults = json.loads(json.dumps(asdict(METHODS[method["name"]].config_type())))
-        if method["settings"] != defaults:
-            return AS_CONFIGURED
-    return UNTUNED
+def _tuning(groups: Sequence[tuple[str, Sequence[Record]]]) -> str:
+    """How the settings of some methods were chosen, as far as records tell."""
+    changed = sorted({name for name, group in groups if not all(map(_has_defaults, group))})
+    if not changed:
+        return "untuned defaults"
+    if len(changed) == len({name for name, _ in groups}):
+        return "settings as configured, tuning budget not on record"
+    return f"untuned defaults, but {', '.join(changed)} as configured, tuning budget not on record"
+
+
+def _has_defaults(record: Record) -> bool:
+    """Whether a method ran with the settings that its name alone stands for."""
+    method = record.cell["method"]
+    if method["name"] not in METHODS or method["codec"] != "none":
+        return False
+    defaults: object = json.loads(json.dumps(asdict(METHODS[method["name"]].config_type())))
+    return bool(method["settings"] == defaults)
 
 
 def _badges(groups: Sequence[tuple[str, Sequence[Record]]], columns: Sequence[str]) -> list[str]:

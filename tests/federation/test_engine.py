@@ -538,6 +538,16 @@ def test_threads_change_no_bit(make_data, make_cohort, nets, state: str) -> None
     assert (scores[0].loss == scores[1].loss).all()
 
 
+def test_modules_of_threads_that_were_first_evaluated_can_be_trained(make_data, make_cohort, nets) -> None:
+    data, modules = make_data(), nets(3)
+    alone, beside = (make_cohort(data, modules, execution=Execution(threads=threads)) for threads in (1, 2))
+    for cohort, threads in ((alone, 1), (beside, 2)):
+        evaluate(cohort.deployed(), data, data.test.split(), threads=threads)
+        cohort.fit(cross_entropy)
+    for name, tensor in alone.weights.items():
+        assert torch.equal(beside.weights[name], tensor)
+
+
 def test_a_failing_client_fails_the_phase_with_threads_too(make_data, make_cohort, nets) -> None:
     cohort = make_cohort(make_data(), nets(3), execution=Execution(threads=2))
 

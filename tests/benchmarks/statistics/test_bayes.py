@@ -69,12 +69,12 @@ def test_hierarchical_shrinks_noisy_data_sets() -> None:
 
 
 def test_correlated_seeds_say_less() -> None:
-    generator = np.random.default_rng(2)
-    runs = [generator.normal(2, 3, 5) for _ in range(6)]
+    # Data sets with one mean and one spread: with flat priors only the scale of the noise of a mean is left, which is
+    # S c / (1 - rho) with c = (1 + 4 rho) / 5. From rho = 0 to 1/2 it grows from 1/5 to (3/5) / (1/2): six times.
+    runs = [2 + 10 * np.array([-2.0, -1, 0, 1, 2])] * 12
     free = sample_hierarchical(runs, stream(), correlation=0.0)[0]
     bound = sample_hierarchical(runs, stream(), correlation=0.5)[0]
-    # not by the whole factor sqrt((1 + 4 * .5) / ...): the spread between data sets has its part
-    assert bound.std() > 1.1 * free.std()
+    assert bound.std() / free.std() == pytest.approx(6**0.5, rel=0.12)
 
 
 def test_hierarchical_sees_a_clear_difference() -> None:

@@ -191,6 +191,30 @@ def test_five_seeds_bring_the_hierarchical_model(table_of: MakeTable) -> None:
     assert any(note.startswith("no hierarchical model") for note in fewer.notes)
 
 
+def test_significance_is_that_of_the_adjusted_p(table_of: MakeTable) -> None:
+    # six data sets, all won: p = 1/32 < .05, but over two tests Holm makes 1/16 of it
+    result = compare(table_of(numbers(6, 2, [5.0, 0.0, 0.0]), methods=["cosmos", "fedmd", "local"]))
+    assert [(pair.p, pair.p_holm, pair.significant) for pair in result.primary] == [(1 / 32, 1 / 16, False)] * 2
+
+
+def test_intervals_on_data_sets_are_simultaneous(table_of: MakeTable) -> None:
+    # differences 1, 2, 3 on each of four data sets: mean 2, error 1 / sqrt(3); t_{1 - .05/8, 2} = 8.8602
+    values = np.zeros((4, 3, 2))
+    values[:, :, 0] = [1, 2, 3]
+    row = compare(table_of(values, methods=["cosmos", "local"])).per_dataset[0]
+    assert (row.low, row.high) == pytest.approx((2 - 8.8602 / 3**0.5, 2 + 8.8602 / 3**0.5), abs=1e-3)
+    # t = 2 sqrt(3) on two degrees: p = .0742; Holm over four
+    assert (row.p, row.p_holm) == pytest.approx((0.0742, 0.2967), abs=1e-4)
+
+
+def test_the_leader_without_a_data_set(table_of: MakeTable) -> None:
+    # a leads on x and y, b on z: without z there is only a
+    values = np.array([[[2.0, 1, 0]], [[2, 1, 0]], [[1, 2, 0]]])
+    result = compare(table_of(values, methods=["a", "b", "c"], datasets=["x", "y", "z"]), Options("a"))
+    assert {left.dataset: left.leader for left in result.left_out}["z"] == "a"
+    assert {row.method: row.without_one for row in result.ranks} == {"a": (1.0, 1.5), "b": (1.5, 2.0), "c": (3.0, 3.0)}
+
+
 def test_a_verdict_that_hangs_on_one_data_set_is_named(table_of: MakeTable) -> None:
     # six data sets, all won: p = 1/32; without any one of them five cannot show anything
     result = compare(table_of(numbers(6, 2, [5.0, 0.0]), methods=["cosmos", "local"]))

@@ -63,6 +63,12 @@ def test_the_interval_is_as_wide_as_students() -> None:
     assert found == pytest.approx(expected, abs=0.03)
 
 
+def test_percentiles_are_widened_for_few_data_sets() -> None:
+    # Draws that are exactly normal: the quantile at Phi(z) is z = sqrt(6 / 5) * t_{.025, 5} = 1.0954 * -2.5706.
+    draws = stats.norm.ppf((np.arange(400_000) + 0.5) / 400_000)
+    assert effects.wide_percentiles(draws, 6, 0.05) == pytest.approx((-2.8159, 2.8159), abs=1e-3)
+
+
 @pytest.mark.parametrize(("datasets", "there"), [(1, False), (5, False), (6, True)])
 def test_no_interval_from_few_data_sets(datasets: int, there: bool) -> None:
     # 2^(1 - 5) = .0625 > .05 >= 2^(1 - 6)

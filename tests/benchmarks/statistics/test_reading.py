@@ -67,7 +67,13 @@ def test_runs_that_are_not_done_are_gaps_with_a_reason(filled: Store, cell_of: M
 
 def test_settings_that_are_not_the_defaults_are_said(filled: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
     filled.write(cell_of("fedmd[digest_epochs=3]", 0), outcome({"client": [1.0]}))
-    assert read_records(filled.records()).tuning == "settings as configured, tuning budget not on record"
+    other = "fedmd[digest_epochs=3]"
+    assert read_records(filled.records()).tuning == (
+        f"untuned defaults, but {other} as configured, tuning budget not on record"
+    )
+    assert read_records(filled.records(), methods=[other]).tuning == (
+        "settings as configured, tuning budget not on record"
+    )
 
 
 def test_badges_are_notes(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
