@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ALWAYS_NAMED = ("cosmos", "fedavg", "local")
 """Methods with a name in every panel, on the front or not."""
 
+FEW = 10
+"""Up to so many methods all have their names."""
+
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
     """The Pareto front of (cost, accuracy): places of the points that no other one is as cheap and as good as.
@@ -143,7 +146,7 @@ def _names(axes: Axes, cost: str, courses: Sequence[Course]) -> None:
     best = front(points)
     named = []
     for place, course in enumerate(courses):
-        shown = place in best or course.label in ALWAYS_NAMED
+        shown = place in best or course.label in ALWAYS_NAMED or len(courses) <= FEW
         look = {"fontsize": 8, "weight": "bold" if place in best else "normal", "color": INK, "zorder": 6}
         named.append((course.label if shown else "", *points[place], look))
     corners = _corners([points[place] for place in best], axes.get_xlim()[1])

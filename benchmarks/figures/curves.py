@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .blocks import category_place
-from .style import FAINT, INK, MUTED, label_lines, line_style, new_figure, set_title, styled
+from .style import COLOURS, FAINT, INK, MUTED, label_lines, line_style, new_figure, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,25 +23,27 @@ COLUMNS = 2
 def draw(courses: Sequence[Course], *, title: str) -> Figure:
     """Mean over seeds as a line, lowest to highest seed as a band.
 
-    Each category has a panel of its own, with all other methods faint behind it and the bounds in every one.
+    Each category has a panel of its own, with all other methods faint behind it and the bounds in every one; as few
+    methods as there are colours share one panel.
 
     Args:
         courses: the methods of one block.
         title: what stands above.
     """
     bounds = [course for course in courses if course.category == "bound"]
-    names = sorted({course.category for course in courses if course.category != "bound"}, key=category_place)
-    panels = {name: [course for course in courses if course.category == name] for name in names or ["bound"]}
+    panels = _panels(courses)
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     most = max(map(len, panels.values())) + len(bounds)
-    figure = new_figure(4.8 * columns, max(2.6, 0.17 * most + 0.8) * rows)
+    figure = new_figure(max(4.8 * columns, 7.2), max(2.6 if columns > 1 else 3.8, 0.17 * most + 0.8) * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     last = max(len(course.mean) for course in courses) - 1
-    grid[0, 0].set(xlim=(0, max(last, 1)), ylim=limits(courses))
+    edge = 0.012 * max(last, 1)  # room for half a marker
+    grid[0, 0].set(xlim=(-edge, max(last, 1) + edge), ylim=limits(courses))
     for axes, (name, own) in zip(grid.flat, panels.items(), strict=False):
         _panel(axes, own, bounds if name != "bound" else [], courses)
-        axes.set_title(name or "no category")
+        if len(panels) > 1:
+            axes.set_title(name or "no category")
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
@@ -54,6 +56,17 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
     band = f"bands: lowest to highest of seeds {' '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     set_title(figure, title, f"mean client accuracy per round; {band}; lines that start lower enter from below")
     return figure
+
+
+def _panels(courses: Sequence[Course]) -> dict[str, list[Course]]:
+    """Which methods have lines of their own in which panel; the bounds among them only where nothing else is."""
+    others = [course for course in courses if course.category != "bound"]
+    if not others:
+        return {"bound": list(courses)}
+    if len(others) <= len(COLOURS):
+        return {"all": others}
+    names = sorted({course.category for course in others}, key=category_place)
+    return {name: [course for course in others if course.category == name] for name in names}
 
 
 def limits(courses: Sequence[Course]) -> tuple[float, float]:

@@ -75,9 +75,18 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[float, float]]) 
 def test_costs_name_the_front_and_take_no_best_round(course: Callable[..., Course]) -> None:
     # `early` was best in its first round at half the price; what counts is where it ends: behind `late`.
     methods = [course("early", [99, 10]), course("late", [1, 50]), course("poor", [1, 20])]
-    found = texts(costs.draw(methods, title="digits"))
-    assert "late" in found
-    assert not {"early", "poor"} & found
+    for axes in costs.draw(methods, title="digits").axes:
+        assert {text.get_text(): text.get_weight() for text in axes.texts} == {
+            "early": "normal",
+            "late": "bold",
+            "poor": "normal",
+        }
+
+
+def test_of_many_methods_the_front_and_the_best_known_have_names(course: Callable[..., Course]) -> None:
+    methods = [course(f"m{number}", [1, number]) for number in range(20)] + [course("cosmos", [1, 3])]
+    for axes in costs.draw(methods, title="digits").axes:
+        assert {text.get_text() for text in axes.texts} == {"m19", "cosmos"}
 
 
 def test_pooled_bounds_do_not_compete(course: Callable[..., Course]) -> None:
