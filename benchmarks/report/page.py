@@ -95,7 +95,6 @@ def render_page(
         DataError: a record cannot be read.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -109,8 +108,8 @@ def render_page(
     board = entries(records, selection)
     data = drill_down(records)
     return environment.get_template("report.html").render(
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         lead=_lead(records, board),
         selection=SELECTIONS[selection],
         board=board,
