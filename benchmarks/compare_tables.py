@@ -29,6 +29,9 @@ FEW_METHODS = 6
 FEW_VERDICTS = 12
 """Up to so many methods against the control each has its sentence at the terminal; the other forms always have them."""
 
+FEW_COLUMNS = 5
+"""Up to so many columns, differences on single data sets stand with their intervals."""
+
 FEW_FLIPS = 5
 """Pairs of unstable order that are named at the terminal."""
 
@@ -200,21 +203,40 @@ def _beliefs(result: Comparison) -> Section:
 
 
 def _datasets(result: Comparison) -> Section:
+    """Methods down and data sets across, or the other way round where there are more data sets."""
+    conditions = result.table.conditions
     settings = len(result.table.settings) > 1
-    rows: dict[str, dict[str, Any]] = {row.other: {"than": row.other} for row in result.per_dataset}
-    for condition in result.table.conditions:
-        for row in rows.values():
-            row[condition.label if settings else condition.dataset] = ""
-    for entry in result.per_dataset:
-        where = f"{entry.dataset} [{entry.setting}]" if settings and entry.setting else entry.dataset
-        half = "" if entry.low is None or entry.high is None else f" ± {(entry.high - entry.low) / 2:.1f}"
-        rows[entry.other][where] = f"{entry.difference:+.1f}{half}{'*' if entry.significant else ''}"
+    labels = {(at.dataset, at.setting): at.label if settings else at.dataset for at in conditions}
+    others = list(dict.fromkeys(row.other for row in result.per_dataset))
+    across = min(len(others), len(conditions))
+    cells = {
+        (row.other, labels[row.dataset, row.setting]): _difference(row, spread=across <= FEW_COLUMNS)
+        for row in result.per_dataset
+    }
+    if len(conditions) > len(others):
+        rows = [
+            {"data set": label, **{f"than {other}": cells.get((other, label), "") for other in others}}
+            for label in labels.values()
+        ]
+    else:
+        rows = [
+            {"than": other, **{label: cells.get((other, label), "") for label in labels.values()}} for other in others
+        ]
+    spread = (
+        f"± Student's t, simultaneous over the {many(len(conditions), 'data set')} (Bonferroni)"
+        if across <= FEW_COLUMNS
+        else "intervals are in --format csv"
+    )
     return Section(
         f"{result.control} on each data set by itself",
-        list(rows.values()),
-        f"points, paired by seed; ± Student's t, simultaneous over the {many(len(result.table.conditions), 'column')} "
-        "(Bonferroni); * after Holm over them. Says something about that data set only",
+        rows,
+        f"points, paired by seed; {spread}; * after Holm over them. Says something about that data set only",
     )
+
+
+def _difference(row: OnDataset, *, spread: bool) -> str:
+    half = "" if not spread or row.low is None or row.high is None else f" ± {(row.high - row.low) / 2:.1f}"
+    return f"{row.difference:+.1f}{half}{'*' if row.significant else ''}"
 
 
 def _pairs(result: Comparison) -> Section:
