@@ -17,6 +17,7 @@ import fl_bench
 from fl_bench.errors import ConfigError, FLBenchError, unknown_name
 
 from .compare import compare, grid_power
+from .publish import figures, report
 from .terminal import make_console as _console
 from .terminal import read_selection as _selection
 from .terminal import say as _say
@@ -333,6 +334,8 @@ def leaderboard(
 
 
 app.command()(compare)
+app.command()(figures)
+app.command()(report)
 
 
 @app.command()

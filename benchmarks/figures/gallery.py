@@ -1,0 +1,158 @@
+"""What can be drawn of a results folder (benchmarks room, figures): file names to figures, drawn when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..cell import safe_name
+from ..statistics.power import number
+from ..statistics.verdicts import many, size
+from . import clusters, costs, critical_difference, curves, deciles, effects, matrix, profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from matplotlib.figure import Figure
+
+    from ..statistics.result import Comparison, Pair
+    from .blocks import Block
+
+KINDS = {
+    "ranks": "critical-difference diagram of mean ranks",
+    "effects": "every method against the control, with intervals",
+    "matrix": "multi-comparison matrix",
+    "profiles": "performance profiles",
+    "curves": "accuracy per round with seed bands",
+    "costs": "accuracy against bytes, seconds and samples, with the Pareto front",
+    "deciles": "per-client accuracy in deciles",
+    "clusters": "who is in which cluster, per round",
+}
+"""Kinds of figures, in the order in which a reader wants them; the first four are of a comparison."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that can be drawn."""
+
+    kind: str
+    """One of `KINDS`."""
+    name: str
+    """File name without its suffix, the same for the same records."""
+    title: str
+    """What it shows, and of what; also the text for who cannot see it."""
+    draw: Callable[[], Figure]
+
+
+def from_blocks(blocks: Sequence[Block]) -> list[Drawing]:
+    """The figures that need records only, of every block with a done run."""
+    found = []
+    for block in blocks:
+        if not block.courses:
+            continue
+        alone = sum(other.dataset == block.dataset for other in blocks) == 1
+        where = block.dataset if alone else f"{block.dataset} [{block.setting}]"
+        name = safe_name(block.dataset) if alone else f"{safe_name(block.dataset)}-{block.setting}"
+        draws: dict[str, Callable[[Block, str], Figure]] = {
+            "curves": lambda block, where: curves.draw(block.courses, title=where),
+            "costs": lambda block, where: costs.draw(block.courses, title=where),
+            "deciles": lambda block, where: deciles.draw(deciles.read_deciles(block), title=where),
+        }
+        if any(clusters.has_clusters(runs[0]) for runs in block.records.values()):
+            draws["clusters"] = lambda block, where: clusters.draw(clusters.read_memberships(block), title=where)
+        for kind, draw in draws.items():
+            found.append(
+                Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            )
+    return found
+
+
+def from_comparison(result: Comparison) -> list[Drawing]:
+    """The figures of a comparison that its numbers allow."""
+    found = []
+    differences, control = result.rank_differences, result.control
+    if differences is not None:
+        text = (
+            f"mean ranks over {size(result)}, 1 is best; bars join methods that Nemenyi's test does not tell apart at "
+            f"{number(differences.alpha)}"
+        )
+        ranks = {row.method: row.mean_rank for row in result.ranks if row.mean_rank is not None}
+        found.append(
+            _drawing(
+                "ranks",
+                lambda title: critical_difference.draw(
+                    ranks,
+                    differences.groups,
+                    differences.critical_difference,
+                    title=title,
+                    text=text,
+                    control=control,
+                ),
+            )
+        )
+    if control is not None and result.effects:
+        found.append(_drawing("effects", lambda title: _effects(result, control, title)))
+    found.append(_drawing("matrix", lambda title: _matrix(result, title)))
+    scores = _whole(result)
+    if len(result.blocks) > 1 and scores:
+        always = [control] if control in scores else []
+        found.append(
+            _drawing("profiles", lambda title: profiles.draw(profiles.profiles(scores), title=title, always=always))
+        )
+    return found
+
+
+def _drawing(kind: str, draw: Callable[[str], Figure]) -> Drawing:
+    title = KINDS[kind][0].upper() + KINDS[kind][1:]
+    return Drawing(kind, kind, title, lambda: draw(title))
+
+
+def _effects(result: Comparison, control: str, title: str) -> Figure:
+    spread = "no intervals over so few data sets"
+    if any(effect.low is not None for effect in result.effects):
+        spread = f"lines: {100 * (1 - result.options.alpha):g} % intervals, hierarchical bootstrap"
+    return effects.draw(
+        result.effects,
+        control=control,
+        rope=result.options.rope,
+        significant={pair.other for pair in result.primary if pair.significant},
+        title=title,
+        text=f"mean difference over {size(result)}; {spread}; filled: significant (signed rank, Holm over "
+        f"{many(len(result.primary), 'test')}); shaded: within {result.options.rope:g} points; at the right: wins, "
+        f"ties and losses against {control}",
+    )
+
+
+def _matrix(result: Comparison, title: str) -> Figure:
+    ordered = [row.method for row in result.ranks]
+    names = matrix.chosen(ordered, [name for name in (result.control, "local", "fedavg") if name is not None])
+    columns = dict(zip(result.methods, zip(*result.scores, strict=True), strict=True))
+    pairs = {frozenset((pair.method, pair.other)): pair for pair in result.secondary}
+    cells = {
+        (row, column): _versus(columns[row], columns[column], pairs[frozenset((row, column))], result.options.rope)
+        for row in names
+        for column in names
+        if row != column and frozenset((row, column)) in pairs
+    }
+    rest = "" if len(names) == len(ordered) else f"; {len(names)} of {len(ordered)} methods"
+    return matrix.draw(
+        names,
+        cells,
+        {row.method: row.mean for row in result.ranks},
+        title=title,
+        text=f"row minus column, points; wins, ties and losses of the row by more than {result.options.rope:g} points; "
+        f"p of the signed rank, Holm over all {many(len(result.secondary), 'pair')}; bold, framed: significant; over "
+        f"{size(result)}{rest}",
+    )
+
+
+def _versus(row: Sequence[float | None], column: Sequence[float | None], pair: Pair, margin: float) -> matrix.Versus:
+    return matrix.Versus(*matrix.versus(row, column, margin), pair.p_holm, pair.significant)
+
+
+def _whole(result: Comparison) -> dict[str, list[float]]:
+    """Scores of the methods that have one on every block."""
+    columns = dict(zip(result.methods, zip(*result.scores, strict=True), strict=True))
+    return {
+        name: [value for value in column if value is not None] for name, column in columns.items() if None not in column
+    }

@@ -1,0 +1,149 @@
+"""The leaderboard, as the page shows it (benchmarks room, report): text for the eye, numbers to sort by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..leaderboard import comparisons, lines
+from ..tables import show_bytes, show_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..leaderboard import Line, Selection
+    from ..records import Record, Status
+
+BAD: tuple[Status, ...] = ("diverged", "failed", "timeout", "unsupported")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: what stands there, and what it is sorted by."""
+
+    text: str
+    value: float | str | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where the mean and its interval lie between the edges of the comparison, in percent of the width."""
+
+    low: float
+    mean: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line."""
+
+    dataset: str
+    setting: str
+    method: str
+    view: str
+    deployed: bool
+    category: str
+    place: int | None
+    """Among the methods' own numbers of its data set and setting, 1 is best."""
+    accuracy: float | None
+    accuracy_text: str
+    span: Span | None
+    numbers: tuple[Cell, ...]
+    """By `COLUMNS`."""
+    runs: str
+    badges: tuple[str, ...]
+    note: str
+
+
+COLUMNS = (
+    ("vs local", "Mean difference to Local-only, points, paired by seed. What does not beat it has shown nothing."),
+    ("worst 10 %", "Mean accuracy of the worst tenth of the clients."),
+    ("up", "Bytes that a client sends per round."),
+    ("down", "Bytes that a client receives per round."),
+    ("time", "Wall seconds of a run, all its parts together."),
+    ("optimism", "What choosing the round by test accuracy would have added, points. Nothing is chosen by it."),
+)
+"""The numbers beside the accuracy, with what they mean."""
+
+
+def entries(records: Sequence[Record], selection: Selection) -> list[Entry]:
+    """All lines, by data set and setting; in each the methods by accuracy, best first, their other views behind them.
+
+    Raises:
+        DataError: a record cannot be read, or records look comparable and are not.
+    """
+    categories = {
+        (dataset, setting, method): next((str(run.facts["category"]) for run in runs if "category" in run.facts), "")
+        for (dataset, setting), methods in comparisons(records).items()
+        for method, runs in methods.items()
+    }
+    blocks: dict[tuple[str, str], list[Line]] = defaultdict(list)
+    for line in lines(records, selection):
+        blocks[line.dataset, line.setting].append(line)
+    found = []
+    for block in blocks.values():
+        own = {line.method: line.acc_mean for line in block if line.deployed}
+        numbers = [value for value in own.values() if value is not None]
+        edges = _edges(block)
+        for line in sorted(block, key=lambda line: (-(own.get(line.method) or 0), line.method, not line.deployed)):
+            accuracy = own.get(line.method)
+            place = None if accuracy is None or not line.deployed else 1 + sum(other > accuracy for other in numbers)
+            category = categories[line.dataset, line.setting, line.method]
+            found.append(_entry(line, category, place, edges))
+    return found
+
+
+def _edges(block: Sequence[Line]) -> tuple[float, float]:
+    """The range that intervals are drawn in, percent: all means, and half as much around them."""
+    means = [line.acc_mean for line in block if line.acc_mean is not None]
+    if not means:
+        return 0.0, 100.0
+    margin = 0.1 * max(max(means) - min(means), 1.0)
+    return min(means) - margin, max(means) + margin
+
+
+def _entry(line: Line, category: str, place: int | None, edges: tuple[float, float]) -> Entry:
+    spread = "" if line.acc_std is None else f" ± {line.acc_std:.2f}"
+    return Entry(
+        dataset=line.dataset,
+        setting=line.setting,
+        method=line.method,
+        view=line.view,
+        deployed=line.deployed,
+        category=category or "none",
+        place=place,
+        accuracy=line.acc_mean,
+        accuracy_text="no number" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
+        span=_span(line, edges),
+        numbers=(
+            _signed(line.gap_to_local),
+            Cell("" if line.acc_worst_decile is None else f"{line.acc_worst_decile:.2f}", line.acc_worst_decile),
+            Cell(show_bytes(line.bytes_up), line.bytes_up),
+            Cell(show_bytes(line.bytes_down), line.bytes_down),
+            Cell(show_seconds(line.seconds), line.seconds),
+            _signed(line.optimism),
+        ),
+        runs=_runs(line),
+        badges=tuple(badge for badge in line.badges.split("; ") if badge),
+        note=line.note,
+    )
+
+
+def _signed(value: float | None) -> Cell:
+    return Cell("" if value is None else f"{value:+.2f}", value)
+
+
+def _span(line: Line, edges: tuple[float, float]) -> Span | None:
+    if line.acc_mean is None:
+        return None
+    low = line.acc_mean if line.acc_ci95_low is None else line.acc_ci95_low
+    high = line.acc_mean if line.acc_ci95_high is None else line.acc_ci95_high
+    places = [100 * (value - edges[0]) / (edges[1] - edges[0]) for value in (low, line.acc_mean, high)]
+    return Span(*(round(min(max(place, 0.0), 100.0), 2) for place in places))
+
+
+def _runs(line: Line) -> str:
+    parts = [f"{line.done} done", *(f"{getattr(line, name)} {name}" for name in BAD if getattr(line, name))]
+    return ", ".join([*parts, *([f"no seed {line.seeds_missing}"] if line.seeds_missing else [])])
