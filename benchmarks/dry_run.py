@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.catalogue import dataset_info
-from ..datasets.rounding import ceil_share
 from ..federation.codecs import Codec
 from ..federation.models import build_net, net_bytes
 from ..methods.base import Facts
@@ -84,7 +83,7 @@ def _plan(cell: Cell) -> Plan | None:
     facts = dataset_info(cell.dataset.location)
     if facts.shape is None or facts.classes is None or facts.train is None:
         return None
-    public = ceil_share(cell.split.public_keep, ceil_share(cell.split.public, facts.train))
+    public = cell.split.public_rows(facts.train)
     number_bytes = 8 if cell.training.precision == "float64" else 4
     weigh = partial(net_bytes, shape=facts.shape, classes=facts.classes, width=cell.models.width, number=number_bytes)
     plans = []
@@ -148,11 +147,10 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: s
     facts = dataset_info(cell.dataset.location)
     if facts.shape is None or facts.classes is None or facts.train is None or device != "cpu":
         return None, ""
-    public = ceil_share(cell.split.public, facts.train)
     batch, clients = cell.training.batch_size, cell.split.clients
-    private = (facts.train - public) * (1 - cell.split.val_fraction)
+    private = cell.split.private_rows(facts.train) * (1 - cell.split.val_fraction)
     local = cell.training.local_epochs * private / batch + clients / 2  # each client rounds its last step up
-    batches = math.ceil(ceil_share(cell.split.public_keep, public) / batch)
+    batches = math.ceil(cell.split.public_rows(facts.train) / batch)
     on_clients = local + batches * clients * (0 if plan is None else plan.client_public_epochs)
     on_server = batches * (0 if plan is None else plan.server_public_epochs)
     shape, classes = facts.shape, facts.classes

@@ -7,17 +7,18 @@ stratified; the minimum sizes; the validation rows. The scheme only says who own
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fl_bench.errors import ConfigError
+from fl_bench.later import LATER
 from fl_bench.sealed import Sealed
 from fl_bench.streams import numpy_stream
 
 from .heterogeneity import Heterogeneity, measure
-from .rounding import ceil_share, floor_share
+from .rounding import ceil_share, floor_share, largest_remainder
 from .scheme import UNUSED, Pool, count_table
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class SplitSettings:
     """Share of each client's training rows held out as validation rows, rounded down, in [0, 1)."""
     min_test: int = 30
     """Test rows that each client gets at least, as far as there are enough for all."""
+    max_train: int | None = field(default=None, metadata=LATER)
+    """Training rows of the data set that are used, public pool included, in the proportions of its classes; the others
+    are used by nobody, and test rows stay all. For comparing data sets of different sizes. All by default."""
 
     def __post_init__(self) -> None:
         for name in ("clients", "min_test"):
@@ -51,6 +55,21 @@ class SplitSettings:
                 raise ConfigError(f"partition.{name} must be in [0, 1), got {getattr(self, name)}")
         if not 0 < self.public_keep <= 1:
             raise ConfigError(f"partition.public_keep must be in (0, 1], got {self.public_keep}")
+        if self.max_train is not None and self.max_train < 1:
+            raise ConfigError(f"partition.max_train must be at least 1, got {self.max_train}")
+
+    def train_rows(self, official: int) -> int:
+        """Training rows that are used of the official training set's."""
+        return official if self.max_train is None else min(self.max_train, official)
+
+    def public_rows(self, official: int) -> int:
+        """Size of the public pool; each class may round it up by one."""
+        return ceil_share(self.public_keep, ceil_share(self.public, self.train_rows(official)))
+
+    def private_rows(self, official: int) -> int:
+        """Training rows that all clients hold together, but for what classes round."""
+        rows = self.train_rows(official)
+        return rows - ceil_share(self.public, rows)
 
 
 @dataclass(frozen=True)
@@ -91,10 +110,11 @@ def check(partition: Partition, settings: SplitSettings, classes: int | None, sa
     Raises:
         ConfigError: says what was asked, what was found and what would do.
     """
-    private = None if samples is None else samples - ceil_share(settings.public, samples)
-    if private is not None and private < settings.clients:
+    private = None if samples is None else settings.private_rows(samples)
+    if samples is not None and private is not None and private < settings.clients:
         raise ConfigError(
-            f"{settings.clients} clients need at least as many private training samples; {samples} rows with "
+            f"{settings.clients} clients need at least as many private training samples; "
+            f"{settings.train_rows(samples)} rows with "
             f"public={settings.public} leave {private}: ask for fewer clients or a smaller public share"
         )
     partition.check(settings.clients, classes, private)
@@ -103,10 +123,11 @@ def check(partition: Partition, settings: SplitSettings, classes: int | None, sa
 def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed: int) -> Split:
     """Deal a data set to clients; a pure function of (data, partition, settings, seed).
 
-    Per class of the official training set, ceil(public * n_c) rows go to the public pool, and of the official test
-    set to the global test set; the scheme deals the rest, test rows in the proportions of training rows. Then every
-    client is brought to at least one training row and min(min_test, private test rows // clients) test rows, taken
-    from the largest holders, the client's own classes first. Every private row is used exactly once.
+    Of the official training set `max_train` rows are used. Per class of these, ceil(public * n_c) rows go to the
+    public pool, and of the official test set to the global test set; the scheme deals the rest, test rows in the
+    proportions of training rows. Then every client is brought to at least one training row and min(min_test, private
+    test rows // clients) test rows, taken from the largest holders, the client's own classes first. Every private row
+    is used exactly once.
 
     Args:
         dataset: the data.
@@ -119,9 +140,10 @@ def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed:
     classes, clients = dataset.about.classes, settings.clients
     check(partition, settings, classes, dataset.train_size)
     labels = dataset.labels.numpy()
-    official = np.arange(dataset.train_size), np.arange(dataset.train_size, len(labels))
-    public, private = _hold_out(official[0], labels, settings.public, seed, "public pool")
-    global_test, private_test = _hold_out(official[1], labels, settings.public, seed, "global test")
+    train_rows = _limit(np.arange(dataset.train_size), labels, settings.train_rows(dataset.train_size), seed)
+    test_rows = np.arange(dataset.train_size, len(labels))
+    public, private = _hold_out(train_rows, labels, settings.public, seed, "public pool")
+    global_test, private_test = _hold_out(test_rows, labels, settings.public, seed, "global test")
     name = dataset.about.name
     _enough_rows(len(private), len(private_test), settings, name)
     partition.check(clients, classes, len(private))
@@ -214,6 +236,18 @@ def raise_to_minimum(owner: np.ndarray, labels: np.ndarray, wanted: np.ndarray, 
             sizes[donor] -= 1
             sizes[client] += 1
     return owner
+
+
+def _limit(rows: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` of the rows, each class in its proportion by largest remainder; ascending."""
+    if count == len(rows):
+        return rows
+    classes, sizes = np.unique(labels[rows], return_counts=True)
+    kept = [
+        numpy_stream(seed, "partition", "used rows", int(label)).permutation(rows[labels[rows] == label])[:share]
+        for label, share in zip(classes, largest_remainder(count, sizes), strict=True)
+    ]
+    return np.sort(np.concatenate(kept))
 
 
 def _hold_out(

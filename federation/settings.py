@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from fl_bench.errors import ConfigError
-
-LATER: dict[str, Any] = {"later": True}
-"""Metadata of a setting that came after records were published: at its default it is not part of a cell's key."""
+from fl_bench.later import LATER
 
 
 @dataclass(frozen=True)

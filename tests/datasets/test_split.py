@@ -54,6 +54,27 @@ def test_a_part_of_the_pool_leaves_every_client_its_samples(labelled: MakeLabell
     assert part.fingerprint != whole.fingerprint
 
 
+def test_a_limit_takes_training_rows_in_the_proportions_of_classes(labelled: MakeLabelled) -> None:
+    # 50 of 120 rows: 25, 16 2/3 and 8 1/3 of 60, 40 and 20, so 25, 17, 8; ceil(0.2 * n_c) of them are 5, 4, 2.
+    dataset = labelled([0] * 60 + [1] * 40 + [2] * 20, [0, 1, 2] * 20, 3)
+    parts = [split(dataset, IID, SplitSettings(clients=4, max_train=50), seed) for seed in (0, 0, 1)]
+    labels, whole = dataset.labels.numpy(), split(dataset, IID, SplitSettings(clients=4), 0)
+    private = np.concatenate([*parts[0].train, *parts[0].validation])
+    assert np.bincount(labels[parts[0].public]).tolist() == [5, 4, 2]
+    assert np.bincount(labels[private]).tolist() == [20, 13, 6]
+    assert len(np.unique(np.concatenate([private, parts[0].public]))) == 50
+    assert sum(map(len, parts[0].test)) == sum(map(len, whole.test))
+    assert parts[0].fingerprint == parts[1].fingerprint != parts[2].fingerprint
+    assert split(dataset, IID, SplitSettings(clients=4, max_train=120), 0).fingerprint == whole.fingerprint
+
+
+def test_a_limit_is_counted_before_any_data_are_loaded() -> None:
+    settings = SplitSettings(clients=9, public=0.2, max_train=10)
+    assert (settings.train_rows(1000), settings.public_rows(1000), settings.private_rows(1000)) == (10, 2, 8)
+    with pytest.raises(ConfigError, match=r"10 rows with public=0\.2 leave 8: ask for fewer clients"):
+        check(IID, settings, 2, 1000)
+
+
 def test_public_zero_gives_empty_pools(labelled: MakeLabelled) -> None:
     parts = split(labelled([0, 1] * 10, [0, 1] * 10, 2), IID, SplitSettings(clients=2, public=0), 0)
     assert len(parts.public) == len(parts.global_test) == 0
@@ -143,6 +164,7 @@ def test_heterogeneity_by_hand() -> None:
         ({"public": 1.0}, r"partition.public must be in \[0, 1\), got 1.0"),
         ({"public": -0.1}, "partition.public"),
         ({"public_keep": 0.0}, "partition.public_keep"),
+        ({"max_train": 0}, "partition.max_train must be at least 1, got 0"),
         ({"val_fraction": 1.0}, "partition.val_fraction"),
         ({"val_fraction": float("nan")}, "partition.val_fraction"),
     ],
