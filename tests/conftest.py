@@ -10,9 +10,12 @@ import pytest
 import torch
 from hypothesis import settings
 
+from fl_bench.datasets.catalogue import DATASETS
 from fl_bench.datasets.dataset import Dataset, Description
 from fl_bench.datasets.heterogeneity import measure
+from fl_bench.datasets.partition import PARTITIONS
 from fl_bench.datasets.split import Split
+from fl_bench.federation.models import MODELS
 from fl_bench.federation.rounds import Round
 from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
@@ -20,7 +23,7 @@ from fl_bench.methods.registry import METHODS
 from fl_bench.sealed import Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fl_bench.federation.evaluation import Deployed
 
@@ -136,6 +139,17 @@ class World:
             }
         )
         run.federation.start["linear"] = run.client_models("linear").first()
+
+
+@pytest.fixture(autouse=True)
+def _plugins_end_with_their_test() -> Iterator[None]:
+    """What a test registers is gone after it: other tests take every method there is, and some plugins end badly."""
+    registries: tuple[Any, ...] = (METHODS, DATASETS, PARTITIONS, MODELS)
+    before = [set(registry.names()) for registry in registries]
+    yield
+    for registry, names in zip(registries, before, strict=True):
+        for name in set(registry.names()) - names:
+            del registry._entries[name]
 
 
 @pytest.fixture

@@ -266,14 +266,22 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path: Path, sign: sig
     grid = tmp_path / "grid.yaml"
     grid.write_text(GRID.replace("rounds: 5", "rounds: 5000"))
     command = [sys.executable, "-m", "fl_bench.benchmarks", "run", str(grid), "--jobs", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Tests that a shell runs in the background ignore SIGINT, and a program that is started inherits that.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, heard)
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("checkpoint.pt")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     workers = children(process.pid)
     process.send_signal(sign)
-    _, said = process.communicate(timeout=20)
+    try:
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert said.splitlines()[-1] == "stopped; run the same command again to continue"
     assert "Traceback" not in said

@@ -18,7 +18,7 @@ from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from fl_bench.federation.channel import Downloads, Uploads
     from fl_bench.federation.cohort import Cohort
@@ -315,20 +315,16 @@ class HiddenRate(OwnRate):
 
 
 @pytest.fixture
-def register() -> Iterator[Any]:
+def register() -> Callable[[type[Method[Any]]], str]:
     """Register a class for one test."""
-    added: list[str] = []
 
     def add(cls: type[Method[Any]]) -> str:
         name = f"cheat {cls.__name__}"
         METHODS.register(name)(cls)
         cls.name = name
-        added.append(name)
         return name
 
-    yield add
-    for name in added:
-        METHODS._entries.pop(name)
+    return add
 
 
 @pytest.mark.parametrize(
