@@ -61,8 +61,8 @@ class DatasetChoice:
 class Cell:
     """dataset x partition x models x training x method x seed, with every default filled in.
 
-    Two cells are one when their keys are: the label that tables use, the grid's name, devices, jobs and folders
-    stand outside the key.
+    Two cells are one when their keys are: the label that tables use, the grid's name and its words on tuning, devices,
+    jobs and folders stand outside the key.
     """
 
     dataset: DatasetChoice
@@ -76,6 +76,8 @@ class Cell:
     seed: int
     label: str = field(compare=False)
     """The method's name in tables and folders."""
+    tuning: str = field(default="", compare=False)
+    """How its settings were chosen, in the words of its grid."""
 
     def setting(self) -> dict[str, Any]:
         """What all methods of a comparison share beside dataset and seed, as plain values."""
@@ -116,7 +118,7 @@ class Cell:
 
     def to_worker(self) -> dict[str, Any]:
         """What another process needs to rebuild the cell, as plain values."""
-        return {"cell": self.as_dict(), "label": self.label, "location": self.dataset.location}
+        return {"cell": self.as_dict(), "label": self.label, "tuning": self.tuning, "location": self.dataset.location}
 
     @classmethod
     def from_worker(cls, parcel: Mapping[str, Any]) -> Cell:
@@ -134,6 +136,7 @@ class Cell:
             codec=values["method"]["codec"],
             seed=values["seed"],
             label=parcel["label"],
+            tuning=parcel["tuning"],
         )
 
     def _plugins(self) -> dict[str, str]:

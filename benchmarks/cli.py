@@ -17,6 +17,7 @@ import fl_bench
 from fl_bench.errors import ConfigError, FLBenchError, unknown_name
 
 from .compare import compare, grid_power
+from .packing import pack, unpack
 from .publish import figures, report
 from .terminal import make_console as _console
 from .terminal import read_selection as _selection
@@ -293,7 +294,9 @@ def show(
 
 @app.command()
 def leaderboard(
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
+        "results"
+    ),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if files differ from the records.")
     ] = False,
@@ -307,15 +310,13 @@ def leaderboard(
     fl-bench leaderboard results --check
     """
     from .leaderboard import differences, files, lines, write
-    from .records import Store
+    from .records import Store, read_results
     from .tables import print_lines_json, print_results
 
     selection = _selection(select)
-    records = Store(results).records()
-    if not records:
-        raise ConfigError(f"{results} has no records below runs/; `fl-bench run --out {results}` makes some")
+    records = read_results(results)
     content = files(records, selection)
-    folder = results / "leaderboards"
+    folder = Store(results).results / "leaderboards"
     if check:
         found = differences(folder, content)
         if found:
@@ -336,6 +337,8 @@ def leaderboard(
 app.command()(compare)
 app.command()(figures)
 app.command()(report)
+app.command()(pack)
+app.command()(unpack)
 
 
 @app.command()

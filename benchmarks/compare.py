@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fl_bench.errors import ConfigError, StorageError, unknown_name
+from fl_bench.errors import StorageError, unknown_name
 
 from .terminal import make_console, read_selection, say
 
@@ -22,6 +22,9 @@ TABLES = (".csv", ".tsv")
 """Suffixes of files that hold a table rather than records."""
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
+
+PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
+"""Lines of a page between which a comparison belongs."""
 
 
 def compare(
@@ -50,7 +53,15 @@ def compare(
     ] = None,
     datasets: Annotated[str | None, typer.Option(metavar="A,B", help="Compare on these data sets only.")] = None,
     form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it.")] = "table",
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file instead.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write to a file instead; in one with the lines `<!-- comparison -->` and `<!-- /comparison -->`, "
+            "between them.",
+        ),
+    ] = None,
 ) -> None:
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
@@ -83,11 +94,20 @@ def compare(
     elif out is None:
         print(_text(result, form), end="")
     else:
+        text = _text(result, form)
         try:
-            out.write_text(_text(result, form), encoding="utf-8", newline="")
-        except OSError as error:
-            raise StorageError(f"cannot write {out}: {error.strerror}") from None
+            page = out.read_bytes().decode() if out.is_file() else ""
+            out.write_text(_placed(page, text), encoding="utf-8", newline="")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"cannot write {out}: {error}") from None
         say(f"wrote {out}")
+
+
+def _placed(page: str, text: str) -> str:
+    """A page with the text in its place, or the text alone where the page has no place for it."""
+    before, begin, rest = page.partition(PLACE[0])
+    _, end, after = rest.partition(PLACE[1])
+    return f"{before}{begin}\n{text.strip()}\n\n{end}{after}" if begin and end else text
 
 
 def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
@@ -110,17 +130,14 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
 
 def _read(source: Path, select: str, methods: Sequence[str]) -> Table:
     """The table of a CSV file or of records."""
-    from .records import Store
+    from .records import read_results
     from .statistics.reading import read_records, read_table
 
     selection = read_selection(select)
     if source.suffix in TABLES:
         table = read_table(source)
         return table.take_methods(methods) if methods else table
-    records = Store(source).records()
-    if not records:
-        raise ConfigError(f"{source} has no records below runs/; `fl-bench run --out {source}` makes some")
-    return read_records(records, selection, methods)
+    return read_records(read_results(source), selection, methods)
 
 
 def _names(text: str | None, option: str) -> list[str]:

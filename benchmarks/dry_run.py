@@ -18,6 +18,7 @@ from .provenance import available_cores
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..federation.models.net import Net
     from ..federation.settings import Execution
     from ..methods.base import Plan
     from .cell import Cell
@@ -42,7 +43,7 @@ def plan_grid(
     Raises:
         DataError: a record cannot be read.
     """
-    records = store.records() if store.runs.is_dir() else []
+    records = store.records()
     rows = []
     for cell in grid.cells:
         record = store.find(cell)
@@ -110,25 +111,41 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     """How clients would be trained: by which engine, how many at a time, in how much memory."""
     import torch
 
-    from ..federation.engine import chosen_engine
     from ..federation.memory import member_bytes, room
 
-    device = torch.device(devices[0])
-    if chosen_engine(cell.training.engine, device.type) == "loop":
-        threads = (execution.threads or max(1, available_cores() // len(devices))) if device.type == "cpu" else 1
-        return "loop" if threads == 1 else f"loop, {threads} threads"
-    facts, training = dataset_info(cell.dataset.location), cell.training
-    clients = cell.split.clients if execution.stack is None else min(execution.stack, cell.split.clients)
+    device, facts, training = torch.device(devices[0]), dataset_info(cell.dataset.location), cell.training
     if facts.shape is None or facts.classes is None:
-        return "stacked"
+        return training.engine
+    stacked = [name for name in cell.models.used if _stacked(cell, name, facts.shape, facts.classes, device.type) > 1]
+    looped = [name for name in cell.models.used if name not in stacked]
+    threads = (execution.threads or max(1, available_cores() // len(devices))) if device.type == "cpu" else 1
+    loop = "loop" if threads == 1 else f"loop, {threads} threads"
+    if not stacked:
+        return loop
+    clients = cell.split.clients if execution.stack is None else min(execution.stack, cell.split.clients)
     dtype = getattr(torch, training.dtype_name)
     slots = 2 if training.optimizer == "adam" else int(training.momentum > 0)
     need = max(
-        member_bytes(build_net(name, facts.shape, facts.classes), facts.shape, training.batch_size, slots, dtype)
-        for name in cell.models.used
+        member_bytes(_net(name, facts.shape, facts.classes), facts.shape, training.batch_size, slots, dtype)
+        for name in stacked
     )
     fit = max(1, min(clients, room(device, clients * need) // need))
-    return f"stacked, {fit} of {cell.split.clients} at once, {fit * need / 2**30:.2g} GiB"
+    found = f"stacked, {fit} of {cell.split.clients} at once, {fit * need / 2**30:.2g} GiB"
+    return f"{found}; {loop} for {', '.join(looped)}" if looped else found
+
+
+def _stacked(cell: Cell, name: str, shape: tuple[int, ...], classes: int, kind: str) -> int:
+    """How many clients of an architecture one step trains, by the engine that they would be trained with."""
+    from ..federation.engine import chosen_engine
+
+    members = max(1, cell.split.clients // len(cell.models.used))
+    engine = chosen_engine(cell.training.engine, kind, _net(name, shape, classes), members)
+    return members if engine == "stacked" else 1
+
+
+@lru_cache(maxsize=64)
+def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
+    return build_net(name, shape, classes)
 
 
 def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: str) -> tuple[float | None, str]:
@@ -154,31 +171,37 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: s
     on_clients = local + batches * clients * (0 if plan is None else plan.client_public_epochs)
     on_server = batches * (0 if plan is None else plan.server_public_epochs)
     shape, classes = facts.shape, facts.classes
-    step = fmean(_step_seconds(name, shape, classes, batch) for name in cell.models.used)
-    server_step = _step_seconds(cell.models.server_name, shape, classes, batch) if on_server else 0.0
+    step = fmean(
+        _step_seconds(name, shape, classes, batch, _stacked(cell, name, shape, classes, device))
+        for name in cell.models.used
+    )
+    server_step = _step_seconds(cell.models.server_name, shape, classes, batch, 1) if on_server else 0.0
     per_round = cell.training.participation * on_clients * step + on_server * server_step
     return per_round * cell.training.rounds, "step counts and a timed step"
 
 
 @lru_cache(maxsize=64)
-def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int) -> float:
-    """Median seconds of a training step on one thread of this machine's processor."""
+def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, members: int) -> float:
+    """Median seconds of one client's training step on one thread of this machine's processor, `members` at a time."""
     import torch
     import torch.nn.functional as F
 
-    from ..federation.models import build_net
+    from ..federation.stacked import stacked_outputs
 
     torch.set_num_threads(1)
     net = build_net(name, shape, classes, key=0)
-    optimizer = torch.optim.Adam(net.parameters())
-    inputs, labels = torch.zeros(batch, *shape), torch.zeros(batch, dtype=torch.int64)
+    weights = {key: tensor.detach().expand(members, *tensor.shape).clone() for key, tensor in net.state_dict().items()}
+    trained = [weights[key].requires_grad_() for key, _ in net.named_parameters()] if members > 1 else net.parameters()
+    optimizer = torch.optim.Adam(trained)
+    inputs, labels = torch.zeros(batch, *shape), torch.zeros(members * batch, dtype=torch.int64)
     times = []
     for _ in range(PROBE_STEPS):
         began = time.perf_counter()
         optimizer.zero_grad()
-        F.cross_entropy(net(inputs), labels).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        outputs = stacked_outputs(net, weights, inputs, shared=True).flatten(0, 1) if members > 1 else net(inputs)
+        (members * F.cross_entropy(outputs, labels)).backward()  # type: ignore[no-untyped-call]  # untyped in torch
         optimizer.step()
         times.append(time.perf_counter() - began)
         if sum(times) > 2:
             break
-    return sorted(times)[len(times) // 2]
+    return sorted(times)[len(times) // 2] / members

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_bench.errors import ConfigError
 
 from .cell import Cell
+from .locks import Locked
 from .plugins import load_plugins
 from .provenance import available_cores, machine, software
-from .records import Locked, Outcome, RecordError, Store
+from .records import Outcome, RecordError, Store
 from .runner import Ending, finished, run_cell
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ methods:
   - cosmos: {clusters: 5}               # its settings
   - {name: cosmos, label: cosmos-k1, codec: float16, settings: {clusters: 1}}
 always: [local]                         # methods that run whatever --methods says
+tuning: two values of lr per method     # optional: how settings were chosen; part of no key, quoted in captions
 seeds: 0-4                              # or [0, 1, 2]
 settings:                               # optional: the whole comparison once per named change
   even: {partition.alpha: 100}
@@ -68,6 +69,8 @@ class GridFile:
     """Rounds and local training."""
     always: tuple[Any, ...] = ()
     """Methods that run whatever `--methods` says."""
+    tuning: str = ""
+    """How the settings of the grid's methods were chosen, and with what budget, in words; captions quote it."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Named changes; the comparison runs once for each."""
 
@@ -166,7 +169,8 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
             shared = _resolve(file, changes, options)
             _check_setting(shared, dataset)
             for seed, choice in product(seeds, chosen):
-                cell = _cell(shared, dataset, seed, choice)
+                as_written = choice in (*configured, *always) and not shown
+                cell = _cell(shared, dataset, seed, choice, file.tuning if as_written else "")
                 if cell.key in cells:
                     raise ConfigError(
                         f"{choice.label} on {dataset.name} with seed {seed} is the same run as "
@@ -350,7 +354,7 @@ def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
                 check_model(name, facts.shape)
 
 
-def _cell(shared: Mapping[str, Any], dataset: DatasetChoice, seed: int, choice: MethodChoice) -> Cell:
+def _cell(shared: Mapping[str, Any], dataset: DatasetChoice, seed: int, choice: MethodChoice, tuning: str) -> Cell:
     config = resolve_config(choice.name, dict(choice.settings), f"methods.{choice.label}")
     with blame(f"methods.{choice.label}"):
         Codec.parse(choice.codec)
@@ -361,6 +365,7 @@ def _cell(shared: Mapping[str, Any], dataset: DatasetChoice, seed: int, choice: 
         codec=choice.codec,
         seed=seed,
         label=choice.label,
+        tuning=tuning,
         **shared,
     )
 

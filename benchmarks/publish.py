@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "pdf", "png")
 
-Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records.")]
+Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
 Control = Annotated[
     str | None, typer.Option(metavar="METHOD", help="Compare all others with it. Default: cosmos, where it is there.")
 ]
@@ -135,11 +135,9 @@ def _records(results: Path, methods: str | None, datasets: str | None) -> list[R
         DataError: one cannot be read.
     """
     from .grid import split_list
-    from .records import Store
+    from .records import read_results
 
-    records = Store(results).records()
-    if not records:
-        raise ConfigError(f"{results} has no records below runs/; `fl-bench run --out {results}` makes some")
+    records = read_results(results)
     labels = {record.label for record in records}
     for name in [] if methods is None else split_list(methods, "--methods"):
         if name not in labels:

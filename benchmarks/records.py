@@ -6,6 +6,8 @@
                               .<seed>-<key>.part/       checkpoint.pt, only until the record is there
                               .<seed>-<key>.lock        who is running the cell, only while it runs
 
+    <results>/records.tar.xz                            records that were packed into one file (`bundle.py`)
+
 A record is found, and a run continued, under whatever label: what decides is the key.
 
 Everything that may differ between two runs of one cell is a clock: columns that start with `seconds_`, and
@@ -16,21 +18,22 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
 import shutil
-import socket
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from fl_bench.errors import DataError, FLBenchError, StorageError
+from fl_bench.errors import ConfigError, DataError, StorageError
+
+from . import bundle
+from .locks import take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from .cell import Cell
 
@@ -44,10 +47,6 @@ Row: TypeAlias = "dict[str, Value]"
 
 class RecordError(StorageError):
     """A record that cannot be written: the disk is full, or the folder cannot be written to."""
-
-
-class Locked(FLBenchError):
-    """Another process is running the cell."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run, as read from its folder."""
+    """A finished run, as read from its folder or from a bundle."""
 
     folder: Path
+    """Where it is; inside of a bundle, the bundle's path and the record's name."""
     run: Mapping[str, Any] = field(repr=False)
     """The content of run.json."""
+    packed: Mapping[str, str] | None = field(default=None, repr=False)
+    """The texts of its files where it comes from a bundle."""
 
     @property
     def status(self) -> Status:
@@ -112,20 +114,30 @@ class Record:
     @cached_property
     def rounds(self) -> list[Row]:
         """A row per round."""
-        return read_csv(self.folder / "rounds.csv")
+        return self._table("rounds.csv")
 
     @cached_property
     def clients(self) -> list[Row]:
         """A row per round and client."""
-        return read_csv(self.folder / "clients.csv")
+        return self._table("clients.csv")
+
+    def _table(self, name: str) -> list[Row]:
+        path = self.folder / name
+        return read_csv(path) if self.packed is None else parse_csv(self.packed[name], path)
 
 
 class Store:
-    """The records below one results folder."""
+    """The records of one results folder, those in folders and those that were packed.
+
+    Args:
+        results: the folder; or a bundle, whose records alone are meant then.
+    """
 
     def __init__(self, results: Path) -> None:
-        self.results = results
-        self.runs = results / "runs"
+        self._bundle_alone = bundle.is_bundle(results)
+        self.results = results.parent if self._bundle_alone else results
+        self.runs = self.results / "runs"
+        self.bundle = results if self._bundle_alone else results / bundle.NAME
 
     def check_writable(self) -> None:
         """Refuse a results folder that records could not be written to, before anything runs.
@@ -154,15 +166,43 @@ class Store:
         for place in (folder, *sorted(others)):
             if place.is_dir():
                 return read_record(place)
+        dataset, ending = f"{folder.parent.name}/", f"-{cell.seed}-{cell.key}"
+        for name in self._packed:
+            if name.startswith(dataset) and name.endswith(ending):
+                return self.read(name)
         return None
 
     def folders(self) -> list[Path]:
-        """The folders of all records, sorted."""
+        """The folders of all records that have one, sorted."""
+        if self._bundle_alone:
+            return []
         return sorted(
             folder
             for folder in self.runs.glob("*/*")
             if folder.is_dir() and not folder.name.startswith(".") and folder.suffix not in (".tmp", ".old")
         )
+
+    def names(self) -> list[str]:
+        """All records by name, `<dataset>/<folder>`, sorted; the folder of a cell hides its record in the bundle.
+
+        Raises:
+            DataError: the bundle cannot be read.
+        """
+        unpacked = [f"{folder.parent.name}/{folder.name}" for folder in self.folders()]
+        hidden = set(map(_cell_of, unpacked))
+        return sorted([*unpacked, *(name for name in self._packed if _cell_of(name) not in hidden)])
+
+    def read(self, name: str) -> Record:
+        """The record of a name.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        folder = self.runs / name
+        if folder.is_dir() and not self._bundle_alone:
+            return read_record(folder)
+        place, texts = self.bundle / name, self._packed[name]
+        return Record(place, _parsed(texts["run.json"], place / "run.json"), texts)
 
     def records(self) -> list[Record]:
         """All records, by dataset, label and seed.
@@ -170,11 +210,45 @@ class Store:
         Raises:
             DataError: one of them cannot be read.
         """
-        found = [read_record(folder) for folder in self.folders()]
         return sorted(
-            found,
+            map(self.read, self.names()),
             key=lambda record: (str(record.cell["dataset"]), record.label, record.cell["seed"], record.folder.name),
         )
+
+    def texts(self) -> bundle.Texts:
+        """The files of all records, by name, as they are.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        found = {}
+        for name in self.names():
+            record = self.read(name)
+            found[name] = dict(record.packed) if record.packed is not None else _texts(record.folder)
+        return found
+
+    def unpack(self) -> list[Path]:
+        """Write the records of the bundle into folders, each in one step; what is there already stays.
+
+        Returns:
+            The folders that were written.
+
+        Raises:
+            DataError: the bundle cannot be read, or a folder holds another record of the same name.
+            RecordError: one cannot be written; those before it are there.
+        """
+        written = []
+        for name, texts in self._packed.items():
+            folder = self.runs / name
+            if folder.is_dir():
+                if _texts(folder) != texts:
+                    raise DataError(f"{folder} is another record than the one in {self.bundle}; remove one of them")
+                continue
+            with _in_one_step(folder) as temporary:
+                for file in bundle.FILES:
+                    _write(temporary / file, texts[file])
+            written.append(folder)
+        return written
 
     def checkpoint(self, cell: Cell) -> Path:
         """Where the cell's checkpoint is kept while it runs; makes the folder.
@@ -208,13 +282,13 @@ class Store:
             RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
         """
         folder = self.runs / cell.folder
-        temporary, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
         run = {
             "format": FORMAT,
             "status": outcome.status,
             "reason": outcome.reason,
             "label": cell.label,
             "key": cell.key,
+            **({"tuning": cell.tuning} if cell.tuning else {}),
             "cell": cell.as_dict(),
             "facts": outcome.facts,
             "provenance": outcome.provenance,
@@ -226,22 +300,11 @@ class Store:
             raise RecordError(
                 f"{present.folder} is finished ({present.status}); a finished record is never overwritten"
             )
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+        replaced = present.folder if present is not None and present.packed is None else None
+        with _in_one_step(folder, replaced) as temporary:
             _write(temporary / "rounds.csv", csv_text(outcome.rounds))
             _write(temporary / "clients.csv", csv_text(outcome.clients))
             _write(temporary / "run.json", json.dumps(run, indent=1) + "\n")
-            if present is not None:
-                shutil.rmtree(old, ignore_errors=True)
-                present.folder.rename(old)
-            temporary.rename(folder)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if present is not None and old.is_dir() and not present.folder.exists():
-                old.rename(present.folder)
-            raise RecordError(f"cannot write the record {folder}: {error.strerror or error}") from None
-        shutil.rmtree(old, ignore_errors=True)
         return folder
 
     @contextlib.contextmanager
@@ -256,7 +319,7 @@ class Store:
         """
         path = self._hidden(cell, "lock")
         try:
-            _take(path)
+            take_lock(path)
         except OSError as error:
             raise RecordError(f"cannot write the lock {path}: {error.strerror}") from None
         try:
@@ -264,23 +327,55 @@ class Store:
         finally:
             path.unlink(missing_ok=True)
 
+    @cached_property
+    def _packed(self) -> bundle.Texts:
+        if not self.bundle.is_file() and not self._bundle_alone:
+            return {}
+        return bundle.read_bundle(self.bundle)
+
     def _hidden(self, cell: Cell, suffix: str) -> Path:
         """What is there of a cell only while it runs; the label is no part of the name, as it is none of the key."""
         return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.{suffix}"
 
 
+def read_results(results: Path) -> list[Record]:
+    """All records of a results folder or of a bundle, at least one.
+
+    Raises:
+        ConfigError: there are none; says where there are some.
+        DataError: one of them cannot be read.
+    """
+    if bundle.is_bundle(results) and not results.is_file():
+        raise ConfigError(f"there is no bundle {results}; `fl-bench pack FOLDER` makes one of a results folder")
+    records = Store(results).records()
+    if not records:
+        near = sorted(place.parent for pattern in ("*/runs", f"*/{bundle.NAME}") for place in results.glob(pattern))
+        found = f"; there are records in {', '.join(map(str, dict.fromkeys(near)))}" if near else ""
+        raise ConfigError(f"{results} has no records{found}; `fl-bench run --out {results}` makes some")
+    return records
+
+
 def read_record(folder: Path) -> Record:
-    """Read a record; nothing in it is executed.
+    """Read the record of a folder; nothing in it is executed.
 
     Raises:
         DataError: run.json is missing, is not what it should be, or was written by a newer fl-bench.
     """
     path = folder / "run.json"
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(f"{folder} is no record: it has no run.json; remove the folder") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); restore it, or remove the folder to run it again") from None
+    return Record(folder, _parsed(text, path))
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """The content of a run.json that was read from `path`, checked."""
+    try:
+        run = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); restore it, or remove the folder to run it again") from None
     if not isinstance(run, dict) or not isinstance(run.get("format"), int):
         raise DataError(f"{path} does not say its format; restore it, or remove the folder to run it again")
@@ -297,7 +392,7 @@ def read_record(folder: Path) -> Record:
     if wrong:
         raise DataError(f"{path} lacks or garbles {', '.join(wrong)}; restore it, or remove the folder to run it again")
     run.setdefault("reason", None)
-    return Record(folder, run)
+    return run
 
 
 def csv_text(rows: Sequence[Mapping[str, Value]]) -> str:
@@ -318,9 +413,23 @@ def read_csv(path: Path) -> list[Row]:
         DataError: the file is missing or is not such a table.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
+        return parse_csv(path.read_bytes().decode(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); restore it, or remove its folder to run it again") from None
+
+
+def parse_csv(text: str, path: Path) -> list[Row]:
+    """Rows of a text that `csv_text` made, with numbers as numbers.
+
+    Args:
+        text: the table.
+        path: where it is from, for messages.
+    Raises:
+        DataError: it is no such table.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
         raise DataError(f"{path} cannot be read ({error}); restore it, or remove its folder to run it again") from None
     if not lines:
         raise DataError(f"{path} is empty; restore it, or remove its folder to run it again")
@@ -356,71 +465,47 @@ def _value(text: str) -> Value:
     return text
 
 
+def _cell_of(name: str) -> tuple[str, str, str]:
+    """Dataset, seed and key of the record `<dataset>/<label>-<seed>-<key>`."""
+    dataset, _, folder = name.partition("/")
+    _, seed, key = f"--{folder}".rsplit("-", 2)
+    return dataset, seed, key
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    """The files of a record's folder as they are."""
+    try:
+        return {name: (folder / name).read_bytes().decode() for name in bundle.FILES}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{folder} cannot be read ({error}); restore it, or remove it to run it again") from None
+
+
+@contextlib.contextmanager
+def _in_one_step(folder: Path, replaced: Path | None = None) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` at the end, in place of `replaced`; if anything fails, all is as before.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    temporary, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        if replaced is not None:
+            shutil.rmtree(old, ignore_errors=True)
+            replaced.rename(old)
+        temporary.rename(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if replaced is not None and old.is_dir() and not replaced.exists():
+            old.rename(replaced)
+        raise RecordError(f"cannot write the record {folder}: {error.strerror or error}") from None
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _write(path: Path, text: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _take(path: Path) -> None:
-    """Write a lock, or raise `Locked`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Only processes of this machine judge a lock of this machine, one after the other under `flock`: so none
-    # takes away a lock that another has just taken over.
-    with _turn(path.parent):
-        holder = _holder(path)
-        if holder is not None and not _is_gone(holder):
-            raise Locked(
-                f"process {holder['pid']} on {holder['host']} is running it (if that is no more: remove {path})"
-            )
-        path.unlink(missing_ok=True)
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            raise Locked(f"another machine has just taken it ({path})") from None
-        with os.fdopen(handle, "w") as file:
-            json.dump({"pid": os.getpid(), "host": socket.gethostname(), "born": _birth(os.getpid())}, file)
-
-
-def _holder(path: Path) -> dict[str, Any] | None:
-    """Who holds a lock; None for no lock. An unreadable one is being written this moment: someone holds it."""
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        holder = None
-    return holder if isinstance(holder, dict) and {"pid", "host"} <= holder.keys() else {"pid": "?", "host": "?"}
-
-
-def _is_gone(holder: Mapping[str, Any]) -> bool:
-    """Whether the holder ran on this machine and does no more; a process number may have been given away again."""
-    if holder["host"] != socket.gethostname():
-        return False
-    pid = holder["pid"]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return holder.get("born") != _birth(pid)
-
-
-def _birth(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None where the system does not say."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None

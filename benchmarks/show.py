@@ -30,11 +30,11 @@ def find_record(name: str, results: Path) -> Record:
     """
     if (Path(name) / "run.json").exists():
         return read_record(Path(name))
-    found = Store(results).folders()
-    names = {f"{folder.parent.name}/{folder.name}": folder for folder in found}
+    store = Store(results)
+    names = store.names()
     hits = [full for full in names if full.startswith(name)] or [full for full in names if name in full]
     if len(hits) == 1:
-        return read_record(names[hits[0]])
+        return store.read(hits[0])
     if not names:
         raise ConfigError(f"{results} has no records; name another folder with --out, or a record's own folder")
     if not hits:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-import numpy as np
-
 from fl_bench.errors import ConfigError, unknown_name
+from fl_bench.lazy import np
 
 from ..methods.clustering import check_clusters, ordered, single, square_matrix
 

@@ -25,9 +25,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
+from fl_bench.lazy import np
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,10 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from fl_bench.errors import ConfigError
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 from .payloads import Bundle, Labels, Parameters, Payload, Prototypes, Scalars, Scores
 

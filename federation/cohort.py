@@ -360,7 +360,7 @@ class Cohort:
             stream=stream or on.stream,
             persist=defaults.optimizer_state == "persist",
         )
-        taken, loss = engine(defaults.engine, self._device).fit(self, phase)
+        taken, loss = engine(defaults.engine, self).fit(self, phase)
         kind = "server" if self.side == "server" else on.work
         self.work.steps[kind] += sum(taken)
         self.work.losses[kind].append(loss)
@@ -381,7 +381,7 @@ class Cohort:
         Returns:
             Shape (members, samples, classes), without graph.
         """
-        logits = engine(self.training.engine, self._device).predict(self, inputs)
+        logits = engine(self.training.engine, self).predict(self, inputs)
         return logits if as_ == "logits" else logits.softmax(dim=-1)
 
     def prototypes(self) -> Prototypes:

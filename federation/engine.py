@@ -53,16 +53,42 @@ class Engine(Protocol):
         """Logits of every member in evaluation mode, shape (members, samples, classes)."""
 
 
-def engine(name: Literal["auto", "loop", "stacked"], device: torch.device) -> Engine:
-    """The engine called `name`; `auto` stacks on a GPU, where kernel launches take the time, and loops elsewhere."""
-    return ENGINES[chosen_engine(name, device.type)]
+DENSE = 1 << 16
+"""Most weights of a net of linear layers that is stacked on a CPU: twenty clients with such nets stay in its cache."""
+
+FEW = 4
+"""Members below which a CPU loops: stacking costs a step about as much as three more members."""
 
 
-def chosen_engine(name: Literal["auto", "loop", "stacked"], kind: str) -> Literal["loop", "stacked"]:
-    """What `auto` means on a kind of device, "cpu" or "cuda": the faster engine there (docs/performance.md)."""
-    if name == "auto":
-        return "stacked" if kind == "cuda" else "loop"
-    return name
+def engine(name: Literal["auto", "loop", "stacked"], cohort: Cohort) -> Engine:
+    """The engine called `name`, or the one that `auto` means for a cohort."""
+    return ENGINES[chosen_engine(name, cohort.data.device.type, cohort.models.template, len(cohort))]
+
+
+def chosen_engine(
+    name: Literal["auto", "loop", "stacked"], kind: str, net: nn.Module, members: int
+) -> Literal["loop", "stacked"]:
+    """What `auto` means, as measured (docs/engines.md).
+
+    On a GPU everything is stacked. On a CPU small nets of linear layers are, which wait for Python more than for
+    arithmetic; convolutions are slower when grouped, and larger nets fall out of the cache.
+
+    Args:
+        name: as asked for; all but `auto` is the answer itself.
+        kind: of the device, "cpu" or "cuda".
+        net: the members' net.
+        members: how many are trained.
+    """
+    if name != "auto":
+        return name
+    return "stacked" if kind == "cuda" or (members >= FEW and _is_small_and_dense(net)) else "loop"
+
+
+def _is_small_and_dense(net: nn.Module) -> bool:
+    owners = [module for module in net.modules() if next(module.parameters(recurse=False), None) is not None]
+    return all(isinstance(module, nn.Linear) for module in owners) and (
+        sum(parameter.numel() for parameter in net.parameters()) <= DENSE
+    )
 
 
 class LoopEngine:

@@ -22,7 +22,6 @@ from .channel import Channel, Uploads
 from .codecs import Codec
 from .cohort import Cohort, Models, WorkLog
 from .data import FederatedData
-from .engine import chosen_engine
 from .evaluation import ClientScores, Deployed, cluster_quality, evaluate, one_model, summarise
 from .models.build import build_net, compile_nets, count_parameters
 from .precision import gpu_arithmetic
@@ -250,8 +249,7 @@ class Run:
     def _channels_last(self) -> bool:
         """Memory format of images: on a CPU, convolutions and pools of a single net are faster with channels last."""
         asked = self.execution.channels_last
-        looped = chosen_engine(self.training.engine, self.device.type) == "loop"
-        return (looped and self.device.type == "cpu") if asked is None else asked
+        return (self.training.engine != "stacked" and self.device.type == "cpu") if asked is None else asked
 
     def _round(self, rnd: Round) -> RoundRow:
         clock = Clock(self.device)

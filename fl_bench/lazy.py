@@ -1,8 +1,8 @@
-"""torch, imported at its first use: `--help`, `list` and the validation of a grid never wait for it.
+"""torch and numpy, imported at their first use: `--help`, `list` and the validation of a grid never wait for them.
 
-Files that define networks import torch themselves. Everything that a command may need before training starts
-(method files, configurations, registries) writes `from fl_bench.lazy import F, torch` instead and uses the
-names inside functions only.
+Files that define networks import torch themselves, and files that deal data import numpy. Everything that a command
+may need before training starts (method files, configurations, registries) writes `from fl_bench.lazy import F, np,
+torch` instead and uses the names inside functions only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -27,8 +28,9 @@ else:
             setattr(self, name, value)
             return value
 
+    np = _Lazy("numpy")
     torch = _Lazy("torch")
     F = _Lazy("torch.nn.functional")
     nn = _Lazy("torch.nn")
 
-__all__ = ["F", "nn", "torch"]
+__all__ = ["F", "nn", "np", "torch"]

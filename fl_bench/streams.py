@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 if TYPE_CHECKING:
     from torch import Generator, device

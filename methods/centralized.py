@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from fl_bench.lazy import np
 
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy

@@ -31,10 +31,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from fl_bench.errors import ConfigError
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores

@@ -28,10 +28,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from fl_bench.errors import ConfigError
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 from ..federation.payloads import Parameters
 from ..federation.trees import flatten, minus

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 from .averaging import weighted_mean
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from fl_bench.errors import ConfigError
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 from .distances import gram, squared_distances
 

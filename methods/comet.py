@@ -26,9 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 from ..federation.batches import Beside, Teaching
 from ..federation.payloads import Scores

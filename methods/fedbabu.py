@@ -23,9 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 from fl_bench.streams import numpy_stream
 
 from ..federation.payloads import Parameters

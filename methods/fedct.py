@@ -29,10 +29,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from fl_bench.errors import ConfigError
-from fl_bench.lazy import F, torch
+from fl_bench.lazy import F, np, torch
 from fl_bench.streams import numpy_stream
 
 from ..federation.batches import Teaching, Together

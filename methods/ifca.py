@@ -24,10 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from fl_bench.errors import ConfigError
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
 
 from ..federation.payloads import Bundle, Parameters, Scalars
 from .averaging import weighted_mean

@@ -27,10 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from fl_bench.errors import ConfigError, Diverged, Unsupported
-from fl_bench.lazy import F, torch
+from fl_bench.lazy import F, np, torch
 
 from ..federation.payloads import Parameters
 from ..federation.phase import Step

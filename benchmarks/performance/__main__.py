@@ -1,4 +1,4 @@
-"""`python -m fl_bench.benchmarks.performance [FILE]`: keep what pytest-benchmark measured, and write the page.
+"""`python -m fl_bench.benchmarks.performance [FILE ...]`: keep what pytest-benchmark measured, and write the page.
 
 Without a file the page is written again from the stored results.
 """
@@ -12,6 +12,6 @@ from .page import write
 from .store import keep
 
 if __name__ == "__main__":
-    for path in sys.argv[1:]:
-        print(f"kept in {keep(Path(path))}")
+    if len(sys.argv) > 1:
+        print(f"kept in {keep([Path(name) for name in sys.argv[1:]])}")
     print(f"written: {', '.join(str(path) for path in write())}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RESULTS = Path(__file__).with_name("results")
 """Where result files are."""
@@ -16,21 +19,27 @@ FORMAT = 1
 """Version of the files."""
 
 
-def keep(measured: Path, results: Path = RESULTS) -> Path:
+def keep(measured: Sequence[Path], results: Path = RESULTS) -> Path:
     """Make a result file of what pytest-benchmark wrote; it replaces the file of the same kind of device.
 
     Args:
-        measured: the file of `--benchmark-json`.
+        measured: files of `--benchmark-json`, at least one; several are parts of one measurement (`-k` chooses parts).
         results: where result files are.
     Raises:
-        DataError: nothing was measured.
+        DataError: nothing was measured, or the parts are of different machines, versions or sizes.
     """
-    run = json.loads(measured.read_text())
-    rows = [row for benchmark in run["benchmarks"] for row in benchmark["extra_info"].get("rows", [])]
+    runs = [json.loads(path.read_text()) for path in measured]
+    rows = [row for run in runs for benchmark in run["benchmarks"] for row in benchmark["extra_info"].get("rows", [])]
     if not rows:
-        raise DataError(f"{measured} holds no measurement of the performance suite; `make bench` makes such a file")
-    machine = run["machine_info"]
-    content = {"format": FORMAT, "measured": run["datetime"][:10], "machine": machine, "rows": rounded(rows)}
+        names = ", ".join(map(str, measured))
+        raise DataError(f"{names}: no measurement of the performance suite; `make bench` makes such a file")
+    machines = [{**run["machine_info"], "load": None} for run in runs]
+    for path, other in zip(measured, machines, strict=True):
+        differing = [key for key in machines[0] if other.get(key) != machines[0][key]]
+        if differing:
+            raise DataError(f"{path} and {measured[0]} are no parts of one measurement: {', '.join(differing)} differs")
+    machine = {**machines[0], "load": max(run["machine_info"]["load"] for run in runs)}
+    content = {"format": FORMAT, "measured": runs[-1]["datetime"][:10], "machine": machine, "rows": rounded(rows)}
     path = results / f"{device_kind(machine['gpu'])}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from fl_bench.errors import DataError, unknown_name
 
 from ...methods.registry import METHODS
+from ..configure import plain
 from ..leaderboard import check_pairing, comparisons, deployed_view, reported, setting_text
 from ..records import Status
 from ..tables import SELECTIONS
@@ -214,6 +214,9 @@ def _classes(records: Iterable[Record]) -> int | None:
 
 def _tuning(groups: Sequence[tuple[str, Sequence[Record]]]) -> str:
     """How the settings of some methods were chosen, as far as records tell."""
+    said = {str(record.run.get("tuning", "")) for _, group in groups for record in group}
+    if len(said) == 1 and said != {""}:
+        return said.pop()
     changed = sorted({name for name, group in groups if not all(map(_has_defaults, group))})
     if not changed:
         return "untuned defaults"
@@ -227,8 +230,7 @@ def _has_defaults(record: Record) -> bool:
     method = record.cell["method"]
     if method["name"] not in METHODS or method["codec"] != "none":
         return False
-    defaults: object = json.loads(json.dumps(asdict(METHODS[method["name"]].config_type())))
-    return bool(method["settings"] == defaults)
+    return bool(method["settings"] == plain(METHODS[method["name"]].config_type()))
 
 
 def _badges(groups: Sequence[tuple[str, Sequence[Record]]], columns: Sequence[str]) -> list[str]:

@@ -52,7 +52,8 @@ def test_a_cell_knows_its_defaults(small_grid: MakeGrid) -> None:
 
 def test_names_and_labels_are_in_no_key(small_grid: MakeGrid) -> None:
     entry = {"name": "fedmd", "label": "other", "settings": {"digest_epochs": 1}}  # 1 is the default
-    assert keys(small_grid(name="renamed", description="x", methods=("local", entry))) == keys(small_grid())
+    renamed = small_grid(name="renamed", description="x", tuning="none", methods=("local", entry))
+    assert keys(renamed) == keys(small_grid())
 
 
 @pytest.mark.parametrize(
@@ -81,10 +82,24 @@ def test_the_key_is_the_hash_of_the_canonical_json(small_grid: MakeGrid) -> None
 
 
 def test_a_cell_survives_the_way_to_a_worker(small_grid: MakeGrid) -> None:
-    for cell in small_grid(Overrides(methods="all")).cells:
+    for cell in small_grid(Overrides(methods="all"), tuning="none").cells:
         again = Cell.from_worker(json.loads(json.dumps(cell.to_worker())))
         assert again == cell
-        assert (again.key, again.label, again.folder) == (cell.key, cell.label, cell.folder)
+        assert (again.key, again.label, again.folder, again.tuning) == (cell.key, cell.label, cell.folder, cell.tuning)
+
+
+def test_words_on_tuning_go_with_the_methods_that_they_are_about(small_grid: MakeGrid) -> None:
+    def said(**overrides: Any) -> dict[str, str]:
+        return {cell.label: cell.tuning for cell in small_grid(Overrides(**overrides), tuning="none").cells}
+
+    assert said() == {"local": "none", "fedmd": "none"}
+    assert said(methods="fedmd,fedavg,fedmd[digest_epochs=3]", seeds="7") == {
+        "fedmd": "none",
+        "fedavg": "",
+        "fedmd[digest_epochs=3]": "",
+    }
+    assert said(options=("training.lr=0.1",)) == {"local": "", "fedmd": ""}
+    assert said(rounds=1) == {"local": "", "fedmd": ""}
 
 
 def test_a_users_file_is_named_by_content_not_by_folder(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from fl_bench.benchmarks import records
 from fl_bench.benchmarks.cell import Cell
+from fl_bench.benchmarks.locks import Locked
 from fl_bench.benchmarks.records import (
-    Locked,
     Outcome,
     RecordError,
     Store,

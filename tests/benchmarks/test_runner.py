@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_bench.benchmarks.records import Locked, RecordError, Store, read_record, without_clocks
+from fl_bench.benchmarks.locks import Locked
+from fl_bench.benchmarks.records import RecordError, Store, read_record, without_clocks
 from fl_bench.benchmarks.runner import Options, run_cell
 from fl_bench.methods.local import Local
 

@@ -422,13 +422,18 @@ def test_dropout_that_cannot_be_seeded_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "device", "expected"),
+    ("name", "kind", "net", "members", "expected"),
     [
-        ("auto", "cpu", "loop"),
-        ("auto", "cuda", "stacked"),
-        ("loop", "cuda", "loop"),
-        ("stacked", "cpu", "stacked"),
+        ("auto", "cpu", "mlp-64", 4, "stacked"),
+        ("auto", "cpu", "mlp-64", 3, "loop"),
+        # 784 * 82 + 82 + 82 * 10 + 10 weights are 65 200 of 65 536; one unit more has 795 more
+        ("auto", "cpu", "mlp-82", 4, "stacked"),
+        ("auto", "cpu", "mlp-83", 4, "loop"),
+        ("auto", "cpu", "cnn-small", 100, "loop"),
+        ("auto", "cuda", "cnn-small", 1, "stacked"),
+        ("loop", "cuda", "mlp-64", 4, "loop"),
+        ("stacked", "cpu", "cnn-small", 1, "stacked"),
     ],
 )
-def test_the_engine_fits_the_device(name: Any, device: str, expected: str) -> None:
-    assert engines.engine(name, torch.device(device)) is engines.ENGINES[expected]
+def test_the_engine_fits_device_net_and_cohort(name: Any, kind: str, net: str, members: int, expected: str) -> None:
+    assert engines.chosen_engine(name, kind, build_net(net, (1, 28, 28), 10), members) == expected

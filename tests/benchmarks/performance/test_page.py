@@ -60,14 +60,14 @@ def test_committed_page_is_what_the_results_give(tmp_path: Path) -> None:
 
 
 def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
-    keep(measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.0])]), tmp_path)
+    keep([measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.0])])], tmp_path)
     (tmp_path / "measured.json").unlink()
     text = page(stored(tmp_path))
     assert text.endswith("## On a GPU\n\nnot measured\n")
     # 4 GFLOP in a second is nothing to compare with: no rate was measured, so no share is claimed.
     assert "| W9 | 7 | fl-bench | 1 s | 1 – 1 | **2.00** | 1.50 – 2.50 | 1,200 |  |" in text
     rate = {"table": "rate", "threads": None, "flops": 4e12}
-    keep(measured(tmp_path, [row("plain", [2.0]), rate], "NVIDIA X1"), tmp_path)
+    keep([measured(tmp_path, [row("plain", [2.0]), rate], "NVIDIA X1")], tmp_path)
     (tmp_path / "measured.json").unlink()
     both = page(stored(tmp_path))
     assert "### NVIDIA X1\n" in both
@@ -83,7 +83,7 @@ def test_growth_is_read_off_the_ends(tmp_path: Path) -> None:
         what = {"table": "scaling", "series": "S", "grows": "clients", "at": clients, "clients": clients, "images": 9}
         return {**what, "seconds": [seconds], "seconds_server": [server], **memory}
 
-    keep(measured(tmp_path, [point(10, 1.0, 1.0), point(30, 2.0, 0.1), point(300, 200.0, 1.0)]), tmp_path)
+    keep([measured(tmp_path, [point(10, 1.0, 1.0), point(30, 2.0, 0.1), point(300, 200.0, 1.0)])], tmp_path)
     (tmp_path / "measured.json").unlink()
     assert "| S | 30 → 300 clients | 2.00 | 1.00 | 3.0 |" in page(stored(tmp_path))
 
@@ -92,14 +92,29 @@ def test_a_run_replaces_the_results_of_its_device(tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
     for seconds in (1.0, 3.0):
-        keep(measured(tmp_path, [row("plain", [seconds])]), results)
+        keep([measured(tmp_path, [row("plain", [seconds])])], results)
     assert [path.name for path in results.iterdir()] == ["cpu.json"]
     assert stored(results)["cpu"]["rows"][0]["seconds"] == [3.0]
 
 
+def test_parts_of_one_measurement_are_one_file(tmp_path: Path) -> None:
+    parts = [tmp_path / "one.json", tmp_path / "two.json"]
+    for path, seconds, load in zip(parts, (1.0, 3.0), (0.5, 0.25), strict=True):
+        part = json.loads(measured(tmp_path, [row("plain", [seconds])]).read_text())
+        path.write_text(json.dumps({**part, "machine_info": {**part["machine_info"], "load": load}}))
+    (tmp_path / "results").mkdir()
+    found = json.loads(keep(parts, tmp_path / "results").read_text())
+    assert [each["seconds"] for each in found["rows"]] == [[1.0], [3.0]]
+    assert found["machine"]["load"] == 0.5
+    other = json.loads(parts[1].read_text())
+    parts[1].write_text(json.dumps({**other, "machine_info": {**MACHINE, "revision": "fedcba"}}))
+    with pytest.raises(DataError, match=r"two\.json and .*one\.json are no parts of one measurement: revision differs"):
+        keep(parts, tmp_path)
+
+
 def test_nothing_measured_is_nothing_stored(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no measurement"):
-        keep(measured(tmp_path, []), tmp_path)
+        keep([measured(tmp_path, [])], tmp_path)
 
 
 @pytest.mark.parametrize(

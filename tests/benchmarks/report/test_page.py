@@ -153,7 +153,7 @@ def test_a_single_data_set_has_verdicts(filled: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["report", "nowhere"], "nowhere has no records below runs/"),
+        (["report", "nowhere"], "nowhere has no records; `fl-bench run --out nowhere` makes some"),
         (["report", "results", "--methods", "fedmdd"], "did you mean 'fedmd'"),
         (["report", "results", "--datasets", "digitz"], "did you mean 'digits'"),
         (["report", "results", "--control", "nobody"], "no method of this comparison is named 'nobody'"),

@@ -76,6 +76,16 @@ def test_settings_that_are_not_the_defaults_are_said(filled: Store, cell_of: Mak
     )
 
 
+def test_the_words_of_the_grid_on_tuning_are_quoted(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
+    words = "one value for all"
+    for seed in (0, 1):
+        store.write(cell_of("fedmd", seed, tuning=words), outcome({"client": [1.0]}))
+    assert read_records(store.records()).tuning == words
+    # a run with other settings than the grid's says nothing, and then nothing can be said of all
+    store.write(cell_of("fedmd[digest_epochs=3]", 0, tuning=words), outcome({"client": [1.0]}))
+    assert "tuning budget not on record" in read_records(store.records()).tuning
+
+
 def test_badges_are_notes(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
     facts = {"view_badges": {"client": ["oracle: test labels"]}}
     store.write(cell_of("fedmd"), outcome({"client": [1.0]}, facts=facts))
