@@ -17,7 +17,8 @@ Reported apart, and never mixed: `client` (what a client deploys), `server_assig
 `server_oracle` (for each client the cluster model that is best on its *test* data; the paper's curves).
 Absent clients keep their model, cluster and last P_i; until every client has reported once there is one cluster.
 Departures: public labels are sealed, so label weighting is off (`weighting`); the consistency loss has a gradient
-(`consistency_grad`); the threshold search is exact (`epsilon_step`); new parts are marked in `settings`.
+(`consistency_grad`); the threshold search is exact (`epsilon_step`); what is ours is marked so in `settings`. Noise is
+added to pixels (`noise`), and each head of the multi-head server has two hidden layers of 512 and 256 units.
 """
 
 from __future__ import annotations
@@ -86,12 +87,11 @@ class Cosmos(Method[CosmosConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """N * C * 4 bytes each way (methods.md 2.8)."""
-        models = 0 if self.config.feedback == "no_model" else self.config.clusters
         return Plan(
             up_bytes=facts.scores_bytes,
             down_bytes=facts.scores_bytes,
             client_public_epochs=self.config.distill_epochs,
-            server_public_epochs=self.config.server_epochs * (models if isinstance(models, int) else 1),
+            server_public_epochs=self.config.server_epochs * self.config.server_passes(facts.clients),
         )
 
     def setup(self, federation: Federation) -> None:

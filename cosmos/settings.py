@@ -25,16 +25,17 @@ class CosmosConfig:
         "single",
         "singleton",
     ] = "greedy_k"
-    """How the server clusters clients by their predictions; `oracle` and `random` open the true groups."""
+    """How the server clusters clients by their predictions; `oracle` and `random` open the true groups.
+    `agglomerative`, complete linkage, is ours."""
     clusters: int | Literal["auto", "groups"] = 5
-    """Target number K: a number; `auto`, by the silhouette of complete linkage; or `groups`, the true number of
+    """Target number K: a number; `auto`, by the silhouette of complete linkage (ours); or `groups`, the true number of
     latent groups, which the paper's runs know (it opens the seal)."""
     epsilon: float | None = None
     """Distance threshold of `greedy_eps`."""
     epsilon_step: float | None = None
     """`greedy_k` tries multiples of this threshold, as the authors' code does with 0.1, instead of the exact search."""
     distance: Literal["l2", "l2_raw", "ce", "js"] = "l2"
-    """Distance between the prediction matrices of two clients."""
+    """Distance between the prediction matrices of two clients; `js` is ours."""
     farthest_rule: Literal["max_min", "max_sum"] = "max_min"
     """How `farthest` picks its next centre."""
     recluster: int | None = None
@@ -42,16 +43,16 @@ class CosmosConfig:
     cache: Literal["keep", "drop"] = "keep"
     """Whether absent clients' last predictions still count in the aggregate."""
     aggregation: Literal["mean", "median", "max_conf", "trimmed", "entropy_weighted"] = "mean"
-    """What the server makes of the predictions of a cluster's members."""
+    """What the server makes of the predictions of a cluster's members; the last two are ours."""
     member_weights: Literal["uniform", "size"] = "uniform"
-    """What each member counts in `mean`."""
+    """What each member counts in `mean`; `size` is ours."""
     trim: float = 0.1
     """Fraction that `trimmed` cuts off each end."""
     midpoint: bool = False
     """For an even number of members: the true median instead of the lower middle value."""
     feedback: Literal["own_cluster", "max_conf_global", "no_model", "soft_mix"] = "own_cluster"
     """What clients get: their cluster model's predictions, the most confident model's for each sample, the aggregate
-    itself (no server model at all), or a mixture of all models by distance."""
+    itself (no server model at all), or a mixture of all models by distance (ours)."""
     mix_width: float = 0.1
     """sigma of `soft_mix`, in units of the l2 distance."""
     server: Literal["models", "heads"] = "models"
@@ -83,7 +84,8 @@ class CosmosConfig:
     noise: Literal["pixel", "research"] = "pixel"
     """Noise in pixel space, or on normalised inputs clipped to [0, 1] as in the authors' code."""
     weighting: Literal["none", "pseudo", "oracle", "oracle_raw"] = "none"
-    """Weights of public samples in a client's distillation; the oracles open the public labels."""
+    """Weights of public samples in a client's distillation; the oracles, the authors' code, open the public labels,
+    and `pseudo` is ours."""
 
     def __post_init__(self) -> None:
         if isinstance(self.clusters, int) and self.clusters < 1:
@@ -110,6 +112,23 @@ class CosmosConfig:
     def opens_groups(self) -> bool:
         """Whether the server uses the true groups."""
         return self.clustering in ("oracle", "random") or self.clusters == "groups"
+
+    def server_passes(self, clients: int) -> int:
+        """How often the server goes through the public pool per epoch, with `clients` clients.
+
+        Once for each of its models, or for one of them where their number is found on the way; K heads that learn
+        together do so in one pass.
+        """
+        if self.feedback == "no_model":
+            return 0
+        known = {"single": 1, "singleton": clients}
+        if isinstance(self.clusters, int):
+            targeted = ("greedy_k", "kmeans", "farthest", "agglomerative")
+            known |= dict.fromkeys(targeted, min(self.clusters, clients))
+        models = known.get(self.clustering, 1)
+        if self.server == "models":
+            return models
+        return 1 if self.head_schedule == "joint" else models * self.head_sweeps
 
     @property
     def recluster_every(self) -> int:

@@ -3,7 +3,8 @@
 `centralized` trains one model of the run's server architecture on the union of all D_i; `centralized-group` one
 model per true latent group (an oracle: it opens the seal of the groups). Both take E_loc epochs over the pooled
 data per round, with the run's local optimizer, and are evaluated per client on T_i, so that the mean over clients
-is comparable with every other method (pooled accuracy is not, where test sizes differ).
+is comparable with every other method (pooled accuracy is not, where test sizes differ). `with_public` adds the public
+pool under its true labels, another oracle. Nothing is exchanged, and no bytes are counted.
 """
 
 from __future__ import annotations

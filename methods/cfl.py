@@ -35,7 +35,7 @@ from ..federation.payloads import Parameters
 from ..federation.trees import flatten, minus
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .cluster_models import cluster_means, serve
-from .clustering import agglomerative
+from .clustering import agglomerative, identity_order
 from .losses import cross_entropy
 from .registry import method
 from .similarity import cosines
@@ -117,7 +117,7 @@ class CFL(Method[CFLConfig]):
         """Split clusters whose members pull apart, average within each cluster, send everyone its cluster's model."""
         ids, tree = np.array(uploads.ids), uploads.parameters()
         updates = self.updates(tree, self.member[ids])
-        by_identity = np.argsort([self.federation.identities[client] for client in uploads.ids])
+        by_identity = identity_order(self.federation, uploads.ids)
         self.norms: list[tuple[float, float]] = []
         for cluster in range(len(self.calm)):
             here = by_identity[self.member[ids[by_identity]] == cluster]

@@ -16,8 +16,12 @@ from fl_bench.lazy import np, torch
 from .distances import gram, squared_distances
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from ..federation.rounds import Federation
 
     Labels: TypeAlias = NDArray[np.int64]
     Numbers: TypeAlias = NDArray[np.float64]
@@ -141,6 +145,16 @@ def ordered(labels: NDArray[np.integer]) -> Labels:
     """The same clusters with ids 0, 1, ... in the order of their smallest client."""
     _, first, dense = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first)).astype(np.int64)[dense]
+
+
+def identity_order(federation: Federation, ids: Sequence[int]) -> Labels:
+    """Positions of clients in the order of their identities, in which draws and ties do not depend on numbers.
+
+    Args:
+        federation: the run's.
+        ids: some clients, in any order.
+    """
+    return np.argsort([federation.identities[client] for client in ids])
 
 
 def square_matrix(distances: Tensor) -> Numbers:

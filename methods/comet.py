@@ -11,7 +11,8 @@ Clients with Clustered Knowledge Transfer" (PerFed-CKT), arXiv:2109.08119. Round
     cluster  q_1..K = k-means of {P_i}, members counting n_i, from the centroids of the round before
 
 In the first round a client has no centroids and trains on its own data alone. A cluster that no participant is
-nearest to keeps its centroid.
+nearest to keeps its centroid. Where fewer than K take part in the first round, there are as many clusters as they are,
+from then on. Deployed: theta_i after its last round.
 
 Exchanged: N * C * 4 bytes up; down K * N * C * 4 where the client chooses its centroid, N * C * 4 where the server
 does (`choice`), by the predictions that the client sent last: the same choice, as its model did not move in between.
@@ -31,7 +32,7 @@ from fl_bench.lazy import np, torch
 from ..federation.batches import Beside, Teaching
 from ..federation.payloads import Scores
 from .base import Facts, Method, Plan, Requires, not_negative, positive
-from .clustering import kmeans
+from .clustering import identity_order, kmeans
 from .losses import cross_entropy, kl_divergence
 from .registry import method
 
@@ -54,7 +55,7 @@ class CometConfig:
     """Settings of COMET."""
 
     clusters: int = 5
-    """K; as many as there are participants where these are fewer."""
+    """K; as many as there are participants in the first round where these are fewer."""
     transfer: float = 1.0
     """lambda, the weight of the transfer from the centroid."""
     loss: Literal["l2", "kl"] = "l2"
@@ -134,19 +135,27 @@ class Comet(Method[CometConfig]):
         clients.fit(cross_entropy)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
-        """Cluster the participants' predictions and send all centroids, or to each participant its own."""
+        """Cluster the participants' predictions and send all centroids, or to each participant its own.
+
+        Draws go to participants in the order of their identities, so that a client's number does not matter.
+        """
         predictions, sizes = uploads.scores(), uploads.sizes()
         weights = sizes if self.config.member_weights == "size" else torch.ones_like(sizes)
         clusters = min(self.config.clusters, len(predictions)) if self.centroids is None else len(self.centroids)
+        order = identity_order(self.federation, uploads.ids)
         if self.config.cluster_level == "matrix":
             found = kmeans(
-                predictions, clusters, weights=weights, stream=rnd.stream("clustering"), start=self.centroids
+                predictions[order],
+                clusters,
+                weights=weights[order],
+                stream=rnd.stream("clustering"),
+                start=self.centroids,
             )
             self.centroids = found.centroids
-            self.assignment[list(uploads.ids)] = found.labels
+            self.assignment[np.array(uploads.ids)[order]] = found.labels
         else:
             self.centroids = kmeans_per_sample(
-                predictions, clusters, weights, stream=rnd.stream("clustering"), start=self.centroids
+                predictions[order], clusters, weights[order], stream=rnd.stream("clustering"), start=self.centroids
             )
         if self.config.choice == "client":
             return uploads.to_all(Scores(self.centroids[None]))

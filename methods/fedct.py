@@ -9,7 +9,7 @@ Algorithm 1. Round t, for participating clients i:
     vote    L_iu = argmax_c f_i(u)_c, noised for `epsilon`                   every `communication_every` rounds
     count   L_u  = the class with most votes; ties: the smallest class
 
-A client trains on the last consensus that it received until it gets another one.
+A client trains on the last consensus that it received until it gets another one. Deployed: f_i.
 
 Exchanged: N labels of ceil(log2 C) bits each way, in whole bytes; with `vote_threshold`, by which samples without a
 clear majority are left out for everyone, one more symbol down.

@@ -9,11 +9,14 @@ arXiv:1910.03581, Algorithm 1. Round t, for participating clients k = 1..m and a
     aggregate     z   = 1/m * sum_k z_k                  every client counts the same
 
 Exchanged: |d| * C * 4 bytes each way; the subset d is drawn from a seed that both sides know.
-Left open by the paper: the digest loss. `l1` is the mean absolute error on scores of the authors' code; `mse` and
-`kl` are common elsewhere (`kl` on logits compares softmax(z / T) with softmax f_k).
+Deployed: f_k after its last revisit.
+Left open by the paper: the weights of clients in the consensus, all the same here; the digest loss. `l1` is the mean
+absolute error on scores of the authors' code; `mse` and `kl` are common elsewhere (`kl` on logits compares
+softmax(z / T) with softmax f_k).
 Departures: the authors pre-train on *labelled* public data; here public labels are sealed, so `pretrain_epochs` is
 0, and any other value marks the run `oracle: public labels`. The authors score 5000 public samples per round; here
-the default is the whole pool, as in every other distillation method of a comparison.
+the default is the whole pool, as in every other distillation method of a comparison. Their training before the first
+round stops early by test accuracy; here every phase has a fixed length.
 """
 
 from __future__ import annotations

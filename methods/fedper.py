@@ -8,6 +8,7 @@ arXiv:1912.00818, Algorithms 1 and 2. One round, for sampled clients S, with bod
     aggregate  B         = sum_{i in S} n_i/n_S * B_i       H_i is never sent
 
 Exchanged: the body with its BatchNorm buffers, #body * 4 bytes each way.
+Deployed: (B_i, H_i) after the client's local phase.
 Left open by the paper: how much is personal. Its experiments make the last layer or the last blocks personal; here
 it is the head, the last linear layer. `personal: none` is FedAvg (with another deployed model), `all` is Local-only.
 """

@@ -14,6 +14,10 @@ client's own softmax. The authors look among a client's own classes only; here a
 Left open by the paper: whether clients count all the same (the authors' code, `uniform`) or by their samples of the
 class (the text, `size`, for which clients also send C counts of 4 bytes); clients that do not take part (a class that
 nobody has this round keeps its prototype). MSE is a mean over coordinates, which makes lambda weak where d is large.
+Beware of `uniform` where clients hold a sample or two of a class: these count as much as hundreds elsewhere. The mean
+of prototypes that point apart is short, features are pulled to it, and round by round all classes shrink together
+(Fashion-MNIST in `results/`: to a seventh of their length in nine rounds, and 71 % where `size` ends at 79 %). A high
+learning rate turns the clients' features away from each other sooner.
 Departure: the authors average the features that pass by in the last epoch, while the weights still move.
 """
 

@@ -8,7 +8,8 @@ Learning", ICML 2021, arXiv:2102.07078, Algorithm 1. One round, for sampled clie
     body       B_i <- descend cross-entropy(., H_i; D_i)   `body_epochs` passes, head frozen
     aggregate  B   = sum_{i in S} n_i/n_S * B_i            H_i is never sent
 
-Exchanged: the body with its BatchNorm buffers, #body * 4 bytes each way. A frozen part has no momentum, no weight
+Exchanged: the body with its BatchNorm buffers, #body * 4 bytes each way. Deployed: (B_i, H_i) after both phases.
+A frozen part has no momentum, no weight
 decay, and its BatchNorm neither learns statistics nor uses the batch's.
 Left open by the paper: how many passes of each kind. The authors' code takes 5 of its 15 local epochs for the body;
 here, unless set, a third of the run's local epochs (at least one) trains the body and the rest (at least one) the

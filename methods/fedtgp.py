@@ -18,7 +18,8 @@ Two accuracies: `prototype`, the class of the nearest prototype, is the authors'
 softmax.
 Left open by the paper: delta where there is but one class (no gap): tau, as in the authors' code.
 Departures: the authors train for up to 2000 rounds, and report that the server's loss takes about 1000 to vanish; in
-ten rounds the method is at a disadvantage. Batches of the server have the run's batch size.
+ten rounds the method is at a disadvantage. They give the server the clients' learning rate; here it has its own
+(`server_lr`), and batches of the run's size.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ of the simplex. l is KL(Y_i || .) or the squared distance, summed over classes; 
 alone brings l to 0, only rho keeps clients learning from each other.
 
 Exchanged: |d| * C * 4 bytes each way; the subset d is drawn from a seed that both sides know.
+Deployed: f_i after its last training.
 Left open by the paper: absent clients. Here mixtures are of those who take part, with their coefficients divided by
 their sum; an absent client keeps its row and receives nothing. Choices: the distillation loss is multiplied by tau^2,
 which keeps gradients of one size whatever tau is.
@@ -24,6 +25,8 @@ multiplies the gradient by a power of 5 that brings its mean size near 0.01, and
 projection, to what is a softmax already from the second round on: without a gradient, rows near 1/n return to it where
 there are more than 5 clients, and one coefficient takes all where there are fewer. That code also divides the
 distillation loss by the number of classes, which no option repeats.
+Departures: the authors score 5000 public samples (here the whole pool), lengthen local training from round to
+round, and use SGD with 0.02 everywhere; here local training is the run's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
 """Local-only: no communication, the lower bound that every federated method has to beat.
 
-Every client trains on its own data, E_loc epochs per round, evaluated on the schedule of the federated methods.
+One round, for sampled clients:
+
+    train   theta_i = LOCAL(theta_i; D_i)     E_loc epochs from where the client's last round left it
+
+evaluated on the schedule of the federated methods. Nothing is exchanged. Deployed: theta_i.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Clients start from one omega, that of the run's seed. Those who stay away keep t
 first); ids of clusters mean nothing from one round to the next.
 Inferred: the losses and their weights, from the abstract and the code of the authors of COSMOS, which has a = b = 0.5,
 tau = 2 and K = 5. There the vectors of k-means are not normalised (`directions: false`), clients start from different
-omega, and the mean is added to omega_i *after* local training, a double step; none of these is kept.
+omega, and the mean is added to omega_i *after* local training, a double step; the last two are not kept.
 A step trains two models and counts as two.
 """
 
@@ -35,7 +35,7 @@ from ..federation.phase import Step
 from ..federation.trees import chosen, flatten, minus, plus, subtree, under
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
-from .clustering import agglomerative, kmeans
+from .clustering import agglomerative, identity_order, kmeans
 from .losses import imitation
 from .registry import method
 
@@ -168,7 +168,7 @@ class PFedCK(Method[PFedCKConfig]):
             raise Diverged("an update of an interactive model is not finite")
         if self.config.directions:
             vectors = F.normalize(vectors, dim=1)
-        order = sorted(range(len(ids)), key=lambda row: self.federation.identities[ids[row]])
+        order = identity_order(self.federation, ids)
         vectors, count = vectors[order], min(self.config.clusters, len(ids))
         if self.config.clustering == "kmeans":
             found = kmeans(vectors, count, stream=rnd.stream("pfedck")).labels

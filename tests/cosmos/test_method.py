@@ -394,10 +394,23 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "passes"), [({"clusters": 4}, 12), ({"clusters": "auto"}, 3), ({"feedback": "no_model"}, 0)]
+    ("settings", "passes"),
+    [
+        ({"clusters": 2}, 6),
+        ({"clusters": 4}, 9),
+        ({"clusters": "auto"}, 3),
+        ({"clustering": "greedy_eps", "epsilon": 0.1}, 3),
+        ({"clustering": "single"}, 3),
+        ({"clustering": "singleton", "clusters": 2}, 9),
+        ({"feedback": "no_model"}, 0),
+        ({"clusters": 2, "server": "heads"}, 3),
+        ({"clusters": 2, "server": "heads", "head_schedule": "sequential", "head_sweeps": 4}, 24),
+    ],
+    ids=str,
 )
 def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes: int) -> None:
-    # Three epochs for each of the server's models; one of them where their number is found on the way.
+    # Three epochs for each of the server's models, no more than the three clients; one of them where their number is
+    # found on the way. Heads share every pass, or take turns, here four times.
     run = world.build("cosmos", distill_epochs=2, server_epochs=3, **settings)
     plan = run.method.plan(client_facts(run))
     assert (plan.client_public_epochs, plan.server_public_epochs) == (2, passes)

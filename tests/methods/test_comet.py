@@ -16,6 +16,7 @@ from fl_bench.federation.models.build import NetBytes
 from fl_bench.methods.base import Facts, Plan
 from fl_bench.methods.clustering import kmeans
 from fl_bench.methods.comet import Comet, CometConfig, kmeans_per_sample
+from fl_bench.methods.contract import RENUMBERED, TRAINING, deal, finish, made_up_data, make_run, renumber
 from fl_bench.streams import numpy_stream
 
 SEQUENTIAL = {"mode": "sequential", "distill_lr": 0.2, "distill_epochs": 3}
@@ -189,6 +190,23 @@ def test_planted_groups_are_recovered(world, mode: str) -> None:
     assert run.method.clusters().tolist() == [0, 1, 0, 1]
     assert last["cluster_ari"] == 1
     assert world.run("comet", clusters=2, mode=mode, cluster_level="sample").method.clusters() is None
+
+
+@pytest.mark.parametrize("level", ["matrix", "sample"])
+def test_draws_and_ids_go_by_identity(level: str) -> None:
+    # The same six clients under other numbers: the same centroids under the same ids. A sample has one start of its
+    # k-means only, which falls on other clients where the draws go by number.
+    dataset, training = made_up_data(), replace(TRAINING, precision="float64")
+    dealt, config = deal(dataset), CometConfig(clusters=3, cluster_level=level)
+    usual = make_run("comet", dataset, dealt, training, config=config)
+    other = make_run(
+        "comet", dataset, renumber(dealt, RENUMBERED), training, config=config, identities=RENUMBERED
+    )
+    for run in (usual, other):
+        finish(run)
+    torch.testing.assert_close(usual.method.centroids, other.method.centroids, rtol=0, atol=1e-9)
+    if level == "matrix":
+        assert usual.method.clusters()[list(RENUMBERED)].tolist() == other.method.clusters().tolist()
 
 
 def test_the_nearest_centroid_as_a_whole_and_by_sample() -> None:
