@@ -199,9 +199,7 @@ def test_draws_and_ids_go_by_identity(level: str) -> None:
     dataset, training = made_up_data(), replace(TRAINING, precision="float64")
     dealt, config = deal(dataset), CometConfig(clusters=3, cluster_level=level)
     usual = make_run("comet", dataset, dealt, training, config=config)
-    other = make_run(
-        "comet", dataset, renumber(dealt, RENUMBERED), training, config=config, identities=RENUMBERED
-    )
+    other = make_run("comet", dataset, renumber(dealt, RENUMBERED), training, config=config, identities=RENUMBERED)
     for run in (usual, other):
         finish(run)
     torch.testing.assert_close(usual.method.centroids, other.method.centroids, rtol=0, atol=1e-9)
