@@ -98,7 +98,7 @@ def test_unpacking_overwrites_nothing(filled: Store) -> None:
     path = filled.folders()[0] / "run.json"
     path.write_text(path.read_text() + "\n")
     with pytest.raises(DataError, match="is another record than the one in"):
-        filled.unpack()
+        Store(filled.results).unpack()
 
 
 @pytest.mark.parametrize(
