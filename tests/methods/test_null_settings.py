@@ -203,7 +203,7 @@ def history(side: Side, where: Where) -> torch.Tensor:
         dataset,
         balanced(dealt) if where.balanced else dealt,
         ModelMix((MODEL,)),
-        # One client after the other: stacked, sums of two nets beside each other round in another order than those of one.
+        # One client after the other: stacked, the sums of two nets round in another order than those of one.
         Training(
             rounds=ROUNDS,
             local_epochs=where.epochs,
