@@ -191,6 +191,17 @@ def test_a_page_keeps_what_stands_around_the_comparison(table: Path, tmp_path: P
         )
 
 
+def test_a_file_that_is_no_text_is_left_alone(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tmp_path / "figure.png"
+    found.write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    assert run_command(["compare", str(table), "--out", str(found)]) == 2
+    said = flat(capsys.readouterr().err)
+    for part in ("figure.png", "no UTF-8 text", "another name"):
+        assert part in said
+    assert "codec" not in said
+    assert found.read_bytes() == b"\x89PNG\r\n\x1a\n\xff"
+
+
 def test_chosen_methods_and_data_sets(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["compare", str(table), "--methods", "cosmos,fedmd", "--datasets", "digits,vowel", "--format", "json"]
     assert run_command(line) == 0
