@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from fl_bench.benchmarks.bundle import NAME, write_bundle
 from fl_bench.benchmarks.cli import run_command
+from fl_bench.benchmarks.compare import PLACE
 from fl_bench.benchmarks.records import Store
 
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = sorted(path.parent for path in RESULTS.glob(f"*/{NAME}"))
 OFFLINE = RESULTS / "offline"
-VERDICTS = ["compare", str(OFFLINE), "--format", "markdown", "--out"]
-"""The command that wrote the comparison into results/README.md."""
+PAGES = {RESULTS / "README.md": OFFLINE, RESULTS / "offline-mixed" / "README.md": RESULTS / "offline-mixed"}
+"""Pages with a comparison, and the folder whose records it was written from."""
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +48,44 @@ def test_an_edited_number_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "overall.csv" in capsys.readouterr().err
 
 
+def test_every_comparison_that_is_published_is_known_here() -> None:
+    assert {path for path in RESULTS.rglob("*.md") if PLACE[0] in path.read_text(encoding="utf-8")} == set(PAGES)
+
+
 @pytest.mark.slow
-def test_the_verdicts_are_what_records_say(tmp_path: Path) -> None:
-    page = shutil.copy(RESULTS / "README.md", tmp_path / "README.md")
-    assert run_command([*VERDICTS, str(page)]) == 0
-    assert page.read_bytes() == (RESULTS / "README.md").read_bytes()
+@pytest.mark.parametrize("published", PAGES, ids=lambda page: page.parent.name)
+def test_the_verdicts_are_what_records_say(published: Path, tmp_path: Path) -> None:
+    page = shutil.copy(published, tmp_path / "README.md")
+    assert run_command(["compare", str(PAGES[published]), "--format", "markdown", "--out", str(page)]) == 0
+    assert page.read_bytes() == published.read_bytes()
+
+
+def test_what_is_said_of_mixed_networks_in_short() -> None:
+    # "not significantly better than any other method but FedDF": the tool's sentence on the page behind the link
+    assert "FedMD or any other method but FedDF" in (RESULTS / "README.md").read_text(encoding="utf-8")
+    page = (RESULTS / "offline-mixed" / "README.md").read_text(encoding="utf-8")
+    assert "- cosmos is significantly better than feddf (over 10 data sets" in page
+
+
+@pytest.mark.slow
+def test_five_rounds_with_one_network_and_with_mixed_networks() -> None:
+    after = {
+        (folder.name, method): _mean_after(5, folder, method)
+        for folder in (OFFLINE, RESULTS / "offline-mixed")
+        for method in ("cosmos", "local")
+    }
+    page = " ".join((RESULTS / "offline-mixed" / "README.md").read_text(encoding="utf-8").split())
+    for folder in ("offline", "offline-mixed"):
+        assert f"{after[folder, 'cosmos']:.2f} % against {after[folder, 'local']:.2f} %" in page
+
+
+def _mean_after(rounds: int, folder: Path, method: str) -> float:
+    """Mean over data sets of the means over seeds after so many rounds, percent."""
+    found: dict[str, list[float]] = {}
+    for record in Store(folder).records():
+        if record.label == method:
+            found.setdefault(record.cell["dataset"], []).append(record.rounds[rounds - 1]["client.acc_mean"])
+    return fmean(map(fmean, found.values()))
 
 
 @pytest.mark.slow
