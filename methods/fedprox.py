@@ -4,7 +4,7 @@ T. Li, A. K. Sahu, M. Zaheer, M. Sanjabi, A. Talwalkar, V. Smith, "Federated Opt
 MLSys 2020, arXiv:1812.06127, Algorithm 2. One round, for sampled clients S:
 
     train      theta_i <- descend cross-entropy on D_i + mu/2 * ||theta_i - w||^2    E_loc epochs from the server's w;
-                                                                                     stragglers: 1 to E_loc, by chance
+                                                                                     stragglers: 1 to E_loc - 1
     aggregate  w        = sum_{i in S} n_i/n_S * theta_i                             by size, or all the same
 
 ||.||^2 is the *sum* of squares over all parameters (not their mean), and w stays what was received during the round.
@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError, Unsupported
+from fl_bench.later import LATER
 from fl_bench.streams import numpy_stream
 
 from ..federation.payloads import Parameters
-from ..federation.settings import LATER
 from .averaging import ServerModel, shares, weighted_mean
 from .base import not_negative
 from .losses import cross_entropy, squared_distance

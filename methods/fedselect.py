@@ -32,11 +32,11 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.later import LATER
 from fl_bench.lazy import torch
 
 from ..federation.channel import Downloads, Parcel
 from ..federation.payloads import Bundle, Parameters
-from ..federation.settings import LATER
 from ..federation.trees import chosen, minus
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires
