@@ -32,7 +32,7 @@ FILES = ("run.json", "rounds.csv", "clients.csv")
 Texts = dict[str, dict[str, str]]
 """Records by name, `<dataset>/<folder>`: the text of each file."""
 
-MEMBER = re.compile(rf"runs/([^/]+/[^/]+)/({'|'.join(map(re.escape, FILES))})")
+MEMBER = re.compile(rf"runs/([^/.][^/]*/[^/.][^/]*)/({'|'.join(map(re.escape, FILES))})")
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}]
 """For text: contexts of four bits of the byte before, no alignment."""
 

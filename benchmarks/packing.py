@@ -51,8 +51,9 @@ def pack(
     if remove:
         for folder in folders:
             shutil.rmtree(folder)
-            if not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
+            for place in (folder.parent, store.runs):
+                if not any(place.iterdir()):
+                    place.rmdir()
         say(f"removed the folders of {len(folders)} records; `fl-bench unpack {results}` restores them")
 
 

@@ -25,6 +25,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import pad_sequence
 
+from fl_bench.errors import ConfigError
+
 from .batches import Batch, Teaching
 from .counters import derived
 from .data import gathered
@@ -37,7 +39,7 @@ from .phase import training_mode
 from .precision import arithmetic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -100,6 +102,20 @@ def stacked_outputs(module: nn.Module, weights: Tree, inputs: Tensor, *, shared:
     one = torch.vmap(lambda tree, x: functional_call(module, tree, (x,)), in_dims=(0, None if shared else 0))
     outputs: Tensor = one(weights, inputs)
     return outputs
+
+
+def _for_all(loss: Callable[..., Tensor], weights: Tree, parts: dict[str, Any], axes: dict[str, Any]) -> Tensor:
+    """An objective's loss of every member, shape (members,)."""
+    try:
+        losses: Tensor = torch.vmap(loss, in_dims=(0, axes))(weights, parts)
+    except RuntimeError as error:
+        if not str(error).startswith("vmap:"):
+            raise
+        raise ConfigError(
+            "the objective looks at its numbers (an `if` on a loss, .item()), which cannot be done for all clients at "
+            "once: write it with torch.where, or run it with -o training.engine=loop"
+        ) from error
+    return losses
 
 
 @dataclass(frozen=True)
@@ -215,7 +231,7 @@ class _Stack:
         if "masks" in parts:
             parts["masks"] = derived(parts["masks"], self.phase.update(number, again))
         with arithmetic(self.cohort.training, self.losses.device):
-            losses = torch.vmap(self.tasks[number].loss, in_dims=(0, fed.axes))({**now, **leaves}, parts)
+            losses = _for_all(self.tasks[number].loss, {**now, **leaves}, parts, fed.axes)
         found = torch.autograd.grad(losses.sum(), list(leaves.values()), materialize_grads=True)
         gradients = [gradient.contiguous() for gradient in found]  # fused kernels read them as dense
         if self.phase.clip is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from fl_bench.benchmarks import plugins
 from fl_bench.datasets.catalogue import DATASETS
 from fl_bench.datasets.dataset import Dataset, Description
 from fl_bench.datasets.heterogeneity import measure
@@ -146,10 +148,13 @@ def _plugins_end_with_their_test() -> Iterator[None]:
     """What a test registers is gone after it: other tests take every method there is, and some plugins end badly."""
     registries: tuple[Any, ...] = (METHODS, DATASETS, PARTITIONS, MODELS)
     before = [set(registry.names()) for registry in registries]
+    files = set(plugins._digests)
     yield
     for registry, names in zip(registries, before, strict=True):
         for name in set(registry.names()) - names:
             del registry._entries[name]
+    for file in set(plugins._digests) - files:
+        del plugins._digests[file], sys.modules[file]
 
 
 @pytest.fixture

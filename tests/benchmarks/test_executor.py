@@ -53,7 +53,7 @@ name: killed
 datasets: [digits]
 partition: {clients: 5, groups: 5, min_test: 5}
 models: [mlp-8]
-training: {rounds: 5, local_epochs: 2}
+training: {rounds: 5, local_epochs: 2, engine: loop}
 methods: [fedmd, cosmos]
 always: [local]
 seeds: [0]

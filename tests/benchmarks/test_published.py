@@ -59,7 +59,7 @@ def test_a_missing_record_is_named_and_nothing_claimed(
 ) -> None:
     name = next(name for name in texts if name.startswith("vowel/fedmd-2-"))
     write_bundle(tmp_path / "x.tar.xz", {key: value for key, value in texts.items() if key != name})
-    assert run_command(["compare", str(tmp_path / "x.tar.xz")]) == 1
+    assert run_command(["compare", str(tmp_path / "x.tar.xz")]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert "seed 2, missing: fedmd" in said.err

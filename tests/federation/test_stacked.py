@@ -416,6 +416,19 @@ def test_whole_channels_are_dropped(kind: Callable[[float], nn.Module]) -> None:
     assert torch.equal(net.eval()(x), x)
 
 
+def test_an_objective_that_looks_at_its_numbers_is_told_of_the_other_engine(pair) -> None:
+    def tempered(model: Any, batch: Batch) -> Tensor:
+        loss = cross_entropy(model, batch)
+        return 2 * loss if loss > 1 else loss
+
+    looped, stacked = pair()
+    looped.fit(tempered)
+    before = stacked.snapshot()
+    with pytest.raises(ConfigError, match=r"torch\.where, or run it with -o training\.engine=loop"):
+        stacked.fit(tempered)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in stacked.weights.items())
+
+
 def test_dropout_that_cannot_be_seeded_is_refused() -> None:
     with pytest.raises(ConfigError, match="AlphaDropout, whose masks cannot be seeded per client"):
         with_counted_dropout(nn.Sequential(nn.Linear(2, 2), nn.AlphaDropout()))

@@ -203,7 +203,16 @@ def history(side: Side, where: Where) -> torch.Tensor:
         dataset,
         balanced(dealt) if where.balanced else dealt,
         ModelMix((MODEL,)),
-        Training(rounds=ROUNDS, local_epochs=where.epochs, batch_size=8, optimizer="sgd", lr=LR, precision="float64"),
+        # One client after the other: stacked, the sums of two nets round in another order than those of one.
+        Training(
+            rounds=ROUNDS,
+            local_epochs=where.epochs,
+            batch_size=8,
+            optimizer="sgd",
+            lr=LR,
+            precision="float64",
+            engine="loop",
+        ),
         seed=0,
     )
     inputs, found = run.data.public.inputs(), []
