@@ -26,28 +26,31 @@ FORMATS = ("table", "markdown", "csv", "json", "latex")
 PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
 """Lines of a page between which a comparison belongs."""
 
+Control = Annotated[
+    str | None, typer.Option(metavar="METHOD", help="Compare all others with it. Default: cosmos, where it is there.")
+]
+Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
+Rope = Annotated[float, typer.Option(help="Points within which two methods are equivalent, and tie.")]
+Missing = Annotated[
+    str, typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do when numbers are missing.")
+]
+Select = Annotated[
+    str, typer.Option("--select", metavar="last|val", help="Compare the last round, or the best on validation data.")
+]
+
 
 def compare(
     source: Annotated[
         Path, typer.Argument(metavar="[RESULTS|TABLE.csv]", help="Folder of records, or a CSV file of numbers.")
     ] = Path("results"),
-    control: Annotated[
-        str | None,
-        typer.Option(metavar="METHOD", help="Compare all others with it. Default: cosmos, where it is there."),
-    ] = None,
-    alpha: Annotated[float, typer.Option(help="Level of tests and intervals.")] = 0.05,
-    rope: Annotated[float, typer.Option(help="Points within which two methods are equivalent, and tie.")] = 1.0,
+    control: Control = None,
+    alpha: Alpha = 0.05,
+    rope: Rope = 1.0,
     blocks: Annotated[
         str, typer.Option(metavar="dataset|setting", help="One independent observation: a data set, or each setting.")
     ] = "dataset",
-    on_missing: Annotated[
-        str,
-        typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do when numbers are missing."),
-    ] = "refuse",
-    select: Annotated[
-        str,
-        typer.Option("--select", metavar="last|val", help="Compare the last round, or the best on validation data."),
-    ] = "last",
+    on_missing: Missing = "refuse",
+    select: Select = "last",
     methods: Annotated[
         str | None, typer.Option(metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot.")
     ] = None,

@@ -116,7 +116,7 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     device, facts, training = torch.device(devices[0]), dataset_info(cell.dataset.location), cell.training
     if facts.shape is None or facts.classes is None:
         return training.engine
-    stacked = [name for name in cell.models.used if _stacked(cell, name, facts.shape, facts.classes, device.type) > 1]
+    stacked = [name for name in cell.models.used if _stacks(cell, name, facts.shape, facts.classes, device.type)]
     looped = [name for name in cell.models.used if name not in stacked]
     threads = (execution.threads or max(1, available_cores() // len(devices))) if device.type == "cpu" else 1
     loop = "loop" if threads == 1 else f"loop, {threads} threads"
@@ -134,13 +134,16 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     return f"{found}; {loop} for {', '.join(looped)}" if looped else found
 
 
-def _stacked(cell: Cell, name: str, shape: tuple[int, ...], classes: int, kind: str) -> int:
-    """How many clients of an architecture one step trains, by the engine that they would be trained with."""
+def _stacks(cell: Cell, name: str, shape: tuple[int, ...], classes: int, kind: str) -> bool:
+    """Whether clients of an architecture would be trained all at once."""
     from ..federation.engine import chosen_engine
 
-    members = max(1, cell.split.clients // len(cell.models.used))
-    engine = chosen_engine(cell.training.engine, kind, _net(name, shape, classes), members)
-    return members if engine == "stacked" else 1
+    return chosen_engine(cell.training.engine, kind, _net(name, shape, classes), _members(cell)) == "stacked"
+
+
+def _members(cell: Cell) -> int:
+    """Clients of an architecture."""
+    return max(1, cell.split.clients // len(cell.models.used))
 
 
 @lru_cache(maxsize=64)
@@ -172,7 +175,7 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: s
     on_server = batches * (0 if plan is None else plan.server_public_epochs)
     shape, classes = facts.shape, facts.classes
     step = fmean(
-        _step_seconds(name, shape, classes, batch, _stacked(cell, name, shape, classes, device))
+        _step_seconds(name, shape, classes, batch, _members(cell) if _stacks(cell, name, shape, classes, device) else 1)
         for name in cell.models.used
     )
     server_step = _step_seconds(cell.models.server_name, shape, classes, batch, 1) if on_server else 0.0

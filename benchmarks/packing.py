@@ -36,14 +36,13 @@ def pack(
     from .records import Store, read_results
     from .tables import show_bytes
 
-    read_results(results)  # refuses what has no records, or unreadable ones
     store = Store(results)
     path = store.bundle if out is None else out
     if remove and out is not None:
         raise ConfigError("--remove takes away what RESULTS/records.tar.xz holds; leave out --out")
     if not is_bundle(path):
         raise ConfigError(f"--out {path}: the name of a bundle ends in {SUFFIX}")
-    texts, folders = store.texts(), store.folders()
+    texts, folders = {record.name: record.texts() for record in read_results(results)}, store.folders()
     write_bundle(path, texts)
     if read_bundle(path) != texts:
         raise StorageError(f"{path} does not read back as it was written; is the disk sound?")

@@ -9,6 +9,7 @@ import typer
 
 from fl_bench.errors import ConfigError, FLBenchError, unknown_name
 
+from .compare import Alpha, Control, Missing, Rope, Select  # noqa: TC001 - typer reads annotations when it runs
 from .terminal import read_selection, say
 
 if TYPE_CHECKING:
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "pdf", "png")
 
 Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
-Control = Annotated[
-    str | None, typer.Option(metavar="METHOD", help="Compare all others with it. Default: cosmos, where it is there.")
-]
-Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
-Rope = Annotated[float, typer.Option(help="Points within which two methods are equivalent, and tie.")]
-Missing = Annotated[
-    str, typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do when numbers are missing.")
-]
-Select = Annotated[
-    str, typer.Option("--select", metavar="last|val", help="Compare the last round, or the best on validation data.")
-]
 Methods = Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods.")]
 Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Only these data sets.")]
 

@@ -121,6 +121,19 @@ class Record:
         """A row per round and client."""
         return self._table("clients.csv")
 
+    @property
+    def name(self) -> str:
+        """`<dataset>/<folder>`."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    def texts(self) -> Mapping[str, str]:
+        """Its files as they are.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        return _texts(self.folder) if self.packed is None else self.packed
+
     def _table(self, name: str) -> list[Row]:
         path = self.folder / name
         return read_csv(path) if self.packed is None else parse_csv(self.packed[name], path)
@@ -214,18 +227,6 @@ class Store:
             map(self.read, self.names()),
             key=lambda record: (str(record.cell["dataset"]), record.label, record.cell["seed"], record.folder.name),
         )
-
-    def texts(self) -> bundle.Texts:
-        """The files of all records, by name, as they are.
-
-        Raises:
-            DataError: one of them cannot be read.
-        """
-        found = {}
-        for name in self.names():
-            record = self.read(name)
-            found[name] = dict(record.packed) if record.packed is not None else _texts(record.folder)
-        return found
 
     def unpack(self) -> list[Path]:
         """Write the records of the bundle into folders, each in one step; what is there already stays.

@@ -110,12 +110,15 @@ def check(partition: Partition, settings: SplitSettings, classes: int | None, sa
     Raises:
         ConfigError: says what was asked, what was found and what would do.
     """
-    private = None if samples is None else settings.private_rows(samples)
-    if samples is not None and private is not None and private < settings.clients:
+    if samples is None:
+        partition.check(settings.clients, classes, None)
+        return
+    private = settings.private_rows(samples)
+    if private < settings.clients:
         raise ConfigError(
             f"{settings.clients} clients need at least as many private training samples; "
-            f"{settings.train_rows(samples)} rows with "
-            f"public={settings.public} leave {private}: ask for fewer clients or a smaller public share"
+            f"{settings.train_rows(samples)} rows with public={settings.public} leave {private}: "
+            "ask for fewer clients or a smaller public share"
         )
     partition.check(settings.clients, classes, private)
 

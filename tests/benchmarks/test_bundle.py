@@ -36,6 +36,10 @@ def filled(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> Store:
     return store
 
 
+def texts_of(store: Store) -> dict[str, dict[str, str]]:
+    return {record.name: dict(record.texts()) for record in store.records()}
+
+
 def tar(path: Path, *members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:
     with tarfile.open(path, "w:xz") as archive:
         for name, content in members:
@@ -120,13 +124,13 @@ def test_what_is_no_record_is_refused(tmp_path: Path, members: Any, kind: bytes,
 
 def test_damage_is_said(tmp_path: Path, filled: Store) -> None:
     path = tmp_path / "x.tar.xz"
-    write_bundle(path, filled.texts())
+    write_bundle(path, texts_of(filled))
     content = path.read_bytes()
     for damaged in (b"", b"no archive", content[: len(content) // 2], content[:200] + b"\0" + content[201:]):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"x\.tar\.xz cannot be read .*; restore it"):
             read_bundle(path)
-    garbled = {name: {**texts, "run.json": "{}"} for name, texts in filled.texts().items()}
+    garbled = {name: {**texts, "run.json": "{}"} for name, texts in texts_of(filled).items()}
     write_bundle(path, garbled)
     with pytest.raises(DataError, match=r"x\.tar\.xz/digits/fedmd-0-\w+/run\.json does not say its format"):
         Store(path).records()

@@ -53,7 +53,7 @@ name: killed
 datasets: [digits]
 partition: {clients: 5, groups: 5, min_test: 5}
 models: [mlp-8]
-training: {rounds: 5, local_epochs: 2, engine: loop}
+training: {rounds: 5, local_epochs: 2}
 methods: [fedmd, cosmos]
 always: [local]
 seeds: [0]
@@ -62,6 +62,17 @@ seeds: [0]
 
 def records(store: Store) -> dict[str, object]:
     return {folder.name: without_clocks(folder) for folder in store.folders()}
+
+
+def written_since(moment: int, folder: Path) -> bool:
+    """Whether a checkpoint is younger than `moment`, in nanoseconds."""
+    for checkpoint in folder.rglob("checkpoint.pt"):
+        try:
+            if checkpoint.stat().st_mtime_ns > moment:
+                return True
+        except FileNotFoundError:  # its run has just ended
+            continue
+    return False
 
 
 def children(pid: int) -> list[int]:
@@ -239,14 +250,15 @@ def test_a_grid_killed_at_random_moments_ends_with_the_same_records(tmp_path: Pa
         command = [sys.executable, "-m", "fl_bench.benchmarks", "run", str(grid), "--jobs", "2", "--out", out]
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=stderr)
 
-    began = time.monotonic()
     assert start("whole").wait() == 0
-    whole = time.monotonic() - began
     moments = random.Random(0)
     interrupted = 0
     for _ in range(3):
+        before = time.time_ns()
         process = start("killed")
-        time.sleep(moments.uniform(0.3, 0.8) * whole)
+        while process.poll() is None and not written_since(before, tmp_path / "killed"):
+            time.sleep(0.01)  # until there is a round to lose: how long a start takes differs too much to be guessed
+        time.sleep(moments.uniform(0, 0.5))
         workers = children(process.pid)
         interrupted += process.poll() is None
         process.kill()

@@ -20,7 +20,7 @@ VERDICTS = ["compare", str(OFFLINE), "--format", "markdown", "--out"]
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, dict[str, str]]:
-    return Store(OFFLINE).texts()
+    return {record.name: dict(record.texts()) for record in Store(OFFLINE).records()}
 
 
 def test_every_published_folder_has_one_bundle_and_leaderboards() -> None:
