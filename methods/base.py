@@ -150,7 +150,7 @@ class Method(ABC, Generic[Config]):
     requires: ClassVar[Requires] = Requires()
     """What it needs whatever its settings; `needs` may add to it."""
     exchanges: ClassVar[frozenset[type[Payload]]] = frozenset()
-    """Payload types it may put on the wire; the channel refuses all others."""
+    """Payload types it may put on the wire, whatever its settings; `payloads` may name fewer."""
     deployed_view: ClassVar[str] = "client"
     """Name of the view that `deployed` returns, in tables: the number that stands for the method."""
     category: ClassVar[str] = "other"
@@ -181,6 +181,10 @@ class Method(ABC, Generic[Config]):
     def needs(self) -> Requires:
         """What this configuration needs."""
         return self.requires
+
+    def payloads(self) -> frozenset[type[Payload]]:
+        """Payload types that this configuration may put on the wire; the channel refuses all others."""
+        return self.exchanges
 
     def plan(self, facts: Facts) -> Plan | None:
         """Closed-form cost of a round; None where a method does not say."""
