@@ -132,7 +132,8 @@ class Plan:
     first_down_bytes: int = 0
     """Bytes it receives in its first round: what `Method.opening` sends."""
     bound: bool = False
-    """Whether the bytes depend on the data (coded lengths, masks) and these are the most that a round can cost."""
+    """Whether the bytes depend on the data (coded lengths, masks) or on the round (a warm start), and these are the
+    most that a round can cost."""
     client_public_epochs: int = 0
     """Passes of a client over the public pool per round."""
     server_public_epochs: int = 0
