@@ -98,6 +98,7 @@ equal(m("fedselect", p=0.0), UNIFORM_ON_CLIENTS, ROUNDING, "a sum divided by its
 equal(m("lgfedavg", global_part="all"), ON_CLIENTS)
 equal(m("lgfedavg", warm_start=ROUNDS), ON_CLIENTS)
 equal(m("fedrod", "generic"), FEDAVG, where=BALANCED)
+equal(m("fedrod", "generic", head="generated"), FEDAVG, where=BALANCED)
 equal(m("pfedme", "global", inner_steps=1, lam=10.0, lr=0.1, personal_lr=LR, decay=0.0), FEDAVG, ROUNDING,
       "w - (w - theta) for theta")
 
