@@ -30,14 +30,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from fl_bench.errors import Unsupported
-from fl_bench.lazy import torch
+from fl_bench.later import LATER
+from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Bundle, Parameters, Scalars
-from ..federation.settings import LATER
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, kl_divergence

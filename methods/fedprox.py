@@ -50,7 +50,6 @@ class FedProxConfig:
     """Strength of the proximal term. The paper tunes it over 0.001, 0.01, 0.1 and 1; 0 is FedAvg."""
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples or all the same."""
-
     stragglers: float = field(default=0.0, metadata=LATER)
     """Fraction of each round's clients that do fewer epochs: round(fraction * clients), drawn afresh every round."""
 

@@ -32,12 +32,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from fl_bench.later import LATER
 from fl_bench.lazy import F
 from fl_bench.streams import torch_stream
 
 from ..federation.payloads import Parameters
-from ..federation.settings import LATER
-from ..federation.trees import chosen, subtree, under
+from ..federation.trees import chosen, subtree
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .registry import method

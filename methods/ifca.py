@@ -28,10 +28,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.later import LATER
 from fl_bench.lazy import np, torch
 
 from ..federation.payloads import Bundle, Parameters, Scalars
-from ..federation.settings import LATER
 from .averaging import weighted_mean
 from .base import Facts, Method, Plan, Requires
 from .cluster_models import cluster_means, serve

@@ -24,8 +24,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from fl_bench.later import LATER
+
 from ..federation.payloads import Parameters
-from ..federation.settings import LATER
 from ..federation.trees import chosen
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative

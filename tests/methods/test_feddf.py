@@ -350,7 +350,7 @@ def test_views_are_the_students_and_the_local_models(world) -> None:
 
 
 @pytest.mark.parametrize(
-        "wrong",
+    "wrong",
     [{"temperature": 0.0}, {"server_epochs": -1}, {"server_lr": 0.0}, {"clip": 0.0}, {"drop_below": 0.0}],
     ids=str,
 )
