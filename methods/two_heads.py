@@ -59,8 +59,8 @@ class GeneratedHead(nn.Module):
         super().__init__()
         self.shape = like.weight.shape
         classes, width = self.shape
-        self.hidden = nn.utils.skip_init(nn.Linear, classes, hidden)
-        self.generator = nn.utils.skip_init(nn.Linear, hidden, classes * width + classes)
+        self.hidden = nn.Linear(classes, hidden, device="meta").to_empty(device="cpu")  # draws no random numbers
+        self.generator = nn.Linear(hidden, classes * width + classes, device="meta").to_empty(device="cpu")
         for parameter in self.hidden.parameters():
             nn.init.uniform_(parameter, -(classes**-0.5), classes**-0.5, generator=stream)
         for parameter in self.generator.parameters():
