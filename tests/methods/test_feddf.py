@@ -293,7 +293,9 @@ HALF, NONE, ALL = [True, False], [False, False], [True]
         (1.2, [NONE, NONE, NONE], []),
     ],
 )
-def test_weak_models_do_not_teach(world, drop_below: float, right: list[list[bool]], teachers: list[int]) -> None:
+def test_weak_models_do_not_teach(
+    world, moves_as_planned, drop_below: float, right: list[list[bool]], teachers: list[int]
+) -> None:
     # Two full-batch steps a client; the average counts all three, the lesson is the mean logits of the teachers.
     equal_start(world)
     models = [start.copy() for start in world.start]
@@ -314,6 +316,7 @@ def test_weak_models_do_not_teach(world, drop_below: float, right: list[list[boo
     # 9 numbers of the net and one accuracy, of 8 bytes each
     assert [client["bytes_up"] for client in row.clients] == [80] * 3
     assert (row.values["bytes_up_Parameters"], row.values["bytes_up_Scalars"]) == (216, 24)
+    assert moves_as_planned(run)
 
 
 def test_a_weak_model_is_found_among_several_architectures(world) -> None:

@@ -202,12 +202,45 @@ def test_two_starts_against_numpy(world, weights_of, assert_equal, monkeypatch, 
         assert_equal(models_of(run.method.views(everyone, rnd)["+local"].weights, kind), trained[best])
 
 
-def test_each_start_is_a_run_of_its_own(world) -> None:
+def test_the_first_start_is_the_run_with_one(world) -> None:
     share_the_start(world)
     one, two = world.run("ifca"), world.run("ifca", starts=2)
     for name, tensor in one.method.w.items():
         assert (two.method.w[name][:2] == tensor).all()
         assert (two.method.w[name][2:] != tensor).any()
+
+
+@pytest.mark.parametrize("share_body", [False, True])
+def test_each_start_ends_where_it_would_alone(world, monkeypatch, share_body: bool) -> None:
+    # Clients hold copies of one sample, so that all batches are alike. Nobody has class 2, which the second model of
+    # the second start is sure of: it stays as it is.
+    world.model = "mlp-2"
+    copies = [np.repeat(x[:1], 3, axis=0) for x, _ in world.private]
+    world.private = [(x, np.full(3, label)) for x, label in zip(copies, (0, 1, 0), strict=True)]
+    fresh = world.build("ifca", starts=2, share_body=share_body).method.fresh_models()
+    fresh["head.bias"][3, 2] += 5.0
+
+    def drawn(*starts: int) -> None:
+        rows = [2 * start + k for start in starts for k in range(2)]
+        monkeypatch.setattr(IFCA, "fresh_models", lambda _: {name: tensor[rows] for name, tensor in fresh.items()})
+
+    drawn(0, 1)
+    both = world.run("ifca", starts=2, share_body=share_body).method.w
+    assert torch.equal(both["head.weight"][3], fresh["head.weight"][3])
+    for start in range(2):
+        drawn(start)
+        for name, tensor in world.run("ifca", share_body=share_body).method.w.items():
+            assert torch.allclose(both[name][2 * start : 2 * start + 2], tensor, rtol=0, atol=1e-12), name
+
+
+def test_starts_have_batches_of_their_own(world, monkeypatch) -> None:
+    stream = np.random.default_rng(2)
+    world.private = [(stream.normal(size=(9, 2)), stream.integers(0, 3, 9)) for _ in range(3)]
+    share_the_start(world)
+    fresh = world.build("ifca").method.fresh_models()
+    monkeypatch.setattr(IFCA, "fresh_models", lambda _: {name: torch.cat([t, t]) for name, t in fresh.items()})
+    for tensor in world.run("ifca", starts=2).method.w.values():
+        assert (tensor[:2] != tensor[2:]).any()
 
 
 def test_a_start_that_collapses_does_not_serve(world, monkeypatch) -> None:
@@ -268,6 +301,9 @@ def test_several_starts_survive_a_stop_and_equal_both_engines(tmp_path) -> None:
     finish(run(engine="loop", checkpoint=tmp_path / "half.pt"), rounds=2)
     resumed = finish(run(engine="loop", checkpoint=tmp_path / "half.pt"))
     assert [row["start"] for row in resumed.rows] == [row["start"] for row in whole.rows]
+    over = run(engine="loop", checkpoint=tmp_path / "half.pt")
+    finish(over)  # no round is left
+    assert over.method.serving == whole.rows[-1]["start"] > 0
     for name, tensor in whole.weights.items():
         assert torch.equal(tensor, resumed.weights[name]), name
         assert torch.allclose(tensor, stacked.weights[name], rtol=0, atol=1e-9), name
