@@ -198,6 +198,16 @@ def test_a_fresh_hyper_network_deploys_the_generic_net() -> None:
     assert hidden.weight.min() < 0 < hidden.weight.max()
 
 
+def test_hyper_networks_are_drawn_by_the_seed() -> None:
+    dataset, config = made_up_data(), FedRODConfig(head="generated")
+    first, again, other = (
+        make_run("fedrod", dataset, deal(dataset), config=config, seed=seed).client_weights()["mlp-8"]
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first["personal.hidden.weight"], again["personal.hidden.weight"])
+    assert not torch.equal(first["personal.hidden.weight"], other["personal.hidden.weight"])
+
+
 def test_the_hyper_network_travels_with_the_generic_net(deep_world, moves_as_planned) -> None:
     run = deep_world.run("fedrod", head="generated", hidden=5)
     assert moves_as_planned(run)
