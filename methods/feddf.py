@@ -15,8 +15,9 @@ Two accuracies: `global` is w_p on each client's test data, the model FedDF depl
 Options: teachers are averaged as `avg_logits` (the paper), as `avg_probs`, or the student's losses towards each of
 them are (`avg_losses`; it is another number with the gradient of `avg_probs`, since the sum over teachers moves
 inside the KL). With `drop_below` (1.2 in the authors' code) a model teaches only where its accuracy on its client's
-validation samples reaches so many times that of guessing, 1/C; clients send this number too, 4 bytes. The average
-counts every client the same, as the authors' code does, or by its samples (`weights`).
+validation samples reaches so many times that of guessing, 1/C; clients send this number too, 4 bytes. Validation
+samples then take part in training, if only by a yes or no. The average counts every client the same, as the authors'
+code does, or by its samples (`weights`).
 Left open by the paper: an architecture of which nobody was drawn; its model waits as it is. A round in which every
 model is dropped; the averages stay as they are. A client without validation samples is not judged: its model teaches.
 Departures: the authors stop a student by its accuracy on *labelled* data of the server (at most 10,000 steps, 1,000

@@ -86,7 +86,7 @@ class LGFedAvg(Method[LGFedAvgConfig]):
     def setup(self, federation: Federation) -> None:
         """Nothing is averaged yet."""
         self.warm: Tree = {}
-        self.cold: set[int] = set(range(federation.clients)) if self.config.warm_start else set()
+        self.cold = set(range(federation.clients))
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters | None:
         """Take the global part, train it together with the local part, send the global part back."""
