@@ -409,7 +409,7 @@ def unrecorded_openings() -> Iterator[set[str]]:
             opened.add(sealed.what)
         return usual(sealed)
 
-    Sealed.open_for_evaluation = watched  # type: ignore[method-assign]  # to see who calls it, for a while
+    Sealed.open_for_evaluation = watched  # type: ignore[assignment, method-assign]  # for a while, to see who calls it
     try:
         yield opened
     finally:
