@@ -86,6 +86,8 @@ class Facts:
     """Bytes b of one number."""
     codec: Codec = NO_CODEC
     """What scores are coded with."""
+    local_epochs: int = 1
+    """Passes over the private data per round, E_loc."""
 
     @property
     def weights_bytes(self) -> int:
@@ -135,7 +137,7 @@ class Plan:
     """Whether the bytes depend on the data (coded lengths, masks) or on the round (a warm start), and these are the
     most that a round can cost."""
     client_public_epochs: int = 0
-    """Passes of a client over the public pool per round."""
+    """Passes of a client over the public pool per round, also where it is among the private data."""
     server_public_epochs: int = 0
     """Passes over the public pool per round, summed over the server's models."""
 

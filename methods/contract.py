@@ -443,6 +443,7 @@ def client_facts(run: Run, client: int = 0, codec: str = "none") -> Facts:
         classes_held=int((run.data.label_counts[client] > 0).sum()),
         number_bytes=number,
         codec=Codec.parse(codec),
+        local_epochs=run.training.local_epochs,
     )
 
 

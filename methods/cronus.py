@@ -75,8 +75,8 @@ class Cronus(Method[CronusConfig]):
     exchanges = frozenset({Scores})
 
     def plan(self, facts: Facts) -> Plan:
-        """N * C * 4 bytes each way."""
-        return Plan(up_bytes=facts.scores_bytes, down_bytes=facts.scores_bytes)
+        """N * C * 4 bytes each way; the public pool is among the data of every local pass."""
+        return Plan(up_bytes=facts.scores_bytes, down_bytes=facts.scores_bytes, client_public_epochs=facts.local_epochs)
 
     def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
         """Train on private data, with soft labels for the public pool as soon as there are any, and score the pool."""

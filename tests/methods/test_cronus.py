@@ -11,6 +11,7 @@ from fl_bench.federation.batches import positions
 from fl_bench.federation.channel import Uploads
 from fl_bench.federation.payloads import Scores
 from fl_bench.federation.rounds import Round
+from fl_bench.methods.contract import client_facts
 from fl_bench.methods.cronus import Cronus, CronusConfig
 from fl_bench.streams import numpy_stream
 
@@ -51,6 +52,14 @@ def test_four_rounds_against_numpy(world, weights_of, assert_equal, aggregation:
         middle = aggregation if len(p) == 3 else "mean"  # of two clients the midpoint is the mean; nothing is cut
         consensus = robust(p, middle)
     assert_equal(weights_of(run), world.start)
+
+
+def test_every_local_pass_is_one_over_the_public_pool_too(world) -> None:
+    # D_i and U have three samples each, and so has a batch.
+    run = world.run("cronus", initial_epochs=5)
+    plan = run.method.plan(client_facts(run))
+    private, public = 3 * world.epochs, 3 * plan.client_public_epochs
+    assert [row.values["steps_local"] for row in run.rounds()] == [3 * 5, *[3 * (private + public) // 3] * 2]
 
 
 def test_the_first_round_is_that_of_local_only(world, weights_of) -> None:
