@@ -33,7 +33,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, Diverged
 from fl_bench.later import LATER
 from fl_bench.lazy import np, torch
 
@@ -210,10 +210,14 @@ def told(levels: Tensor, known: Tensor, bits: int, like: Tensor, coder: Literal[
         levels: shape (clients, samples, classes).
         known: what the receiver has, same shape; zeros where it has nothing.
         bits: b.
-        like: a tensor in the run's number format.
+        like: the predictions that they were made of, in the run's number format.
         coder: what makes bytes of them, as in `CFDConfig`.
+    Raises:
+        Diverged: the range coder was given labels that were made of no numbers.
     """
     if coder == "range":
+        if not bool(like.isfinite().all()):
+            raise Diverged("predictions to be quantised and coded are not finite")
         messages = write_labels(levels, known, bits)
         sizes = torch.tensor([len(message) for message in messages], device=levels.device)
         return Scores(dequantise(read_labels(messages, known, bits), bits, like.dtype), coded_bytes=sizes)

@@ -17,7 +17,7 @@ from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.base import Facts
 from fl_bench.methods.cfd import CFD, CFDConfig
-from fl_bench.methods.contract import MODEL, deal, made_up_data
+from fl_bench.methods.contract import MODEL, deal, finish, made_up_data, make_run
 from fl_bench.methods.label_streams import write_labels
 from fl_bench.methods.quantisers import label_bits
 from fl_bench.methods.registry import METHODS
@@ -248,6 +248,13 @@ def test_a_server_model_that_overflows_has_diverged(world) -> None:
     world.public = 100 * world.public
     with pytest.raises(Diverged, match="a weight of server models linear is not finite"):
         world.run("cfd", server_epochs=1, server_lr=1e308)
+
+
+def test_a_diverged_run_is_found_out_before_its_labels_are_coded() -> None:
+    dataset = made_up_data()
+    training = Training(rounds=3, batch_size=8, optimizer="sgd", lr=1e6, local_epochs=5)
+    with pytest.raises(Diverged, match="quantised and coded are not finite"):
+        finish(make_run("cfd", dataset, deal(dataset), training, config=CFDConfig(coder="range")))
 
 
 @pytest.mark.parametrize(
