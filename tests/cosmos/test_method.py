@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from fl_bench.cosmos.clustering import Matching
 from fl_bench.cosmos.settings import CosmosConfig
 from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
-from fl_bench.methods.contract import client_facts, deal, finish, made_up_data, make_run
+from fl_bench.methods.contract import TRAINING, client_facts, deal, finish, made_up_data, make_run
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fl_bench.federation.run import Run
 
 PLAIN = {"consistency": 0.0, "clip": None, "distill_epochs": 2, "distill_lr": 0.2, "server_epochs": 2, "server_lr": 0.4}
@@ -248,6 +251,36 @@ class TestFeedback:
         targets = method.aggregates(np.array([True, False, False]))
         assert targets[:, 0].tolist() == [pytest.approx(row) for row in expected]
 
+    @pytest.mark.parametrize(
+        ("settings", "reported", "expected"),
+        [
+            ({"aggregation": "trimmed", "trim": 0.4}, [True] * 3, [0.6, 0.4]),  # int(.4 * 3) = 1 from each end
+            ({"aggregation": "trimmed", "trim": 0.3}, [True] * 3, [1.6 / 3, 1.4 / 3]),  # int(.3 * 3) = 0: the mean
+            ({"aggregation": "median"}, [True, True, False], [6 / 7, 1 / 7]),  # the lower of .9, .6 and of .1, .4
+            ({"aggregation": "median", "midpoint": True}, [True, True, False], [0.75, 0.25]),
+        ],
+        ids=str,
+    )
+    def test_aggregates_go_by_their_settings(self, world, settings: dict[str, Any], reported, expected) -> None:
+        run = world.build("cosmos", **settings, **PLAIN)
+        method = remembering(run, [[0.9, 0.1], [0.6, 0.4], [0.1, 0.9]], [0, 0, 0], reported)
+        assert method.aggregates(np.array(reported))[0, 0].tolist() == pytest.approx(expected)
+
+    def test_clipping_bounds_the_steps_of_clients_and_server(self, world) -> None:
+        # Gradients are far longer than the bound of .001, so each of two steps of a net goes the learning rate times
+        # that far in one direction: .0004 with the server's rate of .4, .0002 with the clients' of .2.
+        world.rounds = 2
+        settings = PLAIN | {"clip": 1e-3, "clustering": "singleton", "distill_only": True}
+        start = servers(world.run("cosmos", **(settings | {"server_epochs": 0})))
+        run = world.build("cosmos", **settings)
+        rounds = run.rounds()
+        next(rounds)
+        taught, before = servers(run), {name: tensor.clone() for name, tensor in weights(run).items()}
+        next(rounds)
+        for first, last, lr in ((start, taught, 0.4), (before, weights(run), 0.2)):
+            moved = np.concatenate([np.asarray(last[name] - first[name]).reshape(3, -1) for name in first], axis=1)
+            assert np.linalg.norm(moved, axis=1) == pytest.approx([2 * lr * 1e-3] * 3, rel=1e-2)
+
 
 class TestClustering:
     def test_frozen_after_the_first_time_by_default(self, world) -> None:
@@ -414,6 +447,27 @@ def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes
     run = world.build("cosmos", distill_epochs=2, server_epochs=3, **settings)
     plan = run.method.plan(client_facts(run))
     assert (plan.client_public_epochs, plan.server_public_epochs) == (2, passes)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"clustering": "kmeans"},  # whose centroids go on
+        {},  # whose clusters are those of the first time that all had reported
+    ],
+    ids=["again", "once"],
+)
+def test_clusters_and_predictions_survive_a_restart(settings: dict[str, Any], tmp_path: Path) -> None:
+    dataset, training = made_up_data(), replace(TRAINING, rounds=5, local_epochs=1, participation=0.67)
+    config = CosmosConfig(clusters=2, consistency=0.0, distill_epochs=1, server_epochs=1, **settings)
+    whole = finish(make_run("cosmos", dataset, deal(dataset), training, config=config))
+    for rounds in range(1, 5):
+        checkpoint = tmp_path / f"{rounds}.pt"
+        finish(make_run("cosmos", dataset, deal(dataset), training, config=config, checkpoint=checkpoint), rounds)
+        resumed = finish(make_run("cosmos", dataset, deal(dataset), training, config=config, checkpoint=checkpoint))
+        assert resumed.rows == whole.rows
+        assert all(torch.equal(value, resumed.weights[key]) for key, value in whole.weights.items())
+    assert {row["clusters"] for row in whole.rows} == {1, 2}
 
 
 def test_needs_say_what_is_opened() -> None:
