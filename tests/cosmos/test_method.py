@@ -12,8 +12,9 @@ import torch
 from fl_bench.cosmos.clustering import Matching
 from fl_bench.cosmos.settings import CosmosConfig
 from fl_bench.errors import ConfigError
+from fl_bench.federation.batches import Batch
 from fl_bench.federation.rounds import Round
-from fl_bench.methods.contract import TRAINING, client_facts, deal, finish, made_up_data, make_run
+from fl_bench.methods.contract import MODEL, TRAINING, client_facts, deal, finish, made_up_data, make_run
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
@@ -129,6 +130,19 @@ def test_oracle_weights_carry_the_badge(world, mode: str) -> None:
     run = world.run("cosmos", weighting=mode, **PLAIN)
     assert run.facts()["badges"] == [f"oracle: public labels (cosmos, weighting={mode})"]
     assert not same(run, world.run("cosmos", **PLAIN))
+
+
+@pytest.mark.parametrize(("image", "noisy"), [(True, [1.0, -1.0]), (False, [1.05, -1.05])])
+def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
+    # .95 and -.95 with a tenth of the noise 1 and -1 are 1.05 and -1.05, beyond what a pixel can be.
+    dataset = features = made_up_data()
+    if image:
+        about = replace(features.about, shape=(1, 2, 3), modality="image")
+        dataset = replace(features, inputs=features.inputs.view(-1, 1, 2, 3), about=about)
+    run = make_run("cosmos", dataset, deal(features))
+    objective = run.method.objective(run.client_cohort(MODEL, range(6), Round(0, 0, run.federation)))
+    batch = Batch(torch.tensor([[0.95, -0.95]]), noise=torch.tensor([[1.0, -1.0]]))
+    assert objective.noisy(batch)[0].tolist() == pytest.approx(noisy)
 
 
 class TestViews:
@@ -296,6 +310,48 @@ class TestClustering:
         run.method.recluster = lambda rnd: (clustered.append(rnd.index), recluster(rnd))
         list(run.rounds())
         assert clustered == rounds
+
+    @pytest.mark.parametrize(
+        ("settings", "expected", "threshold"),
+        [
+            ({"clustering": "single"}, [0, 0, 0], None),
+            ({"clustering": "singleton"}, [0, 1, 2], None),
+            ({"clustering": "oracle"}, [0, 1, 0], None),  # the world's true groups
+            ({"clustering": "kmeans", "clusters": 2}, [0, 0, 1], None),
+            ({"clustering": "agglomerative", "clusters": 3}, [0, 1, 2], None),
+            ({"clustering": "agglomerative", "clusters": "auto"}, [0, 0, 1], None),
+            ({"clustering": "farthest", "clusters": 2}, [0, 0, 1], None),
+            ({"clustering": "greedy_eps", "epsilon": 0.29}, [0, 0, 1], None),
+            ({"clustering": "greedy_eps", "epsilon": 0.28}, [0, 1, 2], None),
+            ({"clusters": 2}, [0, 0, 1], 0.2 * 2**0.5),
+            ({"clusters": 3}, [0, 1, 2], 0.0),
+            ({"clusters": "auto"}, [0, 0, 1], 0.2 * 2**0.5),
+            ({"clusters": 2, "epsilon_step": 0.2}, [0, 0, 1], 0.4),
+        ],
+        ids=str,
+    )
+    def test_every_clustering_by_hand(self, world, settings: dict[str, Any], expected, threshold) -> None:
+        # Clients say 1, .8 and 0 of one of two classes: in units of sqrt 2 they are .2, 1 and .8 from each other, and
+        # the silhouette is best with the first two together.
+        run = world.build("cosmos", **settings, **PLAIN)
+        method = remembering(run, [[1.0, 0.0], [0.8, 0.2], [0.0, 1.0]], [0, 0, 0], [True] * 3)
+        method.recluster(Round(0, 0, run.federation))
+        assert method.assignment.tolist() == expected
+        assert method.threshold == (None if threshold is None else pytest.approx(threshold))
+
+    def test_kmeans_goes_on_from_its_centroids(self, world) -> None:
+        # Clients 0 and 1 have the mean (.9, .1) and client 2 is alone; whichever of the two k-means found first, the
+        # two continue the one cluster that there was. When all change their minds each goes to the nearest mean.
+        for index in range(8):
+            run = world.build("cosmos", clustering="kmeans", clusters=2, **PLAIN)
+            method = remembering(run, [[1.0, 0.0], [0.8, 0.2], [0.0, 1.0]], [0, 0, 0], [True] * 3)
+            method.recluster(Round(index, 0, run.federation))
+            assert method.assignment.tolist() == [0, 0, 1]
+            assert method.centroids.flatten().tolist() == pytest.approx([0.9, 0.1, 0.0, 1.0])
+            remembering(run, [[0.1, 0.9], [1.0, 0.0], [0.6, 0.4]], [0, 0, 1], [True] * 3)
+            method.recluster(Round(index + 1, 0, run.federation))
+            assert method.assignment.tolist() == [1, 0, 0]
+            assert method.centroids.flatten().tolist() == pytest.approx([0.8, 0.2, 0.1, 0.9])
 
     @pytest.mark.parametrize(("asked", "found"), [(2, 2), (3, 3), (5, 3), ("groups", 2)])
     def test_no_more_clusters_than_clients(self, world, asked: int | str, found: int) -> None:
