@@ -145,6 +145,14 @@ def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
     assert objective.noisy(batch)[0].tolist() == pytest.approx(noisy)
 
 
+@pytest.mark.parametrize(("grad", "weight"), [("both", 5.0), ("noisy_only", 5.0), ("none", 0.0)])
+def test_the_consistency_loss_is_as_set(world, grad: str, weight: float) -> None:
+    run = world.build("cosmos", consistency=5.0, consistency_grad=grad, noise="research")
+    objective = run.method.objective(run.client_cohort("linear", range(3), Round(0, 0, run.federation)))
+    assert (objective.weight, objective.noise) == (weight, "research")
+    assert objective.grad == ("both" if grad == "none" else grad)
+
+
 class TestViews:
     def test_client_assigned_and_oracle_accuracy_are_apart(self, world) -> None:
         run = world.run("cosmos", clustering="singleton", **PLAIN)
