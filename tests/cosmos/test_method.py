@@ -20,6 +20,7 @@ from fl_bench.methods.registry import METHODS
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fl_bench.federation.channel import Parcel
     from fl_bench.federation.run import Run
 
 PLAIN = {"consistency": 0.0, "clip": None, "distill_epochs": 2, "distill_lr": 0.2, "server_epochs": 2, "server_lr": 0.4}
@@ -237,6 +238,17 @@ def remembering(run: Run, predictions: list[list[float]], assignment: list[int],
     return run.method
 
 
+def one_round(world, **settings: Any) -> tuple[Run, Parcel]:
+    """A run of one round with a cluster model for each client, and what the server sent."""
+    world.rounds, sent = 1, []
+    run = world.build("cosmos", clustering="singleton", **settings, **PLAIN)
+    update = run.method.server_update
+    run.method.server_update = lambda uploads, rnd: sent.append(update(uploads, rnd)) or sent[0]
+    list(run.rounds())
+    (parcel,) = sent[0].parcels
+    return run, parcel
+
+
 class TestFeedback:
     def test_a_mixture_goes_by_the_distance_to_the_members_mean(self, world) -> None:
         # Cluster 0 has the mean (.8, .2), cluster 1 nobody, cluster 2 the mean (0, 1). In units of sqrt 2 the clients
@@ -247,14 +259,18 @@ class TestFeedback:
         mixed = method.mixed(torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]], [[0.0, 1.0]]], dtype=torch.float64))
         assert mixed[:, 0].tolist() == [pytest.approx(row) for row in ([0.9, 0.1], [0.1, 0.9], [0.75, 0.25])]
 
-    def test_the_most_confident_of_three_models_answers_all(self, world) -> None:
-        world.rounds, sent = 1, []
-        run = world.build("cosmos", clustering="singleton", feedback="max_conf_global", **PLAIN)
-        update = run.method.server_update
-        run.method.server_update = lambda uploads, rnd: sent.append(update(uploads, rnd)) or sent[0]
-        list(run.rounds())
+    def test_every_client_is_sent_its_own_mixture(self, world) -> None:
+        # A width far above all distances, which are below sqrt 2, makes every mixture the mean of the three models.
+        run, parcel = one_round(world, feedback="soft_mix", mix_width=1e6)
         answers = run.method.servers.predict(torch.from_numpy(world.public)).numpy()
-        (parcel,) = sent[0].parcels
+        assert parcel.address == {0: 0, 1: 1, 2: 2}
+        for row in parcel.payload.values.numpy():
+            assert row == pytest.approx(answers.mean(axis=0), abs=1e-5)
+        assert np.abs(answers - answers.mean(axis=0)).max() > 0.01
+
+    def test_the_most_confident_of_three_models_answers_all(self, world) -> None:
+        run, parcel = one_round(world, feedback="max_conf_global")
+        answers = run.method.servers.predict(torch.from_numpy(world.public)).numpy()
         assert parcel.address == {0: 0, 1: 0, 2: 0}
         for sample, row in enumerate(parcel.payload.values[0].tolist()):
             assert row == answers[answers[:, sample].max(axis=1).argmax(), sample].tolist()
