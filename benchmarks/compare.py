@@ -101,8 +101,13 @@ def compare(
         try:
             page = out.read_bytes().decode() if out.is_file() else ""
             out.write_text(_placed(page, text), encoding="utf-8", newline="")
-        except (OSError, UnicodeDecodeError) as error:
-            raise StorageError(f"cannot write {out}: {error}") from None
+        except UnicodeDecodeError:
+            raise StorageError(
+                f"cannot write {out}: it exists and is no UTF-8 text, so it may be something else than a page for a "
+                "comparison; it was left as it is. Give --out another name, or delete it first"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"cannot write {out}: {error.strerror}") from None
         say(f"wrote {out}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,42 +28,85 @@ SPECIAL = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "·": r"\textperiodcentered{}",
+    "·": r"$\cdot$",
     "±": r"$\pm$",
     "<": r"$<$",
     ">": r"$>$",
+    "|": r"$|$",
+    "[": "{[}",
+    "*": "{*}",
 }
-"""What TeX reads as a command, and characters that old fonts lack."""
+"""What TeX reads as a command (at the start of a line `[` and `*` belong to the end of the line before), and characters
+that its oldest fonts lack."""
+
+LINE = 80
+"""Characters of \\footnotesize in a line of the class article, 345 points wide; a wider table goes on in another."""
+GAP = 3
+"""Characters that the space between two columns is worth."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column below its heading."""
+
+    heading: str
+    cells: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """Characters that it takes, without commands."""
+        return max(len(re.sub(r"\\[a-z]+|[\\{}$]", "", text)) for text in (self.heading, *self.cells))
 
 
 def latex(result: Comparison) -> str:
     """A table: a line per method, best mean first; a column per data set and setting; the mean with its interval.
 
-    The best of a column is bold; a dagger marks methods that are not significantly worse than the best of all. Needs
-    the package booktabs.
+    The best of a column is bold; a dagger marks methods that are not significantly worse than the best of all. Columns
+    that do not fit on a page of the class article go on in further tables. Needs the package booktabs.
     """
     settings = len(result.table.settings) > 1
     headings = [condition.label if settings else condition.dataset for condition in result.table.conditions]
     order = sorted(result.ranks, key=lambda row: (-row.mean, row.method))
-    columns = [_column(result, place, [row.method for row in order]) for place in range(len(headings))]
-    close = _not_worse(result, order[0].method)
-    lines = []
-    for place, row in enumerate(order):
-        mark = r"\rlap{\textsuperscript{\dag}}" if row.method in close else ""
-        cells = [escape(row.method), *(column[place] for column in columns), _mean(row, best=place == 0) + mark]
-        if row.mean_rank is not None:
-            cells.append(f"{row.mean_rank:.2f}")
-        lines.append(" & ".join(cells) + r" \\")
-    ranked = order[0].mean_rank is not None
-    titles = ["method", *map(escape, headings), "mean", *(["rank"] if ranked else [])]
+    best, names = order[0].method, [row.method for row in order]
+    close = _not_worse(result, best)
+    methods = Column("method", tuple(escape(name) + (r"$^{\dagger}$" if name in close else "") for name in names))
+    columns = [
+        *(Column(escape(heading), _accuracies(result, place, names)) for place, heading in enumerate(headings)),
+        Column("mean", tuple(_mean(row, best=row.method == best) for row in order)),
+    ]
+    if order[0].mean_rank is not None:
+        columns.append(Column("rank", tuple(f"{row.mean_rank:.2f}" for row in order)))
+    parts = _parts(columns, LINE - methods.width)
+    captions = [_caption(result, best)]
+    if len(parts) > 1:
+        captions = [f"{captions[0]} Part 1 of {len(parts)}."]
+        captions += [f"Part {place} of {len(parts)}; part 1 says what it shows." for place in range(2, len(parts) + 1)]
+    tables = [_table(caption, [methods, *part]) for caption, part in zip(captions, parts, strict=True)]
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(tables)
+
+
+def _parts(columns: Sequence[Column], room: int) -> list[list[Column]]:
+    """As many columns side by side as there is room for, at least one."""
+    parts: list[list[Column]] = [[]]
+    for column in columns:
+        if parts[-1] and sum(GAP + other.width for other in [*parts[-1], column]) > room:
+            parts.append([])
+        parts[-1].append(column)
+    return parts
+
+
+def _table(caption: str, columns: Sequence[Column]) -> str:
+    lines = [" & ".join(cells) + r" \\" for cells in zip(*(column.cells for column in columns), strict=True)]
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_caption(result, order[0].method)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}",
+            rf"\caption{{{caption}}}",
+            r"\smallskip",
+            r"\footnotesize",
+            rf"\begin{{tabular}}{{@{{}}l{'r' * (len(columns) - 1)}@{{}}}}",
             r"\toprule",
-            " & ".join(titles) + r" \\",
+            " & ".join(column.heading for column in columns) + r" \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
@@ -78,7 +122,7 @@ def escape(text: str) -> str:
     return re.sub("|".join(map(re.escape, SPECIAL)), lambda match: SPECIAL[match[0]], text)
 
 
-def _column(result: Comparison, place: int, methods: Sequence[str]) -> list[str]:
+def _accuracies(result: Comparison, place: int, methods: Sequence[str]) -> tuple[str, ...]:
     """Mean over seeds with the half width of Student's interval, the best in bold."""
     runs = dict(zip(result.table.methods, result.table.conditions[place].array(), strict=True))
     means = {method: float(runs[method].mean()) for method in methods}
@@ -92,7 +136,7 @@ def _column(result: Comparison, place: int, methods: Sequence[str]) -> list[str]
         interval = t_interval(runs[method], result.options.alpha)
         text = rf"\textbf{{{text}}}" if text == f"{best:.2f}" else text
         cells.append(text if interval is None else rf"{text} $\pm$ {(interval[1] - interval[0]) / 2:.2f}")
-    return cells
+    return tuple(cells)
 
 
 def _mean(row: MethodRank, *, best: bool) -> str:

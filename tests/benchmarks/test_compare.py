@@ -7,8 +7,9 @@ import io
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,7 @@ from fl_bench.benchmarks.cell import Cell
 from fl_bench.benchmarks.cli import run_command
 from fl_bench.benchmarks.records import Outcome, Store
 
-if TYPE_CHECKING:
-    from pathlib import Path
+OFFLINE = Path(__file__).parents[2] / "results" / "offline"
 
 MakeCell = Callable[..., Cell]
 MakeOutcome = Callable[..., Outcome]
@@ -128,12 +128,12 @@ def test_latex(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert [text.index(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule")] == sorted(
         text.index(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule")
     )
-    (columns,) = re.findall(r"\\begin\{tabular\}\{(l r*|lr*)\}", text)
+    (columns,) = re.findall(r"\\begin\{tabular\}\{@\{\}(lr*)@\{\}\}", text)
     lines = [line for line in text.splitlines() if line.endswith("\\\\")]
     assert {line.count(" & ") for line in lines} == {len(columns) - 1}
     # best first and in bold; Student's half width over 90.1 and 91.1: 12.706 * 0.7071 / sqrt(2) = 6.35
     assert lines[1].startswith(r"cosmos & \textbf{90.60} $\pm$ 6.35 & \textbf{80.60}")
-    assert lines[3].startswith(r"local\_50\%")
+    assert lines[3].startswith(r"local\_50\%$^{\dagger}$ & ")
     # three blocks cannot tell anyone apart, so all others have the mark of not significantly worse
     assert ["\\dag" in line for line in lines[1:]] == [False, True, True]
     caption = flat(re.findall(r"\\caption\{(.*)\}", text)[0])
@@ -158,15 +158,61 @@ def test_latex_marks_only_what_the_best_does_not_beat(tmp_path: Path, capsys: py
     path.write_text("\n".join(["dataset,a,b,c", *rows]), encoding="utf-8")
     assert run_command(["compare", str(path), "--format", "latex"]) == 0
     text = capsys.readouterr().out
-    marked = {
-        line.split(" & ")[0]: "\\dag" in line for line in text.splitlines() if line[:1] in "abc" and " & " in line
-    }
+    marked = {line[0]: "\\dag" in line for line in text.splitlines() if line[:1] in "abc" and " & " in line}
     assert marked == {"a": False, "b": False, "c": False} | {min("ab", key=lambda name: _mean_of(text, name)): True}
 
 
+def test_a_wide_table_goes_on_in_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # 80 characters: names take 6 (the heading), a data set 8 for its name and 3 for the gap; six fit and a seventh does
+    # not, then mean and rank take 4 + 5 + 3 + 3 more than the one that is left
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join(["dataset,a,b", *(f"dataset{place},90.5,80.5" for place in range(7))]), encoding="utf-8")
+    assert run_command(["compare", str(path), "--control", "a", "--format", "latex"]) == 0
+    text = capsys.readouterr().out
+    headings = [line.removesuffix(" \\\\").split(" & ") for line in text.splitlines() if line.startswith("method &")]
+    assert headings == [
+        ["method", *(f"dataset{place}" for place in range(6))],
+        ["method", "dataset6", "mean", "rank"],
+    ]
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
+    first, second = re.findall(r"\\caption\{(.*)\}", text)
+    assert "signed-rank test" in first
+    assert first.endswith("Part 1 of 2.")
+    assert second == "Part 2 of 2; part 1 says what it shows."
+
+
+NASTY = r"""dataset,seed,[a]_x%&#~^\ {y} $z$,*star|<b> · c ± d,plain
+a_name_of_a_data_set,0,90.1,89.0,83.0
+a_name_of_a_data_set,1,91.1,88.0,84.0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["nasty.csv"], [str(OFFLINE)], [str(OFFLINE), "--methods", "cosmos,local"]])
+def test_latex_is_set_within_the_page(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = shutil.which("pdflatex")
+    if compiler is None or not shutil.which("kpsewhich") or not _has_package("booktabs"):
+        pytest.skip("needs LaTeX: pdflatex and booktabs (texlive-latex-base, texlive-latex-recommended)")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nasty.csv").write_text(NASTY, encoding="utf-8")
+    assert run_command(["compare", *arguments, "--format", "latex", "--out", "table.tex"]) == 0
+    page = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table.tex}\end{document}"
+    (tmp_path / "page.tex").write_text(page, encoding="utf-8")
+    command = [compiler, "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
+    assert "Warning" not in done.stdout  # of a float too large for a page, for one
+
+
+def _has_package(name: str) -> bool:
+    found = subprocess.run(["kpsewhich", f"{name}.sty"], capture_output=True, timeout=60, check=False)
+    return found.returncode == 0
+
+
 def _mean_of(text: str, method: str) -> float:
-    (line,) = [line for line in text.splitlines() if line.startswith(f"{method} & ")]
-    return float(re.findall(r"(\d+\.\d+)\}? \[", line)[0])
+    (mean,) = re.findall(rf"^{method}\b.* & \D*(\d+\.\d+)\}}? \[", text, re.MULTILINE)
+    return float(mean)
 
 
 def test_the_same_bytes_every_time(table: Path, tmp_path: Path) -> None:
@@ -189,6 +235,17 @@ def test_a_page_keeps_what_stands_around_the_comparison(table: Path, tmp_path: P
         assert page.read_text(encoding="utf-8") == (
             f"before\n<!-- comparison -->\n\n{text}\n\n<!-- /comparison -->\nafter\n"
         )
+
+
+def test_a_file_that_is_no_text_is_left_alone(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tmp_path / "figure.png"
+    found.write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    assert run_command(["compare", str(table), "--out", str(found)]) == 2
+    said = flat(capsys.readouterr().err)
+    for part in ("figure.png", "no UTF-8 text", "another name"):
+        assert part in said
+    assert "codec" not in said
+    assert found.read_bytes() == b"\x89PNG\r\n\x1a\n\xff"
 
 
 def test_chosen_methods_and_data_sets(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -514,6 +514,16 @@ def test_a_pool_has_no_parameters() -> None:
     assert count_parameters(build_net("mlp-7", DIGIT, 4, width=5)) == 64 * 7 + 7 + 5 * 4 + 4
 
 
+def test_features_of_the_wanted_width_pass_as_they_are() -> None:
+    # an average over one neighbour, forwards and backwards; -inf and nan would spread to nobody
+    pool = build_net("mlp-7", DIGIT, 4, key=3, width=7).body.pool
+    features = torch.tensor([[-1.5, 0.0, 1e-30, 3e38, torch.inf, torch.nan, 2.0]], requires_grad=True)
+    assert torch.equal(pool(features).nan_to_num(9.0), features.nan_to_num(9.0))
+    pool(features).sum().backward()
+    assert features.grad is not None
+    assert features.grad.tolist() == [[1.0] * 7]
+
+
 @pytest.mark.parametrize(
     ("name", "width", "number", "expected"),
     [
