@@ -367,7 +367,7 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Talkative, contract.bytes_equal_the_closed_form, AssertionError, "the plan says"),
         (Sharing, contract.bytes_equal_the_closed_form, AssertionError, "has no `plan`"),
         (Smuggling, contract.bytes_equal_the_closed_form, ConfigError, "put Parameters on the wire"),
-        (Impatient, contract.partial_participation_works, IndexError, "out of bounds"),
+        (Impatient, contract.partial_participation_works, ValueError, "addressed row 2 of a message of 2 rows"),
         (Clubbable, contract.one_client_works, ZeroDivisionError, "division by zero"),
         (Dividing, contract.poor_clients_work, Diverged, "is not finite"),
     ],
