@@ -23,7 +23,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from fl_bench.errors import ConfigError, DataError, StorageError
@@ -457,13 +457,19 @@ def _text(value: Value) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
+@lru_cache(maxsize=2**16)
 def _value(text: str) -> Value:
+    """A cell; there are a million per hundred runs, and most have been seen before."""
     if not text:
         return None
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _cell_of(name: str) -> tuple[str, str, str]:

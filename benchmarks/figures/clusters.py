@@ -149,7 +149,8 @@ def _clients(axes: Axes, membership: Membership) -> None:
                 end += 1
             if cluster is not None:
                 place = (number - 0.47, start)
-                axes.add_patch(Rectangle(place, 0.94, end - start, linewidth=0, **cluster_look(cluster)))
+                # limits are set below, and nothing here reaches beyond them: neither has to be measured
+                axes.add_artist(Rectangle(place, 0.94, end - start, linewidth=0, **cluster_look(cluster)))
                 if end - start >= 2 and len(membership.clusters) <= 25:
                     axes.text(
                         number,
@@ -158,6 +159,7 @@ def _clients(axes: Axes, membership: Membership) -> None:
                         ha="center",
                         va="center",
                         fontsize=7,
+                        in_layout=False,
                         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
                     )
             start = end

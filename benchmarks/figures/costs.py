@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .blocks import COSTS, category_place
-from .style import COLOURS, INK, MARKERS, MUTED, label_points, new_figure, set_title, styled
+from .style import COLOURS, INK, MARKERS, MUTED, label_points, lay_out, new_figure, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,8 +80,7 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
         "accuracy against what it costs, where each method ends, mean over seeds; steps: the Pareto front (nothing "
         "cheaper is as good); thin lines: the way of the methods on it, round by round",
     )
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    lay_out(figure)
     for axes, name in zip(panels, COSTS, strict=True):
         _names(axes, name, competitors)
     return figure

@@ -110,10 +110,32 @@ def new_figure(width: float, height: float) -> Figure:
 
 @styled
 def render(figure: Figure, kind: Format) -> bytes:
-    """The content of a file; the same figure gives the same bytes."""
+    """The content of a file; the same figure gives the same bytes.
+
+    Drawn by the canvas itself: `Figure.savefig` draws everything twice, the first time for its layout, which is made
+    anyway.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=160, metadata=NO_DATES[kind], facecolor="white")
+    figure.set(dpi=160, facecolor="white")
+    if kind == "svg":
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=NO_DATES[kind])
+    elif kind == "pdf":
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata=NO_DATES[kind])
+    else:
+        FigureCanvasAgg(figure).print_png(buffer, metadata=NO_DATES[kind])
     return buffer.getvalue()
+
+
+def lay_out(figure: Figure) -> None:
+    """Fix where axes lie, so that names can be placed on them; what is added later moves nothing."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def save(figure: Figure, place: Path, kind: Format) -> Path:
@@ -203,7 +225,7 @@ def label_points(
     Places are tried from near to far, above before beside before below. A name that fits nowhere stands above.
 
     Args:
-        axes: limits are set, and the layout has been made (`Figure.draw_without_rendering`).
+        axes: limits are set, and the layout has been made (`lay_out`).
         points: (name, x, y in data units, keywords of the text) of each; name "" for points to keep clear only.
         line: corners of a line to keep clear.
     """
