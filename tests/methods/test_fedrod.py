@@ -192,10 +192,15 @@ def test_a_fresh_hyper_network_deploys_the_generic_net() -> None:
     model.personal.shares.copy_(torch.tensor([0.5, 0.25, 0.25]))
     assert torch.equal(model(x), net(x))
     assert torch.equal(torch.get_rng_state(), state)
-    hidden = model.personal.hidden
+
+
+def test_hidden_layers_are_drawn_as_torch_draws_them() -> None:
+    # Uniform in +-1/sqrt(3): of 400 numbers or more the smallest and the largest come within a tenth of the bounds.
+    head = build_net("mlp-4", (2,), 3, key=1).head
     bound = 3**-0.5
-    assert all(parameter.abs().max() <= bound for parameter in hidden.parameters())
-    assert hidden.weight.min() < 0 < hidden.weight.max()
+    for tensor in GeneratedHead(head, 400, torch_stream(0, "a test")).hidden.state_dict().values():
+        assert -bound <= float(tensor.min()) < -0.9 * bound
+        assert 0.9 * bound < float(tensor.max()) <= bound
 
 
 def test_hyper_networks_are_drawn_by_the_seed() -> None:
