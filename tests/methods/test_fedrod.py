@@ -213,6 +213,18 @@ def test_hyper_networks_are_drawn_by_the_seed() -> None:
     assert not torch.equal(first["personal.hidden.weight"], other["personal.hidden.weight"])
 
 
+def test_the_runs_optimizer_leaves_the_hyper_network_alone(deep_world) -> None:
+    # Weight decay would take a factor of 1 - .5 * .1 off every weight at every step; so small a rate of the
+    # hyper-network's own SGD, which has no decay, moves nothing.
+    deep_world.options = {"weight_decay": 0.1}
+    fresh, run = (deep_world.build("fedrod", head="generated", hyper_lr=1e-30) for _ in range(2))
+    list(run.rounds())
+    start, end = (each.client_weights()["mlp-4"] for each in (fresh, run))
+    for name in start.keys() - {"personal.shares"}:
+        kept = torch.allclose(end[name], start[name], rtol=0, atol=1e-12)
+        assert kept == name.startswith("personal."), name
+
+
 def test_the_hyper_network_travels_with_the_generic_net(deep_world, moves_as_planned) -> None:
     run = deep_world.run("fedrod", head="generated", hidden=5)
     assert moves_as_planned(run)
