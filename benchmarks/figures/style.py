@@ -119,14 +119,11 @@ def render(figure: Figure, kind: Format) -> bytes:
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    canvases = {"svg": FigureCanvasSVG, "pdf": FigureCanvasPdf, "png": FigureCanvasAgg}
     buffer = io.BytesIO()
     figure.set(dpi=160, facecolor="white")
-    if kind == "svg":
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=NO_DATES[kind])
-    elif kind == "pdf":
-        FigureCanvasPdf(figure).print_pdf(buffer, metadata=NO_DATES[kind])
-    else:
-        FigureCanvasAgg(figure).print_png(buffer, metadata=NO_DATES[kind])
+    write = getattr(canvases[kind](figure), f"print_{kind}")  # untyped in matplotlib
+    write(buffer, metadata=NO_DATES[kind])
     return buffer.getvalue()
 
 

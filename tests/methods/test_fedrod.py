@@ -192,10 +192,15 @@ def test_a_fresh_hyper_network_deploys_the_generic_net() -> None:
     model.personal.shares.copy_(torch.tensor([0.5, 0.25, 0.25]))
     assert torch.equal(model(x), net(x))
     assert torch.equal(torch.get_rng_state(), state)
-    hidden = model.personal.hidden
+
+
+def test_hidden_layers_are_drawn_as_torch_draws_them() -> None:
+    # Uniform in +-1/sqrt(3): of 400 numbers or more the smallest and the largest come within a tenth of the bounds.
+    head = build_net("mlp-4", (2,), 3, key=1).head
     bound = 3**-0.5
-    assert all(parameter.abs().max() <= bound for parameter in hidden.parameters())
-    assert hidden.weight.min() < 0 < hidden.weight.max()
+    for tensor in GeneratedHead(head, 400, torch_stream(0, "a test")).hidden.state_dict().values():
+        assert -bound <= float(tensor.min()) < -0.9 * bound
+        assert 0.9 * bound < float(tensor.max()) <= bound
 
 
 def test_hyper_networks_are_drawn_by_the_seed() -> None:
@@ -206,6 +211,18 @@ def test_hyper_networks_are_drawn_by_the_seed() -> None:
     )
     assert torch.equal(first["personal.hidden.weight"], again["personal.hidden.weight"])
     assert not torch.equal(first["personal.hidden.weight"], other["personal.hidden.weight"])
+
+
+def test_the_runs_optimizer_leaves_the_hyper_network_alone(deep_world) -> None:
+    # Weight decay would take a factor of 1 - .5 * .1 off every weight at every step; so small a rate of the
+    # hyper-network's own SGD, which has no decay, moves nothing.
+    deep_world.options = {"weight_decay": 0.1}
+    fresh, run = (deep_world.build("fedrod", head="generated", hyper_lr=1e-30) for _ in range(2))
+    list(run.rounds())
+    start, end = (each.client_weights()["mlp-4"] for each in (fresh, run))
+    for name in start.keys() - {"personal.shares"}:
+        kept = torch.allclose(end[name], start[name], rtol=0, atol=1e-12)
+        assert kept == name.startswith("personal."), name
 
 
 def test_the_hyper_network_travels_with_the_generic_net(deep_world, moves_as_planned) -> None:

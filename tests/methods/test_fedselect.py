@@ -210,6 +210,8 @@ def test_trees_by_hand() -> None:
     }
     common = {name: torch.zeros_like(value) for name, value in own.items()}
     assert bytes_shared(after, own).tolist() == [(2 + 2 + 2) * 4 + 8, (1 + 2 + 2) * 4 + 8]
+    alone = [{name: value[:1] for name, value in tree.items()} for tree in (after, own)]
+    assert bytes_shared(*alone).tolist() == [(2 + 2 + 2) * 4 + 8]
     assert bytes_of_change(before, after).tolist() == [0, 1]
     nine = {"weight": torch.ones(1, 9, dtype=torch.bool)}
     assert bytes_of_change({"weight": ~nine["weight"]}, nine).tolist() == [2]  # nine bits in whole bytes
