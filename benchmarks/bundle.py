@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import io
 import lzma
-import os
 import re
 import tarfile
 from typing import TYPE_CHECKING
 
-from fl_bench.errors import DataError, StorageError
+from fl_bench.errors import DataError
+from fl_bench.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,22 +74,14 @@ def write_bundle(path: Path, texts: Mapping[str, Mapping[str, str]]) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            lzma.open(temporary, "wb", format=lzma.FORMAT_XZ, filters=FILTERS) as packed,
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
-        ):
-            for file in FILES:
-                for name in sorted(texts):
-                    content = texts[name][file].encode()
-                    member = tarfile.TarInfo(f"runs/{name}/{file}")
-                    member.size = len(content)
-                    archive.addfile(member, io.BytesIO(content))
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+    with (
+        replacing(path) as temporary,
+        lzma.open(temporary, "wb", format=lzma.FORMAT_XZ, filters=FILTERS) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for file in FILES:
+            for name in sorted(texts):
+                content = texts[name][file].encode()
+                member = tarfile.TarInfo(f"runs/{name}/{file}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))

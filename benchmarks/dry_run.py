@@ -98,6 +98,7 @@ def _plan(cell: Cell) -> Plan | None:
                 clients=cell.split.clients,
                 number_bytes=number_bytes,
                 codec=Codec.parse(cell.codec),
+                local_epochs=cell.training.local_epochs,
             )
         )
         if plan is None:

@@ -17,9 +17,10 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from fl_bench.errors import DataError
+from fl_bench.files import write_file
 
 from .cell import safe_name, short_hash
-from .records import RecordError, Status
+from .records import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -243,19 +244,13 @@ def write(folder: Path, content: Mapping[str, str]) -> None:
     """Write the leaderboards, and remove tables that no record stands behind any more.
 
     Raises:
-        RecordError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in content.items():
-            temporary = folder / f".{name}.tmp"
-            temporary.write_text(text, encoding="utf-8", newline="")
-            temporary.replace(folder / name)
-        for path in folder.glob("*.csv"):
-            if path.name not in content:
-                path.unlink()
-    except OSError as error:
-        raise RecordError(f"cannot write leaderboards to {folder}: {error.strerror}") from None
+    for name, text in content.items():
+        write_file(folder / name, text)
+    for path in folder.glob("*.csv"):
+        if path.name not in content:
+            path.unlink()
 
 
 def differences(folder: Path, content: Mapping[str, str]) -> list[str]:

@@ -124,7 +124,7 @@ def describe(name: str) -> Row:
         "paper": method.paper,
         "needs": method.requires.words(),
         "exchange": method.wire or "nothing",
-        "payloads": sorted(payload.__name__ for payload in method.exchanges),
+        "payloads": sorted(payload.__name__ for payload in method().payloads()),
         "deployed view": method.deployed_view,
         "example": example(name),
         "text": inspect.getdoc(sys.modules[method.__module__]) or "",

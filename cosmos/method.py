@@ -96,7 +96,6 @@ class Cosmos(Method[CosmosConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Start with one cluster and no server models."""
-        super().setup(federation)
         self.assignment = single(federation.clients)
         self.clustered = False
         self.predictions: Tensor | None = None

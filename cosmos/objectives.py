@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from fl_bench.lazy import F, nn
+from fl_bench.lazy import F, nn, torch
 
 from ..methods.losses import kl_divergence
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     from ..federation.batches import Batch
 
@@ -45,13 +46,13 @@ class ConsistentDistillation:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Loss of one model on one batch of public samples."""
         assert batch.target is not None
-        logits, targets = self._heads(model(batch.x)), self._heads(batch.target)
+        clean, noisy = self._outputs(model, batch)
+        logits, targets = self._heads(clean), self._heads(batch.target)
         losses = [kl_divergence(target, scores, batch.weight) for scores, target in zip(logits, targets, strict=True)]
-        if self.weight > 0:
-            with frozen_statistics(model):
-                noisy = self._heads(model(self.noisy(batch)))
+        if noisy is not None:
             losses += [
-                self.weight * self._disagreement(scores, other) for scores, other in zip(logits, noisy, strict=True)
+                self.weight * self._disagreement(scores, other)
+                for scores, other in zip(logits, self._heads(noisy), strict=True)
             ]
         total = losses[0]
         for loss in losses[1:]:
@@ -66,6 +67,17 @@ class ConsistentDistillation:
         noisy = batch.x + 2 * PIXEL_NOISE * batch.noise
         return noisy.clamp(-1.0, 1.0) if self.image else noisy
 
+    def _outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """f(u) and f(u~): in one pass of twice the batch, which reads the weights once, unless a net has BatchNorm."""
+        if self.weight == 0:
+            return model(batch.x), None
+        if not batch_norms(model):
+            clean, noisy = model(torch.cat([batch.x, self.noisy(batch)])).chunk(2)
+            return clean, noisy
+        clean = model(batch.x)
+        with frozen_statistics(model):
+            return clean, model(self.noisy(batch))
+
     def _disagreement(self, logits: Tensor, noisy: Tensor) -> Tensor:
         clean = logits.softmax(dim=-1)
         return F.mse_loss(noisy.softmax(dim=-1), clean.detach() if self.grad == "noisy_only" else clean)
@@ -76,10 +88,15 @@ class ConsistentDistillation:
         return [values[:, head] for head in (range(values.shape[1]) if self.active is None else self.active)]
 
 
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The layers of a net whose outputs for a sample depend on the others in its batch."""
+    return [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+
+
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Let a forward pass in training mode leave BatchNorm's running statistics as they are."""
-    norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(model)
     tracked = [norm.track_running_stats for norm in norms]
     for norm in norms:
         norm.track_running_stats = False

@@ -74,7 +74,8 @@ class CosmosConfig:
     clip: float | None = 1.0
     """Largest gradient norm in distillation and server training; null for none."""
     distill_only: bool = False
-    """Train on private data in the first round only: the map of predictions to predictions on its own."""
+    """Train on private data in the first round only: the map of predictions to predictions on its own. Where few take
+    part, whoever comes later never does."""
     temperature: float = 1.0
     """tau of the soft targets, on both sides: below 1 sharper, 0 one-hot."""
     consistency: float = 1.0

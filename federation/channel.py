@@ -222,6 +222,11 @@ class Channel:
         if downloads is None:
             return
         for parcel in downloads.parcels:
+            missing = set(parcel.address.values()) - set(range(len(parcel.payload)))
+            if missing:  # `take` reads no index where there is one row
+                raise ValueError(
+                    f"{self._sender} addressed row {min(missing)} of a message of {len(parcel.payload)} rows"
+                )
             self._version += 1
             carried = self._carry(parcel.payload)
             if self._formats is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from functools import cache
 from importlib import import_module
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fl_bench.errors import StorageError
+from fl_bench.files import replacing
 
 CODE = ("fl_bench", "fl_bench.datasets", "fl_bench.federation", "fl_bench.methods", "fl_bench.cosmos")
 """Packages whose code decides the numbers of a run."""
@@ -24,18 +23,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: the disk does not take it.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StorageError(f"cannot write a checkpoint to {path.parent}: {error.strerror}") from error
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:

@@ -422,6 +422,26 @@ class Cohort:
                     losses.append(F.cross_entropy(logits, labels))
         return torch.stack(losses).view(len(self), len(models))
 
+    def validation_accuracy(self) -> Tensor:
+        """Share of each client's validation samples that its model classifies rightly, in evaluation mode.
+
+        Returns:
+            Shape (members,), in [0, 1]; not a number for a client without validation samples.
+        """
+        if self.side == "server":
+            raise TypeError("server models hold no private data")
+        module, held_out = self.models.template.eval(), self.data.validation.split()
+        shares = torch.full((len(self),), torch.nan, dtype=self.data.dtype, device=self._device)
+        with torch.no_grad():
+            for member, client in enumerate(self.ids):
+                if not held_out[client].numel():
+                    continue
+                bind(module, self.models.parameters, self.models.buffers, self.rows[member])
+                pieces = torch.split(held_out[client], CHUNK)
+                found = torch.cat([module(self.data.inputs_of(piece)).argmax(dim=1) for piece in pieces])
+                shares[member] = (found == gathered(self.data.labels, held_out[client])).to(shares).mean()
+        return shares
+
     def private_gradient(self) -> Tree:
         """Gradient of the mean cross-entropy on all of each member's private training data, in evaluation mode.
 

@@ -53,11 +53,16 @@ def bits(key: Tensor, count: int) -> Tensor:
 
 
 def normal(key: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Standard normal numbers of each stream (Box and Muller's method), shape (*key.shape, *shape)."""
-    drawn = bits(key, math.prod(shape))
-    radius = ((drawn >> 32) & 0xFFFFFFFF).to(torch.float64).add(1.0).mul(2.0**-32)  # in (0, 1]
-    angle = (drawn & 0xFFFFFFFF).to(torch.float64).mul(2.0**-31 * math.pi)
-    return (radius.log().mul(-2.0).sqrt() * angle.cos()).to(dtype).view(*key.shape, *shape)
+    """Standard normal numbers of each stream, shape (*key.shape, *shape).
+
+    Box and Muller's method on the two halves of each draw; the cosines come first, then the sines.
+    """
+    count, working = math.prod(shape), torch.promote_types(dtype, torch.float32)
+    halves = bits(key, (count + 1) // 2).view(torch.int32).to(working)  # of either sign, up to 2^31
+    uniform = halves[..., 0::2].abs().mul_(2.0**-31).clamp_min_(2.0**-32)  # in (0, 1]
+    radius, angle = uniform.log_().mul_(-2.0).sqrt_(), halves[..., 1::2] * (2.0**-31 * math.pi)
+    pairs = torch.cat([angle.cos().mul_(radius), angle.sin_().mul_(radius)], dim=-1)
+    return pairs[..., :count].to(dtype).reshape(*key.shape, *shape)
 
 
 def chosen(key: Tensor, shape: Sequence[int], probability: float) -> Tensor:
@@ -67,12 +72,12 @@ def chosen(key: Tensor, shape: Sequence[int], probability: float) -> Tensor:
 
 
 def _mixed(state: Tensor) -> Tensor:
-    """SplitMix64's output at a state."""
-    state = (state ^ _shifted(state, 30)) * FIRST
-    state = (state ^ _shifted(state, 27)) * SECOND
-    return state ^ _shifted(state, 31)
+    """SplitMix64's output at a state, in its place."""
+    state.bitwise_xor_(_shifted(state, 30)).mul_(FIRST)
+    state.bitwise_xor_(_shifted(state, 27)).mul_(SECOND)
+    return state.bitwise_xor_(_shifted(state, 31))
 
 
 def _shifted(state: Tensor, places: int) -> Tensor:
     """Shift to the right with zeros from the left."""
-    return (state >> places) & ((1 << (64 - places)) - 1)
+    return (state >> places).bitwise_and_((1 << (64 - places)) - 1)

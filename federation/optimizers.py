@@ -91,7 +91,7 @@ class Optimizer:
 
 def clip_gradients(gradients: Sequence[Tensor], largest: float) -> None:
     """Scale the gradients of one client in place so that their joint 2-norm is at most `largest`."""
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
     torch._foreach_mul_(list(gradients), (largest / (norm + 1e-6)).clamp_max(1.0))
 
 

@@ -61,6 +61,8 @@ class Federation:
         """Number format in which predictions are remembered between rounds (`training.store`)."""
         self.sizes = data.train.sizes
         """Private training samples of each client."""
+        self.validation_sizes = data.validation.sizes
+        """Private validation samples of each client."""
         self.architectures = run.architectures
         """Architecture of each client."""
         self.identities = run.identities

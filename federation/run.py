@@ -52,11 +52,11 @@ class RoundMethod(Protocol):
     """What the loop needs of a method; `methods.base.Method` is the interface that methods implement."""
 
     name: ClassVar[str]
-    exchanges: ClassVar[frozenset[type[Payload]]]
     deployed_view: ClassVar[str]
     federation: Federation
 
     def needs(self) -> Any: ...  # noqa: D102
+    def payloads(self) -> frozenset[type[Payload]]: ...  # noqa: D102
     def setup(self, federation: Federation) -> None: ...  # noqa: D102
     def opening(self) -> Downloads | None: ...  # noqa: D102
     def build_client(self, base: nn.Module) -> nn.Module: ...  # noqa: D102
@@ -131,7 +131,7 @@ class Run:
         self._clients, self._initial_weights = self._build_clients()
         self.federation.start = {name: models.first() for name, models in self._clients.items()}
         self._channel = Channel(
-            self.data.clients, method.exchanges, Codec.parse(codec), method.name, (self.dtype, self.stored_as)
+            self.data.clients, method.payloads(), Codec.parse(codec), method.name, (self.dtype, self.stored_as)
         )
         self._history: list[RoundRow] = []
         method.setup(self.federation)
@@ -283,7 +283,7 @@ class Run:
             "bytes_down": int(traffic.down.sum()),
             **{
                 f"bytes_{direction}_{kind}": traffic.kinds[f"{direction} {kind}"]
-                for kind in sorted(kind.__name__ for kind in self.method.exchanges)
+                for kind in sorted(kind.__name__ for kind in self.method.payloads())
                 for direction in ("up", "down")
             },
             **{f"steps_{kind}": self._work.steps[kind] for kind in ("local", "distill", "server")},

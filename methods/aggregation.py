@@ -10,7 +10,7 @@ from fl_bench.lazy import F, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-Rule: TypeAlias = Literal["mean", "median", "max_conf", "trimmed", "entropy_weighted", "geomedian"]
+Rule: TypeAlias = Literal["mean", "median", "max_conf", "trimmed", "entropy_weighted", "geomedian", "spectral"]
 """The rules of `aggregate`."""
 
 SMALLEST_PROBABILITY = 1e-8
@@ -23,7 +23,8 @@ TINY = 1e-300
 """What a divisor is at least."""
 
 COINCIDES = 1e-10
-"""Two rows of probabilities this close (2-norm) are the same to `geomedian`, and steps this short are none."""
+"""Two rows of probabilities this close (2-norm) are the same to `geomedian`, and steps this short are none; rows whose
+distances from the mean differ by less are equally far to `spectral`."""
 
 
 def aggregate(
@@ -38,6 +39,8 @@ def aggregate(
         trimmed            mean of every entry over members without its floor(trim * m) smallest and as many largest
         entropy_weighted   mean over members, each counting by the inverse of its row's perplexity, exp(-H(P_i[u]))
         geomedian          for every sample the row with the smallest sum of Euclidean distances to the members' rows
+        spectral           for every sample the mean row of the members that a spectral filter leaves: floor(trim * m)
+                           times it drops the row that is farthest from the mean along the direction of most variance
 
     Every row is divided by its sum. Where nothing is left to divide (the entry-wise medians of members that are
     certain of three different classes are all 0) the row is the members' mean.
@@ -46,7 +49,7 @@ def aggregate(
         predictions: class probabilities of the members in client-id order, shape (m, samples, classes).
         rule: one of the above.
         weights: what each member counts in `mean`, shape (m,), not negative, any positive sum; None: all the same.
-        trim: fraction cut off each end by `trimmed`, in [0, 0.5).
+        trim: fraction cut off each end by `trimmed`, or dropped by `spectral`, in [0, 0.5).
         midpoint: use the true median for an even number of members.
     Returns:
         Shape (samples, classes), the dtype of `predictions`; each row sums to 1.
@@ -59,18 +62,20 @@ def aggregate(
         raise ConfigError(f"aggregation {rule!r} counts every member the same; weights are for 'mean'")
     if not 0 <= trim < 0.5:
         raise ConfigError(f"aggregation trim must be in [0, 0.5), got {trim}")
+    cut = int(trim * len(predictions) + 1e-9)  # 0.29 * 100 is 28.999... in floating point
     if rule == "median":
         merged = _median(predictions, midpoint)
     elif rule == "max_conf":
         merged = max_conf_global(predictions)
     elif rule == "trimmed":
-        cut = int(trim * len(predictions) + 1e-9)  # 0.29 * 100 is 28.999... in floating point
         merged = predictions.sort(dim=0).values[cut : len(predictions) - cut].mean(dim=0)
     elif rule == "entropy_weighted":
         trust = torch.special.entr(predictions).sum(dim=2, keepdim=True).neg().softmax(dim=0)
         merged = (trust * predictions).sum(dim=0)
     elif rule == "geomedian":
         merged = _geometric_median(predictions)
+    elif rule == "spectral":
+        merged = _filtered_mean(predictions, cut)
     elif weights is not None:
         merged = torch.einsum("m,muc->uc", weights.to(predictions), predictions)  # divided by their sum below
     else:
@@ -175,3 +180,28 @@ def _distances(rows: Tensor, point: Tensor) -> Tensor:
     """Sum over the members' rows of their distances to a point, shape (samples,)."""
     total: Tensor = (rows - point).norm(dim=2).sum(dim=0)
     return total
+
+
+def _filtered_mean(predictions: Tensor, drop: int) -> Tensor:
+    """The spectral filter of every sample at once, in float64.
+
+    With X the rows that are left, their mean taken off, the direction of most variance is the top eigenvector v of the
+    covariance X^T X. The distances |X v| along it are sqrt(l) |u|, with l and u the top eigenvalue and eigenvector of
+    X X^T, which is as small as there are members (rows that were dropped are 0 in it). Ties: the first member goes.
+
+    Args:
+        predictions: as in `aggregate`.
+        drop: rows to drop of each sample, fewer than half.
+    Returns:
+        Shape (samples, classes).
+    """
+    rows = predictions.double().transpose(0, 1)
+    left = torch.ones_like(rows[..., :1])
+    for _ in range(drop):
+        mean = (left * rows).sum(dim=1, keepdim=True) / left.sum(dim=1, keepdim=True)
+        away = left * (rows - mean)
+        variance, direction = torch.linalg.eigh(away @ away.mT)  # ascending
+        distance = variance[:, -1:].clamp_min(0.0).sqrt() * direction[..., -1].abs()  # 0 for rows that were dropped
+        farthest = distance >= distance.amax(dim=1, keepdim=True) - COINCIDES
+        left.scatter_(1, farthest.int().argmax(dim=1)[:, None, None], 0.0)  # the first of them
+    return ((left * rows).sum(dim=1) / left.sum(dim=1)).to(predictions)

@@ -86,6 +86,8 @@ class Facts:
     """Bytes b of one number."""
     codec: Codec = NO_CODEC
     """What scores are coded with."""
+    local_epochs: int = 1
+    """Passes over the private data per round, E_loc."""
 
     @property
     def weights_bytes(self) -> int:
@@ -132,9 +134,10 @@ class Plan:
     first_down_bytes: int = 0
     """Bytes it receives in its first round: what `Method.opening` sends."""
     bound: bool = False
-    """Whether the bytes depend on the data (coded lengths, masks) and these are the most that a round can cost."""
+    """Whether the bytes depend on the data (coded lengths, masks) or on the round (a warm start), and these are the
+    most that a round can cost."""
     client_public_epochs: int = 0
-    """Passes of a client over the public pool per round."""
+    """Passes of a client over the public pool per round, also where it is among the private data."""
     server_public_epochs: int = 0
     """Passes over the public pool per round, summed over the server's models."""
 
@@ -150,7 +153,7 @@ class Method(ABC, Generic[Config]):
     requires: ClassVar[Requires] = Requires()
     """What it needs whatever its settings; `needs` may add to it."""
     exchanges: ClassVar[frozenset[type[Payload]]] = frozenset()
-    """Payload types it may put on the wire; the channel refuses all others."""
+    """Payload types it may put on the wire, whatever its settings; `payloads` may name fewer."""
     deployed_view: ClassVar[str] = "client"
     """Name of the view that `deployed` returns, in tables: the number that stands for the method."""
     category: ClassVar[str] = "other"
@@ -181,6 +184,10 @@ class Method(ABC, Generic[Config]):
     def needs(self) -> Requires:
         """What this configuration needs."""
         return self.requires
+
+    def payloads(self) -> frozenset[type[Payload]]:
+        """Payload types that this configuration may put on the wire; the channel refuses all others."""
+        return self.exchanges
 
     def plan(self, facts: Facts) -> Plan | None:
         """Closed-form cost of a round; None where a method does not say."""

@@ -56,7 +56,6 @@ class Pooled(Method[CentralizedConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Make one model per list of clients."""
-        super().setup(federation)
         self.owner = self.owners()
         members = [np.flatnonzero(self.owner == model).tolist() for model in range(int(self.owner.max()) + 1)]
         self.pool = federation.pooled(members, with_public_by=self.name if self.config.with_public else "")

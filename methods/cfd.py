@@ -18,7 +18,9 @@ with one cluster and without the consistency loss.
 Exchanged: delta coding sends a label only if the receiver's last one differs, and entropy coding makes that
 N * H / 8 bytes and a table, a number that depends on the data; at most N * ceil(log2 #labels) / 8, where #labels is C
 for one bit and < 2^(C b). A client that was away is told what changed since it was last there. Sizes are those of an
-ideal coder; messages are encoded and decoded, but no bit stream is written.
+ideal coder (`coder: ideal`), for which messages are encoded and decoded, but no bit stream is written. With
+`coder: range` one is: an adaptive range coder writes the bytes that are counted, sends no table, and what arrives is
+read from them (`label_streams`); training is the same, bit for bit.
 Two accuracies: `client` is a client's model after its local phase; `server` is s, which the paper evaluates.
 Choices: the paper re-initialises clients every round, with a common seed (`random`), so that an absent client needs
 no state; all that personalizes them is then their last local phase. Here they go on from their own weights
@@ -28,16 +30,18 @@ Departure: the table also names the labels it is about, without which a message 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, Diverged
+from fl_bench.later import LATER
 from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
 from .aggregation import aggregate
 from .base import Facts, Method, Plan, Requires, not_negative, positive
+from .label_streams import read_labels, write_labels
 from .losses import cross_entropy, distillation
 from .quantisers import FINEST, coded_bytes, decode, dequantise, encode, most_bytes, quantise
 from .registry import method
@@ -78,6 +82,9 @@ class CFDConfig:
     """Learning rate of the server's model."""
     clip: float | None = None
     """Largest gradient norm in distillation, of clients and server; null for none."""
+    coder: Literal["ideal", "range"] = field(default="ideal", metadata=LATER)
+    """Whose bytes quantised labels cost: those of an ideal coder with a table of labels, computed, or those that a
+    range coder really writes, at some ten microseconds a label."""
 
     def __post_init__(self) -> None:
         for name, bits in (("b_up", self.b_up), ("b_down", self.b_down)):
@@ -141,9 +148,8 @@ class CFD(Method[CFDConfig]):
             return Scores(predictions)
         levels = quantise(predictions, self.config.b_up)
         sent = clients.kept("sent")
-        upload = told(
-            levels, torch.zeros_like(levels) if sent is None else sent["levels"], self.config.b_up, predictions
-        )
+        known = torch.zeros_like(levels) if sent is None else sent["levels"]
+        upload = told(levels, known, self.config.b_up, predictions, self.config.coder)
         if self.config.delta:
             clients.keep("sent", {"levels": levels})
         return upload
@@ -165,7 +171,7 @@ class CFD(Method[CFDConfig]):
             return uploads.to_all(Scores(answer))
         levels = quantise(answer, self.config.b_down)
         if not self.config.delta:
-            return uploads.to_all(told(levels, torch.zeros_like(levels), self.config.b_down, answer))
+            return uploads.to_all(told(levels, torch.zeros_like(levels), self.config.b_down, answer, self.config.coder))
         return self.changes(levels, answer, uploads, rnd)
 
     def changes(self, levels: Tensor, answer: Tensor, uploads: Uploads, rnd: Round) -> Downloads:
@@ -175,7 +181,8 @@ class CFD(Method[CFDConfig]):
         self.labels = {-1: torch.zeros_like(levels), **self.labels}
         known = torch.cat([self.labels[version] for version in heard.tolist()])
         self.labels = {version: self.labels[version] for version in heard.tolist()} | {rnd.index: levels}
-        return uploads.to_each(told(levels.expand_as(known), known, self.config.b_down, answer), index.tolist())
+        answers = told(levels.expand_as(known), known, self.config.b_down, answer, self.config.coder)
+        return uploads.to_each(answers, index.tolist())
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The server's model, for every client."""
@@ -196,14 +203,23 @@ class CFD(Method[CFDConfig]):
         self.labels = dict(state["labels"])
 
 
-def told(levels: Tensor, known: Tensor, bits: int, like: Tensor) -> Scores:
+def told(levels: Tensor, known: Tensor, bits: int, like: Tensor, coder: Literal["ideal", "range"]) -> Scores:
     """What arrives when levels are told to someone who knows others, and its length on the wire.
 
     Args:
         levels: shape (clients, samples, classes).
         known: what the receiver has, same shape; zeros where it has nothing.
         bits: b.
-        like: a tensor in the run's number format.
+        like: the predictions that they were made of, in the run's number format.
+        coder: what makes bytes of them, as in `CFDConfig`.
+    Raises:
+        Diverged: the range coder was given labels that were made of no numbers.
     """
+    if coder == "range":
+        if not bool(like.isfinite().all()):
+            raise Diverged("predictions to be quantised and coded are not finite")
+        messages = write_labels(levels, known, bits)
+        sizes = torch.tensor([len(message) for message in messages], device=levels.device)
+        return Scores(dequantise(read_labels(messages, known, bits), bits, like.dtype), coded_bytes=sizes)
     message = encode(levels, known)
     return Scores(dequantise(decode(message, known), bits, like.dtype), coded_bytes=coded_bytes(message, bits))

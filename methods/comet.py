@@ -92,7 +92,10 @@ class Comet(Method[CometConfig]):
     exchanges = frozenset({Scores})
 
     def plan(self, facts: Facts) -> Plan:
-        """N * C * 4 bytes up; down as many times as there are centroids to choose from."""
+        """N * C * 4 bytes up; down as many times as there are centroids to choose from.
+
+        Joint steps take a public batch with each private one: as many as those, not passes over the pool.
+        """
         centroids = min(self.config.clusters, facts.clients) if self.config.choice == "client" else 1
         return Plan(
             up_bytes=facts.scores_bytes,

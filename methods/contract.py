@@ -14,9 +14,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from inspect import currentframe
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from traceback import walk_stack
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,8 +31,8 @@ from ..datasets.latent_groups import LatentGroups
 from ..datasets.partition import PARTITIONS
 from ..datasets.split import SplitSettings, split
 from ..federation.codecs import Codec
-from ..federation.settings import ModelMix, Training
-from .base import Facts, unsupported
+from ..federation.settings import Execution, ModelMix, Training
+from .base import Facts, Method, unsupported
 from .registry import METHODS
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from ..datasets.dataset import Dataset
     from ..datasets.split import Split
     from ..federation.run import Run
-    from .base import Method
 
 MODEL = "mlp-8"
 """The clients' network in every check."""
@@ -131,10 +132,10 @@ def finish(run: Run, rounds: int | None = None, after_each: Callable[[], Any] = 
 
 
 @lru_cache(maxsize=4)
-def undisturbed(method: type[Method[Any]]) -> Outcome:
+def undisturbed(method: type[Method[Any]], engine: Literal["auto", "loop"] = "auto") -> Outcome:
     """What a method comes to at its defaults, which several checks compare a disturbed run with."""
     dataset = made_up_data()
-    return finish(make_run(method.name, dataset, deal(dataset)))
+    return finish(make_run(method.name, dataset, deal(dataset), replace(TRAINING, engine=engine)))
 
 
 def same_seed_same_bits(name: str) -> None:
@@ -159,6 +160,13 @@ def other_runs_change_nothing(name: str) -> None:
     _assert_same(undisturbed(METHODS[name]), between, f"{name} took turns with a run of another seed")
 
 
+def threads_change_nothing(name: str) -> None:
+    """Clients that train side by side, on two threads, end with the same bits and rows as one after the other."""
+    dataset, training = made_up_data(), replace(TRAINING, engine="loop")
+    side_by_side = finish(make_run(name, dataset, deal(dataset), training, execution=Execution(threads=2)))
+    _assert_same(undisturbed(METHODS[name], "loop"), side_by_side, f"{name} trained its clients on two threads")
+
+
 def stopping_and_resuming_changes_nothing(name: str) -> None:
     """A run that is dropped after any round and continued from its checkpoint ends with the same bits and rows.
 
@@ -181,9 +189,9 @@ def stopping_and_resuming_changes_nothing(name: str) -> None:
 def order_of_clients_changes_nothing(name: str) -> None:
     """Training the members of every cohort from the last to the first gives the same bits."""
     dataset, training = made_up_data(), replace(TRAINING, engine="loop")
-    forwards = finish(make_run(name, dataset, deal(dataset), training))
     with last_client_first():
         backwards = finish(make_run(name, dataset, deal(dataset), training))
+    forwards = undisturbed(METHODS[name], "loop")
     _assert_same(forwards, backwards, f"{name} trained its clients from the last to the first")
 
 
@@ -227,21 +235,27 @@ def renumbering_clients_renumbers_results(name: str) -> None:
 
 
 def sealed_labels_change_nothing(name: str) -> None:
-    """False labels of public and test samples, and false groups, change no weight of a method without a badge."""
+    """False labels of public and test samples, and false groups, change no weight of a method without a badge.
+
+    And no method, whatever it does with them, opens them as the evaluator does, of which there is no record.
+    """
     dataset = made_up_data()
     dealt = deal(dataset)
     honest = undisturbed(METHODS[name])
     assert dealt.groups is not None
     groups = dealt.groups.open_for_evaluation()[list(RENUMBERED)]
-    poisoned = make_run(name, dataset, replace(dealt, groups=Sealed(groups, "true groups")))
-    data, about = poisoned.data, dataset.about
-    wrong = (data.sealed_labels.open_for_evaluation() + 1) % about.classes
-    data.sealed_labels = Sealed(wrong, "test labels")
-    data.public.labels = Sealed(wrong[data.public.rows], "public labels")
-    outcome = finish(poisoned)
+    with unrecorded_openings() as opened:
+        poisoned = make_run(name, dataset, replace(dealt, groups=Sealed(groups, "true groups")))
+        data, about = poisoned.data, dataset.about
+        wrong = (data.sealed_labels.open_for_evaluation() + 1) % about.classes
+        data.sealed_labels = Sealed(wrong, "test labels")
+        data.public.labels = Sealed(wrong[data.public.rows], "public labels")
+        outcome = finish(poisoned)
     assert outcome.badges == honest.badges
     if not any(badge.startswith("oracle:") for badge in honest.badges):
         assert _same_weights(honest, outcome), f"{name} uses sealed labels or groups, but carries no badge"
+    looked_at = ", ".join(sorted(opened))
+    assert not opened, f"{name} opens {looked_at} unrecorded; a method opens them with `open`, which leaves a badge"
 
 
 def test_data_change_nothing(name: str) -> None:
@@ -256,16 +270,20 @@ def test_data_change_nothing(name: str) -> None:
 
 
 def bytes_equal_the_closed_form(name: str) -> None:
-    """Every client's bytes in every round are what `Method.plan` says (at most that where it is a bound)."""
+    """Every client's bytes in every round are what `Method.plan` says (at most that where it is a bound).
+
+    A method without a plan sends nothing.
+    """
     dataset = made_up_data()
     for precision in ("float32", "float64"):
         run = make_run(name, dataset, deal(dataset), replace(TRAINING, precision=precision))
-        rows = finish(run).rows
+        rows = undisturbed(METHODS[name]).rows if run.training == TRAINING else finish(run).rows
         for client in range(run.data.clients):
             plan = METHODS[name]().plan(client_facts(run, client))
-            if plan is None:
-                return
             moved = [(row["clients"][client]["bytes_up"], row["clients"][client]["bytes_down"]) for row in rows]
+            if plan is None:
+                assert not any(map(any, moved)), f"{name} moved {moved} bytes (up, down), but has no `plan` of them"
+                continue
             planned = [(plan.up_bytes, plan.down_bytes if row["round"] else plan.first_down_bytes) for row in rows]
             what = f"{name}: client {client} moved {moved} bytes (up, down) in {precision}, the plan says {planned}"
             if plan.bound:
@@ -350,6 +368,7 @@ def divergence_is_not_an_accuracy(name: str) -> None:
 CHECKS: tuple[Callable[[str], None], ...] = (
     same_seed_same_bits,
     other_runs_change_nothing,
+    threads_change_nothing,
     stopping_and_resuming_changes_nothing,
     order_of_clients_changes_nothing,
     loop_equals_stacked,
@@ -379,6 +398,24 @@ def last_client_first() -> Iterator[None]:
         ENGINES["loop"] = usual
 
 
+@contextmanager
+def unrecorded_openings() -> Iterator[set[str]]:
+    """What a method's own code opens as only the evaluator may, as badges name it; complete when the context ends."""
+    opened: set[str] = set()
+    usual = Sealed.open_for_evaluation
+
+    def watched(sealed: Sealed[Any]) -> Any:
+        if any(isinstance(frame.f_locals.get("self"), Method) for frame, _ in walk_stack(currentframe())):
+            opened.add(sealed.what)
+        return usual(sealed)
+
+    Sealed.open_for_evaluation = watched  # type: ignore[assignment, method-assign]  # for a while, to see who calls it
+    try:
+        yield opened
+    finally:
+        Sealed.open_for_evaluation = usual  # type: ignore[method-assign]
+
+
 def renumber(dealt: Split, order: tuple[int, ...]) -> Split:
     """The same split with other numbers: client i is the one that was `order[i]`."""
     lists: dict[str, Any] = {
@@ -406,6 +443,7 @@ def client_facts(run: Run, client: int = 0, codec: str = "none") -> Facts:
         classes_held=int((run.data.label_counts[client] > 0).sum()),
         number_bytes=number,
         codec=Codec.parse(codec),
+        local_epochs=run.training.local_epochs,
     )
 
 

@@ -14,10 +14,14 @@ Then round t, for participating clients i, where U is the public pool:
 There is no separate distillation, which is the difference to FedMD; soft labels count as much as private ones.
 
 Exchanged: N * C * 4 bytes each way.
-Departure: the paper aggregates with the spectral filter of Diakonikolas et al. (ICML 2017), which drops outliers and
-averages the rest; here the trimmed mean of every entry comes nearest to that, and there are its median, the geometric
-median of rows and, without robustness, the mean. Beware: where clients know few classes, those who know a class are its
-outliers, and what resists liars better (a larger `trim`, the median) forgets more of them.
+The paper aggregates with the spectral filter of I. Diakonikolas, G. Kamath, D. Kane, J. Li, A. Moitra, A. Stewart,
+"Being Robust (in High Dimensions) Can Be Practical", ICML 2017, arXiv:1703.00893: as long as the rows vary too much in
+one direction, drop those that are farthest along it; then average. That is `spectral`. The default is the trimmed mean
+of every entry, and there are its median, the geometric median of rows and, without robustness, the mean.
+Departure: the filter's stopping rule and cut-off presume that the variance of honest rows is known, which that of
+predictions is not; `spectral` drops one row after the other, floor(trim * m) in all, as if so many clients lied.
+Beware: where clients know few classes, those who know a class are its outliers, and what resists liars better (a larger
+`trim`, the median) forgets more of them.
 """
 
 from __future__ import annotations
@@ -46,10 +50,10 @@ class CronusConfig:
 
     initial_epochs: int | None = None
     """Passes over private data before a client's first exchange, T_1; null for the run's local epochs."""
-    aggregation: Literal["trimmed", "median", "geomedian", "mean"] = "trimmed"
-    """The robust mean, for each public sample: of every entry by itself, or (`geomedian`) of whole rows."""
+    aggregation: Literal["trimmed", "median", "geomedian", "spectral", "mean"] = "trimmed"
+    """The robust mean, for each public sample: of every entry by itself, or (`geomedian`, `spectral`) of whole rows."""
     trim: float = 0.1
-    """Fraction that `trimmed` cuts off each end."""
+    """Fraction that `trimmed` cuts off each end, or of the clients that `spectral` drops."""
 
     def __post_init__(self) -> None:
         not_negative("cronus", initial_epochs=self.initial_epochs or 0)
@@ -71,8 +75,8 @@ class Cronus(Method[CronusConfig]):
     exchanges = frozenset({Scores})
 
     def plan(self, facts: Facts) -> Plan:
-        """N * C * 4 bytes each way."""
-        return Plan(up_bytes=facts.scores_bytes, down_bytes=facts.scores_bytes)
+        """N * C * 4 bytes each way; the public pool is among the data of every local pass."""
+        return Plan(up_bytes=facts.scores_bytes, down_bytes=facts.scores_bytes, client_public_epochs=facts.local_epochs)
 
     def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
         """Train on private data, with soft labels for the public pool as soon as there are any, and score the pool."""

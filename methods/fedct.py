@@ -91,7 +91,7 @@ class FedCT(Method[FedCTConfig]):
             up_bytes=label_bytes(facts.public, facts.classes),
             down_bytes=label_bytes(facts.public, self.symbols(facts.classes)),
             bound=self.config.communication_every > 1,
-            client_public_epochs=self.config.distill_epochs if self.config.mode == "sequential" else 0,
+            client_public_epochs=self.config.distill_epochs if self.config.mode == "sequential" else facts.local_epochs,
         )
 
     def symbols(self, classes: int) -> int:

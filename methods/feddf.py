@@ -14,22 +14,29 @@ data stay with the server, which must know every architecture.
 Two accuracies: `global` is w_p on each client's test data, the model FedDF deploys; `+local` is theta_i.
 Options: teachers are averaged as `avg_logits` (the paper), as `avg_probs`, or the student's losses towards each of
 them are (`avg_losses`; it is another number with the gradient of `avg_probs`, since the sum over teachers moves
-inside the KL). The average counts every client the same, as the authors' code does, or by its samples (`weights`).
-Left open by the paper: an architecture of which nobody was drawn; its model waits as it is.
+inside the KL). With `drop_below` (1.2 in the authors' code) a model teaches only where its accuracy on its client's
+validation samples reaches so many times that of guessing, 1/C; clients send this number too, 4 bytes. Validation
+samples then take part in training, if only by a yes or no. The average counts every client the same, as the authors'
+code does, or by its samples (`weights`).
+Left open by the paper: an architecture of which nobody was drawn; its model waits as it is. A round in which every
+model is dropped; the averages stay as they are. A client without validation samples is not judged: its model teaches.
 Departures: the authors stop a student by its accuracy on *labelled* data of the server (at most 10,000 steps, 1,000
-without gain) and may drop teachers that are near chance there; a server without labels takes a fixed number of passes
-and the last student.
+without gain); a server without labels takes a fixed number of passes and the last student. There too they judge
+teachers, and where none is near chance they drop outliers. Here each is judged where its client has labels, so that
+one who knows a single class, and holds no other, is not weak. Models that are dropped still count in the average.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from fl_bench.lazy import torch
+from fl_bench.errors import Unsupported
+from fl_bench.later import LATER
+from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
-from ..federation.payloads import Parameters
+from ..federation.payloads import Bundle, Parameters, Scalars
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, kl_divergence
@@ -44,7 +51,7 @@ if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.evaluation import Deployed
-    from ..federation.payloads import Tree
+    from ..federation.payloads import Payload, Tree
     from ..federation.rounds import Federation, Round
 
 
@@ -64,10 +71,14 @@ class FedDFConfig:
     """Largest gradient norm in distillation; null for none."""
     weights: Literal["size", "uniform"] = "uniform"
     """In the average, clients count by their private samples or all the same (the authors' code)."""
+    drop_below: float | None = field(default=None, metadata=LATER)
+    """A model whose accuracy on its client's validation samples is below this many times chance, 1/C, does not teach;
+    1.2 in the authors' code, null lets all teach."""
 
     def __post_init__(self) -> None:
         positive("feddf", temperature=self.temperature, server_lr=self.server_lr)
         positive("feddf", clip=1.0 if self.clip is None else self.clip)
+        positive("feddf", drop_below=1.0 if self.drop_below is None else self.drop_below)
         not_negative("feddf", server_epochs=self.server_epochs)
 
 
@@ -82,38 +93,61 @@ class FedDF(Method[FedDFConfig]):
     paper = "Lin et al., NeurIPS 2020, arXiv:2006.07242"
     wire = "up #theta * b, down #theta * b"
     requires = Requires(public_data_at_server=True, shared_init=True)
-    exchanges = frozenset({Parameters})
+    exchanges = frozenset({Parameters, Scalars})
     deployed_view = "global"
+
+    @property
+    def judges(self) -> bool:
+        """Whether teachers may be dropped."""
+        return self.config.drop_below is not None
+
+    def payloads(self) -> frozenset[type[Payload]]:
+        """Weights, and accuracies where teachers are judged by them."""
+        return self.exchanges if self.judges else frozenset({Parameters})
 
     def plan(self, facts: Facts) -> Plan:
         """#theta * 4 bytes each way, of the client's own architecture; the passes are those of one architecture."""
         return Plan(
-            up_bytes=facts.weights_bytes,
+            up_bytes=facts.weights_bytes + (facts.number_bytes if self.judges else 0),
             down_bytes=facts.weights_bytes,
             server_public_epochs=self.config.server_epochs,
         )
 
     def setup(self, federation: Federation) -> None:
         """Nobody has taken part yet."""
+        if self.judges and not any(federation.validation_sizes):
+            raise Unsupported(
+                "feddf.drop_below judges teachers on their clients' validation samples, but no client has any; "
+                "a partition.val_fraction above 0 holds some out"
+            )
         self.students: dict[str, Tree] = {}
 
-    def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
+    def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters | Bundle:
         """Train from the server's model of this architecture; first from the common initial weights."""
         if received is not None:
             clients.load(received.tree)
         clients.fit(cross_entropy)
-        return Parameters(clients.weights)
+        model = Parameters(clients.weights)
+        if not self.judges:
+            return model
+        return Bundle({"model": model, "accuracy": Scalars({"share": clients.validation_accuracy()})})
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
-        """Average by architecture, let all uploaded models teach each average, send each to its clients."""
+        """Average by architecture, let the uploaded models teach each average, send each to its clients."""
         public = rnd.public.inputs()
+        self.teachers = uploads.ids
+        if self.config.drop_below is not None:
+            weak = uploads.part("accuracy").scalars("share") < self.config.drop_below / self.federation.classes
+            self.teachers = tuple(np.array(uploads.ids)[~weak.cpu().numpy()].tolist())
+            uploads = uploads.part("model")
         lessons = self.lessons(uploads, public)
         for architecture in uploads.architectures:
             average = weighted_mean(
                 uploads.parameters(architecture), shares(uploads, self.config.weights, architecture)
             )
             student = self.federation.holding(architecture, average).at(rnd.index)
-            self.distil(student, public, lessons)
+            if self.teachers:
+                self.distil(student, public, lessons)
             self.students[architecture] = student.weights
         fresh = {architecture: Parameters(self.students[architecture]) for architecture in uploads.architectures}
         return uploads.to_architectures(fresh)
@@ -121,11 +155,13 @@ class FedDF(Method[FedDFConfig]):
     def lessons(self, uploads: Uploads, public: Tensor) -> Tensor:
         """What is taught about every public sample, probabilities of shape (samples, lessons, classes).
 
-        One lesson, the ensemble's; with `avg_losses` one of each teacher.
+        One lesson, that of the ensemble of `teachers`; with `avg_losses` one of each of them.
         """
         logits = torch.cat(
             [
-                self.federation.holding(name, uploads.parameters(name)).predict(public, as_="logits")
+                self.federation.holding(name, uploads.parameters(name)).predict(public, as_="logits")[
+                    [row for row, client in enumerate(uploads.ids_of(name)) if client in self.teachers]
+                ]
                 for name in uploads.architectures
             ]
         ).transpose(0, 1)
@@ -161,6 +197,10 @@ class FedDF(Method[FedDFConfig]):
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""
         return {"+local": clients.deployed()}
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        """How many models taught, where some may be dropped."""
+        return {"teachers": len(self.teachers)} if self.judges else {}
 
     def state_dict(self) -> dict[str, Any]:
         """The model of each architecture."""

@@ -6,13 +6,14 @@ arXiv:1910.03581, Algorithm 1. Round t, for participating clients k = 1..m and a
     digest        f_k <- descend loss(f_k(d'), z')       `digest_epochs` passes; z', d' of the round before (t > 0)
     revisit       f_k <- descend cross-entropy on D_k    LOCAL, E_loc epochs
     communicate   z_k = f_k(d)                           `score`: logits or probabilities, shape (|d|, classes)
-    aggregate     z   = 1/m * sum_k z_k                  every client counts the same
+    aggregate     z   = 1/m * sum_k z_k                  every client counts the same (`weights`)
 
 Exchanged: |d| * C * 4 bytes each way; the subset d is drawn from a seed that both sides know.
 Deployed: f_k after its last revisit.
-Left open by the paper: the weights of clients in the consensus, all the same here; the digest loss. `l1` is the mean
-absolute error on scores of the authors' code; `mse` and `kl` are common elsewhere (`kl` on logits compares
-softmax(z / T) with softmax f_k).
+Left open by the paper: the weights of clients in the consensus, all the same but where the authors give two weak
+models less; here also by private samples (`weights: size`). And the digest loss: `l1` is the mean absolute error on
+scores of the authors' code; `mse` and `kl` are common elsewhere (`kl` on logits compares softmax(z / T) with softmax
+f_k).
 Departures: the authors pre-train on *labelled* public data; here public labels are sealed, so `pretrain_epochs` is
 0, and any other value marks the run `oracle: public labels`. The authors score 5000 public samples per round; here
 the default is the whole pool, as in every other distillation method of a comparison. Their training before the first
@@ -21,14 +22,16 @@ round stops early by test accuracy; here every phase has a fixed length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.later import LATER
 from fl_bench.lazy import F
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
+from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, distillation, told_cross_entropy
 from .registry import method
@@ -62,6 +65,8 @@ class FedMDConfig:
     """Largest gradient norm in the digest phase; null for none."""
     pretrain_epochs: int = 0
     """Passes over the public pool with its true labels before the first round; opens their seal."""
+    weights: Literal["uniform", "size"] = field(default="uniform", metadata=LATER)
+    """In the consensus, clients count all the same or by their private samples."""
 
     def __post_init__(self) -> None:
         positive("fedmd", temperature=self.temperature, digest_lr=self.digest_lr)
@@ -110,8 +115,12 @@ class FedMD(Method[FedMDConfig]):
         return Scores(values, form=self.config.score, rows=d)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
-        """Average the scores; every client counts the same and receives the same consensus."""
-        consensus = uploads.scores().mean(dim=0, keepdim=True)
+        """Average the scores, and send the same consensus to every client."""
+        scores = uploads.scores()
+        if self.config.weights == "uniform":
+            consensus = scores.mean(dim=0, keepdim=True)
+        else:
+            consensus = weighted_mean({"z": scores}, shares(uploads, "size"))["z"]
         return uploads.to_all(Scores(consensus, form=self.config.score, rows=uploads.rows()))
 
     def digest(self, clients: Cohort, consensus: Scores, rnd: Round) -> None:

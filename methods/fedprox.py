@@ -3,7 +3,8 @@
 T. Li, A. K. Sahu, M. Zaheer, M. Sanjabi, A. Talwalkar, V. Smith, "Federated Optimization in Heterogeneous Networks",
 MLSys 2020, arXiv:1812.06127, Algorithm 2. One round, for sampled clients S:
 
-    train      theta_i <- descend cross-entropy on D_i + mu/2 * ||theta_i - w||^2    E_loc epochs from the server's w
+    train      theta_i <- descend cross-entropy on D_i + mu/2 * ||theta_i - w||^2    E_loc epochs from the server's w;
+                                                                                     stragglers: 1 to E_loc - 1
     aggregate  w        = sum_{i in S} n_i/n_S * theta_i                             by size, or all the same
 
 ||.||^2 is the *sum* of squares over all parameters (not their mean), and w stays what was received during the round.
@@ -12,13 +13,19 @@ Two accuracies, as in FedAvg: `global` is w, the model FedProx deploys; `+local`
 Left open by the paper: how the term meets an adaptive optimizer. Here it is part of the loss, so Adam sees its gradient
 with that of the cross-entropy; adding mu * (theta_i - w) to Adam's update would be another method.
 Departures: the paper samples clients by size and averages them evenly; here clients are drawn evenly and count by size.
-Its stragglers, which do fewer epochs, are not simulated.
+Stragglers: the paper lets a fraction of the sampled clients (`stragglers`: 0, 0.5 or 0.9) do x epochs, x drawn evenly
+from 1..E_loc in every round, and averages what they reach with the rest. Here x is drawn from 1..E_loc - 1, so that
+every straggler does less, which takes two local epochs at least. None are by default: then all methods do equal work.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from fl_bench.errors import ConfigError, Unsupported
+from fl_bench.later import LATER
+from fl_bench.streams import numpy_stream
 
 from ..federation.payloads import Parameters
 from .averaging import ServerModel, shares, weighted_mean
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.rounds import Round
+    from ..federation.rounds import Federation, Round
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,13 @@ class FedProxConfig:
     """Strength of the proximal term. The paper tunes it over 0.001, 0.01, 0.1 and 1; 0 is FedAvg."""
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples or all the same."""
+    stragglers: float = field(default=0.0, metadata=LATER)
+    """Fraction of each round's clients that do fewer epochs: round(fraction * clients), drawn afresh every round."""
 
     def __post_init__(self) -> None:
         not_negative("fedprox", mu=self.mu)
+        if not 0 <= self.stragglers <= 1:
+            raise ConfigError(f"fedprox.stragglers must be in [0, 1], got {self.stragglers}")
 
 
 @method("fedprox")
@@ -57,18 +68,41 @@ class FedProx(ServerModel[FedProxConfig]):
 
     paper = "Li et al., MLSys 2020, arXiv:1812.06127"
 
+    def setup(self, federation: Federation) -> None:
+        """Refuse stragglers where there is nothing less to do than everything."""
+        super().setup(federation)
+        if self.config.stragglers and federation.training.local_epochs < 2:
+            raise Unsupported("has stragglers, which do fewer epochs than others, but training.local_epochs is 1")
+
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model, and not too far from it."""
         if received is not None:
             clients.load(received.tree)
         w = {name: tensor.clone() for name, tensor in clients.parameters.items()}
-        clients.fit(self.proximal_loss, per_client={"w": w})
+        for epochs, members in self.work(clients, rnd).items():
+            anchors = {name: tensor[members] for name, tensor in w.items()}
+            clients.only(members).fit(self.proximal_loss, epochs=epochs, per_client={"w": anchors})
         return Parameters(clients.weights)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the uploaded weights and send the average to all."""
         self.w = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
         return uploads.to_all(Parameters(self.w))
+
+    def work(self, clients: Cohort, rnd: Round) -> dict[int, list[int]]:
+        """Who does how many epochs in this round: epochs to positions in the cohort.
+
+        Every client draws from a stream of its own, first its lot, then its epochs; the smallest lots are stragglers.
+        """
+        full = clients.training.local_epochs
+        epochs = [full] * len(clients)
+        slow = round(self.config.stragglers * len(clients))
+        if slow:
+            streams = [numpy_stream(rnd.seed, "stragglers", key, rnd.index) for key in clients.keys]
+            lots = [stream.random() for stream in streams]
+            for member in sorted(range(len(clients)), key=lots.__getitem__)[:slow]:
+                epochs[member] = int(streams[member].integers(1, full))
+        return {count: [member for member, own in enumerate(epochs) if own == count] for count in sorted(set(epochs))}
 
     def proximal_loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy + mu/2 * ||theta - w||^2 of one client on one batch."""

@@ -14,22 +14,32 @@ largest, which changes no softmax and makes balanced clients train exactly as in
 Exchanged: body and generic head, #theta * 4 bytes each way.
 Two accuracies: `personal`, g + P_i(z) of the client after its local phase, is deployed; `generic` is the server's
 average of (B, G).
-Left open by the paper: the start of P_i; 0 here, so that `personal` starts as `generic`. The one pass through the net
-serves both losses, so a clipped gradient (`training.clip`) is clipped over all parts together.
-Departure: P_i is linear; the paper's other variant, a hyper-network that makes P_i of n_i, is not built.
+With `head: generated` P_i is not the client's own but made by a hyper-network of one hidden layer, the same for all,
+
+    P_i       = H(n_i / sum n_i; v_i)                    weights and a bias from the client's share of each class
+    v_i       <- descend CE(stop(g) + P_i(stop(z)), y)   SGD with `hyper_lr`
+    aggregate v         = sum_{i in S} n_i/n_S * v_i     sent with (B, G), #H = (C + 1) h + (h + 1) (C d + C) numbers
+
+Left open by the paper: the start of P_i; 0 here, so that `personal` starts as `generic`. Where it is generated, the
+last layer of H is 0 at first. The one pass through the net serves both losses, so a clipped gradient (`training.clip`)
+is clipped over all parts together. A generated head has another optimizer and with it a pass of its own, before that
+of the generic loss and on the same weights: steps count twice, parts are clipped apart, `loss_local` is the personal
+loss, and BatchNorm statistics move twice per batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
+from fl_bench.later import LATER
 from fl_bench.lazy import F
+from fl_bench.streams import torch_stream
 
 from ..federation.payloads import Parameters
-from ..federation.trees import subtree, under
+from ..federation.trees import chosen, subtree
 from .averaging import shares, weighted_mean
-from .base import Facts, Method, Plan, Requires, not_negative
+from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .registry import method
 
 if TYPE_CHECKING:
@@ -39,7 +49,11 @@ if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.evaluation import Deployed
+    from ..federation.phase import Step
     from ..federation.rounds import Round
+
+CLASS_SHARES = "personal.shares"
+"""The buffer of a generated head with the client's share of each class."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +62,17 @@ class FedRODConfig:
 
     gamma: float = 1.0
     """Strength of the balance in the generic loss; 0 is plain cross-entropy, without a mask."""
+    head: Literal["linear", "generated"] = field(default="linear", metadata=LATER)
+    """The personal head: a linear layer of the client's own, or what a hyper-network, which all clients train and the
+    server averages, makes of the client's class shares."""
+    hidden: int = field(default=32, metadata=LATER)
+    """Width of the hyper-network's hidden layer."""
+    hyper_lr: float = field(default=0.1, metadata=LATER)
+    """Learning rate of the SGD that trains the hyper-network."""
 
     def __post_init__(self) -> None:
         not_negative("fedrod", gamma=self.gamma)
+        positive("fedrod", hidden=self.hidden, hyper_lr=self.hyper_lr)
 
 
 @method("fedrod")
@@ -67,32 +89,70 @@ class FedROD(Method[FedRODConfig]):
     exchanges = frozenset({Parameters})
     deployed_view = "personal"
 
+    @property
+    def generates(self) -> bool:
+        """Whether personal heads come from a hyper-network."""
+        return self.config.head == "generated"
+
     def plan(self, facts: Facts) -> Plan:
-        """Body and generic head each way."""
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
+        """Body and generic head each way, and the hyper-network where there is one."""
+        hidden = self.config.hidden
+        hyper = (facts.classes + 1) * hidden * facts.number_bytes + (hidden + 1) * facts.head_bytes
+        size = facts.weights_bytes + (hyper if self.generates else 0)
+        return Plan(up_bytes=size, down_bytes=size)
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The zoo's net and a personal head on its features."""
-        from .two_heads import TwoHeads
+        from .two_heads import GeneratedHead, TwoHeads
 
-        return TwoHeads(base)  # type: ignore[arg-type]  # what clients are built of is a net of the zoo
+        net: Any = base  # what clients are built of is a net of the zoo
+        if not self.generates:
+            return TwoHeads(net)
+        stream = torch_stream(self.federation.seed, "fedrod hyper-network")
+        return TwoHeads(net, GeneratedHead(net.head, self.config.hidden, stream))
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
-        """Take the generic net, train it and the personal head, send the generic net back."""
+        """Take what is common, train it and the personal head, send what is common back."""
         if received is not None:
-            clients.load(under("generic", received.tree))
-        prior = log_prior(clients.label_counts.to(clients.sizes), self.config.gamma)
-        clients.fit(both_losses, per_client={"log_prior": prior})
-        return Parameters(subtree(clients.weights, "generic"))
+            clients.load(received.tree)
+        counts = clients.label_counts.to(clients.sizes)
+        extra = {"log_prior": log_prior(counts, self.config.gamma)}
+        if self.generates:
+            clients.load({CLASS_SHARES: counts / counts.sum(dim=1, keepdim=True)})
+            clients.fit(self.apart(), per_client=extra)
+        else:
+            clients.fit(both_losses, per_client=extra)
+        return Parameters(chosen(clients.weights, self.is_common))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
-        """Average the generic nets by size and send the average to all."""
-        self.generic = weighted_mean(uploads.parameters(), shares(uploads, "size"))
-        return uploads.to_all(Parameters(self.generic))
+        """Average what is common by size and send the average to all."""
+        common = weighted_mean(uploads.parameters(), shares(uploads, "size"))
+        self.generic = subtree(common, "generic")
+        return uploads.to_all(Parameters(common))
+
+    def apart(self) -> list[Step]:
+        """A step of the hyper-network, then one of the generic net, which the first has not touched."""
+        from ..federation.optimizers import Optimizer  # imports torch
+        from ..federation.phase import Step
+
+        sgd = Optimizer("sgd", self.config.hyper_lr)
+        return [
+            Step(personal_loss, trainable=lambda name: not is_generic(name), optimizer=sgd),
+            Step(generic_loss, trainable=is_generic),
+        ]
+
+    def is_common(self, name: str) -> bool:
+        """Whether a tensor is averaged: the generic net, and the hyper-network where there is one."""
+        return is_generic(name) or (self.generates and name != CLASS_SHARES)
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The server's average, the model for a client that has never been seen."""
         return {"generic": clients.with_weights(self.generic, part="generic")}
+
+
+def is_generic(name: str) -> bool:
+    """Whether a tensor belongs to the generic net."""
+    return name.startswith("generic.")
 
 
 def log_prior(counts: Tensor, gamma: float) -> Tensor:
@@ -103,6 +163,18 @@ def log_prior(counts: Tensor, gamma: float) -> Tensor:
         gamma: strength, not negative.
     """
     return (counts / counts.amax(dim=1, keepdim=True)).pow(gamma).log()  # a power, as 0 * log 0 is not a number
+
+
+def generic_loss(model: Any, batch: Batch) -> Tensor:
+    """Balanced loss of the generic net."""
+    assert batch.y is not None
+    return F.cross_entropy(model.generic(batch.x) + batch.extra["log_prior"], batch.y)
+
+
+def personal_loss(model: Any, batch: Batch) -> Tensor:
+    """Loss of the personal head, which has no gradient in the generic net."""
+    assert batch.y is not None
+    return F.cross_entropy(model(batch.x), batch.y)
 
 
 def both_losses(model: Any, batch: Batch) -> Tensor:

@@ -10,6 +10,7 @@ clients S; m_i marks the entries of theta_i that are personal (none at the start
     select     in every round `every`, 2 `every`, ...: in each weight tensor, of its shared entries the fraction `p`
                with the largest |theta_i - r_i| becomes personal, unless more than `limit` of the tensor is already;
                then r_i <- theta_i                         r_i: the initial weights at first
+               `select_by: gradient`: with the largest |gradient of client i's loss at theta_i|; no r_i
     aggregate  w[e]     = mean of theta_i[e] over the i in S that share entry e; as before where nobody does
 
 Exchanged: up, the shared entries, 4 bytes each, and a bit for every entry of the weight tensors when m_i changed;
@@ -18,17 +19,20 @@ Both passes cost steps, and each is rounded up to whole batches by itself: at le
 half train any one entry. Every pass starts with fresh optimizer moments, unless the run persists them (the authors
 use plain SGD, which has none).
 Departures: the authors' code sends with the old mask, so that entries are overwritten once more after they became
-personal; here they are personal at once. The COSMOS authors' code selects by the gradient of one batch and averages
-personal entries in as zeros, which shrinks what is shared; neither is built.
+personal; here they are personal at once. The COSMOS authors' code selects by the gradient of one batch, a twentieth in
+every round (`select_by: gradient`, `p: 0.05`, `every: 1`, `limit: 1`); here it is the gradient on all private data, as
+stored and in evaluation mode, so that chance does not select, and costs a pass, which is counted. That code also
+averages personal entries in as zeros, which shrinks what is shared; this is not built.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.later import LATER
 from fl_bench.lazy import torch
 
 from ..federation.channel import Downloads, Parcel
@@ -60,6 +64,9 @@ class FedSelectConfig:
     """Rounds between selections; there is none in round 0."""
     limit: float = 0.8
     """Personal fraction of a tensor above which it is left alone."""
+    select_by: Literal["change", "gradient"] = field(default="change", metadata=LATER)
+    """Which entries become personal: those that changed most since the last selection (the paper), or those with the
+    largest gradient on all private data."""
 
     def __post_init__(self) -> None:
         for name in ("p", "limit"):
@@ -74,7 +81,8 @@ class FedSelect(Method[FedSelectConfig]):
     """Every client finds out which weights it needs for itself, and shares the others.
 
     Keeps with each client its mask (`personal`) and how far its reference weights are from the initial ones
-    (`reference`); on the server the last average of every entry and the bytes of each client's shared entries.
+    (`reference`, only where changes select); on the server the last average of every entry and the bytes of each
+    client's shared entries.
     """
 
     category = "personalized"
@@ -148,30 +156,33 @@ class FedSelect(Method[FedSelectConfig]):
             turn.fit(cross_entropy, epochs=1, entries=shared)
 
     def select(self, clients: Cohort, personal: Tree) -> Tree:
-        """Make the entries that changed most since the last selection personal; keep the masks and the weights."""
-        moved = minus(clients.parameters, self.federation.start[clients.architecture])
-        reference = clients.kept("reference")
+        """Make the entries that matter most to a client personal; keep the masks."""
+        matters = clients.private_gradient() if self.config.select_by == "gradient" else self.changes(clients)
         after = {
-            name: self.grown(mask, (moved[name] - (0 if reference is None else reference[name])).abs())
-            if "weight" in name
-            else mask
-            for name, mask in personal.items()
+            name: self.grown(mask, matters[name].abs()) if "weight" in name else mask for name, mask in personal.items()
         }
         clients.keep("personal", after)
-        clients.keep("reference", moved)
         return after
 
-    def grown(self, personal: Tensor, change: Tensor) -> Tensor:
-        """One tensor's masks with the fraction p of its shared entries added that changed most, first come on ties.
+    def changes(self, clients: Cohort) -> Tree:
+        """How far the weights went since the last selection; keep where they are for the next one."""
+        moved = minus(clients.parameters, self.federation.start[clients.architecture])
+        reference = clients.kept("reference")
+        changes = moved if reference is None else minus(moved, reference)
+        clients.keep("reference", moved)
+        return changes
+
+    def grown(self, personal: Tensor, size: Tensor) -> Tensor:
+        """One tensor's masks with the fraction p of its shared entries added that matter most, first come on ties.
 
         Args:
             personal: shape (members, ...), bool.
-            change: not negative, same shape.
+            size: how much each entry changed, or its gradient; not negative, same shape.
         """
         mask = personal.flatten(1)
         held = mask.sum(dim=1)
         new = (self.config.p * (mask.shape[1] - held).double()).floor() * (held <= self.config.limit * mask.shape[1])
-        order = change.flatten(1).masked_fill(mask, -1).argsort(dim=1, descending=True, stable=True)
+        order = size.flatten(1).masked_fill(mask, -1).argsort(dim=1, descending=True, stable=True)
         places = torch.arange(mask.shape[1], device=mask.device).expand_as(order)
         rank = torch.empty_like(order).scatter_(1, order, places)
         return (mask | (rank < new[:, None])).view_as(personal)

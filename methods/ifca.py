@@ -16,15 +16,19 @@ Two accuracies: `global` is w_{k_i} after aggregation, the model IFCA deploys; `
 took part yet has no k_i (its cluster is recorded as -1); it deploys the model with the smallest loss on its own
 training data, as a newcomer would. The authors' evaluation chooses by the loss on *test* labels; here none is read.
 Left open by the paper: K initial models that differ too little, or too unluckily, let all clients choose one model for
-ever. The authors restart a run several times; here a run is one start, and the sizes of the clusters are reported.
+ever; the sizes of the clusters are reported. The authors restart a run several times. So does `starts`: r starts, each
+with K initial models and streams of its own, run side by side, and the one serves in which the clients of the round
+have the smallest mean of min_k CE(w_k; D_i), the loss that they choose by, at the round's beginning. All of it is paid
+for: r times the local steps, r models up with their cluster and loss, r * K down.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.later import LATER
 from fl_bench.lazy import np, torch
 
 from ..federation.payloads import Bundle, Parameters, Scalars
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.evaluation import Deployed
-    from ..federation.payloads import Tree
+    from ..federation.payloads import Payload, Tree
     from ..federation.rounds import Federation, Round
 
 NOWHERE = -1
@@ -58,17 +62,21 @@ class IFCAConfig:
     """Members of a cluster count all the same (the authors) or by their private samples."""
     share_body: bool = False
     """Whether all clients average one body, and only the heads are K."""
+    starts: int = field(default=1, metadata=LATER)
+    """Starts r that run side by side, at r times the cost; the one with the smallest training loss serves."""
 
     def __post_init__(self) -> None:
-        if self.clusters < 1:
-            raise ConfigError(f"ifca.clusters must be at least 1, got {self.clusters}")
+        for name in ("clusters", "starts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"ifca.{name} must be at least 1, got {getattr(self, name)}")
 
 
 @method("ifca")
 class IFCA(Method[IFCAConfig]):
     """The server keeps K models; every client trains the one with the smallest loss on its data.
 
-    Keeps `w`, the K models, name to (K, ...), and `chosen`, the cluster of every client, shape (clients,).
+    Keeps `w`, the K models of every start, one start after the other, name to (r * K, ...); `chosen`, the cluster of
+    every client in each, shape (r, clients); and `serving`, the start that is deployed.
     """
 
     category = "clustered"
@@ -79,83 +87,119 @@ class IFCA(Method[IFCAConfig]):
     deployed_view = "global"
 
     def plan(self, facts: Facts) -> Plan:
-        """A model and the number of a cluster up; K models down, or a body and K heads."""
-        count = self.config.clusters
+        """A model and the number of a cluster up, with its loss where starts compete; K models down, or K heads."""
+        count, starts = self.config.clusters, self.config.starts
         models = facts.body_bytes + count * facts.head_bytes if self.config.share_body else count * facts.weights_bytes
-        return Plan(up_bytes=facts.weights_bytes + 4, down_bytes=models)
+        loss = facts.number_bytes if starts > 1 else 0
+        return Plan(up_bytes=starts * (facts.weights_bytes + 4 + loss), down_bytes=starts * models)
 
     def setup(self, federation: Federation) -> None:
-        """Draw the K initial models, the first of which is what all clients start from."""
+        """Draw the initial models, the first of which is what all clients start from."""
         self.w = self.fresh_models()
-        self.chosen = np.full(federation.clients, NOWHERE)
+        self.chosen = np.full((self.config.starts, federation.clients), NOWHERE)
+        self.serving = 0
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Bundle:
-        """Choose a model by its loss on the private data and train it."""
+        """In every start, choose a model by its loss on the private data and train it."""
         models = self.fresh_models() if received is None else self.unpacked(received)
-        choice = clients.private_loss(models).argmin(dim=1)
-        clients.load({name: tensor[choice] for name, tensor in models.items()})
-        clients.fit(cross_entropy)
-        return Bundle({"model": Parameters(clients.weights), "cluster": Scalars({"id": choice.to(torch.int32)})})
+        losses = clients.private_loss(models).view(len(clients), self.config.starts, self.config.clusters)
+        sent: dict[str, Payload] = {}
+        for start in range(self.config.starts):
+            choice = losses[:, start].argmin(dim=1)
+            clients.load({name: tensor[choice] for name, tensor in self.of_start(models, start).items()})
+            clients.fit(cross_entropy, stream=f"local, start {start}" if start else None)
+            said = {"id": choice.to(torch.int32)}
+            if self.config.starts > 1:
+                clients.keep(f"start {start}", clients.weights)
+                said["loss"] = losses[:, start].amin(dim=1)
+            sent |= {f"model {start}": Parameters(clients.snapshot()), f"cluster {start}": Scalars(said)}
+        return Bundle(sent)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
-        """Average within each cluster and send all K models to everybody."""
-        trained = uploads.part("model")
-        choice = uploads.part("cluster").scalars("id").cpu().numpy()
-        self.chosen[list(uploads.ids)] = choice
-        tree, counts = trained.parameters(), trained.sizes()
+        """Average within each cluster of every start, see which serves, and send all models to everybody."""
+        counts = uploads.sizes()
         counts = counts if self.config.weights == "size" else torch.ones_like(counts)
-        self.w = cluster_means(self.w, tree, choice, counts)
-        if self.config.share_body:
-            self.w |= self.one_body(weighted_mean(tree, counts / counts.sum()))
+        share = counts / counts.sum()
+        starts, losses = [], []
+        for start in range(self.config.starts):
+            tree, said = uploads.part(f"model {start}").parameters(), uploads.part(f"cluster {start}")
+            choice = said.scalars("id").cpu().numpy()
+            self.chosen[start, list(uploads.ids)] = choice
+            w = cluster_means(self.of_start(self.w, start), tree, choice, counts)
+            starts.append({**w, **self.one_body(weighted_mean(tree, share))} if self.config.share_body else w)
+            if self.config.starts > 1:
+                losses.append((share * said.scalars("loss")).sum())
+        self.w = {name: torch.cat([w[name] for w in starts]) for name in self.w}
+        self.serving = int(torch.stack(losses).argmin()) if losses else 0
         return uploads.to_all(self.packed())
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
-        """The aggregated model of each client's cluster."""
-        chosen = self.chosen[list(clients.ids)]
+        """The aggregated model of each client's cluster, in the start that serves."""
+        models, chosen = self.of_start(self.w, self.serving), self.clusters()[list(clients.ids)]
         newcomers = np.flatnonzero(chosen == NOWHERE).tolist()
         if newcomers:
-            chosen[newcomers] = clients.only(newcomers).private_loss(self.w).argmin(dim=1).cpu().numpy()
-        return serve(clients, self.w, chosen)
+            chosen[newcomers] = clients.only(newcomers).private_loss(models).argmin(dim=1).cpu().numpy()
+        return serve(clients, models, chosen)
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """What each client holds after its last local phase."""
-        return {"+local": clients.deployed()}
+        """What each client holds after its last local phase, in the start that serves."""
+        kept = clients.kept(f"start {self.serving}")
+        if kept is None:
+            return {"+local": clients.deployed()}
+        newcomers = (self.clusters()[list(clients.ids)] == NOWHERE).tolist()
+        held = {
+            name: torch.stack([own[row] if new else kept[name][row] for row, new in enumerate(newcomers)])
+            for name, own in clients.weights.items()
+        }
+        return {"+local": clients.with_weights(held)}
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        """Which start serves, where there are several."""
+        return {"start": self.serving} if self.config.starts > 1 else {}
 
     def clusters(self) -> np.ndarray:
-        """The cluster that each client chose when it last took part; -1 before."""
-        return self.chosen
+        """The cluster that each client chose when it last took part, in the start that serves; -1 before."""
+        clusters: np.ndarray = self.chosen[self.serving]
+        return clusters
 
     def state_dict(self) -> dict[str, Any]:
-        """The K models and who chose which."""
-        return {"w": self.w, "chosen": self.chosen.tolist()}
+        """The models, who chose which, and the start that serves."""
+        return {"w": self.w, "chosen": self.chosen.tolist(), "serving": self.serving}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.w, self.chosen = dict(state["w"]), np.array(state["chosen"])
+        self.w, self.chosen, self.serving = dict(state["w"]), np.array(state["chosen"]), state["serving"]
 
     def fresh_models(self) -> Tree:
-        """K models with initial weights of their own, but for the body where it is shared, name to (K, ...)."""
+        """The initial models of every start, one body in each start where it is shared, name to (r * K, ...)."""
         (architecture,) = dict.fromkeys(self.federation.architectures)
-        models = self.federation.fresh_weights(architecture, self.config.clusters)
-        return {**models, **self.one_body(models)} if self.config.share_body else models
+        models = self.federation.fresh_weights(architecture, self.config.starts * self.config.clusters)
+        return {**models, **self.one_body(self.firsts(models))} if self.config.share_body else models
+
+    def of_start(self, tree: Tree, start: int) -> Tree:
+        """The K models of a start."""
+        rows = slice(start * self.config.clusters, (start + 1) * self.config.clusters)
+        return {name: tensor[rows] for name, tensor in tree.items()}
+
+    def firsts(self, tree: Tree) -> Tree:
+        """The first model of each start, name to (r, ...)."""
+        return {name: tensor[:: self.config.clusters] for name, tensor in tree.items()}
 
     def one_body(self, tree: Tree) -> Tree:
-        """The body of the first of some models, seen K times."""
+        """The bodies of some models, each seen K times."""
         return {
-            name: tensor[:1].expand(self.config.clusters, *tensor.shape[1:])
+            name: tensor.repeat_interleave(self.config.clusters, dim=0)
             for name, tensor in tree.items()
             if is_body(name)
         }
 
     def packed(self) -> Parameters:
-        """What every client is sent: name to (1, K, ...), or (1, 1, ...) for the tensors of a shared body."""
-        once = self.config.share_body
-        return Parameters(
-            {name: (tensor[:1] if once and is_body(name) else tensor)[None] for name, tensor in self.w.items()}
-        )
+        """What every client is sent: name to (1, r * K, ...), or (1, r, ...) for the tensors of shared bodies."""
+        bodies = {name: tensor for name, tensor in self.firsts(self.w).items() if is_body(name)}
+        sent = {**self.w, **bodies} if self.config.share_body else self.w
+        return Parameters({name: tensor[None] for name, tensor in sent.items()})
 
     def unpacked(self, received: Parameters) -> Tree:
-        """The K models in a message, the same for all who got it, name to (K, ...)."""
-        return {
-            name: tensor[0].expand(self.config.clusters, *tensor.shape[2:]) for name, tensor in received.tree.items()
-        }
+        """The models in a message, the same for all who got it, name to (r * K, ...)."""
+        models = {name: tensor[0] for name, tensor in received.tree.items()}
+        return {**models, **self.one_body(models)} if self.config.share_body else models

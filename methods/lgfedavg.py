@@ -13,28 +13,34 @@ one width (`models.width`); the head is then averaged over all of them. Before t
 the head it was built with: one and the same where clients share their initial weights and their architecture.
 Left open by the paper: how many upper layers are global; here the last linear layer, `all` (FedAvg, with another
 deployed model) or `none` (Local-only).
-Departures: the authors start from a FedAvg-trained checkpoint; here every client starts from scratch, as in every
-other method (no warm start is built). The authors keep each client's best model by *test* accuracy, which is a leak;
-here the last model counts.
+Departures: the authors start from a FedAvg-trained checkpoint; by default every client starts from scratch, as in every
+other method. `warm_start` is their way: so many of the run's rounds are FedAvg's, with all weights both ways and one
+architecture; then every client takes the last average, whenever it next takes part, and keeps that body from there on.
+The authors keep each client's best model by *test* accuracy, which is a leak; here the last model counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from fl_bench.later import LATER
 
 from ..federation.payloads import Parameters
 from ..federation.trees import chosen
 from .averaging import shares, weighted_mean
-from .base import Facts, Method, Plan, Requires
+from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
 from .parts import is_head
 from .registry import method
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.rounds import Round
+    from ..federation.payloads import Tree
+    from ..federation.rounds import Federation, Round
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,19 @@ class LGFedAvgConfig:
     """What is averaged; the rest never leaves the client."""
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples (the paper) or all the same (the authors' code)."""
+    warm_start: int = field(default=0, metadata=LATER)
+    """Rounds of FedAvg, of the run's own, that come first; 0 starts from scratch."""
+
+    def __post_init__(self) -> None:
+        not_negative("lgfedavg", warm_start=self.warm_start)
 
 
 @method("lgfedavg")
 class LGFedAvg(Method[LGFedAvgConfig]):
     """Clients keep bodies of their own and share the head.
 
-    Keeps nothing between rounds but the clients' models; the shared head waits in the channel.
+    Keeps nothing between rounds but the clients' models; the shared head waits in the channel. After a warm start the
+    server keeps `warm`, FedAvg's last average, for the clients `cold`, who have yet to receive its body.
     """
 
     category = "personalized"
@@ -61,26 +73,65 @@ class LGFedAvg(Method[LGFedAvgConfig]):
     exchanges = frozenset({Parameters})
 
     def needs(self) -> Requires:
-        """Features of one width; what FedAvg needs where everything is global."""
-        everything = self.config.global_part == "all"
+        """Features of one width; what FedAvg needs where everything is global, if only at first."""
+        everything = self.config.global_part == "all" or self.config.warm_start > 0
         return replace(self.requires, one_architecture=everything, shared_init=everything)
 
     def plan(self, facts: Facts) -> Plan:
-        """What is global, each way."""
+        """What is global, each way; rounds of a warm start cost more than those after it, all weights."""
         size = {"head": facts.head_bytes, "all": facts.weights_bytes, "none": 0}[self.config.global_part]
-        return Plan(up_bytes=size, down_bytes=size)
+        most = facts.weights_bytes if self.config.warm_start else size
+        return Plan(up_bytes=most, down_bytes=most, bound=most > size)
+
+    def setup(self, federation: Federation) -> None:
+        """Nothing is averaged yet."""
+        self.warm: Tree = {}
+        self.cold = set(range(federation.clients))
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters | None:
         """Take the global part, train it together with the local part, send the global part back."""
         if received is not None:
             clients.load(received.tree)
         clients.fit(cross_entropy)
-        if self.config.global_part == "none":
+        part = self.averaged(rnd)
+        if part == "none":
             return None
-        return Parameters(clients.weights if self.config.global_part == "all" else chosen(clients.weights, is_head))
+        return Parameters(clients.weights if part == "all" else chosen(clients.weights, is_head))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None:
         """Average the global parts of all clients, whatever their bodies, and send the average to all."""
-        if self.config.global_part == "none":
+        if self.averaged(rnd) == "none":
             return None
-        return uploads.to_all(Parameters(weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))))
+        average = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
+        if not self.config.warm_start:
+            return uploads.to_all(Parameters(average))
+        if rnd.index < self.config.warm_start:
+            self.warm = average
+        else:
+            self.cold.difference_update(uploads.ids)
+        return self.letters(average)
+
+    def averaged(self, rnd: Round) -> Literal["head", "all", "none"]:
+        """What is averaged in a round."""
+        return "all" if rnd.index < self.config.warm_start else self.config.global_part
+
+    def letters(self, average: Tree) -> Downloads:
+        """The average; with FedAvg's last body for the clients that have yet to receive it."""
+        from ..federation.channel import Downloads, Parcel  # imports torch
+
+        settled = [client for client in range(self.federation.clients) if client not in self.cold]
+        parcels = [
+            Parcel(Parameters(tree), dict.fromkeys(clients, 0))
+            for tree, clients in (({**self.warm, **average}, sorted(self.cold)), (average, settled))
+            if clients
+        ]
+        return Downloads(tuple(parcels))
+
+    def state_dict(self) -> dict[str, Any]:
+        """FedAvg's last average and who has yet to receive it, after a warm start."""
+        return {"warm": self.warm, "cold": sorted(self.cold)} if self.config.warm_start else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        if self.config.warm_start:
+            self.warm, self.cold = dict(state["warm"]), set(state["cold"])

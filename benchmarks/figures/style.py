@@ -12,7 +12,8 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from fl_bench.errors import ConfigError, StorageError
+from fl_bench.errors import ConfigError
+from fl_bench.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,11 +149,8 @@ def save(figure: Figure, place: Path, kind: Format) -> Path:
     """
     path = place.with_name(f"{place.name}.{kind}")
     content = render(figure, kind)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     return path
 
 

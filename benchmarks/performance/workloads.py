@@ -240,7 +240,7 @@ SIZES = {
     "quick": Size(
         "quick",
         rounds={"W1": 3, "W2": 7, "W3 FedMD": 3, "W3 COSMOS": 1},
-        cell_rounds={"W1": 1, "W2": 5, "W3 FedMD": 3, "W3 COSMOS": 2, "W4": 5},
+        cell_rounds={"W1": 1, "W2": 5, "W3 FedMD": 3, "W3 COSMOS": 2, "W4": 2},
         pairs=1,
         clients=(10, 30, 100),
         pool=(1000, 3000),
@@ -251,7 +251,7 @@ SIZES = {
     "full": Size(
         "full",
         rounds={"W1": 7, "W2": 15, "W3 FedMD": 7, "W3 COSMOS": 5},
-        cell_rounds={"W1": 3, "W2": 10, "W3 FedMD": 5, "W3 COSMOS": 2, "W4": 5},
+        cell_rounds={"W1": 3, "W2": 10, "W3 FedMD": 5, "W3 COSMOS": 2, "W4": 2},
         pairs=3,
         clients=(10, 30, 100, 300, 1000),
         pool=(1000, 3000, 10_000, 30_000, 50_000),

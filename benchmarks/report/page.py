@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl_bench.errors import StorageError
+from fl_bench.files import write_file
 
 from ..compare_tables import heading, sections
 from ..statistics.verdicts import many
@@ -65,13 +65,7 @@ def write_page(folder: Path, text: str) -> Path:
         StorageError: the folder cannot be written to.
     """
     path = folder / "index.html"
-    temporary = folder / ".index.html.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+    write_file(path, text)
     return path
 
 

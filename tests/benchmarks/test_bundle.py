@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from fl_bench.benchmarks import bundle
 from fl_bench.benchmarks.bundle import FILES, read_bundle, write_bundle
 from fl_bench.benchmarks.cell import Cell
 from fl_bench.benchmarks.cli import run_command
@@ -144,7 +144,7 @@ def test_a_full_disk_leaves_the_bundle_as_it_was(tmp_path: Path, monkeypatch: py
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bundle.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
         write_bundle(path, {})
     assert path.read_bytes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,15 @@ import torch
 from fl_bench.cosmos.clustering import Matching
 from fl_bench.cosmos.settings import CosmosConfig
 from fl_bench.errors import ConfigError
+from fl_bench.federation.batches import Batch
 from fl_bench.federation.rounds import Round
-from fl_bench.methods.contract import client_facts, deal, finish, made_up_data, make_run
+from fl_bench.methods.contract import MODEL, TRAINING, client_facts, deal, finish, made_up_data, make_run
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fl_bench.federation.channel import Parcel
     from fl_bench.federation.run import Run
 
 PLAIN = {"consistency": 0.0, "clip": None, "distill_epochs": 2, "distill_lr": 0.2, "server_epochs": 2, "server_lr": 0.4}
@@ -128,6 +133,27 @@ def test_oracle_weights_carry_the_badge(world, mode: str) -> None:
     assert not same(run, world.run("cosmos", **PLAIN))
 
 
+@pytest.mark.parametrize(("image", "noisy"), [(True, [1.0, -1.0]), (False, [1.05, -1.05])])
+def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
+    # .95 and -.95 with a tenth of the noise 1 and -1 are 1.05 and -1.05, beyond what a pixel can be.
+    dataset = features = made_up_data()
+    if image:
+        about = replace(features.about, shape=(1, 2, 3), modality="image")
+        dataset = replace(features, inputs=features.inputs.view(-1, 1, 2, 3), about=about)
+    run = make_run("cosmos", dataset, deal(features))
+    objective = run.method.objective(run.client_cohort(MODEL, range(6), Round(0, 0, run.federation)))
+    batch = Batch(torch.tensor([[0.95, -0.95]]), noise=torch.tensor([[1.0, -1.0]]))
+    assert objective.noisy(batch)[0].tolist() == pytest.approx(noisy)
+
+
+@pytest.mark.parametrize(("grad", "weight"), [("both", 5.0), ("noisy_only", 5.0), ("none", 0.0)])
+def test_the_consistency_loss_is_as_set(world, grad: str, weight: float) -> None:
+    run = world.build("cosmos", consistency=5.0, consistency_grad=grad, noise="research")
+    objective = run.method.objective(run.client_cohort("linear", range(3), Round(0, 0, run.federation)))
+    assert (objective.weight, objective.noise) == (weight, "research")
+    assert objective.grad == ("both" if grad == "none" else grad)
+
+
 class TestViews:
     def test_client_assigned_and_oracle_accuracy_are_apart(self, world) -> None:
         run = world.run("cosmos", clustering="singleton", **PLAIN)
@@ -212,6 +238,17 @@ def remembering(run: Run, predictions: list[list[float]], assignment: list[int],
     return run.method
 
 
+def one_round(world, **settings: Any) -> tuple[Run, Parcel]:
+    """A run of one round with a cluster model for each client, and what the server sent."""
+    world.rounds, sent = 1, []
+    run = world.build("cosmos", clustering="singleton", **settings, **PLAIN)
+    update = run.method.server_update
+    run.method.server_update = lambda uploads, rnd: sent.append(update(uploads, rnd)) or sent[0]
+    list(run.rounds())
+    (parcel,) = sent[0].parcels
+    return run, parcel
+
+
 class TestFeedback:
     def test_a_mixture_goes_by_the_distance_to_the_members_mean(self, world) -> None:
         # Cluster 0 has the mean (.8, .2), cluster 1 nobody, cluster 2 the mean (0, 1). In units of sqrt 2 the clients
@@ -222,14 +259,18 @@ class TestFeedback:
         mixed = method.mixed(torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]], [[0.0, 1.0]]], dtype=torch.float64))
         assert mixed[:, 0].tolist() == [pytest.approx(row) for row in ([0.9, 0.1], [0.1, 0.9], [0.75, 0.25])]
 
-    def test_the_most_confident_of_three_models_answers_all(self, world) -> None:
-        world.rounds, sent = 1, []
-        run = world.build("cosmos", clustering="singleton", feedback="max_conf_global", **PLAIN)
-        update = run.method.server_update
-        run.method.server_update = lambda uploads, rnd: sent.append(update(uploads, rnd)) or sent[0]
-        list(run.rounds())
+    def test_every_client_is_sent_its_own_mixture(self, world) -> None:
+        # A width far above all distances, which are below sqrt 2, makes every mixture the mean of the three models.
+        run, parcel = one_round(world, feedback="soft_mix", mix_width=1e6)
         answers = run.method.servers.predict(torch.from_numpy(world.public)).numpy()
-        (parcel,) = sent[0].parcels
+        assert parcel.address == {0: 0, 1: 1, 2: 2}
+        for row in parcel.payload.values.numpy():
+            assert row == pytest.approx(answers.mean(axis=0), abs=1e-5)
+        assert np.abs(answers - answers.mean(axis=0)).max() > 0.01
+
+    def test_the_most_confident_of_three_models_answers_all(self, world) -> None:
+        run, parcel = one_round(world, feedback="max_conf_global")
+        answers = run.method.servers.predict(torch.from_numpy(world.public)).numpy()
         assert parcel.address == {0: 0, 1: 0, 2: 0}
         for sample, row in enumerate(parcel.payload.values[0].tolist()):
             assert row == answers[answers[:, sample].max(axis=1).argmax(), sample].tolist()
@@ -248,6 +289,36 @@ class TestFeedback:
         targets = method.aggregates(np.array([True, False, False]))
         assert targets[:, 0].tolist() == [pytest.approx(row) for row in expected]
 
+    @pytest.mark.parametrize(
+        ("settings", "reported", "expected"),
+        [
+            ({"aggregation": "trimmed", "trim": 0.4}, [True] * 3, [0.6, 0.4]),  # int(.4 * 3) = 1 from each end
+            ({"aggregation": "trimmed", "trim": 0.3}, [True] * 3, [1.6 / 3, 1.4 / 3]),  # int(.3 * 3) = 0: the mean
+            ({"aggregation": "median"}, [True, True, False], [6 / 7, 1 / 7]),  # the lower of .9, .6 and of .1, .4
+            ({"aggregation": "median", "midpoint": True}, [True, True, False], [0.75, 0.25]),
+        ],
+        ids=str,
+    )
+    def test_aggregates_go_by_their_settings(self, world, settings: dict[str, Any], reported, expected) -> None:
+        run = world.build("cosmos", **settings, **PLAIN)
+        method = remembering(run, [[0.9, 0.1], [0.6, 0.4], [0.1, 0.9]], [0, 0, 0], reported)
+        assert method.aggregates(np.array(reported))[0, 0].tolist() == pytest.approx(expected)
+
+    def test_clipping_bounds_the_steps_of_clients_and_server(self, world) -> None:
+        # Gradients are far longer than the bound of .001, so each of two steps of a net goes the learning rate times
+        # that far in one direction: .0004 with the server's rate of .4, .0002 with the clients' of .2.
+        world.rounds = 2
+        settings = PLAIN | {"clip": 1e-3, "clustering": "singleton", "distill_only": True}
+        start = servers(world.run("cosmos", **(settings | {"server_epochs": 0})))
+        run = world.build("cosmos", **settings)
+        rounds = run.rounds()
+        next(rounds)
+        taught, before = servers(run), {name: tensor.clone() for name, tensor in weights(run).items()}
+        next(rounds)
+        for first, last, lr in ((start, taught, 0.4), (before, weights(run), 0.2)):
+            moved = np.concatenate([np.asarray(last[name] - first[name]).reshape(3, -1) for name in first], axis=1)
+            assert np.linalg.norm(moved, axis=1) == pytest.approx([2 * lr * 1e-3] * 3, rel=1e-2)
+
 
 class TestClustering:
     def test_frozen_after_the_first_time_by_default(self, world) -> None:
@@ -263,6 +334,56 @@ class TestClustering:
         run.method.recluster = lambda rnd: (clustered.append(rnd.index), recluster(rnd))
         list(run.rounds())
         assert clustered == rounds
+
+    @pytest.mark.parametrize(
+        ("settings", "expected", "threshold"),
+        [
+            ({"clustering": "single"}, [0, 0, 0], None),
+            ({"clustering": "singleton"}, [0, 1, 2], None),
+            ({"clustering": "oracle"}, [0, 1, 0], None),  # the world's true groups
+            ({"clustering": "kmeans", "clusters": 2}, [0, 0, 1], None),
+            ({"clustering": "agglomerative", "clusters": 3}, [0, 1, 2], None),
+            ({"clustering": "agglomerative", "clusters": "auto"}, [0, 0, 1], None),
+            ({"clustering": "farthest", "clusters": 2}, [0, 0, 1], None),
+            ({"clustering": "greedy_eps", "epsilon": 0.29}, [0, 0, 1], None),
+            ({"clustering": "greedy_eps", "epsilon": 0.28}, [0, 1, 2], None),
+            ({"clusters": 2}, [0, 0, 1], 0.2 * 2**0.5),
+            ({"clusters": 3}, [0, 1, 2], 0.0),
+            ({"clusters": "auto"}, [0, 0, 1], 0.2 * 2**0.5),
+            ({"clusters": 2, "epsilon_step": 0.2}, [0, 0, 1], 0.4),
+        ],
+        ids=str,
+    )
+    def test_every_clustering_by_hand(self, world, settings: dict[str, Any], expected, threshold) -> None:
+        # Clients say 1, .8 and 0 of one of two classes: in units of sqrt 2 they are .2, 1 and .8 from each other, and
+        # the silhouette is best with the first two together.
+        run = world.build("cosmos", **settings, **PLAIN)
+        method = remembering(run, [[1.0, 0.0], [0.8, 0.2], [0.0, 1.0]], [0, 0, 0], [True] * 3)
+        method.recluster(Round(0, 0, run.federation))
+        assert method.assignment.tolist() == expected
+        assert method.threshold == (None if threshold is None else pytest.approx(threshold))
+
+    @pytest.mark.parametrize(
+        ("said", "found", "then_said", "then_found"),
+        [
+            ([1.0, 0.8, 0.0], [0, 0, 1], [0.1, 1.0, 0.6], [1, 0, 0]),
+            ([0.0, 1.0, 0.8], [1, 0, 0], [1.0, 0.1, 0.6], [0, 1, 0]),
+        ],
+    )
+    def test_kmeans_goes_on_from_its_centroids(self, world, said, found, then_said, then_found) -> None:
+        # Two clients have the mean (.9, .1) and one is alone at (0, 1). The two, as most, continue the one cluster that
+        # there was, whether or not k-means counts them first. When all change their minds each goes to the nearest of
+        # the old means, .9 and 0: those who say 1 and .6 to the first, which is now at .8, who says .1 to the other.
+        run = world.build("cosmos", clustering="kmeans", clusters=2, **PLAIN)
+        method = remembering(run, [[p, 1 - p] for p in said], [0, 0, 0], [True] * 3)
+        method.recluster(Round(0, 0, run.federation))
+        assert method.assignment.tolist() == found
+        assert method.centroids.flatten().tolist() == pytest.approx([0.9, 0.1, 0.0, 1.0])
+        remembering(run, [[p, 1 - p] for p in then_said], found, [True] * 3)
+        for index in range(1, 5):  # nothing is drawn any more
+            method.recluster(Round(index, 0, run.federation))
+            assert method.assignment.tolist() == then_found
+            assert method.centroids.flatten().tolist() == pytest.approx([0.8, 0.2, 0.1, 0.9])
 
     @pytest.mark.parametrize(("asked", "found"), [(2, 2), (3, 3), (5, 3), ("groups", 2)])
     def test_no_more_clusters_than_clients(self, world, asked: int | str, found: int) -> None:
@@ -414,6 +535,27 @@ def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes
     run = world.build("cosmos", distill_epochs=2, server_epochs=3, **settings)
     plan = run.method.plan(client_facts(run))
     assert (plan.client_public_epochs, plan.server_public_epochs) == (2, passes)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"clustering": "kmeans"},  # whose centroids go on
+        {},  # whose clusters are those of the first time that all had reported
+    ],
+    ids=["again", "once"],
+)
+def test_clusters_and_predictions_survive_a_restart(settings: dict[str, Any], tmp_path: Path) -> None:
+    dataset, training = made_up_data(), replace(TRAINING, rounds=5, local_epochs=1, participation=0.67)
+    config = CosmosConfig(clusters=2, consistency=0.0, distill_epochs=1, server_epochs=1, **settings)
+    whole = finish(make_run("cosmos", dataset, deal(dataset), training, config=config))
+    for rounds in range(1, 5):
+        checkpoint = tmp_path / f"{rounds}.pt"
+        finish(make_run("cosmos", dataset, deal(dataset), training, config=config, checkpoint=checkpoint), rounds)
+        resumed = finish(make_run("cosmos", dataset, deal(dataset), training, config=config, checkpoint=checkpoint))
+        assert resumed.rows == whole.rows
+        assert all(torch.equal(value, resumed.weights[key]) for key, value in whole.weights.items())
+    assert {row["clusters"] for row in whole.rows} == {1, 2}
 
 
 def test_needs_say_what_is_opened() -> None:

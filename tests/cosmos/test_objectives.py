@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -96,3 +97,21 @@ def test_noisy_pass_leaves_running_statistics_alone() -> None:
     assert all(bool((buffer == before[name]).all()) for name, buffer in net.named_buffers())
     net(torch.randn(8, 2))
     assert not all(bool((buffer == before[name]).all()) for name, buffer in net.named_buffers())
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(3), nn.LayerNorm(3), nn.Dropout(0.0)])
+def test_the_noisy_copy_is_no_part_of_the_batch(norm: nn.Module) -> None:
+    # The loss as the paper writes it, f on the batch and f on its noisy copy, each a batch of its own: a net with
+    # BatchNorm sees two, and learns its running statistics from the first alone.
+    net = nn.Sequential(nn.Linear(2, 3), norm, nn.Linear(3, 4)).double().train()
+    x, noise = torch.randn(2, 8, 2, dtype=torch.float64)
+    target = torch.randn(8, 4, dtype=torch.float64).softmax(dim=1)
+    copied = copy.deepcopy(net)
+    clean, noisy = copied(x), copied(x + 0.1 * noise)
+    expected = nn.functional.kl_div(clean.log_softmax(1), target, reduction="batchmean")
+    expected = expected + 2.0 * nn.functional.mse_loss(noisy.softmax(1), clean.softmax(1))
+    objective = ConsistentDistillation(2.0, "both", "pixel", image=False)
+    torch.testing.assert_close(objective(net, Batch(x, target=target, noise=noise)), expected)
+    if isinstance(norm, nn.BatchNorm1d):
+        assert norm.running_mean is not None
+        torch.testing.assert_close(norm.running_mean, 0.1 * net[0](x).mean(dim=0))

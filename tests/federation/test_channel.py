@@ -60,6 +60,15 @@ def test_a_declared_kind_does_not_let_its_subclass_through() -> None:
         channel(4, Scores).up([0], Smuggled(torch.ones(1, 2, 2)))
 
 
+@pytest.mark.parametrize(("rows", "wrong"), [(1, 1), (3, 3), (3, -1)])
+def test_only_rows_of_the_message_have_an_address(rows: int, wrong: int) -> None:
+    # A message of one row is expanded to whoever reads it, so that its delivery would not notice a wrong row.
+    wire = channel()
+    with pytest.raises(ValueError, match=f"mymethod addressed row {wrong} of a message of {rows} rows"):
+        wire.post(Downloads((Parcel(scalars(*range(rows)), {2: 0, 1: wrong}),)))
+    assert wire.deliver([1, 2]) == [((1, 2), None)]
+
+
 def test_every_client_sends_a_row() -> None:
     with pytest.raises(ValueError, match="sent 2 rows for 3 clients"):
         channel().up([0, 1, 2], scalars(1.0, 2.0))

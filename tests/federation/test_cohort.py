@@ -364,6 +364,25 @@ def test_private_losses_of_given_models(make_data, make_cohort, monkeypatch, chu
     assert cohort.work.steps == {}
 
 
+def test_validation_accuracy_by_hand(make_data, make_cohort, monkeypatch) -> None:
+    monkeypatch.setattr(cohorts, "CHUNK", 2)  # samples go through in pieces of two
+    data, modules = make_data(validation=5), [Halves(key) for key in range(3)]
+    cohort = make_cohort(data, modules)
+    cohort.fit(lambda model, batch: 0 * model(batch.x).sum(), lr=0.0)  # leaves the template in training mode
+    found = cohort.only([2, 0]).validation_accuracy()
+    shares = []
+    for client in (2, 0):
+        rows, head = data.validation.split()[client], modules[client].head
+        z = features(modules[client], data.inputs[rows].double().numpy()) @ head.weight.detach().numpy().T
+        says = (z + head.bias.detach().numpy()).argmax(axis=1)
+        shares.append((says == data.labels[rows].numpy()).mean())
+    assert found.tolist() == pytest.approx(shares)
+    assert shares[0] != shares[1]
+    assert make_cohort(make_data(validation=0), modules).validation_accuracy().isnan().all()
+    with pytest.raises(TypeError, match="no private data"):
+        make_cohort(data, modules, side="server").validation_accuracy()
+
+
 def test_a_part_is_deployed_instead_of_the_whole(make_data, make_cohort) -> None:
     # Clients hold two nets, `personal` and `shared`; what counts may be either, and either with other weights.
     data, clients = make_data((5, 8, 3)), []

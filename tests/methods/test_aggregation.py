@@ -201,6 +201,54 @@ def test_a_minority_of_liars_moves_robust_rules_little(rule: Rule) -> None:
     assert aggregate(members, "mean")[0, 2].item() > 0.5
 
 
+# --- spectral filter
+
+
+def test_the_spectral_filter_by_hand() -> None:
+    # Rows (p, 1 - p) lie on a line, so the one with p farthest from the mean goes. Of .1 .2 .3 .4 .9, mean .38: .9; of
+    # the other four, mean .25, .1 and .4 are equally far, and the member that comes first goes, .4 here.
+    members = one_sample(*[[p, 1 - p] for p in (0.4, 0.3, 0.2, 0.1, 0.9)])
+    assert aggregate(members, "spectral", trim=0.19)[0, 0].item() == pytest.approx(0.38)  # floor(.95) = 0
+    assert aggregate(members, "spectral", trim=0.39)[0, 0].item() == pytest.approx(0.25)  # floor(1.95) = 1
+    assert aggregate(members, "spectral", trim=0.4)[0, 0].item() == pytest.approx(0.2)
+
+
+def test_the_spectral_filter_drops_what_is_far_along_the_top_eigenvector_not_what_is_farthest() -> None:
+    # In a plane of the simplex, with axes a = (1, -1, 0) and b = (1, 1, -2) and 1/3 as origin: two rows each at +-5 a
+    # and one at 7 b' (b' as long as a), mean 7/5 b'. Along a the squares sum to 4 * 25 = 100, along b' to 49 - 49/5 =
+    # 39.2: the top eigenvector is a. The last row is farthest from the mean, 5.6 against sqrt(25 + 1.96) = 5.2, but at
+    # 0 along a. One of the others goes, the first: the rest have the mean -5/4 a + 7/4 b'.
+    a, b = (torch.tensor(axis, dtype=torch.float64) for axis in ([1, -1, 0], [1, 1, -2]))
+    a, b = 0.02 * a / a.norm(), 0.02 * b / b.norm()
+    members = 1 / 3 + torch.stack([5 * a, -5 * a, 5 * a, -5 * a, 7 * b])[:, None]
+    expected = 1 / 3 - 5 / 4 * a + 7 / 4 * b
+    assert aggregate(members, "spectral", trim=0.2)[0].tolist() == pytest.approx(expected.tolist())
+
+
+def test_the_spectral_filter_looks_for_a_new_direction_after_every_row() -> None:
+    # In the same plane: (0, 50) goes first, along b. The rest have the mean 0 and vary along a, where (3, 0) goes next,
+    # though (-1, -.2) is farthest along b. The last three have the mean (-1, 0).
+    axes = torch.tensor([[1, -1, 0], [1, 1, -2]], dtype=torch.float64)
+    axes = 0.004 * axes / axes.norm(dim=1, keepdim=True)
+    around = torch.tensor([[-1, 0.1], [-1, -0.2], [3, 0], [-1, 0.1], [0, 50]], dtype=torch.float64)
+    merged = aggregate((1 / 3 + around @ axes)[:, None], "spectral", trim=0.4)
+    assert merged[0].tolist() == pytest.approx((1 / 3 - axes[0]).tolist())
+
+
+def test_the_spectral_filter_takes_samples_by_themselves() -> None:
+    # Member 2 is the outlier of the first sample, member 0 of the second.
+    members = torch.tensor([[0.1, 0.9], [0.2, 0.3], [0.8, 0.2], [0.3, 0.1]], dtype=torch.float64)
+    merged = aggregate(torch.stack([members, 1 - members], dim=2), "spectral", trim=0.25)
+    assert merged[:, 0].tolist() == pytest.approx([0.2, 0.2])
+
+
+def test_the_spectral_filter_drops_a_quarter_of_liars_altogether() -> None:
+    # Six honest members near (.7, .2, .1) and two certain of class 2, which is the direction of most variance.
+    honest = one_sample(*[[0.68 + 0.01 * k, 0.21 - 0.01 * k, 0.11] for k in range(6)])
+    members = torch.cat([honest, one_sample(*[[0.0, 0.0, 1.0]] * 2)])
+    assert aggregate(members, "spectral", trim=0.25)[0].tolist() == pytest.approx(honest.mean(dim=0)[0].tolist())
+
+
 # --- temperature
 
 

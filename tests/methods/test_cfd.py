@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fl_bench.benchmarks.configure import plain
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation.models import net_bytes
 from fl_bench.federation.rounds import Round
@@ -16,7 +17,8 @@ from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.base import Facts
 from fl_bench.methods.cfd import CFD, CFDConfig
-from fl_bench.methods.contract import MODEL, deal, made_up_data
+from fl_bench.methods.contract import MODEL, deal, finish, made_up_data, make_run
+from fl_bench.methods.label_streams import write_labels
 from fl_bench.methods.quantisers import label_bits
 from fl_bench.methods.registry import METHODS
 
@@ -124,8 +126,8 @@ def test_delta_coding_changes_bytes_only(world, weights_of, bits: int) -> None:
 class Wire:
     """Counts by hand: what everyone knows is compared with what everyone is told."""
 
-    def __init__(self, run: Run, bits: int, *, delta: bool) -> None:
-        self.bits, self.delta, self.known = bits, delta, {}
+    def __init__(self, run: Run, bits: int, *, delta: bool, coder: str) -> None:
+        self.bits, self.delta, self.coder, self.known = bits, delta, coder, {}
         classes = run.data.about.classes
         self.label, self.entry = label_bits(classes, bits), label_bits(classes, bits, unchanged=True)
 
@@ -134,6 +136,11 @@ class Wire:
         rows = [tuple(row) for row in labels.tolist()]
         before = self.known.get(receiver, [None] * len(rows)) if self.delta else [None] * len(rows)
         self.known[receiver] = rows
+        if self.coder == "range":
+            nothing = (0.0,) * labels.shape[1]
+            both = torch.tensor([rows, [old or nothing for old in before]], dtype=torch.float64)
+            levels, known = (both * (2**self.bits - 1)).round().int()
+            return len(write_labels(levels[None], known[None], self.bits)[0])
         symbols = Counter(None if row == old else row for row, old in zip(rows, before, strict=True))
         n = len(rows)
         entropy = -sum(count * np.log2(count / n) for count in symbols.values())
@@ -141,15 +148,16 @@ class Wire:
         return min(int(np.ceil((entropy + table) / 8 - 1e-9)), int(np.ceil(n * self.label / 8)))
 
 
+@pytest.mark.parametrize("coder", ["ideal", "range"])
 @pytest.mark.parametrize("delta", [True, False])
 @pytest.mark.parametrize("bits", [1, 2])
-def test_bytes_are_those_of_what_changed_since_a_client_was_last_there(bits: int, delta: bool) -> None:
+def test_bytes_are_those_of_what_changed_since_a_client_was_last_there(bits: int, delta: bool, coder: str) -> None:
     # The contract's federation of six, half of them a round; 160 public samples are enough for tables to pay.
     dataset = made_up_data(per_class=250)
-    settings = {"b_up": bits, "b_down": bits, "delta": delta, "distill_epochs": 1, "server_epochs": 1}
+    settings = {"b_up": bits, "b_down": bits, "delta": delta, "coder": coder, "distill_epochs": 1, "server_epochs": 1}
     training = Training(rounds=7, batch_size=16, lr=0.01, participation=0.5)
     run = Run(CFD(CFDConfig(**settings)), dataset, deal(dataset), ModelMix((MODEL,)), training, seed=1)
-    up, down, told = Wire(run, bits, delta=delta), Wire(run, bits, delta=delta), []
+    up, down, told = *(Wire(run, bits, delta=delta, coder=coder) for _ in range(2)), []
     sent: dict[int, list[np.ndarray]] = {}
     update = run.method.server_update
 
@@ -173,6 +181,22 @@ def test_bytes_are_those_of_what_changed_since_a_client_was_last_there(bits: int
     assert saved > 5
     drawn = [set(run.participants(t)) for t in range(7)]
     assert any(client in drawn[t - 2] - drawn[t - 1] for t in range(2, 7) for client in drawn[t])  # away for a round
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+def test_a_coder_changes_bytes_only(world, weights_of, bits: int) -> None:
+    # Also where clients come and go.
+    world.rounds, world.options = 6, {"participation": 0.67}
+    settings = {"b_up": bits, "b_down": bits} | PLAIN
+    ideal, real = world.run("cfd", **settings), world.run("cfd", coder="range", **settings)
+    for one, other in zip(weights_of(ideal), weights_of(real), strict=True):
+        assert (one.w == other.w).all()
+        assert (one.b == other.b).all()
+
+
+def test_the_default_coder_is_no_part_of_a_cells_key() -> None:
+    assert "coder" not in plain(CFDConfig())
+    assert plain(CFDConfig(coder="range"))["coder"] == "range"
 
 
 def test_labels_of_few_samples_go_one_by_one(world) -> None:
@@ -224,6 +248,13 @@ def test_a_server_model_that_overflows_has_diverged(world) -> None:
     world.public = 100 * world.public
     with pytest.raises(Diverged, match="a weight of server models linear is not finite"):
         world.run("cfd", server_epochs=1, server_lr=1e308)
+
+
+def test_a_diverged_run_is_found_out_before_its_labels_are_coded() -> None:
+    dataset = made_up_data()
+    training = Training(rounds=3, batch_size=8, optimizer="sgd", lr=1e6, local_epochs=5)
+    with pytest.raises(Diverged, match="quantised and coded are not finite"):
+        finish(make_run("cfd", dataset, deal(dataset), training, config=CFDConfig(coder="range")))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from fl_bench.methods import contract
 from fl_bench.methods.base import Method, Plan, Requires
 from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import METHODS
+from fl_bench.sealed import Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,6 +116,13 @@ class Peeking(Honest):
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
         first = int(rnd.public.labels.open_for_evaluation()[0])
         clients.fit(cross_entropy, lr=0.01 * (1 + first))
+
+
+class Glancing(Honest):
+    """Looks at the sealed labels for a number that it reports, which changes no weight."""
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        return {"first": int(rnd.public.labels.open_for_evaluation()[0])}
 
 
 class OpenlyPeeking(Honest):
@@ -215,6 +224,13 @@ class Favouring(Honest):
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
         calls = count(1)
         clients.fit(lambda model, batch: cross_entropy(model, batch) / next(calls))
+
+
+class Threaded(Honest):
+    """Trains another loss where it is not on the main thread."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(lambda m, b: cross_entropy(m, b) * (1 if current_thread() is main_thread() else 3))
 
 
 class Counting(Honest):
@@ -342,13 +358,16 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Forgetful, contract.stopping_and_resuming_changes_nothing, AssertionError, "was stopped after round 1"),
         (Hoarding, contract.stopping_and_resuming_changes_nothing, AssertionError, "with participation 0.4"),
         (Communal, contract.other_runs_change_nothing, AssertionError, "took turns"),
+        (Threaded, contract.threads_change_nothing, AssertionError, "on two threads"),
         (Sorting, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels or groups"),
         (Keeping, contract.poor_clients_work, AssertionError, "method/shares is not finite"),
         (Peeking, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels"),
+        (Glancing, contract.sealed_labels_change_nothing, AssertionError, "opens public labels unrecorded"),
         (TestTuned, contract.test_data_change_nothing, AssertionError, "trains on test data"),
         (Talkative, contract.bytes_equal_the_closed_form, AssertionError, "the plan says"),
+        (Sharing, contract.bytes_equal_the_closed_form, AssertionError, "has no `plan`"),
         (Smuggling, contract.bytes_equal_the_closed_form, ConfigError, "put Parameters on the wire"),
-        (Impatient, contract.partial_participation_works, IndexError, "out of bounds"),
+        (Impatient, contract.partial_participation_works, ValueError, "addressed row 2 of a message of 2 rows"),
         (Clubbable, contract.one_client_works, ZeroDivisionError, "division by zero"),
         (Dividing, contract.poor_clients_work, Diverged, "is not finite"),
     ],
@@ -395,6 +414,13 @@ def test_rates_of_a_methods_own_diverge_too(register: Any, honest: type[Method[A
 
 def test_names_of_clusters_do_not_matter(register: Any) -> None:
     contract.renumbering_clients_renumbers_results(register(NamingClusters))
+
+
+def test_nobody_watches_after_the_check(register: Any) -> None:
+    usual = Sealed.open_for_evaluation
+    with pytest.raises(AssertionError):
+        contract.sealed_labels_change_nothing(register(Peeking))
+    assert Sealed.open_for_evaluation is usual
 
 
 def test_clients_train_in_their_order_again_after_the_check(register: Any) -> None:

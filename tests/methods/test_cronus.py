@@ -11,18 +11,27 @@ from fl_bench.federation.batches import positions
 from fl_bench.federation.channel import Uploads
 from fl_bench.federation.payloads import Scores
 from fl_bench.federation.rounds import Round
+from fl_bench.methods.contract import client_facts
 from fl_bench.methods.cronus import Cronus, CronusConfig
 from fl_bench.streams import numpy_stream
 
 
+def filtered(rows: np.ndarray) -> np.ndarray:
+    """The mean of a sample's rows without the one that is farthest along the top eigenvector of their covariance."""
+    along = (rows - rows.mean(axis=0)) @ np.linalg.eigh(np.cov(rows.T))[1][:, -1]
+    return np.delete(rows, np.abs(along).argmax(), axis=0).mean(axis=0)
+
+
 def robust(p: np.ndarray, aggregation: str) -> np.ndarray:
     """Of three clients, divided by its sum; a third cut off each end leaves the middle, too."""
+    if aggregation == "spectral":
+        return np.array([filtered(p[:, sample]) for sample in range(p.shape[1])])
     merged = p.mean(axis=0) if aggregation == "mean" else np.sort(p, axis=0)[1]
     return merged / merged.sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("participation", [1.0, 0.67])
-@pytest.mark.parametrize("aggregation", ["mean", "median", "trimmed"])
+@pytest.mark.parametrize("aggregation", ["mean", "median", "trimmed", "spectral"])
 def test_four_rounds_against_numpy(world, weights_of, assert_equal, aggregation: str, participation: float) -> None:
     # D_i and U make six samples, so each of two epochs has two batches; positions from 3 on are public.
     world.rounds, world.options = 4, {"participation": participation}
@@ -43,6 +52,14 @@ def test_four_rounds_against_numpy(world, weights_of, assert_equal, aggregation:
         middle = aggregation if len(p) == 3 else "mean"  # of two clients the midpoint is the mean; nothing is cut
         consensus = robust(p, middle)
     assert_equal(weights_of(run), world.start)
+
+
+def test_every_local_pass_is_one_over_the_public_pool_too(world) -> None:
+    # D_i and U have three samples each, and so has a batch.
+    run = world.run("cronus", initial_epochs=5)
+    plan = run.method.plan(client_facts(run))
+    private, public = 3 * world.epochs, 3 * plan.client_public_epochs
+    assert [row.values["steps_local"] for row in run.rounds()] == [3 * 5, *[3 * (private + public) // 3] * 2]
 
 
 def test_the_first_round_is_that_of_local_only(world, weights_of) -> None:
@@ -68,7 +85,7 @@ def draw(*shape: int) -> torch.Tensor:
     return torch.tensor(np.random.default_rng(0).dirichlet(np.ones(3), shape))
 
 
-@pytest.mark.parametrize("aggregation", ["mean", "median", "trimmed", "geomedian"])
+@pytest.mark.parametrize("aggregation", ["mean", "median", "trimmed", "geomedian", "spectral"])
 def test_clients_that_agree_are_believed(world, aggregation: str) -> None:
     rows = draw(1, 5).repeat(7, 1, 1)
     assert torch.allclose(consensus_of(rows, world, aggregation=aggregation), rows[0], rtol=1e-12)
@@ -80,6 +97,8 @@ def test_trimming_nothing_is_the_mean(world) -> None:
     assert torch.allclose(mean, rows.mean(dim=0))
     assert torch.allclose(consensus_of(rows, world, aggregation="trimmed", trim=0.0), mean)
     assert not torch.allclose(consensus_of(rows, world, aggregation="trimmed", trim=0.3), mean)
+    assert torch.allclose(consensus_of(rows, world, aggregation="spectral", trim=0.0), mean)
+    assert not torch.allclose(consensus_of(rows, world, aggregation="spectral", trim=0.3), mean)
 
 
 @pytest.mark.parametrize("aggregation", ["median", "trimmed", "geomedian"])

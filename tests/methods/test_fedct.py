@@ -16,6 +16,7 @@ from fl_bench.federation.models.build import NetBytes
 from fl_bench.federation.payloads import Labels
 from fl_bench.federation.rounds import Round
 from fl_bench.methods.base import Facts
+from fl_bench.methods.contract import client_facts
 from fl_bench.methods.fedct import FedCT, FedCTConfig
 from fl_bench.streams import numpy_stream
 
@@ -56,6 +57,11 @@ def test_joint_rounds_against_numpy(world, weights_of, assert_equal) -> None:
                 model.train(both[batch], told[batch], world.lr)
         labels = majority(world.start, world.public)
     assert_equal(weights_of(run), world.start)
+    # each epoch passes over the public samples too, and each client takes two steps of three samples in each
+    facts = client_facts(run)
+    assert FedCT().plan(facts).client_public_epochs == facts.local_epochs == world.epochs
+    assert FedCT(FedCTConfig(**SEQUENTIAL)).plan(facts).client_public_epochs == 3
+    assert [row.values["steps_local"] for row in run.rounds()] == [3 * world.epochs, *[6 * world.epochs] * 2]
 
 
 @pytest.mark.parametrize(("every", "participation"), [(1, 1.0), (2, 1.0), (2, 0.67), (3, 0.34)])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
-from fl_bench.errors import ConfigError
+from fl_bench.benchmarks.configure import plain
+from fl_bench.errors import ConfigError, Unsupported
 from fl_bench.federation.batches import positions
 from fl_bench.federation.rounds import Round
 from fl_bench.federation.run import Run
@@ -16,6 +19,7 @@ from fl_bench.methods.feddf import FedDF, FedDFConfig
 from fl_bench.streams import numpy_stream
 
 if TYPE_CHECKING:
+    from fl_bench.datasets.split import Split
     from fl_bench.federation.payloads import Tree
 
 
@@ -66,11 +70,39 @@ def average(models: list, shares: list[float]):
     )
 
 
-def build(world, models: tuple[str, ...], options: dict, **settings) -> Run:
+def build(world, models: tuple[str, ...], options: dict, split: Split | None = None, **settings) -> Run:
     """A run of three clients; with two architectures clients 0 and 1 have the first, client 2 the second."""
     options = {"rounds": world.rounds, "local_epochs": world.epochs, "batch_size": 3} | options
     training = Training(optimizer="sgd", lr=world.lr, precision="float64", **options)
-    return Run(FedDF(FedDFConfig(**settings)), world.dataset, world.split, ModelMix(models), training, seed=0)
+    method = FedDF(FedDFConfig(**settings))
+    return Run(method, world.dataset, split or world.split, ModelMix(models), training, seed=0)
+
+
+def judged(world, models: tuple[str, ...], right: list[list[bool]], options: dict, **settings) -> Run:
+    """The same for one round, with validation samples that the trained models classify as told.
+
+    Validation takes no part in training, so a run without the setting has the models to choose labels by.
+    """
+    options, kept = {"rounds": 1} | options, [len(y) for _, y in world.private]
+    trained = build(world, models, options, server_epochs=0)
+    if models == ("linear",):
+        world.set_start(trained)
+    list(trained.rounds())
+    inputs = np.random.default_rng(8).normal(size=(max(map(len, right)), 2))
+    for client, answers in enumerate(right):
+        cohort = trained.client_cohort(trained.architectures[client], [client], Round(0, 0, trained.federation))
+        shown = inputs[: len(answers)]
+        says = cohort.predict(torch.from_numpy(shown))[0].argmax(dim=1).numpy()
+        x, y = world.private[client]
+        labels = [said if answer else (said + 1) % 3 for said, answer in zip(says, answers, strict=True)]
+        world.private[client] = np.concatenate([x, shown]), np.concatenate([y, np.array(labels, dtype=int)])
+    dealt = world.split
+    parts = [np.split(rows, [count]) for rows, count in zip(dealt.train, kept, strict=True)]
+    train, validation = zip(*parts, strict=True)
+    run = build(world, models, options, split=replace(dealt, train=train, validation=validation), **settings)
+    if models == ("linear",):
+        world.set_start(run)
+    return run
 
 
 def students(run: Run) -> dict[str, Tree]:
@@ -247,6 +279,73 @@ def test_an_architecture_that_nobody_brings_waits_as_it_is(world) -> None:
     assert {run.architectures[client] for t in range(6) for client in run.participants(t)} == {"linear", "mlp-2"}
 
 
+HALF, NONE, ALL = [True, False], [False, False], [True]
+
+
+@pytest.mark.parametrize(
+    ("drop_below", "right", "teachers"),
+    [
+        # guessing has 1/3, so 1.2 asks for 0.4
+        (1.2, [HALF, NONE, ALL], [0, 2]),
+        (1.5, [HALF, NONE, ALL], [0, 2]),  # asks for 1/2, and client 0 is not below
+        (1.6, [HALF, NONE, ALL], [2]),
+        (1.6, [NONE, ALL, []], [1, 2]),  # client 2 has nothing to be judged by
+        (1.2, [NONE, NONE, NONE], []),
+    ],
+)
+def test_weak_models_do_not_teach(
+    world, moves_as_planned, drop_below: float, right: list[list[bool]], teachers: list[int]
+) -> None:
+    # Two full-batch steps a client; the average counts all three, the lesson is the mean logits of the teachers.
+    equal_start(world)
+    models = [start.copy() for start in world.start]
+    for model, (x, y) in zip(models, world.private, strict=True):
+        model.train(x, y, world.lr, steps=2)
+    run = judged(world, ("linear",), right, {}, drop_below=drop_below, server_epochs=2, server_lr=0.05)
+    (row,) = run.rounds()
+    student = Student(average(models, [1 / 3] * 3), 0.05, 2, 5.0)
+    if teachers:
+        lessons = lessons_of([models[client].logits(world.public) for client in teachers], "avg_logits", 1.0)
+        for _ in range(2):
+            student.step(world.public, lessons, 1.0)
+    found = students(run)["linear"]
+    np.testing.assert_allclose(found["head.weight"][0].numpy(), student.model.w, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found["head.bias"][0].numpy(), student.model.b, rtol=0, atol=1e-9)
+    assert row.values["teachers"] == len(teachers)
+    assert row.values["steps_server"] == (2 if teachers else 0)
+    # 9 numbers of the net and one accuracy, of 8 bytes each
+    assert [client["bytes_up"] for client in row.clients] == [80] * 3
+    assert (row.values["bytes_up_Parameters"], row.values["bytes_up_Scalars"]) == (216, 24)
+    assert moves_as_planned(run)
+
+
+def test_a_weak_model_is_found_among_several_architectures(world) -> None:
+    # Clients 0 and 1 are mlp-2 and weak. The linear one is left, from which its own student has nothing to learn.
+    run = judged(world, ("mlp-2", "linear"), [NONE, NONE, ALL], {}, server_epochs=1, drop_below=1.2)
+    (row,) = run.rounds()
+    assert run.architectures == ("mlp-2", "mlp-2", "linear")
+    assert row.values["teachers"] == 1
+    for architecture, taught in (("linear", False), ("mlp-2", True)):
+        gaps = [
+            float((students(run)[architecture][name][0] - tensor.mean(dim=0)).abs().max())
+            for name, tensor in run.client_weights()[architecture].items()
+        ]
+        assert (max(gaps) > 1e-4) == taught
+
+
+def test_judging_needs_validation_samples(world) -> None:
+    with pytest.raises(Unsupported, match=r"feddf\.drop_below .* no client has any"):
+        world.build("feddf", drop_below=1.2)
+
+
+def test_nothing_is_judged_by_default(world, moves_as_planned) -> None:
+    run = world.run("feddf")
+    (row, *_) = run.rounds()
+    assert not [key for key in row.values if key == "teachers" or key.endswith("_Scalars")]
+    assert moves_as_planned(run)
+    assert "drop_below" not in plain(FedDFConfig())
+
+
 def test_views_are_the_students_and_the_local_models(world) -> None:
     run = world.run("feddf")
     assert run.facts()["deployed"] == "global"
@@ -254,7 +353,9 @@ def test_views_are_the_students_and_the_local_models(world) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": 0.0}, {"server_epochs": -1}, {"server_lr": 0.0}, {"clip": 0.0}], ids=str
+    "wrong",
+    [{"temperature": 0.0}, {"server_epochs": -1}, {"server_lr": 0.0}, {"clip": 0.0}, {"drop_below": 0.0}],
+    ids=str,
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"feddf.{next(iter(wrong))}"):

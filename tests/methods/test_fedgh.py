@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from fl_bench.errors import ConfigError
+from fl_bench.federation.batches import positions
 from fl_bench.federation.rounds import Round
 from fl_bench.methods.fedgh import FedGH, FedGHConfig
+from fl_bench.streams import numpy_stream
 
 LR, MOMENTUM = 0.3, 0.5
 
@@ -26,14 +28,31 @@ def finished(run):
     return run
 
 
-def train_head(head, bias, q, classes, epochs: int) -> tuple[np.ndarray, np.ndarray]:
-    """SGD with momentum from rest on the mean cross-entropy of head q + bias at the classes."""
+def train_head(head, bias, q, classes, batches) -> tuple[np.ndarray, np.ndarray]:
+    """SGD with momentum from rest on the mean cross-entropy of head q + bias at the classes, batch by batch."""
     speed, speed_bias = np.zeros_like(head), np.zeros_like(bias)
-    for _ in range(epochs):
-        p = np.exp(q @ head.T + bias)
-        slope = (p / p.sum(axis=1, keepdims=True) - np.eye(3)[classes]) / len(q)
-        speed, speed_bias = MOMENTUM * speed + slope.T @ q, MOMENTUM * speed_bias + slope.sum(axis=0)
+    for pairs in batches:
+        z = q[pairs]
+        p = np.exp(z @ head.T + bias)
+        slope = (p / p.sum(axis=1, keepdims=True) - np.eye(3)[classes[pairs]]) / len(z)
+        speed, speed_bias = MOMENTUM * speed + slope.T @ z, MOMENTUM * speed_bias + slope.sum(axis=0)
         head, bias = head - LR * speed, bias - LR * speed_bias
+    return head, bias
+
+
+def three_rounds(world, nets, steps_of_client, batches) -> tuple[np.ndarray, np.ndarray]:
+    """The server's head after three rounds that train `nets`; `batches` of round t are positions among its pairs."""
+    head, bias = nets[0].head, nets[0].head_bias
+    for index in range(3):
+        q, classes = [], []
+        for i, (x, y) in enumerate(world.private):
+            if index:
+                nets[i].head, nets[i].head_bias = head, bias
+            nets[i].train(x, y, world.lr, steps_of_client(i, world.epochs))
+            for label in np.unique(y):
+                q.append(nets[i].features(x[y == label]).mean(axis=0))
+                classes.append(label)
+        head, bias = train_head(head, bias, np.array(q), np.array(classes), batches[index])
     return head, bias
 
 
@@ -42,22 +61,25 @@ def test_three_rounds_against_numpy(deep_world, two_layers, steps_of_client) -> 
     run = deep_world.build("fedgh", server_epochs=4, server_lr=LR, server_momentum=MOMENTUM)
     nets = two_layers(run)
     start = nets[0].copy()
-    head, bias = start.head, start.head_bias
     rows = [row.values for row in run.rounds()]
-    for index in range(3):
-        q = []
-        for i, (x, y) in enumerate(deep_world.private):
-            if index:
-                nets[i].head, nets[i].head_bias = head, bias
-            nets[i].train(x, y, deep_world.lr, steps_of_client(i, deep_world.epochs))
-            q.append(nets[i].features(x).mean(axis=0))
-        head, bias = train_head(head, bias, np.array(q), np.array([2, 0, 0]), epochs=4)
+    head, bias = three_rounds(deep_world, nets, steps_of_client, [[range(3)] * 4] * 3)
     assert two_layers(run) == nets
     assert run.method.head["head.weight"][0].numpy() == pytest.approx(head, abs=1e-12)
     assert run.method.head["head.bias"][0].numpy() == pytest.approx(bias, abs=1e-12)
     assert [row["steps_server"] for row in rows] == [4, 4, 4]
     # what all clients started from is still there
     assert run.federation.start["mlp-4"]["head.weight"][0].numpy() == pytest.approx(start.head, abs=0)
+
+
+def test_batches_of_the_server_are_drawn_afresh(deep_world, two_layers, steps_of_client) -> None:
+    # 2 + 1 + 1 pairs in batches of 3: ceil(5 epochs * 4 / 3) = 7 steps, in the order of a stream of the server's own
+    run = deep_world.build("fedgh", server_epochs=5, server_lr=LR, server_momentum=MOMENTUM)
+    nets = two_layers(run)
+    assert [row.values["steps_server"] for row in run.rounds()] == [7, 7, 7]
+    batches = [positions(4, 7, 3, numpy_stream(0, "header", index)) for index in range(3)]
+    head, bias = three_rounds(deep_world, nets, steps_of_client, batches)
+    assert run.method.head["head.weight"][0].numpy() == pytest.approx(head, abs=1e-12)
+    assert run.method.head["head.bias"][0].numpy() == pytest.approx(bias, abs=1e-12)
 
 
 def test_no_server_epochs_leave_the_head_as_it_was(deep_world) -> None:
@@ -71,12 +93,6 @@ def test_a_head_that_is_not_sent_is_local_only_bit_for_bit(deep_world, same_bits
     assert not same_bits(local.client_weights()["mlp-4"], sent.client_weights()["mlp-4"])
     monkeypatch.setattr(FedGH, "server_update", lambda self, uploads, rnd: None)
     assert same_bits(local.client_weights()["mlp-4"], deep_world.run("fedgh").client_weights()["mlp-4"])
-
-
-def test_batches_of_the_server_are_drawn_afresh(deep_world) -> None:
-    # 2 + 1 + 1 pairs in batches of 3: ceil(5 epochs * 4 / 3) = 7 steps
-    run = deep_world.build("fedgh", server_epochs=5)
-    assert [row.values["steps_server"] for row in run.rounds()] == [7, 7, 7]
 
 
 def test_bytes(deep_world) -> None:

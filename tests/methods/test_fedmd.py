@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fl_bench.benchmarks.configure import plain
 from fl_bench.errors import ConfigError
 from fl_bench.methods.fedmd import FedMDConfig
 
@@ -50,10 +51,13 @@ def test_three_rounds_against_numpy(world, weights_of, assert_equal, score: str,
     assert_equal(weights_of(run), world.start)
 
 
-def test_clients_count_the_same_whatever_their_size(world, weights_of, assert_equal) -> None:
+@pytest.mark.parametrize(("weights", "counts"), [("uniform", [1, 1, 1]), ("size", [1, 3, 3])])
+def test_clients_count_the_same_or_by_their_samples(
+    world, weights_of, assert_equal, weights: str, counts: list[int]
+) -> None:
     x, y = world.private[0]
     world.private[0] = (x[:1], y[:1])  # one sample, three times in each batch
-    run = world.run("fedmd", score="probabilities", loss="kl", **DIGEST)
+    run = world.run("fedmd", score="probabilities", loss="kl", weights=weights, **DIGEST)
     world.private[0] = (np.repeat(x[:1], 3, axis=0), np.repeat(y[:1], 3))
     steps = [1 * world.epochs, world.epochs, world.epochs]
     # ceil(2 epochs * 1 sample / batch of 3) = 1 step a round for the small client
@@ -64,8 +68,14 @@ def test_clients_count_the_same_whatever_their_size(world, weights_of, assert_eq
             if consensus is not None:
                 model.distil(world.public, consensus, LR, steps=2)
             model.train(xs, ys, world.lr, steps=taken)
-        consensus = np.mean([model.probabilities(world.public) for model in world.start], axis=0)
+        read = [model.probabilities(world.public) for model in world.start]
+        consensus = np.average(read, axis=0, weights=counts)
     assert_equal(weights_of(run), world.start)
+
+
+def test_equal_weights_are_the_default_and_no_part_of_a_cells_key() -> None:
+    assert "weights" not in plain(FedMDConfig())
+    assert plain(FedMDConfig(weights="size"))["weights"] == "size"
 
 
 def test_without_digest_it_is_local_only_bit_for_bit(world, weights_of) -> None:

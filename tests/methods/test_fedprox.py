@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from fl_bench.errors import ConfigError
+from fl_bench.benchmarks.configure import plain
+from fl_bench.errors import ConfigError, Unsupported
 from fl_bench.federation.batches import Batch
 from fl_bench.federation.models.build import build_net
 from fl_bench.federation.rounds import Round
 from fl_bench.methods.fedprox import FedProx, FedProxConfig
 from fl_bench.methods.losses import cross_entropy
+from fl_bench.streams import numpy_stream
 
 
 @pytest.mark.parametrize("weights", ["size", "uniform"])
@@ -72,6 +74,65 @@ def test_buffers_have_no_spring(normed_world) -> None:
     assert weights["body.1.num_batches_tracked"].tolist() == [6, 6, 6]
 
 
-def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"fedprox\.mu"):
-        FedProxConfig(mu=-0.1)
+# --- stragglers
+
+
+def epochs_by_hand(clients: list[int], fraction: float, full: int, index: int) -> list[int]:
+    """Epochs of each client: those with the smallest lots do 1 to full - 1."""
+    streams = [numpy_stream(0, "stragglers", client, index) for client in clients]
+    lots = np.array([stream.random() for stream in streams])
+    slow = np.argsort(lots)[: round(fraction * len(clients))]
+    return [int(stream.integers(1, full)) if i in slow else full for i, stream in enumerate(streams)]
+
+
+@pytest.mark.parametrize("stragglers", [0.34, 0.67, 1.0])
+def test_stragglers_do_fewer_epochs_against_numpy(deep_world, two_layers, steps_of_client, stragglers: float) -> None:
+    # One, two or all three of three clients; what they reach counts by size like the rest.
+    deep_world.epochs, deep_world.rounds = 4, 5
+    nets = two_layers(deep_world.build("fedprox"))
+    run = deep_world.build("fedprox", mu=0.7, stragglers=stragglers)
+    rows, w, seen = list(run.rounds()), nets[0], []
+    for t, row in enumerate(rows):
+        seen.append(epochs_by_hand([0, 1, 2], stragglers, 4, t))
+        assert sum(epochs < 4 for epochs in seen[-1]) == round(stragglers * 3)
+        steps = [steps_of_client(client, epochs) for client, epochs in enumerate(seen[-1])]
+        assert row.values["steps_local"] == sum(steps)
+        for client, (x, y) in enumerate(deep_world.private):
+            net = w.copy()
+            for _ in range(steps[client]):
+                net = net.at(net.vector - deep_world.lr * (net.gradient(x, y) + 0.7 * (net.vector - w.vector)))
+            nets[client] = net
+        w = type(w).mean(nets, [3, 2, 1])
+    assert two_layers(run) == nets
+    assert len({tuple(epochs) for epochs in seen}) > 1  # drawn afresh every round
+
+
+def test_stragglers_are_some_of_those_who_take_part(deep_world) -> None:
+    # Two of three a round, one of them slow: with two epochs a straggler does one.
+    deep_world.epochs, deep_world.rounds, deep_world.options = 2, 8, {"participation": 0.67}
+    run = deep_world.build("fedprox", stragglers=0.5)
+    slow = set()
+    for t, _ in enumerate(run.rounds()):
+        clients = run.client_cohort("mlp-4", run.participants(t), Round(t, 0, run.federation))
+        groups = run.method.work(clients, Round(t, 0, run.federation))
+        assert {epochs: len(members) for epochs, members in groups.items()} == {1: 1, 2: 1}
+        slow.add(clients.ids[groups[1][0]])
+    assert slow == {0, 1, 2}
+
+
+def test_where_everyone_does_one_epoch_nobody_can_do_fewer(deep_world) -> None:
+    deep_world.epochs = 1
+    with pytest.raises(Unsupported, match=r"stragglers.*training\.local_epochs is 1"):
+        deep_world.run("fedprox", stragglers=0.5)
+    deep_world.run("fedprox")
+
+
+def test_without_stragglers_they_are_no_part_of_a_cells_key() -> None:
+    assert plain(FedProxConfig()) == {"mu": 0.1, "weights": "size"}
+    assert plain(FedProxConfig(stragglers=0.5))["stragglers"] == 0.5
+
+
+@pytest.mark.parametrize("wrong", [{"mu": -0.1}, {"stragglers": -0.1}, {"stragglers": 1.1}])
+def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=rf"fedprox\.{next(iter(wrong))}"):
+        FedProxConfig(**wrong)

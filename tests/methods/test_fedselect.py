@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fl_bench.benchmarks.configure import plain
 from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
 from fl_bench.methods.base import Plan
@@ -41,11 +42,12 @@ def everyone_personal(run, name: str) -> None:
     clients.keep("personal", {key: torch.ones_like(value, dtype=torch.bool) for key, value in clients.weights.items()})
 
 
-def test_rounds_against_numpy(one_start, weights_of, assert_equal) -> None:
+@pytest.mark.parametrize("select_by", ["change", "gradient"])
+def test_rounds_against_numpy(one_start, weights_of, assert_equal, select_by: str) -> None:
     world = one_start
     world.rounds, world.lr, every, p, limit = 8, 0.3, 2, 0.5, 0.6
     world.private = [(x * (-4.0, 0.2) if i == 1 else x, y) for i, (x, y) in enumerate(world.private)]
-    run = world.run("fedselect", p=p, every=every, limit=limit)
+    run = world.run("fedselect", p=p, every=every, limit=limit, select_by=select_by)
     server, nets = world.start[0].copy(), [net.copy() for net in world.start]
     personal = np.zeros((3, 3, 2), dtype=bool)
     reference = [net.w.copy() for net in nets]
@@ -62,8 +64,10 @@ def test_rounds_against_numpy(one_start, weights_of, assert_equal) -> None:
             if t > 0 and t % every == 0:
                 held = personal[i].sum()
                 if held / 6 <= limit:
-                    change = np.abs(net.w - reference[i])
-                    order = [place for place in np.argsort(-change.ravel()) if not personal[i].ravel()[place]]
+                    step = net.copy()
+                    step.train(x, y, 1.0)  # a step of 1 takes the gradient away
+                    size = np.abs(net.w - (reference[i] if select_by == "change" else step.w))
+                    order = [place for place in np.argsort(-size.ravel()) if not personal[i].ravel()[place]]
                     personal[i].ravel()[order[: floor(p * (6 - held))]] = True
                 reference[i] = net.w.copy()
         for entry in np.ndindex(3, 2):
@@ -75,6 +79,24 @@ def test_rounds_against_numpy(one_start, weights_of, assert_equal) -> None:
     assert (masks(run).numpy() == personal).all()
     assert personal.sum(axis=(1, 2)).tolist() == [4, 4, 4]  # 3 of 6, then 1 of 3; 4/6 is above the limit
     assert len({mask.tobytes() for mask in personal}) > 1  # clients chose for themselves
+
+
+def test_gradients_choose_other_entries_than_changes_and_cost_a_pass(one_start) -> None:
+    # A client takes 2 epochs of 2 passes of a step; in round 2, where it selects, one more for the gradient.
+    world = one_start
+    world.rounds = 3
+    world.private = [(x * (-4.0, 0.2), y) for x, y in world.private]
+    by_change, by_gradient = (world.build("fedselect", p=0.5, every=2, select_by=by) for by in ("change", "gradient"))
+    steps = [[row.values["steps_local"] for row in run.rounds()] for run in (by_change, by_gradient)]
+    assert steps == [[12, 12, 12], [12, 12, 15]]
+    assert not torch.equal(masks(by_change), masks(by_gradient))
+    kept = [run.client_models("linear").kept for run in (by_change, by_gradient)]
+    assert ["reference" in each for each in kept] == [True, False]
+
+
+def test_the_default_is_no_part_of_a_cells_key() -> None:
+    assert "select_by" not in plain(FedSelectConfig())
+    assert plain(FedSelectConfig(select_by="gradient"))["select_by"] == "gradient"
 
 
 def test_without_selection_it_is_fedavg_with_two_passes(one_start, weights_of, assert_equal) -> None:
@@ -188,6 +210,8 @@ def test_trees_by_hand() -> None:
     }
     common = {name: torch.zeros_like(value) for name, value in own.items()}
     assert bytes_shared(after, own).tolist() == [(2 + 2 + 2) * 4 + 8, (1 + 2 + 2) * 4 + 8]
+    alone = [{name: value[:1] for name, value in tree.items()} for tree in (after, own)]
+    assert bytes_shared(*alone).tolist() == [(2 + 2 + 2) * 4 + 8]
     assert bytes_of_change(before, after).tolist() == [0, 1]
     nine = {"weight": torch.ones(1, 9, dtype=torch.bool)}
     assert bytes_of_change({"weight": ~nine["weight"]}, nine).tolist() == [2]  # nine bits in whole bytes

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from fl_bench.errors import ConfigError
-from fl_bench.federation.batches import Batch
+from fl_bench.federation.batches import Batch, positions
 from fl_bench.federation.payloads import Prototypes
 from fl_bench.federation.rounds import Round
 from fl_bench.methods.fedtgp import FedTGPConfig, margin_contrast, widest_gap
 from fl_bench.methods.prototype_nets import TrainablePrototypes
+from fl_bench.streams import numpy_stream
 
 LR = 0.05
 
@@ -50,43 +51,54 @@ def one_class_each(world) -> None:
         world.private[client] = (x, np.full(len(y), label))
 
 
-@pytest.mark.parametrize("threshold", [100.0, 0.01])
-def test_three_rounds_against_numpy_and_loops(deep_world, two_layers, steps_of_client, threshold: float) -> None:
-    one_class_each(deep_world)
-    weight, epochs = 2.0, 3
-    run = deep_world.build(
-        "fedtgp", prototype_weight=weight, margin_threshold=threshold, server_epochs=epochs, server_lr=LR
-    )
+@pytest.mark.parametrize(("threshold", "alone"), [(100.0, True), (0.01, True), (100.0, False)])
+def test_three_rounds_against_numpy_and_loops(
+    deep_world, two_layers, steps_of_client, threshold: float, alone: bool
+) -> None:
+    # With a class a client, the three pairs are one batch. Else clients have the classes 0 and 1, 2, and 1: four pairs
+    # in batches of 3 are ceil(3 epochs * 4 / 3) = 4 steps, in the order of a stream of the server's own.
+    if alone:
+        one_class_each(deep_world)
+    weight, pairs, steps = 2.0, 3 if alone else 4, 3 if alone else 4
+    run = deep_world.build("fedtgp", prototype_weight=weight, margin_threshold=threshold, server_epochs=3, server_lr=LR)
     nets, initial = two_layers(run), run.method.server.snapshot()
     rows = [row.values for row in run.rounds()]
     table = initial["table"][0].requires_grad_()
     layers = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)).double()
     layers.load_state_dict({name.partition(".")[2]: tensor[0] for name, tensor in initial.items() if name != "table"})
     trained = [table, *layers.parameters()]
-    classes = [2, 0, 0]
     g = None
     for index in range(3):
-        q = []
+        q, classes = [], []
         for i, (x, y) in enumerate(deep_world.private):
             for _ in range(steps_of_client(i, deep_world.epochs)):
                 step(nets[i], x, y, g, weight, deep_world.lr)
-            q.append(nets[i].features(x).mean(axis=0))
-        gap = float(np.linalg.norm(q[0] - (q[1] + q[2]) / 2))  # two classes: each is the other's nearest
+            for label in np.unique(y):
+                q.append(nets[i].features(x[y == label]).mean(axis=0))
+                classes.append(label)
+        gap = widest(np.array(q), np.array(classes))
         margin = min(gap, threshold)
         assert rows[index]["margin"] == pytest.approx(margin, abs=1e-9)
         assert (gap > threshold) == (threshold == 0.01)
-        for _ in range(epochs):
+        for batch in positions(pairs, steps, 3, numpy_stream(0, "prototypes", index)):
             made, losses = layers(table), []
-            for feature, own in zip(q, classes, strict=True):
-                away = [(torch.from_numpy(feature) - made[c]).norm() + margin * (c == own) for c in range(3)]
+            for pair in batch:
+                feature, own = torch.from_numpy(q[pair]), classes[pair]
+                away = [(feature - made[c]).norm() + margin * (c == own) for c in range(3)]
                 losses.append(away[own] + torch.logsumexp(-torch.stack(away), dim=0))
             for parameter, slope in zip(trained, torch.autograd.grad(sum(losses) / 3, trained), strict=True):
                 parameter.data -= LR * slope
         g = layers(table).detach().numpy()
-    assert [row["steps_server"] for row in rows] == [3, 3, 3]
+    assert [row["steps_server"] for row in rows] == [steps] * 3
     assert two_layers(run) == nets
     assert run.method.prototypes().values[0].numpy() == pytest.approx(g, abs=1e-11)
     assert run.method.prototypes().present.all()
+
+
+def widest(q: np.ndarray, classes: np.ndarray) -> float:
+    """The largest distance of a class's mean to the nearest mean of another class."""
+    means = {label: q[classes == label].mean(axis=0) for label in np.unique(classes)}
+    return max(min(np.linalg.norm(means[c] - means[other]) for other in means if other != c) for c in means)
 
 
 def step(net, x: np.ndarray, y: np.ndarray, g: np.ndarray | None, weight: float, lr: float) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from fl_bench.benchmarks.configure import plain
 from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
+from fl_bench.federation.settings import Training
 from fl_bench.methods.cluster_models import cluster_means
+from fl_bench.methods.contract import deal, finish, made_up_data, make_run
 from fl_bench.methods.ifca import IFCA, IFCAConfig
 
 
@@ -137,15 +142,178 @@ def test_the_body_is_everyones_where_it_is_shared(world, monkeypatch) -> None:
             assert torch.allclose(run.method.w[name][k], tensor[members].mean(dim=0), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("starts", [1, 2])
 @pytest.mark.parametrize(("share", "down"), [(False, 3 * 15), (True, 6 + 3 * 9)])
-def test_bytes(world, moves_as_planned, share: bool, down: int) -> None:
-    # mlp-2 on two features: body 2 * 2 + 2 = 6 numbers, head 2 * 3 + 3 = 9, of 8 bytes; a cluster's number has 4 bytes
+def test_bytes(world, moves_as_planned, share: bool, down: int, starts: int) -> None:
+    # mlp-2 on two features: body 2 * 2 + 2 = 6 numbers, head 2 * 3 + 3 = 9, of 8 bytes; a cluster's number has 4 bytes,
+    # and the loss that several starts are compared by 8
     world.model = "mlp-2"
-    run = world.build("ifca", clusters=3, share_body=share)
+    run = world.build("ifca", clusters=3, share_body=share, starts=starts)
     rows = [row.values for row in run.rounds()]
-    assert [row["bytes_up"] for row in rows] == [3 * (15 * 8 + 4)] * 3
-    assert [row["bytes_down"] for row in rows] == [0, 3 * down * 8, 3 * down * 8]
+    up, down = (15 * 8 + 4, down * 8) if starts == 1 else (2 * (15 * 8 + 4 + 8), 2 * down * 8)
+    assert [row["bytes_up"] for row in rows] == [3 * up] * 3
+    assert [row["bytes_down"] for row in rows] == [0, 3 * down, 3 * down]
+    assert [row["steps_local"] for row in rows] == [3 * 2 * starts] * 3
     assert moves_as_planned(run)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "size"])
+def test_two_starts_against_numpy(world, weights_of, assert_equal, monkeypatch, weights: str) -> None:
+    # Clients hold 9, 3 and 1 copies of a sample, so that every batch is alike and they take 6, 2 and 1 steps.
+    share_the_start(world)
+    kind, settings = type(world.start[0]), {"clusters": 2, "weights": weights, "starts": 2}
+    for client, copies in ((0, 9), (1, 3), (2, 1)):
+        x, y = world.private[client]
+        world.private[client] = np.repeat(x[:1], copies, axis=0), np.repeat(y[:1], copies)
+    run = world.build("ifca", **settings)
+    run.method.setup(run.federation)  # once more: the fixture replaced the initial weights
+    fresh = models_of(run.federation.fresh_weights("linear", 4), kind)
+    servers = [fresh[:2], fresh[2:]]
+    assert_equal(models_of(run.method.w, kind), fresh)
+    serving = []
+    for t, row in enumerate(run.rounds()):
+        losses, trained, choices = [], [], []
+        for start in range(2):
+            table = [[loss(server, x, y) for server in servers[start]] for x, y in world.private]
+            losses.append(np.average([min(line) for line in table], weights=[9, 3, 1] if weights == "size" else None))
+            choice = [int(np.argmin(line)) for line in table]
+            models = [servers[start][k].copy() for k in choice]
+            for model, (x, y) in zip(models, world.private, strict=True):
+                model.train(x, y, world.lr, steps=-(-world.epochs * len(x) // 3))
+            for k in set(choice):
+                members = [i for i in range(3) if choice[i] == k]
+                counts = [(9, 3, 1)[i] if weights == "size" else 1 for i in members]
+                servers[start][k] = kind(
+                    np.average([models[i].w for i in members], axis=0, weights=counts),
+                    np.average([models[i].b for i in members], axis=0, weights=counts),
+                )
+            trained.append(models)
+            choices.append(choice)
+        best = int(np.argmin(losses))
+        serving.append(best)
+        assert row.values["start"] == best
+        assert_equal(models_of(run.method.w, kind), servers[0] + servers[1])
+        assert run.method.clusters().tolist() == choices[best]
+        rnd = Round(t, 0, run.federation)
+        everyone = run.client_cohort("linear", range(3), rnd)
+        found = run.method.deployed(everyone, rnd)
+        assert found.index == tuple(choices[best])
+        assert_equal(models_of(found.weights, kind), servers[best])
+        assert_equal(models_of(run.method.views(everyone, rnd)["+local"].weights, kind), trained[best])
+
+
+def test_the_first_start_is_the_run_with_one(world) -> None:
+    share_the_start(world)
+    one, two = world.run("ifca"), world.run("ifca", starts=2)
+    for name, tensor in one.method.w.items():
+        assert (two.method.w[name][:2] == tensor).all()
+        assert (two.method.w[name][2:] != tensor).any()
+
+
+@pytest.mark.parametrize("share_body", [False, True])
+def test_each_start_ends_where_it_would_alone(world, monkeypatch, share_body: bool) -> None:
+    # Clients hold copies of one sample, so that all batches are alike. Nobody has class 2, which the second model of
+    # the second start is sure of: it stays as it is.
+    world.model = "mlp-2"
+    copies = [np.repeat(x[:1], 3, axis=0) for x, _ in world.private]
+    world.private = [(x, np.full(3, label)) for x, label in zip(copies, (0, 1, 0), strict=True)]
+    fresh = world.build("ifca", starts=2, share_body=share_body).method.fresh_models()
+    fresh["head.bias"][3, 2] += 5.0
+
+    def drawn(*starts: int) -> None:
+        rows = [2 * start + k for start in starts for k in range(2)]
+        monkeypatch.setattr(IFCA, "fresh_models", lambda _: {name: tensor[rows] for name, tensor in fresh.items()})
+
+    drawn(0, 1)
+    both = world.run("ifca", starts=2, share_body=share_body).method.w
+    assert torch.equal(both["head.weight"][3], fresh["head.weight"][3])
+    for start in range(2):
+        drawn(start)
+        for name, tensor in world.run("ifca", share_body=share_body).method.w.items():
+            assert torch.allclose(both[name][2 * start : 2 * start + 2], tensor, rtol=0, atol=1e-12), name
+
+
+def test_starts_have_batches_of_their_own(world, monkeypatch) -> None:
+    stream = np.random.default_rng(2)
+    world.private = [(stream.normal(size=(9, 2)), stream.integers(0, 3, 9)) for _ in range(3)]
+    share_the_start(world)
+    fresh = world.build("ifca").method.fresh_models()
+    monkeypatch.setattr(IFCA, "fresh_models", lambda _: {name: torch.cat([t, t]) for name, t in fresh.items()})
+    for tensor in world.run("ifca", starts=2).method.w.values():
+        assert (tensor[:2] != tensor[2:]).any()
+
+
+def test_a_start_that_collapses_does_not_serve(world, monkeypatch) -> None:
+    # In the first start both models are 0: all six clients choose model 0, the loss is ln 3. In the second, models lean
+    # to one group each.
+    plant(world)
+
+    def two_starts(self: IFCA) -> dict[str, torch.Tensor]:
+        good = planted_models(self)
+        return {name: torch.cat([0 * tensor, tensor]) for name, tensor in good.items()}
+
+    monkeypatch.setattr(IFCA, "fresh_models", two_starts)
+    run = world.build("ifca", starts=2)
+    rows = [row.values for row in run.rounds()]
+    assert [row["start"] for row in rows] == [1, 1, 1]
+    assert [row["cluster_ari"] for row in rows] == [1.0, 1.0, 1.0]
+    assert run.method.chosen.tolist() == [[0] * 6, [1, 0, 1, 0, 1, 0]]
+
+
+def test_every_start_shares_a_body_of_its_own(world) -> None:
+    world.model = "mlp-2"
+    run = finished(world.build("ifca", share_body=True, starts=2))
+    body, head = run.method.w["body.1.weight"], run.method.w["head.weight"]
+    assert (body[0] == body[1]).all()
+    assert (body[2] == body[3]).all()
+    assert (body[1] != body[2]).any()
+    assert all((head[k] != head[k + 1]).any() for k in range(3))
+    rnd = Round(2, 0, run.federation)
+    everyone = run.client_cohort("mlp-2", range(3), rnd)
+    for start in range(2):
+        uploads = everyone.kept(f"start {start}")["body.1.weight"]
+        assert torch.allclose(body[2 * start], uploads.mean(dim=0), rtol=0, atol=1e-12)
+
+
+def test_who_never_took_part_holds_its_initial_model(world, monkeypatch) -> None:
+    share_the_start(world)
+    world.rounds, world.options = 1, {"participation": 0.34}
+    run = finished(world.build("ifca", starts=2))
+    (drawn,) = run.participants(0)
+    rnd = Round(0, 0, run.federation)
+    everyone = run.client_cohort("linear", range(3), rnd)
+    held = run.method.views(everyone, rnd)["+local"].weights["head.weight"].numpy()
+    assert [bool((held[i] == world.start[0].w).all()) for i in range(3)] == [i != drawn for i in range(3)]
+
+
+def test_several_starts_survive_a_stop_and_equal_both_engines(tmp_path) -> None:
+    dataset, config = made_up_data(), IFCAConfig(starts=3)
+    training = Training(
+        rounds=4, batch_size=8, optimizer="sgd", lr=0.1, momentum=0.9, precision="float64", participation=0.4
+    )
+    training = replace(training, optimizer_state="persist")
+
+    def run(**changes):
+        options = {key: changes.pop(key) for key in ("checkpoint",) if key in changes}
+        return make_run("ifca", dataset, deal(dataset), replace(training, **changes), config=config, **options)
+
+    whole, stacked = finish(run(engine="loop")), finish(run(engine="stacked"))
+    finish(run(engine="loop", checkpoint=tmp_path / "half.pt"), rounds=2)
+    resumed = finish(run(engine="loop", checkpoint=tmp_path / "half.pt"))
+    assert [row["start"] for row in resumed.rows] == [row["start"] for row in whole.rows]
+    over = run(engine="loop", checkpoint=tmp_path / "half.pt")
+    finish(over)  # no round is left
+    assert over.method.serving == whole.rows[-1]["start"] > 0
+    for name, tensor in whole.weights.items():
+        assert torch.equal(tensor, resumed.weights[name]), name
+        assert torch.allclose(tensor, stacked.weights[name], rtol=0, atol=1e-9), name
+
+
+def test_one_start_is_the_default_and_no_part_of_a_cells_key(world) -> None:
+    run = world.build("ifca")
+    assert "start" not in next(run.rounds()).values
+    assert "starts" not in plain(IFCAConfig())
+    assert run.client_models("linear").kept == {}
 
 
 def test_who_never_took_part_deploys_what_fits_its_training_data(world, monkeypatch) -> None:
@@ -185,6 +353,7 @@ def test_means_within_clusters_by_hand() -> None:
     assert means["a"].flatten().tolist() == [5.0, -4.0, -1.0]
 
 
-def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"ifca\.clusters must be at least 1"):
-        IFCAConfig(clusters=0)
+@pytest.mark.parametrize("setting", ["clusters", "starts"])
+def test_impossible_settings_are_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"ifca\.{setting} must be at least 1"):
+        IFCAConfig(**{setting: 0})

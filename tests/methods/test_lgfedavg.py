@@ -1,14 +1,18 @@
-"""LG-FedAvg against a two-layer net in NumPy, over two architectures, and its two limits bit for bit."""
+"""LG-FedAvg against a two-layer net in NumPy, with and without a warm start; over two architectures; its limits."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from fl_bench.benchmarks.configure import plain
+from fl_bench.errors import ConfigError
 from fl_bench.federation.channel import Uploads
 from fl_bench.federation.payloads import Parameters
+from fl_bench.federation.rounds import Round
 from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
+from fl_bench.methods.contract import client_facts, deal, finish, made_up_data, make_run
 from fl_bench.methods.lgfedavg import LGFedAvg, LGFedAvgConfig
 
 
@@ -42,7 +46,7 @@ def test_heads_are_averaged_over_architectures(weights: str, expected: list[floa
         ("flat", [1], Parameters({"head.bias": torch.tensor([[0.0, -6.0]])})),
     ]
     uploads = Uploads(groups, sizes=[1, 4, 1], owners=["deep", "flat", "deep"], dtype=torch.float32)
-    downloads = LGFedAvg(LGFedAvgConfig(weights=weights)).server_update(uploads, rnd=None)
+    downloads = LGFedAvg(LGFedAvgConfig(weights=weights)).server_update(uploads, Round(0, 0, None))
     (parcel,) = downloads.parcels
     assert parcel.address == {0: 0, 1: 0, 2: 0}
     assert parcel.payload.tree["head.bias"].tolist() == [pytest.approx(expected)]
@@ -72,3 +76,106 @@ def test_bytes_and_needs_of_the_global_part(deep_world, moves_as_planned, global
     everything = global_part == "all"
     needs = run.method.needs()
     assert (needs.one_width, needs.one_architecture, needs.shared_init) == (True, everything, everything)
+
+
+def test_a_warm_start_against_numpy(deep_world, two_layers, steps_of_client) -> None:
+    # Rounds 0 and 1 are FedAvg's; round 2 starts everywhere with the average after round 1, round 3 with the head of
+    # the average after round 2 on the body that the client trained. Clients count 3, 2 and 1.
+    world = deep_world
+    world.rounds = 4
+    nets = two_layers(world.build("lgfedavg"))  # the initial weights
+    run = world.run("lgfedavg", warm_start=2)
+    common = nets[0].copy()
+    for t in range(4):
+        for client, (net, (x, y)) in enumerate(zip(nets, world.private, strict=True)):
+            net.take(common, "body head" if t < 3 else "head")
+            net.train(x, y, world.lr, steps=steps_of_client(client, world.epochs))
+        common = type(common).mean(nets, [3, 2, 1])
+    assert two_layers(run) == nets
+    # a net of 27 numbers and a head of 15, of 8 bytes each; what a round learned goes down in the next
+    sizes = [(row.clients[0]["bytes_up"] // 8, row.clients[0]["bytes_down"] // 8) for row in run.rounds()]
+    assert sizes == [(27, 0), (27, 27), (15, 27), (15, 15)]
+
+
+def test_who_comes_late_starts_from_fedavgs_last_average(deep_world, two_layers, steps_of_client) -> None:
+    # One client per round; in rounds 0 and 1 its model is the average. From round 2 on heads are passed on alone, but
+    # to clients that have not taken part since, which receive the body of round 1 beside the newest head.
+    world = deep_world
+    world.rounds, world.options = 8, {"participation": 0.34}
+    nets = two_layers(world.build("lgfedavg"))
+    run = world.build("lgfedavg", warm_start=2)
+    waiting, cold, late, received = {}, set(), 0, []
+    for t in range(world.rounds):
+        (client,) = run.participants(t)
+        parts = ""
+        if client in waiting:
+            net, parts = waiting.pop(client)
+            nets[client].take(net, parts)
+        late += t > 2 and client in cold
+        received.append({"": 0, "head": 15, "body head": 27}[parts] * 8)
+        x, y = world.private[client]
+        nets[client].train(x, y, world.lr, steps=steps_of_client(client, world.epochs))
+        if t < 2:
+            warm, cold = nets[client].copy(), {0, 1, 2}
+        else:
+            cold.discard(client)
+        newest = warm.copy()
+        newest.take(nets[client], "head")
+        waiting = {other: (newest, "body head" if other in cold else "head") for other in range(3)}
+    assert late > 0  # the test has somebody who comes late
+    assert received.count(15 * 8) > 1  # and some who come again
+    assert [row.values["bytes_down"] for row in run.rounds()] == received
+    assert two_layers(run) == nets
+    assert run.method.cold == cold
+
+
+@pytest.mark.parametrize("warm_start", [3, 5])
+def test_a_warm_start_without_end_is_fedavg_bit_for_bit(deep_world, same_bits, warm_start: int) -> None:
+    run, fedavg = deep_world.run("lgfedavg", warm_start=warm_start), deep_world.run("fedavg")
+    assert same_bits(run.client_weights()["mlp-4"], fedavg.client_weights()["mlp-4"])
+
+
+def test_after_a_warm_start_nothing_may_be_shared(deep_world, two_layers, steps_of_client) -> None:
+    # One round of FedAvg, then Local-only from its average.
+    world = deep_world
+    nets = two_layers(world.build("lgfedavg"))
+    run = world.run("lgfedavg", global_part="none", warm_start=1)
+    for rounds in (1, 2):
+        for client, (net, (x, y)) in enumerate(zip(nets, world.private, strict=True)):
+            net.train(x, y, world.lr, steps=rounds * steps_of_client(client, world.epochs))
+        if rounds == 1:
+            nets = [type(nets[0]).mean(nets, [3, 2, 1]) for _ in nets]
+    assert two_layers(run) == nets
+    assert [row.values["bytes_up"] for row in run.rounds()] == [3 * 27 * 8, 0, 0]
+
+
+def test_a_warm_start_survives_a_stop(tmp_path) -> None:
+    dataset, config = made_up_data(), LGFedAvgConfig(warm_start=1)
+    training = Training(rounds=6, batch_size=8, lr=0.01, participation=0.4)
+
+    def run(**options):
+        return make_run("lgfedavg", dataset, deal(dataset), training, config=config, **options)
+
+    whole = finish(run())
+    for rounds in (1, 2, 3):
+        finish(run(checkpoint=tmp_path / f"{rounds}.pt"), rounds=rounds)
+        resumed = finish(run(checkpoint=tmp_path / f"{rounds}.pt"))
+        assert [row["bytes_down"] for row in resumed.rows] == [row["bytes_down"] for row in whole.rows]
+        assert all(torch.equal(tensor, resumed.weights[name]) for name, tensor in whole.weights.items())
+
+
+def test_a_warm_start_needs_what_fedavg_needs(deep_world) -> None:
+    run = deep_world.build("lgfedavg", warm_start=1)
+    needs = run.method.needs()
+    assert (needs.one_architecture, needs.shared_init) == (True, True)
+    plan = run.method.plan(client_facts(run))
+    assert (plan.up_bytes, plan.down_bytes, plan.bound) == (27 * 8, 27 * 8, True)
+
+
+def test_no_warm_start_is_the_default_and_no_part_of_a_cells_key(deep_world) -> None:
+    assert "warm_start" not in plain(LGFedAvgConfig())
+    run = deep_world.run("lgfedavg")
+    assert run.method.state_dict() == {}
+    assert not run.method.plan(client_facts(run)).bound
+    with pytest.raises(ConfigError, match=r"lgfedavg\.warm_start"):
+        LGFedAvgConfig(warm_start=-1)

@@ -96,7 +96,9 @@ equal(m("pfedgraph", alpha=float("inf"), regulariser="off"), FEDAVG, ROUNDING, "
 equal(m("fedper", personal="none"), ON_CLIENTS)
 equal(m("fedselect", p=0.0), UNIFORM_ON_CLIENTS, ROUNDING, "a sum divided by its sharers", ONE_PASS)
 equal(m("lgfedavg", global_part="all"), ON_CLIENTS)
+equal(m("lgfedavg", warm_start=ROUNDS), ON_CLIENTS)
 equal(m("fedrod", "generic"), FEDAVG, where=BALANCED)
+equal(m("fedrod", "generic", head="generated"), FEDAVG, where=BALANCED)
 equal(m("pfedme", "global", inner_steps=1, lam=10.0, lr=0.1, personal_lr=LR, decay=0.0), FEDAVG, ROUNDING,
       "w - (w - theta) for theta")
 

@@ -37,10 +37,12 @@ def test_means_are_over_the_clients_that_have_a_class() -> None:
 
 
 def test_means_by_counts() -> None:
-    # class 0: (1 * (2, -1) + 3 * (-4, 3)) / 4 = (-2.5, 2); what a client did not send counts nothing
-    means = class_means(UPLOADED, torch.tensor([[1.0, 5.0, 0.0], [3.0, 2.0, 0.0]]))
-    assert means.values.tolist() == [[[-2.5, 2.0], [0.0, 4.0], [0.0, 0.0]]]
-    assert means.present.tolist() == [[True, True, False]]
+    # class 0: (1 * (2, -1) + 3 * (-4, 3)) / 4 = (-2.5, 2); what a client did not send counts nothing, and eighths of
+    # all counts, whose sum for class 0 is below 1, are the same ratios
+    for scale in (1.0, 0.125):
+        means = class_means(UPLOADED, scale * torch.tensor([[1.0, 5.0, 0.0], [3.0, 2.0, 0.0]]))
+        assert means.values.tolist() == [[[-2.5, 2.0], [0.0, 4.0], [0.0, 0.0]]]
+        assert means.present.tolist() == [[True, True, False]]
 
 
 def test_pairs_stand_in_the_order_of_identities() -> None:
@@ -96,6 +98,7 @@ def test_every_client_classifies_with_its_own_body(deep_world, two_layers) -> No
 def test_before_the_first_round_no_class_has_a_prototype(deep_world) -> None:
     nothing = no_prototypes(deep_world.build("local").federation)
     assert nothing.values.shape == (1, 3, 4)
+    assert nothing.present.shape == (1, 3)
     assert nothing.values.dtype == torch.float64
     assert not nothing.values.any()
     assert not nothing.present.any()

@@ -1,0 +1,43 @@
+"""Files that are there whole or as they were, whatever ends the program meanwhile (shared by every room)."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from .errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, in a folder that is made: it takes the place of `path` when the block is done.
+
+    What was written has reached the disk by then. If the block fails, `path` is as it was and nothing is left over.
+
+    Raises:
+        StorageError: the disk does not take it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("r+b") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):  # what went wrong matters more
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file with the line ends that `text` has; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")

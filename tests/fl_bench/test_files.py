@@ -1,0 +1,49 @@
+"""Files are there whole or as they were."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fl_bench.errors import StorageError
+from fl_bench.files import replacing, write_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_file_is_written_with_its_folder_and_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.csv"
+    write_file(path, "a,b\r\n1,2\n")
+    write_file(path, "ü\n")
+    assert path.read_bytes() == "ü\n".encode()
+    assert os.listdir(path.parent) == ["a.csv"]
+
+
+def fail(path: Path, error: BaseException) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def test_what_fails_halfway_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write_file(path, "old\n")
+    with pytest.raises(StorageError) as raised:
+        fail(path, OSError(28, "No space left on device"))
+    assert str(raised.value) == f"cannot write {path}: No space left on device"
+    with pytest.raises(KeyboardInterrupt):
+        fail(path, KeyboardInterrupt())
+    assert path.read_text() == "old\n"
+    assert os.listdir(tmp_path) == ["a.csv"]
+
+
+def test_it_has_reached_the_disk_before_it_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (calls.append("fsync"), sync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda source, target: (calls.append("replace"), replace(source, target)))
+    write_file(tmp_path / "a.csv", "text\n")
+    assert calls == ["fsync", "replace"]

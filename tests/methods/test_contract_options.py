@@ -1,0 +1,47 @@
+"""Options that change what a method keeps, sends or draws keep the contract too, which looks at defaults alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fl_bench.methods import contract
+from fl_bench.methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("feddf", {"drop_below": 1.2}),
+    ("ifca", {"starts": 2}),
+    ("ifca", {"starts": 2, "share_body": True}),
+    ("lgfedavg", {"warm_start": 1}),
+    ("fedrod", {"head": "generated"}),
+    ("cronus", {"aggregation": "spectral"}),
+    ("fedselect", {"select_by": "gradient", "every": 1}),
+    ("cfd", {"coder": "range"}),
+    ("fedmd", {"weights": "size"}),
+]
+
+
+def registered(name: str, settings: dict[str, Any]) -> str:
+    """The name of a method that is `name` with these defaults."""
+    usual = METHODS[name]
+    changed = [(key, Any, dataclasses.field(default=value)) for key, value in settings.items()]
+    config = dataclasses.make_dataclass(usual.config_type.__name__, changed, bases=(usual.config_type,), frozen=True)
+    other = f"{name} {settings}"
+    if other not in METHODS.names():
+        method = METHODS.register(other)(type(usual.__name__, (usual,), {}))
+        method.name, method.config_type = other, config
+    return other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("name", "settings"), OPTIONS, ids=str)
+def test_option_keeps_the_contract(name: str, settings: dict[str, Any], check: Callable[[str], None]) -> None:
+    other = registered(name, settings)
+    assert vars(METHODS[other]().config).items() >= settings.items()
+    check(other)

@@ -1,0 +1,76 @@
+"""The range coder: bytes by hand, what was written comes back, and how long messages are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fl_bench.methods.range_coder import Decoder, Encoder, Frequencies
+
+
+def test_bytes_by_hand() -> None:
+    # A half, the second of two: [1/2, 1). Its first quarter: [1/2, 5/8). The shortest number inside is 1/2 = 128/256.
+    coder = Encoder()
+    coder.put(1, 1, 2)
+    coder.put(0, 1, 4)
+    assert coder.finish() == bytes([128])
+    # The second quarter of [1/2, 1/2 + 1/1024) starts at 1/2 + 1/4096: 128/256 and 16/65536.
+    coder = Encoder()
+    coder.put(512, 1, 1024)
+    coder.put(1, 1, 4)
+    assert coder.finish() == bytes([128, 16])
+    # plain numbers, low pieces of 16 bits first
+    coder = Encoder()
+    coder.number(0x12ABCD, 24)
+    assert coder.finish() == bytes([0xAB, 0xCD, 0x12])
+
+
+def test_a_carry_goes_through_bytes_that_were_sent() -> None:
+    # [0x7fffff, 0x800001) / 2^24 has the width 2^-23, so that 7f ff are sent. Its second half starts at
+    # 0x800000 / 2^24: they must become 80 00, now where the message ends, now where another symbol follows.
+    for further in (0, 1):
+        coder = Encoder()
+        coder.put(0x7FFFFF, 2, 1 << 24)
+        coder.put(1, 1, 2)
+        for _ in range(further):
+            coder.put(0, 1, 256)
+        assert coder.finish() == bytes([0x80, 0, 0]) + bytes(further)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), length=st.integers(0, 400), total=st.sampled_from([2, 3, 255, 1000, 1 << 16, 1 << 24])
+)
+def test_what_was_written_is_read(seed: int, length: int, total: int) -> None:
+    # Symbols of one share up to all but one, likely ones and unlikely ones.
+    stream = np.random.default_rng(seed)
+    starts = [int(total * stream.beta(0.1, 0.1)) for _ in range(length)]
+    symbols = [(min(start, total - 1), int(stream.integers(1, total - min(start, total - 1) + 1))) for start in starts]
+    encoder = Encoder()
+    for start, size in symbols:
+        encoder.put(start, size, total)
+        encoder.number(start, 40)
+    message = encoder.finish()
+    bits = sum(math.log2(total / size) + 40 for _, size in symbols)
+    assert bits / 8 <= len(message) + 1e-6
+    assert len(message) <= bits / 8 + 2
+    decoder = Decoder(message)
+    for start, size in symbols:
+        assert start <= decoder.share(total) < start + size
+        decoder.take(start, size)
+        assert decoder.number(40) == start
+
+
+@settings(max_examples=40, deadline=None)
+@given(symbols=st.integers(1, 40), seed=st.integers(0, 10**6))
+def test_frequencies_are_running_counts(symbols: int, seed: int) -> None:
+    counts, by_hand = Frequencies(symbols), [0] * symbols
+    for symbol in np.random.default_rng(seed).integers(0, symbols, size=50).tolist():
+        counts.add(symbol)
+        by_hand[symbol] += 1
+    assert counts.total == 50
+    assert [counts.before(symbol) for symbol in range(symbols + 1)] == [sum(by_hand[:i]) for i in range(symbols + 1)]
+    assert [counts.at(share) for share in range(50)] == [i for i, count in enumerate(by_hand) for _ in range(count)]
