@@ -40,6 +40,20 @@ def test_a_carry_goes_through_bytes_that_were_sent() -> None:
         assert coder.finish() == bytes([0x80, 0, 0]) + bytes(further)
 
 
+def test_zeros_follow_the_end_of_a_message() -> None:
+    # Plain zeros, then of 2^24 shares the 2^16 from 5 * 2^16 + 1 on. They end one share above 6 * 2^16, which is the
+    # shortest number inside: after it, to the digits that a decoder has in work, nothing but zeros will do.
+    coder = Encoder()
+    for _ in range(3):
+        coder.number(0, 16)
+    coder.put((5 << 16) + 1, 1 << 16, 1 << 24)
+    message = coder.finish()
+    assert message == bytes([0, 0, 0, 0, 0, 0, 6])
+    decoder = Decoder(message)
+    assert [decoder.number(16) for _ in range(3)] == [0, 0, 0]
+    assert decoder.share(1 << 24) == 6 << 16
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10**6), length=st.integers(0, 400), total=st.sampled_from([2, 3, 255, 1000, 1 << 16, 1 << 24])
