@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fl_bench.errors import StorageError, unknown_name
+from fl_bench.files import write_file
 
 from .terminal import make_console, read_selection, say
 
@@ -100,7 +101,6 @@ def compare(
         text = _text(result, form)
         try:
             page = out.read_bytes().decode() if out.is_file() else ""
-            out.write_text(_placed(page, text), encoding="utf-8", newline="")
         except UnicodeDecodeError:
             raise StorageError(
                 f"cannot write {out}: it exists and is no UTF-8 text, so it may be something else than a page for a "
@@ -108,6 +108,7 @@ def compare(
             ) from None
         except OSError as error:
             raise StorageError(f"cannot write {out}: {error.strerror}") from None
+        write_file(out, _placed(page, text))
         say(f"wrote {out}")
 
 
