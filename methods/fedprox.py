@@ -70,7 +70,6 @@ class FedProx(ServerModel[FedProxConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Refuse stragglers where there is nothing less to do than everything."""
-        super().setup(federation)
         if self.config.stragglers and federation.training.local_epochs < 2:
             raise Unsupported("has stragglers, which do fewer epochs than others, but training.local_epochs is 1")
 

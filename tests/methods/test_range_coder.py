@@ -40,6 +40,37 @@ def test_a_carry_goes_through_bytes_that_were_sent() -> None:
         assert coder.finish() == bytes([0x80, 0, 0]) + bytes(further)
 
 
+def test_zeros_follow_the_end_of_a_message() -> None:
+    # Plain zeros, then of 2^24 shares the 2^16 from 5 * 2^16 + 1 on. They end one share above 6 * 2^16, which is the
+    # shortest number inside: after it, to the digits that a decoder has in work, nothing but zeros will do.
+    coder = Encoder()
+    for _ in range(3):
+        coder.number(0, 16)
+    coder.put((5 << 16) + 1, 1 << 16, 1 << 24)
+    message = coder.finish()
+    assert message == bytes([0, 0, 0, 0, 0, 0, 6])
+    decoder = Decoder(message)
+    assert [decoder.number(16) for _ in range(3)] == [0, 0, 0]
+    assert decoder.share(1 << 24) == 6 << 16
+
+
+def test_both_sides_move_on_at_the_same_width() -> None:
+    # A plain number of 16 bits leaves 256^6 of 256^7 units, with which both sides go on. The second third of them,
+    # rounded down, starts at 0x555555555555; of 256^7 it would start 85 units later, behind the zeros that follow.
+    coder = Encoder()
+    coder.number(0, 16)
+    coder.put(1, 1, 3)
+    for _ in range(3):
+        coder.put(0, 1, 1 << 24)
+    decoder = Decoder(coder.finish())
+    assert decoder.number(16) == 0
+    assert decoder.share(3) == 1
+    decoder.take(1, 1)
+    for _ in range(3):
+        assert decoder.share(1 << 24) == 0
+        decoder.take(0, 1)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10**6), length=st.integers(0, 400), total=st.sampled_from([2, 3, 255, 1000, 1 << 16, 1 << 24])
