@@ -64,7 +64,9 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
     for column in columns:
         if column.partition(SEPARATOR)[0] not in known:
             raise unknown_name("method of these records", column.partition(SEPARATOR)[0], known)
-    factors = FACTORS if any(record.repetition.varied for record in records) else ()
+    compared = {column.partition(SEPARATOR)[0] for column in columns}
+    varied = any(record.repetition.varied for name, group in groups if name in compared for record in group)
+    factors = FACTORS if varied else ()
     rows = []
     for (dataset, setting), block in found.items():
         classes = _classes(record for group in block.values() for record in group)
@@ -85,7 +87,6 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
                         levels=tuple(map(str, astuple(record.repetition.seeds))) if factors else (),
                     )
                 )
-    compared = {column.partition(SEPARATOR)[0] for column in columns}
     notes = [] if methods or not pooled else [f"not compared unless named (pooled data): {', '.join(sorted(pooled))}"]
     return Table(
         methods=tuple(sorted(set(columns))),

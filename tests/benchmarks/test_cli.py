@@ -201,7 +201,8 @@ def test_dry_run_counts_the_runs_that_vary_a_part_of_the_randomness(
     rows = json.loads(out("run", "grid.yaml", "--dry-run", "--json"))
     # two methods with seeds 0 and 1, 0/init=1, 0/init=2, 1/init=2, 0/draws=5 and 1/draws=5
     assert len(rows) == 2 * 7
-    assert [row["state"] for row in rows if row.get("varied") == {"draws": 5} and row["seed"] == 0] == ["done", "to run"]
+    drawn = [row["state"] for row in rows if (row["seed"], row.get("varied")) == (0, {"draws": 5})]
+    assert drawn == ["done", "to run"]
     assert {row["estimated_from"] for row in rows if row["method"] == "fedmd"} == {"", "1 finished run"}
     text = " ".join(out("run", "grid.yaml", "--dry-run").split())
     assert "0/init=2" in text

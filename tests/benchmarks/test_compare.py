@@ -98,6 +98,9 @@ def test_variance_of_records_that_vary_parts_of_their_randomness(
     assert f"{parts['partition']['std']:.2f} (4)" in text
     assert "they are no independent seeds" in text
     assert "cannot be told apart" not in text
+    assert "1 setting, 4 repetitions" in text
+    assert run_command(["compare", str(store.results), "--format", "latex"]) == 0
+    assert r"\pm" not in capsys.readouterr().out  # an interval over repetitions that share seeds would be too short
 
 
 def test_a_table_of_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
