@@ -21,13 +21,13 @@ from fl_bench.files import write_file
 
 from .cell import safe_name, short_hash
 from .records import Status
-from .repetition import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from .records import Record, Row
+    from .repetition import Repetition
 
 Selection = Literal["last", "val"]
 """Which round is reported: the last, or the (first) best of the mean validation accuracy."""
