@@ -152,8 +152,9 @@ def test_runs_of_one_seed_that_vary_a_part_of_it_are_not_one(
     moved = {"init": "initial_weights", "partition": "partition"}
     grid = small_grid(seeds=(0,), vary={"init": (3,), "partition": (3,)})
     for score, cell in enumerate(grid.cells):  # local and fedmd in turn
-        changed = {moved[factor]: "z" for factor, _ in cell.repetition.varied}  # another one, as it should be
-        store.write(cell, outcome({"client": [50.0 + score]}, facts={"pairing": changed}))
+        other = {moved[factor]: "z" for factor, _ in cell.repetition.varied}  # as it should be
+        pairing = {"partition": "p", "initial_weights": "w", **other}
+        store.write(cell, outcome({"client": [50.0 + score]}, facts={"pairing": pairing}))
     board = lines(store.records())
     assert len(board) == 2
     fedmd = only(board, "fedmd")
