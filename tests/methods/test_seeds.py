@@ -40,3 +40,15 @@ def test_weights_that_a_method_draws_itself_move_too(name: str, settings: dict[s
     assert len(drawn) > 2
     assert [path for path in drawn if first[path] == second[path]] == []
     assert start(name, settings=settings, draws=1, batches=1, partition=1) == first
+
+
+def test_heads_that_are_drawn_anew_belong_to_the_initial_weights() -> None:
+    # FedBABU trains no head, so after a round the clients' heads are those that were drawn in it.
+    def heads(**varied: int) -> Any:
+        dataset, config = made_up_data(), METHODS["fedbabu"].config_type(head="redrawn")
+        run = make_run("fedbabu", dataset, deal(dataset), config=config, seed=Seeds.of(0, varied))
+        next(run.rounds())
+        return run.client_weights()["mlp-8"]["head.weight"].tolist()
+
+    assert heads(draws=1, batches=1, partition=1) == heads()
+    assert heads(init=1) != heads()
