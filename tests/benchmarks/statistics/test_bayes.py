@@ -103,7 +103,7 @@ def test_hierarchical_against_integration() -> None:
     # the power -(n - 1) / 2. Times Student's of mu_i, summed over mu_i and multiplied over data sets, it is the
     # likelihood of (mu_0, tau, nu).
     generator = np.random.default_rng(3)
-    seeds, rope = 6, 1.0
+    seeds, rope = 4, 1.0
     runs = np.linspace(-1.5, 4.5, 8)[:, None] + generator.normal(0, 1.5, (8, seeds))
     mean, deviations = runs.mean(axis=1), seeds * runs.var(axis=1)
     scale = (1 + (seeds - 1) * CORRELATION) / seeds
