@@ -18,6 +18,7 @@ from ..federation.settings import ModelMix, Training
 from ..methods.registry import METHODS
 from .configure import configure, known_keys, plain, show_value
 from .plugins import source_digest
+from .repetition import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ class DatasetChoice:
 
 @dataclass(frozen=True)
 class Cell:
-    """dataset x partition x models x training x method x seed, with every default filled in.
+    """dataset x partition x models x training x method x repetition, with every default filled in.
 
     Two cells are one when their keys are: the label that tables use, the grid's name and its words on tuning, devices,
     jobs and folders stand outside the key.
@@ -73,14 +74,14 @@ class Cell:
     method: str
     config: Any
     codec: str
-    seed: int
+    repetition: Repetition
     label: str = field(compare=False)
     """The method's name in tables and folders."""
     tuning: str = field(default="", compare=False)
     """How its settings were chosen, in the words of its grid."""
 
     def setting(self) -> dict[str, Any]:
-        """What all methods of a comparison share beside dataset and seed, as plain values."""
+        """What all methods of a comparison share beside dataset and repetition, as plain values."""
         return {
             "digest": self.dataset.digest,
             "partition": {"scheme": self.scheme.name, **plain(self.split), **plain(self.scheme)},
@@ -100,7 +101,17 @@ class Cell:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved cell as plain values, as records keep it."""
-        return {"dataset": self.dataset.name, **self.setting(), "method": self.method_identity(), "seed": self.seed}
+        return {
+            "dataset": self.dataset.name,
+            **self.setting(),
+            "method": self.method_identity(),
+            **self.repetition.as_dict(),
+        }
+
+    @property
+    def seed(self) -> int:
+        """The seed of all randomness that its repetition does not vary."""
+        return self.repetition.seed
 
     @property
     def key(self) -> str:
@@ -134,7 +145,7 @@ class Cell:
             method=values["method"]["name"],
             config=resolve_config(values["method"]["name"], values["method"]["settings"], "settings"),
             codec=values["method"]["codec"],
-            seed=values["seed"],
+            repetition=Repetition.of(values),
             label=parcel["label"],
             tuning=parcel["tuning"],
         )

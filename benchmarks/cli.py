@@ -490,6 +490,7 @@ def _dry_run(
     grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, as_json: bool
 ) -> None:
     from .dry_run import plan_grid
+    from .repetition import Repetition
     from .tables import print_json, print_table, show_bytes, show_seconds
 
     rows, jobs = plan_grid(grid, store, devices, execution, retry=retry), len(devices)
@@ -500,7 +501,7 @@ def _dry_run(
         {
             "dataset": row["dataset"],
             "method": row["method"],
-            "seed": row["seed"],
+            "seed": Repetition.of(row).shown,
             "state": row["state"],
             "up": show_bytes(row["up_bytes_per_client_round"]),
             "down": show_bytes(row["down_bytes_per_client_round"]),
@@ -517,7 +518,7 @@ def _dry_run(
         _console(),
         shown,
         caption="up, down: bytes per client and round in closed form; each class may round the public pool up by one.\n"
-        f"Estimate: {len(waiting)} runs take "
+        f"Estimate: {len(waiting)} of {len(rows)} runs take "
         f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
     )
     for sentence in grid_power(grid):

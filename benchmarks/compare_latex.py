@@ -10,7 +10,7 @@ import numpy as np
 
 from .statistics.per_dataset import t_interval
 from .statistics.power import number
-from .statistics.verdicts import many
+from .statistics.verdicts import many, repeats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,10 +133,15 @@ def _accuracies(result: Comparison, place: int, methods: Sequence[str]) -> tuple
             cells.append("--")
             continue
         text = f"{means[method]:.2f}"
-        interval = t_interval(runs[method], result.options.alpha)
+        interval = t_interval(runs[method], result.options.alpha) if _has_spreads(result) else None
         text = rf"\textbf{{{text}}}" if text == f"{best:.2f}" else text
         cells.append(text if interval is None else rf"{text} $\pm$ {(interval[1] - interval[0]) / 2:.2f}")
     return tuple(cells)
+
+
+def _has_spreads(result: Comparison) -> bool:
+    """Whether means over seeds have an interval: not over a single seed, nor over repetitions that share seeds."""
+    return result.counts.seeds_most > 1 and not result.table.factors
 
 
 def _mean(row: MethodRank, *, best: bool) -> str:
@@ -156,15 +161,10 @@ def _not_worse(result: Comparison, best: str) -> set[str]:
 
 def _caption(result: Comparison, best: str) -> str:
     counts, level = result.counts, f"{100 * (1 - result.options.alpha):g}"
-    seeds = (
-        many(counts.seeds_least, "seed")
-        if counts.seeds_least == counts.seeds_most
-        else f"{counts.seeds_least} to {counts.seeds_most} seeds"
-    )
     ranges = any(row.low is not None for row in result.ranks)
     sentences = [
-        f"Accuracy in percent, mean over {seeds}"
-        + (f" ± half width of the {level} % interval of Student's t" if counts.seeds_most > 1 else ""),
+        f"Accuracy in percent, mean over {repeats(result)}"
+        + (f" ± half width of the {level} % interval of Student's t" if _has_spreads(result) else ""),
         f"Mean over {many(counts.datasets, 'data set')}"
         + (f" with {level} % hierarchical bootstrap interval" if ranges else ""),
         f"Bold: best. Dagger: not significantly worse than {best} (exact two-sided signed-rank test over "

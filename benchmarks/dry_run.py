@@ -57,7 +57,7 @@ def plan_grid(
             {
                 "dataset": cell.dataset.name,
                 "method": cell.label,
-                "seed": cell.seed,
+                **cell.repetition.as_dict(),
                 "state": state,
                 "up_bytes_per_client_round": None if plan is None else plan.up_bytes,
                 "down_bytes_per_client_round": None if plan is None else plan.down_bytes,
@@ -154,13 +154,13 @@ def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
 
 def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: str) -> tuple[float | None, str]:
     """Estimated seconds of a run, and what the estimate is made from."""
-    own = cell.as_dict()
+    own, seeds = cell.as_dict(), {"seed": None, "varied": None}
     alike = [
         record.seconds / record.cell["training"]["rounds"]
         for record in records
-        # the same cell but for its seed and its number of rounds
+        # the same cell but for its seeds and its number of rounds
         if record.status == "done"
-        and {**record.cell, "seed": cell.seed} == {**own, "training": record.cell["training"]}
+        and {**record.cell, **seeds} == {**own, **seeds, "training": record.cell["training"]}
         and {**record.cell["training"], "rounds": cell.training.rounds} == own["training"]
     ]
     if alike:

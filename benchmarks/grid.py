@@ -12,6 +12,7 @@ methods:
 always: [local]                         # methods that run whatever --methods says
 tuning: two values of lr per method     # optional: how settings were chosen; part of no key, quoted in captions
 seeds: 0-4                              # or [0, 1, 2]
+vary: {partition: 1-4, init: 1-4}       # optional: around every seed, runs in which only that part has another seed
 settings:                               # optional: the whole comparison once per named change
   even: {partition.alpha: 100}
   skewed: {partition.alpha: 0.1}
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
+from fl_bench.streams import FACTORS
 
 from ..datasets.catalogue import dataset_info
 from ..datasets.split import check as check_split
@@ -36,6 +38,7 @@ from ..methods.base import unsupported
 from ..methods.registry import METHODS
 from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
 from .configure import assignments, blame, configure, known_keys, parse_yaml, read_yaml, show_value
+from .repetition import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +62,8 @@ class GridFile:
     """Methods to compare."""
     seeds: str | tuple[int, ...]
     """Seeds, as a list or as text such as `0-4`."""
+    vary: dict[str, str | tuple[int, ...]] = field(default_factory=dict)
+    """Parts of the randomness that further runs vary one at a time, around every seed: their own seeds, by name."""
     description: str = ""
     """What the grid is for."""
     partition: dict[str, Any] = field(default_factory=dict)
@@ -146,6 +151,8 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     given = overrides or Overrides()
     with blame(origin if given.seeds is None else "--seeds"):
         seeds = parse_seeds(file.seeds if given.seeds is None else given.seeds)
+    with blame(origin):
+        repetitions = vary_seeds(seeds, file.vary)
     names = file.datasets if given.datasets is None else split_list(given.datasets, "--datasets")
     with blame(f"{origin}: datasets" if given.datasets is None else "--datasets"):
         if not names or len(set(names)) < len(names):
@@ -168,12 +175,12 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
             shared = _resolve(file, changes, options)
             _check_setting(shared, dataset)
-            for seed, choice in product(seeds, chosen):
+            for repetition, choice in product(repetitions, chosen):
                 as_written = choice in (*configured, *always) and not shown
-                cell = _cell(shared, dataset, seed, choice, file.tuning if as_written else "")
+                cell = _cell(shared, dataset, repetition, choice, file.tuning if as_written else "")
                 if cell.key in cells:
                     raise ConfigError(
-                        f"{choice.label} on {dataset.name} with seed {seed} is the same run as "
+                        f"{choice.label} on {dataset.name} with seed {repetition} is the same run as "
                         f"{cells[cell.key].label}, settings and all; remove one of them"
                     )
                 cells[cell.key] = cell
@@ -213,6 +220,27 @@ def parse_seeds(seeds: str | Sequence[int]) -> list[int]:
     if not found or min(found) < 0 or len(set(found)) < len(found):
         raise ConfigError(f"seeds must be whole numbers from 0 on, each once, found {show_value(seeds)}")
     return found
+
+
+def vary_seeds(seeds: Sequence[int], vary: Mapping[str, str | Sequence[int]]) -> list[Repetition]:
+    """The repetitions of a grid: every seed, and around it those that differ in one part of the randomness.
+
+    Args:
+        seeds: seeds that move all of it.
+        vary: the seeds of single parts, by name of `FACTORS`; one that is the seed itself is no further run.
+    Raises:
+        ConfigError: no such part, seeds as `parse_seeds` refuses them, or a part that would not vary.
+    """
+    known_keys(vary, list(FACTORS), "vary")
+    repetitions = [Repetition(seed) for seed in seeds]
+    for factor, wanted in vary.items():
+        with blame(f"vary.{factor}"):
+            levels = parse_seeds(wanted)
+            further = [Repetition(seed, ((factor, level),)) for seed in seeds for level in levels if level != seed]
+            if not further:
+                raise ConfigError(f"{levels[0]} is the seed of all else already, so nothing varies; name another")
+        repetitions += further
+    return repetitions
 
 
 def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) -> MethodChoice:
@@ -354,7 +382,9 @@ def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
                 check_model(name, facts.shape)
 
 
-def _cell(shared: Mapping[str, Any], dataset: DatasetChoice, seed: int, choice: MethodChoice, tuning: str) -> Cell:
+def _cell(
+    shared: Mapping[str, Any], dataset: DatasetChoice, repetition: Repetition, choice: MethodChoice, tuning: str
+) -> Cell:
     config = resolve_config(choice.name, dict(choice.settings), f"methods.{choice.label}")
     with blame(f"methods.{choice.label}"):
         Codec.parse(choice.codec)
@@ -363,7 +393,7 @@ def _cell(shared: Mapping[str, Any], dataset: DatasetChoice, seed: int, choice: 
         method=choice.name,
         config=config,
         codec=choice.codec,
-        seed=seed,
+        repetition=repetition,
         label=choice.label,
         tuning=tuning,
         **shared,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .records import Record, Row
+    from .repetition import Repetition
 
 Selection = Literal["last", "val"]
 """Which round is reported: the last, or the (first) best of the mean validation accuracy."""
@@ -54,7 +55,8 @@ class Line:
     acc_std: float | None
     """Over seeds, with n - 1 in the denominator."""
     acc_ci95_low: float | None
-    """95 % interval of the mean over seeds by Student's t."""
+    """95 % interval of the mean over seeds by Student's t; none where runs vary parts of their randomness and share the
+    others, which makes them no independent seeds."""
     acc_ci95_high: float | None
     acc_worst_decile: float | None
     """Mean accuracy of the worst tenth of the clients."""
@@ -82,7 +84,7 @@ class Line:
     timeout: int
     unsupported: int
     seeds_done: str
-    """The seeds that are averaged."""
+    """The seeds that are averaged; `0/init=3` is one whose initial weights come from seed 3."""
     seeds_not_done: str
     """The seeds that ended otherwise, and how."""
     seeds_missing: str
@@ -190,7 +192,7 @@ def overall(board: Sequence[Line]) -> list[OverallLine]:
 def check_pairing(records: Sequence[Record]) -> None:
     """Refuse records that look comparable and are not.
 
-    Methods of one (dataset, setting, seed) must have had the same data, partition, initial weights, client draws
+    Methods of one (dataset, setting, repetition) must have had the same data, partition, initial weights, client draws
     and public order.
 
     Raises:
@@ -202,7 +204,7 @@ def check_pairing(records: Sequence[Record]) -> None:
         if "dataset" in record.facts:
             hashes["data"] = record.facts["dataset"].get("fingerprint")
         for what, value in hashes.items():
-            block = (record.cell["dataset"], setting_hash(record.cell), record.cell["seed"], what)
+            block = (record.cell["dataset"], setting_hash(record.cell), record.repetition, what)
             known, other = seen.setdefault(block, (value, record))
             if known != value:
                 raise DataError(
@@ -212,8 +214,9 @@ def check_pairing(records: Sequence[Record]) -> None:
 
 
 def setting_hash(cell: Mapping[str, Any]) -> str:
-    """Six hex digits for all of a cell but dataset, method and seed."""
-    return short_hash({name: value for name, value in cell.items() if name not in ("dataset", "method", "seed")}, 6)
+    """Six hex digits for all of a cell but dataset, method and repetition."""
+    other = ("dataset", "method", "seed", "varied")
+    return short_hash({name: value for name, value in cell.items() if name not in other}, 6)
 
 
 def setting_text(cell: Mapping[str, Any]) -> str:
@@ -274,7 +277,7 @@ def differences(folder: Path, content: Mapping[str, str]) -> list[str]:
 
 def _block(block: tuple[str, str], methods: Mapping[str, Sequence[Record]], selection: Selection) -> list[Line]:
     """The lines of one dataset and setting."""
-    seeds = sorted({int(record.cell["seed"]) for group in methods.values() for record in group})
+    seeds = sorted({record.repetition for group in methods.values() for record in group})
     scores = {label: _scores(group, selection) for label, group in methods.items()}
     references = {name: _reference(name, methods, scores) for name in ("local", "centralized")}
     result = []
@@ -297,17 +300,17 @@ def _line(
     view: str,
     deployed: str,
     group: Sequence[Record],
-    scores: Mapping[int, _Score],
-    references: Mapping[str, Mapping[int, _Score]],
-    seeds: Sequence[int],
+    scores: Mapping[Repetition, _Score],
+    references: Mapping[str, Mapping[Repetition, _Score]],
+    seeds: Sequence[Repetition],
     selection: Selection,
 ) -> Line:
-    done = sorted((record for record in group if record.status == "done"), key=lambda record: record.cell["seed"])
+    done = sorted((record for record in group if record.status == "done"), key=lambda record: record.repetition)
     accuracies = [scores[seed].accuracy for seed in sorted(scores)]
-    low, high = interval(accuracies)
+    low, high = (None, None) if any(seed.varied for seed in scores) else interval(accuracies)
     worst = [score.worst_decile for score in scores.values() if score.worst_decile is not None]
     status = Counter(record.status for record in group)
-    ended = {int(record.cell["seed"]): record.status for record in group}
+    ended = {record.repetition: record.status for record in group}
     ceilings = [record.facts.get("heterogeneity", {}).get("in_group_test") for record in done]
     badges = {
         badge
@@ -339,7 +342,7 @@ def _line(
         seconds=_mean([record.seconds for record in done]),
         badges="; ".join(sorted(badges)),
         **{name: status[name] for name in get_args(Status)},
-        seeds_done=" ".join(str(record.cell["seed"]) for record in done),
+        seeds_done=" ".join(str(record.repetition) for record in done),
         seeds_not_done=" ".join(f"{seed}:{how}" for seed, how in sorted(ended.items()) if how != "done"),
         seeds_missing=" ".join(str(seed) for seed in seeds if seed not in ended),
         note=_note(done, scores, references, selection),
@@ -348,13 +351,15 @@ def _line(
 
 def _note(
     done: Sequence[Record],
-    scores: Mapping[int, _Score],
-    references: Mapping[str, Mapping[int, _Score]],
+    scores: Mapping[Repetition, _Score],
+    references: Mapping[str, Mapping[Repetition, _Score]],
     selection: Selection,
 ) -> str:
     notes = []
     if selection == "val" and len(scores) < len(done):
         notes.append("no validation data in some runs")
+    if any(seed.varied for seed in scores):
+        notes.append("runs share seeds, so there is no interval")
     for name, reference in references.items():
         common = scores.keys() & reference.keys()
         if common and len(common) < len(scores):
@@ -362,9 +367,9 @@ def _note(
     return "; ".join(notes)
 
 
-def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[int, _Score]]:
-    """view -> seed -> score, of the finished runs."""
-    result: dict[str, dict[int, _Score]] = defaultdict(dict)
+def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[Repetition, _Score]]:
+    """view -> repetition -> score, of the finished runs."""
+    result: dict[str, dict[Repetition, _Score]] = defaultdict(dict)
     for record in group:
         if record.status != "done":
             continue
@@ -378,7 +383,7 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[int
             accuracy, worst = row.get(column), row.get(f"{view}.acc_worst_decile")
             if not isinstance(accuracy, int | float):
                 raise DataError(f"{record.folder} is garbled: its rounds lack {column}; remove it and run it again")
-            result[view][int(record.cell["seed"])] = _Score(
+            result[view][record.repetition] = _Score(
                 float(accuracy), float(worst) if isinstance(worst, int | float) else None, max(course) - float(accuracy)
             )
     return dict(result)
@@ -405,15 +410,15 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
 def _reference(
     name: str,
     methods: Mapping[str, Sequence[Record]],
-    scores: Mapping[str, Mapping[str, Mapping[int, _Score]]],
-) -> Mapping[int, _Score]:
+    scores: Mapping[str, Mapping[str, Mapping[Repetition, _Score]]],
+) -> Mapping[Repetition, _Score]:
     """The deployed scores of a bound by seed: the method of that label, or the only one of that name."""
     labels = [label for label, group in methods.items() if group[0].cell["method"]["name"] == name]
     chosen = [label for label in labels if label == name] or labels
     return scores[chosen[0]].get(deployed_view(methods[chosen[0]]), {}) if len(chosen) == 1 else {}
 
 
-def _gap(scores: Mapping[int, _Score], reference: Mapping[int, _Score]) -> float | None:
+def _gap(scores: Mapping[Repetition, _Score], reference: Mapping[Repetition, _Score]) -> float | None:
     return _mean([scores[seed].accuracy - reference[seed].accuracy for seed in scores if seed in reference])
 
 

@@ -89,7 +89,7 @@ class Bars:
         cell = event.cell
         if event.kind == "started":
             self._tasks[cell.key] = self._progress.add_task(
-                f"{cell.dataset.name} {cell.label} seed {cell.seed}", total=cell.training.rounds, note=""
+                f"{cell.dataset.name} {cell.label} seed {cell.repetition}", total=cell.training.rounds, note=""
             )
         elif event.kind == "round":
             note = "" if event.accuracy is None else f"{event.accuracy:.1f} %"
@@ -104,7 +104,7 @@ class Bars:
 
 def ending(event: Event) -> str:
     """How a cell ended, in a line."""
-    name = f"{event.cell.dataset.name} {event.cell.label} seed {event.cell.seed}"
+    name = f"{event.cell.dataset.name} {event.cell.label} seed {event.cell.repetition}"
     if event.ending is None:
         return f"{name}: skipped, {event.reason}"
     reason = f" ({event.ending.reason})" if event.ending.reason else ""

@@ -30,6 +30,7 @@ from fl_bench.errors import ConfigError, DataError, StorageError
 
 from . import bundle
 from .locks import take_lock
+from .repetition import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -99,6 +100,11 @@ class Record:
         """The resolved cell."""
         cell: Mapping[str, Any] = self.run["cell"]
         return cell
+
+    @cached_property
+    def repetition(self) -> Repetition:
+        """Which repetition of its comparison it is."""
+        return Repetition.of(self.cell)
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -114,10 +114,10 @@ def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRo
         run = Run(
             cell.build_method(),
             dataset,
-            split(dataset, cell.scheme, cell.split, cell.seed),
+            split(dataset, cell.scheme, cell.split, cell.repetition.seeds.partition),
             cell.models,
             cell.training,
-            seed=cell.seed,
+            seed=cell.repetition.seeds,
             device=options.device,
             codec=cell.codec,
             checkpoint=store.checkpoint(cell),

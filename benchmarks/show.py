@@ -49,7 +49,7 @@ def print_record(console: Console, record: Record) -> None:
     facts = record.facts
     reason = f": {record.reason}" if record.reason else ""
     lines = [
-        f"{record.cell['dataset']}  {record.label}  seed {record.cell['seed']}  ({record.run['key']})",
+        f"{record.cell['dataset']}  {record.label}  seed {record.repetition}  ({record.run['key']})",
         f"{record.status}{reason}, {show_seconds(record.seconds)}",
         setting_text(record.cell),
         f"{record.cell['method']['name']}: "

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from .repetition import Repetition
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -162,7 +164,7 @@ def _best(block: Sequence[Line], method: str) -> float:
 
 def _caption(block: Sequence[Line]) -> str:
     ceilings = [line.in_group_ceiling for line in block if line.in_group_ceiling is not None]
-    seeds = sorted({int(seed) for line in block for seed in line.seeds_done.split()})
+    seeds = sorted({Repetition.parse(seed) for line in block for seed in line.seeds_done.split()})
     text = (
         f"{block[0].setting_text}\n"
         f"accuracy: mean over clients, mean ± std over seeds {' '.join(map(str, seeds)) or '(none)'}, "

@@ -195,6 +195,7 @@ class Cohort:
         self.training = training
         self.execution = execution
         self.seed = seed
+        """Of what training steps draw (`Seeds.batches`)."""
         self.round_index = 0
         self.work = work
         self.private_rows = tuple(private_rows)

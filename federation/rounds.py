@@ -32,6 +32,7 @@ class Round:
     index: int
     """t = 0, 1, ..., rounds - 1."""
     seed: int
+    """Of what the method draws in this round (`Seeds.draws`)."""
     federation: Federation
 
     @property
@@ -52,7 +53,8 @@ class Federation:
         data = run.data
         self.clients = data.clients
         self.classes = data.about.classes
-        self.seed = run.seed
+        self.init_seed = run.seeds.init
+        """Of initial weights that the method draws itself."""
         self.device = run.device
         self.training = run.training
         self.dtype = run.dtype
@@ -80,7 +82,7 @@ class Federation:
         start from where they share their start. `Method.build_client` may put one beside a client's own net.
         """
         run, name = self._run, self._run.models.server_name
-        return run.build(name, stream_key(run.seed, "init", name))
+        return run.build(name, stream_key(run.seeds.init, "init", name))
 
     def server_models(self, count: int, wrap: Callable[[nn.Module, int], nn.Module] | None = None) -> Cohort:
         """`count` fresh models of the run's server architecture, each with its own initial weights.
@@ -91,7 +93,7 @@ class Federation:
                 ...); the net itself by default.
         """
         run, name = self._run, self._run.models.server_name
-        keys = [stream_key(run.seed, "server init", name, model) for model in range(count)]
+        keys = [stream_key(run.seeds.init, "server init", name, model) for model in range(count)]
         modules: list[nn.Module] = []
         for key in keys:
             net = run.build(name, key)
@@ -121,7 +123,7 @@ class Federation:
         run, start = self._run, self.start[architecture]
         if count == 1:
             return {name: tensor.clone() for name, tensor in start.items()}
-        keys = [stream_key(run.seed, "further init", architecture, model) for model in range(1, count)]
+        keys = [stream_key(run.seeds.init, "further init", architecture, model) for model in range(1, count)]
         modules = [run.method.build_client(run.build(architecture, key)) for key in keys]
         models = Models.stacked(architecture, modules, run.device, run.dtype)
         further = {**models.parameters, **models.buffers}
@@ -137,7 +139,7 @@ class Federation:
                 opens the seal in its name; nobody by default.
         """
         run, data, name = self._run, self._run.data, self._run.models.server_name
-        nets = [run.build(name, stream_key(run.seed, "init", name)) for _ in members]
+        nets = [run.build(name, stream_key(run.seeds.init, "init", name)) for _ in members]
         owned = data.train.split()
         groups = [sorted(group, key=lambda client: self.identities[client]) for group in members]
         rows = [torch.cat([owned[client] for client in group]) for group in groups]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fl_bench.errors import ConfigError, Diverged
-from fl_bench.streams import numpy_stream, stream_key
+from fl_bench.streams import Seeds, numpy_stream, stream_key
 
 from . import checkpoint as checkpoints
 from .channel import Channel, Uploads
@@ -89,7 +89,7 @@ class Run:
         split: who holds which rows.
         models: the clients' architectures.
         training: rounds and local training.
-        seed: of every stream of the run but the split's.
+        seed: of every stream of the run but the split's, or one for each part of its randomness.
         device: a torch device.
         codec: what scores are coded with (`none`, `float16`, `top-<k>`, `hard`).
         checkpoint: where the state is kept while running; nothing is kept when None.
@@ -106,7 +106,7 @@ class Run:
         models: ModelMix,
         training: Training,
         *,
-        seed: int,
+        seed: int | Seeds,
         device: str = "cpu",
         codec: str = "none",
         checkpoint: Path | None = None,
@@ -117,13 +117,13 @@ class Run:
         self.models = models
         self.training = training
         self.execution = Execution() if execution is None else execution
-        self.seed = seed
+        self.seeds = seed if isinstance(seed, Seeds) else Seeds.of(seed)
         self.device = torch.device(device)
         self.dtype: torch.dtype = getattr(torch, training.dtype_name)
         self.stored_as = torch.float16 if training.store == "float16" else self.dtype
         self.data = FederatedData(dataset, split, self.device, self.dtype, channels_last=self._channels_last())
         self.identities = tuple(range(self.data.clients) if identities is None else identities)
-        self.architectures = assign_architectures(models, self.data.clients, self._true_groups(), seed)
+        self.architectures = assign_architectures(models, self.data.clients, self._true_groups(), self.seeds.partition)
         self._split = split
         self._checkpoint = checkpoint
         self._work = WorkLog()
@@ -147,7 +147,7 @@ class Run:
         yield from list(self._history)
         for index in range(len(self._history), self.training.rounds):
             with gpu_arithmetic(self.training, self.device):
-                row = self._round(Round(index, self.seed, self.federation))
+                row = self._round(Round(index, self.seeds.draws, self.federation))
             self._history.append(row)
             started = time.perf_counter()
             self._save()
@@ -195,7 +195,7 @@ class Run:
         if fraction == 1.0:
             return list(range(clients))
         count = max(1, round(fraction * clients))
-        drawn = numpy_stream(self.seed, "participation", index).choice(clients, count, replace=False)
+        drawn = numpy_stream(self.seeds.draws, "participation", index).choice(clients, count, replace=False)
         return sorted(int(client) for client in drawn)
 
     def cohort(
@@ -217,7 +217,7 @@ class Run:
             data=self.data,
             training=self.training,
             execution=self.execution,
-            seed=self.seed,
+            seed=self.seeds.batches,
             work=self._work,
             private_rows=private_rows,
             label_counts=label_counts,
@@ -368,9 +368,9 @@ class Run:
         for name in dict.fromkeys(self.architectures):
             ids = self._ids_of(name)
             keys = [
-                stream_key(self.seed, "init", name)
+                stream_key(self.seeds.init, "init", name)
                 if self.training.init == "shared_per_arch"
-                else stream_key(self.seed, "init", name, self.identities[client])
+                else stream_key(self.seeds.init, "init", name, self.identities[client])
                 for client in ids
             ]
             nets = [self.build(name, key) for key in keys]

@@ -2,17 +2,45 @@
 
 No generator lives longer than the draw it was made for. So a new client, method or phase moves nobody else's
 numbers, a resumed run needs no generator state, and both engines draw the same batches.
+
+Whoever draws says which part of a run's randomness the draw belongs to, by the seed that it takes: see `Seeds`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from fl_bench.lazy import np, torch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Generator, device
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What a run's randomness consists of, and the seed of each part. Mostly one seed moves all four."""
+
+    partition: int
+    """Who holds what: the used rows, public pool, deal and validation sets of `split`; nets dealt at random."""
+    init: int
+    """Weights before the first step: of clients, the server's nets, hyper-networks; heads that are drawn anew."""
+    draws: int
+    """Who takes part in a round, and what a method draws in it: public subsets, clusterings, stragglers, answers."""
+    batches: int
+    """What a training step draws: the order of samples, augmentation, noise of batches, dropout."""
+
+    @classmethod
+    def of(cls, seed: int, varied: Mapping[str, int] | None = None) -> Seeds:
+        """One seed for all but the parts that `varied` names."""
+        return cls(**{**dict.fromkeys(FACTORS, seed), **(varied or {})})
+
+
+FACTORS = tuple(field.name for field in fields(Seeds))
+"""The parts of a run's randomness that grids vary separately."""
 
 
 def stream_key(seed: int, *names: str | int) -> int:

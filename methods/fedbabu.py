@@ -91,7 +91,7 @@ class FedBABU(Method[FedBABUConfig]):
             clients.fit(cross_entropy)
             return Parameters(clients.weights)
         if self.config.head == "redrawn":
-            clients.load(redrawn_heads(clients))
+            clients.load(redrawn_heads(clients, self.federation.init_seed))
         clients.fit(cross_entropy, trainable=is_body)
         return Parameters(chosen(clients.weights, is_body))
 
@@ -118,11 +118,11 @@ class FedBABU(Method[FedBABUConfig]):
         return {"steps_finetune": self.finetune_steps}
 
 
-def redrawn_heads(clients: Cohort) -> Tree:
+def redrawn_heads(clients: Cohort, seed: int) -> Tree:
     """A head N(0, 0.02^2) with bias 0 for each member, another one in every round, name to (members, ...)."""
     weight, bias = clients.parameters["head.weight"], clients.parameters["head.bias"]
     draws = [
-        numpy_stream(clients.seed, "redrawn head", key, clients.round_index).standard_normal(weight.shape[1:])
+        numpy_stream(seed, "redrawn head", key, clients.round_index).standard_normal(weight.shape[1:])
         for key in clients.keys
     ]
     return {

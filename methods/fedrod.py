@@ -108,7 +108,7 @@ class FedROD(Method[FedRODConfig]):
         net: Any = base  # what clients are built of is a net of the zoo
         if not self.generates:
             return TwoHeads(net)
-        stream = torch_stream(self.federation.seed, "fedrod hyper-network")
+        stream = torch_stream(self.federation.init_seed, "fedrod hyper-network")
         return TwoHeads(net, GeneratedHead(net.head, self.config.hidden, stream))
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:

@@ -222,12 +222,12 @@ class PFedHN(Method[PFedHNConfig]):
 
     def normal(self, width: int, identity: int) -> Tensor:
         """The first embedding of a client: standard normal numbers, as torch's embeddings start."""
-        stream = torch_stream(self.federation.seed, "pfedhn embedding", identity)
+        stream = torch_stream(self.federation.init_seed, "pfedhn embedding", identity)
         return self.placed(torch.randn(width, generator=stream))
 
     def linear(self, name: str, inputs: int, outputs: int) -> Tree:
         """A linear layer's first weights and biases, uniform in +-1/sqrt(inputs), as torch's linear layers start."""
-        stream, bound = torch_stream(self.federation.seed, "pfedhn", name), inputs**-0.5
+        stream, bound = torch_stream(self.federation.init_seed, "pfedhn", name), inputs**-0.5
         weight, bias = torch.rand(outputs, inputs, generator=stream), torch.rand(outputs, generator=stream)
         return {
             f"{name}.weight": self.placed((2 * weight - 1) * bound),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..records import Record
+    from ..repetition import Repetition
 
 CATEGORIES = ("bound", "averaging", "personalized", "clustered", "prototypes", "distillation")
 """In the order in which figures show them; unknown ones of plugins follow by name."""
@@ -35,7 +36,7 @@ class Course:
     category: str
     is_reference: bool
     """Whether it is a bound that no federated method competes with: it trains on pooled private data."""
-    seeds: tuple[int, ...]
+    seeds: tuple[Repetition, ...]
     accuracy: tuple[tuple[float, ...], ...]
     """Percent after each round."""
     costs: dict[str, tuple[tuple[float, ...], ...]]
@@ -86,9 +87,9 @@ def read_blocks(records: Sequence[Record]) -> list[Block]:
     for (dataset, setting), methods in comparisons(records).items():
         courses, done, left_out = [], {}, []
         for label, group in methods.items():
-            left_out += [f"{label} seed {run.cell['seed']} ({run.status})" for run in group if run.status != "done"]
+            left_out += [f"{label} seed {run.repetition} ({run.status})" for run in group if run.status != "done"]
             finished = sorted(
-                (run for run in group if run.status == "done" and run.rounds), key=lambda run: int(run.cell["seed"])
+                (run for run in group if run.status == "done" and run.rounds), key=lambda run: run.repetition
             )
             if finished:
                 done[label] = tuple(finished)
@@ -121,7 +122,7 @@ def _course(label: str, runs: Sequence[Record]) -> Course:
         label=label,
         category=str(runs[0].facts.get("category", "")),
         is_reference=view == "pooled",
-        seeds=tuple(int(run.cell["seed"]) for run in runs),
+        seeds=tuple(run.repetition for run in runs),
         accuracy=tuple(accuracy),
         costs={name: tuple(tuple(course[:length]) for course in courses) for name, courses in costs.items()},
     )

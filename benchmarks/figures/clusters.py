@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..records import Record
+    from ..repetition import Repetition
     from .blocks import Block
 
 
@@ -23,7 +24,7 @@ class Membership:
     """Clusters of one run."""
 
     label: str
-    seed: int
+    seed: Repetition
     groups: tuple[int | None, ...]
     """True group of each client; None where the partition has none."""
     clusters: tuple[tuple[int | None, ...], ...]
@@ -60,7 +61,7 @@ def read_membership(label: str, run: Record) -> Membership | None:
     indices = [row.get("cluster_ari") for row in run.rounds]
     return Membership(
         label=label,
-        seed=int(run.cell["seed"]),
+        seed=run.repetition,
         groups=tuple(groups),
         clusters=renumbered(list(table.values())),
         agreement=tuple(float(value) if isinstance(value, int | float) else None for value in indices),

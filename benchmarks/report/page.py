@@ -154,7 +154,7 @@ def _lead(records: Sequence[Record], board: Sequence[Entry]) -> str:
         f"{many(len(records), 'run')}{rest}: {many(len({entry.method for entry in board}), 'method')} on "
         f"{many(len({entry.dataset for entry in board}), 'data set')} in "
         f"{many(len({entry.setting for entry in board}), 'setting')}, "
-        f"{many(len({record.cell['seed'] for record in records}), 'seed')}."
+        f"{many(len({record.repetition for record in records}), 'seed')}."
     )
 
 

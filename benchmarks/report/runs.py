@@ -46,7 +46,7 @@ def drill_down(records: Sequence[Record]) -> Plain:
     runs = []
     for (dataset, setting), group in comparisons(records).items():
         for label, own in group.items():
-            for record in sorted(own, key=lambda record: int(record.cell["seed"])):
+            for record in sorted(own, key=lambda record: record.repetition):
                 method = record.cell["method"]
                 shared = {"hash": setting, "text": setting_text(record.cell), "parts": _parts(record.cell)}
                 runs.append(
@@ -57,7 +57,7 @@ def drill_down(records: Sequence[Record]) -> Plain:
                         "method": methods.number(
                             {"name": method["name"], "settings": _texts(_flat(method["settings"]))}
                         ),
-                        "seed": record.cell["seed"],
+                        "seed": record.repetition.shown,
                         "key": record.run["key"],
                         "status": record.status,
                         "reason": record.reason,

@@ -120,10 +120,11 @@ def _without_gaps(table: Table, missing: Sequence[str], options: Options) -> Tab
 
 def _dropped(before: Table, after: Table) -> tuple[str, ...]:
     """What going on without the missing numbers cost, by condition."""
-    kept = {condition.label: condition.seeds for condition in after.conditions}
+    kept = {condition.label: condition.repetitions(after.factors) for condition in after.conditions}
     lines = []
     for condition in before.conditions:
-        lost = [str(seed) for seed in condition.seeds if seed not in kept.get(condition.label, ())]
+        seeds = condition.repetitions(before.factors)
+        lost = [str(seed) for seed in seeds if seed not in kept.get(condition.label, ())]
         if condition.label not in kept:
             lines.append(condition.label)
         elif lost:
@@ -178,6 +179,11 @@ def _cautions(result: Comparison) -> list[str]:
         notes.append(
             "one seed moves partition, initial weights, draws and batches together: their shares of the variance "
             "cannot be told apart"
+        )
+    if result.table.factors:
+        notes.append(
+            "repetitions vary parts of their randomness and share the rest, so they are no independent seeds: what "
+            "takes them for such (intervals and tests on one data set, the hierarchical model) is surer than it may be"
         )
     values = [value for row in result.scores for value in row if value is not None]
     if 0 < max(values) - min(values) < options.rope:

@@ -6,10 +6,11 @@ import csv
 import io
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from fl_bench.errors import DataError, unknown_name
+from fl_bench.streams import FACTORS
 
 from ...methods.registry import METHODS
 from ..configure import plain
@@ -33,9 +34,6 @@ NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*%?\s*(?:(?:�
 
 GAPS = ("", "-", "–", "—", "na", "n/a", "nan", "none")
 """What stands in a table where nothing was measured."""
-
-FACTORS = ("partition", "init", "draws", "batches")
-"""Headings for what repetitions vary separately."""
 
 KEYS = ("dataset", "setting", "seed", "classes", "method", "accuracy", *FACTORS)
 """Headings of a CSV file with a meaning of their own."""
@@ -66,6 +64,9 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
     for column in columns:
         if column.partition(SEPARATOR)[0] not in known:
             raise unknown_name("method of these records", column.partition(SEPARATOR)[0], known)
+    compared = {column.partition(SEPARATOR)[0] for column in columns}
+    varied = any(record.repetition.varied for name, group in groups if name in compared for record in group)
+    factors = FACTORS if varied else ()
     rows = []
     for (dataset, setting), block in found.items():
         classes = _classes(record for group in block.values() for record in group)
@@ -79,19 +80,20 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
                         setting=setting,
                         setting_text=setting_text(record.cell),
                         classes=classes,
-                        seed=int(record.cell["seed"]),
+                        seed=record.repetition.seed,
                         method=column,
                         accuracy=accuracy,
                         status=status,
+                        levels=tuple(map(str, astuple(record.repetition.seeds))) if factors else (),
                     )
                 )
-    compared = {column.partition(SEPARATOR)[0] for column in columns}
     notes = [] if methods or not pooled else [f"not compared unless named (pooled data): {', '.join(sorted(pooled))}"]
     return Table(
         methods=tuple(sorted(set(columns))),
-        conditions=_conditions(rows),
+        conditions=_conditions(_numbered(rows) if factors else rows),
         selection=SELECTIONS[selection],
         tuning=_tuning([(name, group) for name, group in groups if name in compared]),
+        factors=factors,
         notes=(*notes, *_badges(groups, columns)),
     )
 
@@ -121,9 +123,8 @@ def read_table(path: Path) -> Table:
     if factors and "seed" in heading:
         raise DataError(f"{path} has the columns seed and {', '.join(factors)}; keep the seed, or what it stands for")
     rows = [row for number, line in enumerate(lines[1:], 2) for row in _parse(heading, line, f"{path}, line {number}")]
-    if factors:  # every combination of levels is a repetition of its own
-        numbers = {levels: number for number, levels in enumerate(sorted({row.levels for row in rows}))}
-        rows = [replace(row, seed=numbers[row.levels]) for row in rows]
+    if factors:
+        rows = _numbered(rows)
     twice = [
         run
         for run, count in Counter((row.dataset, row.setting, row.method, row.seed) for row in rows).items()
@@ -160,7 +161,13 @@ class _Row:
     accuracy: float | None
     status: str
     levels: tuple[str, ...] = ()
-    """Of the `FACTORS` that a file has."""
+    """Of the table's factors."""
+
+
+def _numbered(rows: Sequence[_Row]) -> list[_Row]:
+    """The same with a number for each combination of levels in place of the seed: each is a repetition of its own."""
+    numbers = {levels: number for number, levels in enumerate(sorted({row.levels for row in rows}))}
+    return [replace(row, seed=numbers[row.levels]) for row in rows]
 
 
 def _conditions(rows: Sequence[_Row]) -> tuple[Condition, ...]:

@@ -42,7 +42,7 @@ class Condition:
     classes: int | None
     """Number of classes; None where unknown. 100 / classes is the accuracy of guessing."""
     seeds: tuple[int, ...]
-    """All seeds that any method has here, ascending."""
+    """All seeds that any method has here, ascending; numbers of repetitions where the table has factors."""
     accuracy: tuple[tuple[float | None, ...], ...]
     """Percent, a row per method of the table and a column per seed; None is a gap."""
     status: tuple[tuple[str, ...], ...]
@@ -58,6 +58,15 @@ class Condition:
     def array(self) -> NDArray[np.float64]:
         """The accuracies, shape (methods, seeds), NaN for gaps."""
         return np.array([[np.nan if value is None else value for value in row] for row in self.accuracy], dtype=float)
+
+    def repetitions(self, factors: Sequence[str]) -> tuple[int | str, ...]:
+        """What messages call each repetition: its seed, or the levels of the table's `factors`."""
+        if not factors:
+            return self.seeds
+        return tuple(
+            "/".join(f"{factor}={level}" for factor, level in zip(factors, levels, strict=True))
+            for levels in self.levels
+        )
 
     def _take(self, rows: Sequence[int], columns: Sequence[int]) -> Condition:
         return replace(
@@ -76,7 +85,8 @@ class Gap:
     dataset: str
     setting: str
     method: str
-    seed: int
+    seed: int | str
+    """The seed, or the levels of the table's factors."""
     status: str
     """`missing`, or how the run ended."""
 
@@ -116,7 +126,7 @@ class Table:
             Gap(condition.dataset, condition.setting, method, seed, status)
             for condition in self.conditions
             for method, row in zip(self.methods, condition.status, strict=True)
-            for seed, status in zip(condition.seeds, row, strict=True)
+            for seed, status in zip(condition.repetitions(self.factors), row, strict=True)
             if status != DONE
         )
 

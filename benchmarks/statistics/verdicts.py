@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 def size(result: Comparison) -> str:
     """How much was compared: `3 blocks (data sets), 1 setting, 1 to 3 seeds`."""
     counts = result.counts
-    seeds = (
-        many(counts.seeds_least, "seed")
-        if counts.seeds_least == counts.seeds_most
-        else f"{counts.seeds_least} to {counts.seeds_most} seeds"
-    )
     blocks = (
         "data sets"
         if result.options.blocks == "dataset"
         else f"data set x setting, {many(counts.datasets, 'data set')}"
     )
-    return f"{many(counts.blocks, 'block')} ({blocks}), {many(counts.settings, 'setting')}, {seeds}"
+    return f"{many(counts.blocks, 'block')} ({blocks}), {many(counts.settings, 'setting')}, {repeats(result)}"
+
+
+def repeats(result: Comparison) -> str:
+    """How many numbers a mean is of: `3 seeds`, `1 to 3 seeds`, `17 repetitions` where they vary parts of a seed."""
+    counts, word = result.counts, "repetition" if result.table.factors else "seed"
+    if counts.seeds_least == counts.seeds_most:
+        return many(counts.seeds_least, word)
+    return f"{counts.seeds_least} to {many(counts.seeds_most, word)}"
 
 
 def summary(result: Comparison) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from fl_bench.benchmarks.cell import Cell
+    from fl_bench.benchmarks.grid import Grid
     from fl_bench.benchmarks.records import Outcome
 
 GRID = """\
@@ -189,6 +190,23 @@ def test_dry_run_says_what_would_happen_and_changes_nothing(
     unsupported = json.loads(out("run", "grid.yaml", "--dry-run", "--json", "-o", "partition.public=0", "--seeds", "5"))
     assert [row["state"] for row in unsupported] == ["unsupported", "to run"]
     assert unsupported[0]["reason"] == "needs public data, but partition.public is 0"
+
+
+def test_dry_run_counts_the_runs_that_vary_a_part_of_the_randomness(
+    out: Callable[..., str], small_grid: Callable[..., Grid], outcome: Callable[..., Outcome]
+) -> None:
+    Path("grid.yaml").write_text(GRID + "vary: {init: 1-2, draws: [5]}\n")
+    varied = small_grid(methods=("fedmd",), vary={"draws": (5,)}).cells[1]
+    Store(Path("results")).write(varied, outcome({"client": [50.0]}))
+    rows = json.loads(out("run", "grid.yaml", "--dry-run", "--json"))
+    # two methods with seeds 0 and 1, 0/init=1, 0/init=2, 1/init=2, 0/draws=5 and 1/draws=5
+    assert len(rows) == 2 * 7
+    drawn = [row["state"] for row in rows if (row["seed"], row.get("varied")) == (0, {"draws": 5})]
+    assert drawn == ["done", "to run"]
+    assert {row["estimated_from"] for row in rows if row["method"] == "fedmd"} == {"", "1 finished run"}
+    text = " ".join(out("run", "grid.yaml", "--dry-run").split())
+    assert "0/init=2" in text
+    assert "13 of 14 runs take" in text
 
 
 @pytest.mark.parametrize(

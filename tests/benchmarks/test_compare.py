@@ -11,15 +11,19 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fl_bench.benchmarks.cell import Cell
 from fl_bench.benchmarks.cli import run_command
-from fl_bench.benchmarks.records import Outcome, Store
+from fl_bench.benchmarks.grid import Grid
+from fl_bench.benchmarks.records import Outcome, Store, read_record
+from fl_bench.benchmarks.runner import Options, run_cell
 
 OFFLINE = Path(__file__).parents[2] / "results" / "offline"
 
 MakeCell = Callable[..., Cell]
+MakeGrid = Callable[..., Grid]
 MakeOutcome = Callable[..., Outcome]
 
 TABLE = """dataset,seed,cosmos,fedmd,local_50%
@@ -68,6 +72,35 @@ def test_a_deleted_record_is_refused_by_name(results: Path, capsys: pytest.Captu
     text = flat(capsys.readouterr().out)
     assert re.search(r"missing: digits \[\w{6}\], seed 1, missing: local", text)
     assert re.search(r"left out because of it \(complete-blocks\): digits \[\w{6}\], seed 1", text)
+
+
+def test_variance_of_records_that_vary_parts_of_their_randomness(
+    store: Store, small_grid: MakeGrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = small_grid(vary={"partition": "1-2", "init": (1,)})
+    done = [run_cell(cell, store, Options()) for cell in grid.cells]
+    assert {ending.status for ending in done} == {"done"}
+    assert run_command(["compare", str(store.results), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    parts = {part["factor"]: part for part in found["seed_variance"]}
+    scores = [read_record(ending.folder).rounds[-1]["client.acc_mean"] for ending in done]
+    # local and fedmd in turn of 0, 0/partition=1, 0/partition=2, 0/init=1; pooled over the two methods
+    partition = np.array([scores[0:6:2], scores[1:6:2]])
+    init = np.array([[scores[0], scores[6]], [scores[1], scores[7]]])
+    for factor, runs, degrees in (("partition", partition, 4), ("init", init, 2)):
+        assert parts[factor]["degrees"] == degrees
+        assert parts[factor]["std"] == pytest.approx(runs.var(axis=1, ddof=1).mean() ** 0.5)
+        assert parts[factor]["std"] > 0
+    assert [(parts[factor]["degrees"], parts[factor]["std"]) for factor in ("draws", "batches")] == [(0, None)] * 2
+    assert run_command(["compare", str(store.results)]) == 0
+    text = flat(capsys.readouterr().out)
+    assert "Where the variance of repetitions comes from" in text
+    assert f"{parts['partition']['std']:.2f} (4)" in text
+    assert "they are no independent seeds" in text
+    assert "cannot be told apart" not in text
+    assert "1 setting, 4 repetitions" in text
+    assert run_command(["compare", str(store.results), "--format", "latex"]) == 0
+    assert r"\pm" not in capsys.readouterr().out  # an interval over repetitions that share seeds would be too short
 
 
 def test_a_table_of_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,11 +24,13 @@ from fl_bench.benchmarks.grid import (
 )
 from fl_bench.errors import ConfigError
 from fl_bench.methods.registry import METHODS
+from fl_bench.streams import Seeds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MakeGrid = Callable[..., Grid]
+PINNED = ["66c1ddc853", "3a48be0e45"]
 
 
 def keys(grid: Grid) -> list[str]:
@@ -82,10 +84,31 @@ def test_the_key_is_the_hash_of_the_canonical_json(small_grid: MakeGrid) -> None
 
 
 def test_a_cell_survives_the_way_to_a_worker(small_grid: MakeGrid) -> None:
-    for cell in small_grid(Overrides(methods="all"), tuning="none").cells:
+    for cell in small_grid(Overrides(methods="all"), tuning="none", vary={"init": "3"}).cells:
         again = Cell.from_worker(json.loads(json.dumps(cell.to_worker())))
         assert again == cell
         assert (again.key, again.label, again.folder, again.tuning) == (cell.key, cell.label, cell.folder, cell.tuning)
+
+
+def test_parts_of_the_randomness_vary_one_at_a_time_around_every_seed(small_grid: MakeGrid) -> None:
+    grid = small_grid(methods=("local",), seeds=(0, 1), vary={"init": "0-2", "batches": (7,)})
+    # 0 is the seed 0 itself and 1 the seed 1: two further runs around each for init, one for batches
+    assert [str(cell.repetition) for cell in grid.cells] == [
+        *("0", "1"),
+        *("0/init=1", "0/init=2", "1/init=0", "1/init=2"),
+        *("0/batches=7", "1/batches=7"),
+    ]
+    assert len({cell.key for cell in grid.cells}) == len({cell.folder for cell in grid.cells}) == 8
+    assert grid.cells[2].repetition.seeds == Seeds(partition=0, init=1, draws=0, batches=0)
+    assert grid.cells[2].as_dict() == {**grid.cells[0].as_dict(), "varied": {"init": 1}}
+
+
+def test_runs_that_vary_nothing_keep_their_keys(small_grid: MakeGrid) -> None:
+    plain = small_grid()
+    assert "varied" not in plain.cells[0].as_dict()
+    assert keys(small_grid(vary={"init": "1-2"}))[:2] == keys(plain)
+    # Pinned: the records of this run are found by these keys.
+    assert keys(plain) == PINNED
 
 
 def test_words_on_tuning_go_with_the_methods_that_they_are_about(small_grid: MakeGrid) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fl_bench.benchmarks.cell import Cell
+from fl_bench.benchmarks.grid import Grid
 from fl_bench.benchmarks.leaderboard import Line, check_pairing, differences, files, interval, lines, overall, write
 from fl_bench.benchmarks.records import Outcome, Store
 from fl_bench.errors import DataError
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MakeCell = Callable[..., Cell]
+MakeGrid = Callable[..., Grid]
 MakeOutcome = Callable[..., Outcome]
 
 
@@ -141,6 +144,31 @@ def test_runs_that_are_not_comparable_are_refused(
         check_pairing(filled.records())
     assert "cosmos-1-" in str(error.value)
     assert "fedmd-1-" in str(error.value)
+
+
+def test_runs_of_one_seed_that_vary_a_part_of_it_are_not_one(
+    store: Store, small_grid: MakeGrid, outcome: MakeOutcome
+) -> None:
+    moved = {"init": "initial_weights", "partition": "partition"}
+    grid = small_grid(seeds=(0,), vary={"init": (3,), "partition": (3,)})
+    for score, cell in enumerate(grid.cells):  # local and fedmd in turn
+        changed = {moved[factor]: "z" for factor, _ in cell.repetition.varied}  # another one, as it should be
+        store.write(cell, outcome({"client": [50.0 + score]}, facts={"pairing": changed}))
+    board = lines(store.records())
+    assert len(board) == 2
+    fedmd = only(board, "fedmd")
+    assert (fedmd.seeds, fedmd.seeds_done) == (3, "0 0/init=3 0/partition=3")
+    assert fedmd.acc_mean == 53.0  # of 51, 53 and 55
+    assert fedmd.gap_to_local == 1.0  # in every pair
+    # the three share three of their four seeds: Student's t would be too sure
+    assert (fedmd.acc_std, fedmd.acc_ci95_low, fedmd.note) == (2.0, None, "runs share seeds, so there is no interval")
+    clash = grid.cells[2].key
+    (folder,) = (record.folder for record in store.records() if record.run["key"] == clash)
+    run = json.loads((folder / "run.json").read_text())
+    run["facts"]["pairing"]["initial_weights"] = "other"
+    (folder / "run.json").write_text(json.dumps(run))
+    with pytest.raises(DataError, match="initial weights differ"):
+        check_pairing(store.records())
 
 
 def test_settings_are_never_mixed(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:

@@ -93,6 +93,12 @@ GRIDS = {
     "negative seed": (GOOD.replace("[0]", "[-1]"), "whole numbers from 0 on"),
     "seed twice": (GOOD.replace("[0]", "[1, 1]"), "each once"),
     "half a seed": (GOOD.replace("[0]", "[0.5]"), "seeds"),
+    "unknown part of the randomness": (
+        GOOD + "vary: {innit: 1-4}\n",
+        "vary has no setting 'innit'; did you mean 'init'?",
+    ),
+    "varied seeds in words": (GOOD + "vary: {init: one}\n", "vary.init: seeds must look like"),
+    "varied by nothing": (GOOD + "vary: {init: [0]}\n", "vary.init: 0 is the seed of all else already"),
     "override of nothing": (GOOD + "settings: {a: {lr: 1}}\n", "known: partition.<setting>"),
     "always unknown": (GOOD + "always: [loca]\n", "did you mean 'local'?"),
 }

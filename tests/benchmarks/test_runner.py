@@ -11,12 +11,14 @@ from fl_bench.benchmarks.locks import Locked
 from fl_bench.benchmarks.records import RecordError, Store, read_record, without_clocks
 from fl_bench.benchmarks.runner import Options, run_cell
 from fl_bench.methods.local import Local
+from fl_bench.streams import FACTORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from fl_bench.benchmarks.cell import Cell
+    from fl_bench.benchmarks.grid import Grid
 
     MakeCell = Callable[..., Cell]
 
@@ -39,6 +41,25 @@ def test_a_record_says_what_was_run(store: Store, cell_of: MakeCell) -> None:
     assert sorted(path.name for path in store.runs.rglob("*")) == sorted(
         ["digits", ending.folder.name, "run.json", "rounds.csv", "clients.csv"]
     )
+
+
+def test_every_part_of_the_randomness_moves_what_is_its_own(store: Store, small_grid: Callable[..., Grid]) -> None:
+    """What a record says of the pairing, and the numbers: those move whatever moves."""
+    grid = small_grid(
+        methods=("fedmd",), vary=dict.fromkeys(FACTORS, "1"), training={"rounds": 2, "participation": 0.4}
+    )
+    plain, *varied = [read_record(run_cell(cell, store, Options()).folder) for cell in grid.cells]
+    moves = {
+        "partition": {"partition", "public_order"},
+        "init": {"initial_weights"},
+        "draws": {"client_draws"},
+        "batches": set(),
+    }
+    for factor, record in zip(FACTORS, varied, strict=True):
+        assert (record.cell["seed"], record.cell["varied"]) == (0, {factor: 1})
+        pairing, before = record.facts["pairing"], plain.facts["pairing"]
+        assert {what for what in before if pairing[what] != before[what]} == moves[factor], factor
+        assert [row["client.loss_mean"] for row in record.rounds] != [row["client.loss_mean"] for row in plain.rounds]
 
 
 @pytest.mark.parametrize("method", ["fedmd", "cosmos"])

@@ -25,6 +25,7 @@ from fl_bench.federation.run import Run, assign_architectures
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.base import Method
 from fl_bench.methods.registry import METHODS
+from fl_bench.streams import FACTORS, Seeds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -182,6 +183,68 @@ def test_all_methods_of_a_seed_draw_the_same_clients(make_run) -> None:
     # Forty draws of 2 in 4: each client is expected 20 times, with a deviation of 3.2.
     assert all(10 < count < 30 for count in Counter(client for clients in drawn[0] for client in clients).values())
     assert drawn[0] != [make_run("local", participation=0.5, run={"seed": 1}).participants(t) for t in range(40)]
+
+
+class Watching(Echo):
+    """Notes what clients train on in every round, what it draws, and what noise and public samples there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders: list[Any] = []
+        self.noises: list[Any] = []
+        self.own: list[float] = []
+        self.subsets: list[Any] = []
+
+    def client_update(self, clients: Cohort, received: Scalars | None, rnd: Round) -> Scalars:
+        def look(model: nn.Module, batch: Batch) -> Tensor:
+            assert batch.noise is not None
+            self.orders.append(batch.x.tolist())
+            self.noises.append(batch.noise.tolist())
+            return model(batch.x).sum()
+
+        clients.copy().fit(look, noise=True)
+        self.own.append(rnd.stream("own").random())
+        self.subsets.append(rnd.public.subset(2, rnd.seed, rnd.index).tolist())
+        return super().client_update(clients, received, rnd)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_part_of_the_randomness_moves_alone(make_run, factor: str) -> None:
+    def drawn(seed: int | Seeds) -> dict[str, Any]:
+        method = Watching()
+        run = make_run(method, engine="loop", local_epochs=1, run={"seed": seed})
+        federation = run.federation
+        trees = [
+            run.client_weights()["mlp-4"],
+            federation.fresh_weights("mlp-4", 2),
+            federation.server_models(2).weights,
+            federation.common_net().state_dict(),
+            federation.pooled([[0, 1]]).weights,
+        ]
+        finish(run)
+        few = make_run("local", participation=0.5, run={"seed": seed})
+        assert len(method.orders) == ROUNDS * (2 + 2 + 1 + 2)  # batches of 4 from 5, 8, 3 and 6 samples
+        return {
+            "init": [{name: tensor.tolist() for name, tensor in tree.items()} for tree in trees],
+            "draws": [[few.participants(t) for t in range(20)], method.own, method.subsets],
+            "batches": [method.orders, method.noises],
+        }
+
+    plain, varied = drawn(0), drawn(Seeds.of(0, {factor: 1}))
+    assert drawn(Seeds.of(0)) == plain
+    assert {what for what in plain if plain[what] != varied[what]} == {factor} - {"partition"}  # which split draws
+    if factor != "partition":  # and all that belongs to the part moves
+        assert all(before != after for before, after in zip(plain[factor], varied[factor], strict=True))
+
+
+def test_nets_dealt_at_random_belong_to_the_partition(make_run) -> None:
+    def dealt(factor: str) -> list[tuple[str, ...]]:
+        seeds = [Seeds.of(0, {factor: level}) for level in range(6)]
+        runs = [make_run(names=("mlp-4", "linear"), assignment="random", run={"seed": seed}) for seed in seeds]
+        return [run.architectures for run in runs]
+
+    assert len(set(dealt("partition"))) > 2
+    assert all(len(set(dealt(factor))) == 1 for factor in FACTORS if factor != "partition")
 
 
 @pytest.mark.parametrize(("fraction", "count"), [(1e-9, 1), (0.3, 1), (0.5, 2), (0.8, 3), (1.0, 4)])

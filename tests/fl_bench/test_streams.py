@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_bench.streams import numpy_stream, stream_key, torch_stream
+from fl_bench.streams import FACTORS, Seeds, numpy_stream, stream_key, torch_stream
 
 words = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=8)
 PINNED = 7761200379376252990
@@ -81,3 +82,11 @@ def test_global_generators_are_not_touched() -> None:
     after = np.random.get_state(legacy=False)  # noqa: NPY002
     assert (after["state"]["key"] == state["state"]["key"]).all()
     assert after["state"]["pos"] == state["state"]["pos"]
+
+
+def test_one_seed_moves_all_parts_but_those_that_are_varied() -> None:
+    assert FACTORS == ("partition", "init", "draws", "batches")  # as records, grids and tables name them
+    assert Seeds.of(3) == Seeds(partition=3, init=3, draws=3, batches=3)
+    assert Seeds.of(3, {"draws": 5}) == Seeds(partition=3, init=3, draws=5, batches=3)
+    with pytest.raises(TypeError):
+        Seeds.of(3, {"inits": 5})

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fl_bench.benchmarks.cell import Cell
+from fl_bench.benchmarks.grid import Grid
 from fl_bench.benchmarks.records import Outcome, Store
 from fl_bench.benchmarks.statistics.reading import read_records, read_table
 from fl_bench.errors import ConfigError, DataError
+from fl_bench.streams import FACTORS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MakeCell = Callable[..., Cell]
+MakeGrid = Callable[..., Grid]
 MakeOutcome = Callable[..., Outcome]
 
 
@@ -90,6 +93,22 @@ def test_badges_are_notes(store: Store, cell_of: MakeCell, outcome: MakeOutcome)
     facts = {"view_badges": {"client": ["oracle: test labels"]}}
     store.write(cell_of("fedmd"), outcome({"client": [1.0]}, facts=facts))
     assert read_records(store.records()).notes == ("fedmd carries a badge, oracle: test labels",)
+
+
+def test_records_that_vary_parts_of_their_randomness_have_factors(
+    store: Store, small_grid: MakeGrid, outcome: MakeOutcome
+) -> None:
+    grid = small_grid(seeds=(0, 1), vary={"init": "1-2"})
+    for score, cell in enumerate(grid.cells[:-1]):  # fedmd lacks the last
+        store.write(cell, outcome({"client": [float(score)]}))
+    table = read_records(store.records())
+    (condition,) = table.conditions
+    assert table.factors == FACTORS
+    assert ["".join(levels) for levels in condition.levels] == ["0000", "0100", "0200", "1111", "1211"]
+    # cells: local and fedmd in turn of 0, 1, 0/init=1, 0/init=2, 1/init=2
+    assert condition.accuracy == ((1.0, 5.0, 7.0, 3.0, None), (0.0, 4.0, 6.0, 2.0, 8.0))
+    (gap,) = table.gaps()
+    assert str(gap).endswith("seed partition=1/init=2/draws=1/batches=1: missing")
 
 
 def written(folder: Path, text: str) -> Path:
