@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .step import KINDS
 from .store import RESULTS, stored
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _cpu(run: Mapping[str, Any]) -> str:
             _executor(_rows(run, "executor")),
             "### What the harness costs in a round\n",
             _overhead(_rows(run, "overhead")),
+            "### Where a step of local training goes\n",
+            _steps(_rows(run, "steps")),
             "### Commands that train nothing\n",
             _table(
                 ["command", "median", "fastest – slowest", "starts"],
@@ -206,6 +209,20 @@ def _overhead(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return _table(["workload", "rounds", "ms/round", *parts, "harness"], lines)
+
+
+def _steps(rows: Sequence[Row]) -> str:
+    parts = [*KINDS, "rest"]
+    lines = [
+        [
+            row["workload"],
+            str(row["steps"]),
+            f"{1e6 * row['step']:,.0f}",
+            *(f"{1e6 * row[part]:,.0f} ({100 * row[part] / row['step']:.0f} %)" for part in parts),
+        ]
+        for row in rows
+    ]
+    return _table(["workload", "steps", "µs/step", *parts], lines)
 
 
 def _scaling(rows: Sequence[Row]) -> str:

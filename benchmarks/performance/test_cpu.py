@@ -14,6 +14,7 @@ from fl_bench.benchmarks.performance.contenders.registry import FRAMEWORKS, cont
 from fl_bench.benchmarks.performance.grids import WarmGrid
 from fl_bench.benchmarks.performance.measure import flops, in_fresh_process, matrix_rate, ratio, start_up
 from fl_bench.benchmarks.performance.overhead import overhead
+from fl_bench.benchmarks.performance.step import step_parts
 from fl_bench.benchmarks.performance.workloads import SIZES, W1, W2, W4, WORKLOADS, Workload, series
 from fl_bench.benchmarks.provenance import available_cores
 
@@ -115,6 +116,13 @@ def test_overhead(
     benchmark.group = "harness"
     row = benchmark.pedantic(lambda: overhead(workload, tmp_path, rounds), rounds=1)
     keep("overhead", {"workload": workload.name, "rounds": rounds, **row})
+
+
+@pytest.mark.parametrize("workload", [W1, W2], ids=lambda workload: workload.name)
+def test_step(benchmark: Any, keep: Callable[[str, Row], None], workload: Workload) -> None:
+    """Where a step of local training goes."""
+    benchmark.group = "step"
+    keep("steps", {"workload": workload.name, **benchmark.pedantic(lambda: step_parts(workload), rounds=1)})
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("list", "methods")], ids=" ".join)

@@ -59,7 +59,10 @@ class Flower(Contender):
             self.process.kill()
 
     def _answer(self) -> float:
-        accuracy: float = self.pipe.recv()
+        try:
+            accuracy: float = self.pipe.recv()
+        except EOFError:
+            raise RuntimeError("Flower's process has ended; what it printed says why") from None
         return accuracy
 
 
@@ -68,6 +71,10 @@ def _simulate(pipe: Connection, workload: Workload, device: str, seed: int) -> N
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Ray's actors look into the folder it is started in first, where a folder called fl_bench is not the package.
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(place) for place in places if place)
+    os.chdir(os.path.abspath(os.sep))
     import ray
     import torch
     from flwr.app import ArrayRecord, MetricRecord

@@ -12,6 +12,7 @@ from fl_bench.benchmarks.performance.contenders.plain import Plain
 from fl_bench.benchmarks.performance.grids import WarmGrid
 from fl_bench.benchmarks.performance.measure import Turns, flops, in_fresh_process, matrix_rate, ratio, start_up
 from fl_bench.benchmarks.performance.overhead import overhead
+from fl_bench.benchmarks.performance.step import KINDS, step_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +90,18 @@ def test_parts_of_a_round_make_the_round(toy: Callable[[str], Workload], tmp_pat
     assert row["round"] == pytest.approx(sum(row[part] for part in parts))
     assert 0 < row["channel"] < row["round"]
     assert row["share"] == pytest.approx((row["checkpoint"] + row["channel"] + row["other"]) / row["round"])
+
+
+def test_parts_of_a_step_make_the_step(toy: Callable[[str], Workload]) -> None:
+    row = step_parts(toy("W2"))
+    assert row["steps"] == 6
+    assert row["step"] == pytest.approx(row["rest"] + sum(row[kind] for kind in KINDS))
+    assert all(row[kind] > 0 for kind in ("products", "elementwise", "loss", "optimizer", "batches"))
+    assert row["pooling"] == 0  # an MLP
+
+
+def test_the_cnn_pools(toy: Callable[[str], Workload]) -> None:
+    assert step_parts(toy("W1"))["pooling"] > 0
 
 
 def test_start_up_times_every_start() -> None:

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fl_bench.benchmarks.statistics.bayes import hierarchical_places, sample_hierarchical, signed_rank_places
+from fl_bench.benchmarks.statistics.bayes import (
+    CORRELATION,
+    DEGREES,
+    hierarchical_places,
+    sample_hierarchical,
+    signed_rank_places,
+)
 
 
 def stream() -> np.random.Generator:
@@ -90,3 +96,43 @@ def test_seeds_without_spread_divide_by_nothing() -> None:
     places = hierarchical_places([np.full(5, value) for value in (2.0, 2.1, 1.9, 2.0)], 1.0, stream())
     assert places is not None
     assert places.better > 0.9
+
+
+def test_hierarchical_against_integration() -> None:
+    # The same posterior on grids. With s_i flat, x_i given mu_i has the density [S / (1 - rho) + (x - mu_i)^2 / c] to
+    # the power -(n - 1) / 2. Times Student's of mu_i, summed over mu_i and multiplied over data sets, it is the
+    # likelihood of (mu_0, tau, nu).
+    generator = np.random.default_rng(3)
+    seeds, rope = 4, 1.0
+    runs = np.linspace(-1.5, 4.5, 8)[:, None] + generator.normal(0, 1.5, (8, seeds))
+    mean, deviations = runs.mean(axis=1), seeds * runs.var(axis=1)
+    scale = (1 + (seeds - 1) * CORRELATION) / seeds
+    mu = np.linspace(-25, 28, 531)
+    noise = (deviations / (1 - CORRELATION) + (mean - mu[:, None]) ** 2 / scale) ** (-(seeds - 1) / 2)
+    centres, taus = np.linspace(-5, 8, 79), np.geomspace(0.15, 40, 50)
+    prior = np.log(DEGREES) - 0.1 * DEGREES + np.log(np.gradient(DEGREES))
+    logs = np.empty((len(DEGREES), len(taus), len(centres)))
+    for layer, nu in enumerate(DEGREES):
+        for row, tau in enumerate(taus):
+            student = stats.t.pdf(mu, nu, centres[:, None], tau)
+            # a geometric grid: d tau = tau d log tau
+            logs[layer, row] = np.log(student @ noise).sum(axis=1) + prior[layer] + np.log(tau)
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    worse = np.stack([stats.t.cdf(-rope, nu, centres, taus[:, None]) for nu in DEGREES])
+    better = np.stack([stats.t.sf(rope, nu, centres, taus[:, None]) for nu in DEGREES])
+    likeliest = np.argmax([worse, 1 - worse - better, better], axis=0)
+    shares = tuple(float(weights[likeliest == place].sum()) for place in range(3))
+    middle, middle_tau = (weights * centres).sum(), (weights * np.log(taus)[:, None]).sum()
+    spread = (weights * (centres - middle) ** 2).sum() ** 0.5
+    spread_tau = (weights * (np.log(taus)[:, None] - middle_tau) ** 2).sum() ** 0.5
+
+    # 8000 draws that hang together: four standard errors at a fifth as many independent ones are a tenth of a spread
+    centre, tau, nus = sample_hierarchical(list(runs), stream())
+    assert centre.mean() == pytest.approx(middle, abs=spread / 10)
+    assert centre.std() == pytest.approx(spread, rel=0.1)
+    assert np.log(tau).mean() == pytest.approx(middle_tau, abs=spread_tau / 10)
+    assert np.log(nus).mean() == pytest.approx((weights.sum(axis=(1, 2)) * np.log(DEGREES)).sum(), abs=0.1)
+    places = hierarchical_places(list(runs), rope, stream())
+    assert places is not None
+    assert (places.worse, places.equivalent, places.better) == pytest.approx(shares, abs=0.04)

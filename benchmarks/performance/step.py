@@ -1,0 +1,69 @@
+"""Where a step of local training goes: arithmetic by kind, and all that is none (benchmarks room)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from .contenders.ours import FlBench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .measure import Row
+    from .workloads import Workload
+
+KINDS = {
+    "products": ("mm", "addmm", "mkldnn_convolution", "mkldnn_linear", "convolution_backward"),
+    "pooling": ("max_pool2d_with_indices", "max_pool2d_with_indices_backward", "mkldnn_max_pool2d"),
+    "elementwise": ("relu", "relu_", "clamp_min", "clamp_min_", "threshold_backward", "sum"),
+    "loss": ("_log_softmax", "_log_softmax_backward_data", "nll_loss_forward", "nll_loss_backward"),
+    "optimizer": ("_fused_sgd_",),
+    "batches": ("index_select", "index", "gather"),
+}
+"""Operators of torch by what they are for; sums are gradients of biases."""
+
+
+def step_parts(workload: Workload) -> Row:
+    """Profile the local training of one round, with one thread as the executor's workers have.
+
+    Seconds of a step are those without the profiler, and the rest is what it did not see in the operators above:
+    Python, autograd, small operators. It adds some microseconds to each operator, so the rest is rather more.
+
+    Args:
+        workload: a method whose `client_update` is local training.
+    Returns:
+        `steps`, seconds of a `step`, of it those of every kind of `KINDS`, and the `rest`.
+    """
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        ours = FlBench(workload, workload.deal(), "cpu", 0)
+        ours.round()
+        method: Any = ours.run.method
+        usual: Callable[..., Any] = method.client_update
+        seconds, seen = [0.0], profile(activities=[ProfilerActivity.CPU])
+
+        def timed(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            result = usual(*arguments)
+            seconds[0] = time.perf_counter() - began
+            return result
+
+        def profiled(*arguments: Any) -> Any:
+            with seen:
+                return usual(*arguments)
+
+        method.client_update = timed
+        ours.round()
+        method.client_update = profiled
+        ours.round()
+    finally:
+        torch.set_num_threads(threads)
+    spent = {event.key.removeprefix("aten::"): event.self_cpu_time_total * 1e-6 for event in seen.key_averages()}
+    step = seconds[0] / ours.steps
+    parts = {kind: sum(spent.get(name, 0.0) for name in names) / ours.steps for kind, names in KINDS.items()}
+    return {"steps": ours.steps, "step": step, **parts, "rest": step - sum(parts.values())}
