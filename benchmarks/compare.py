@@ -99,6 +99,8 @@ def compare(
         print(_text(result, form), end="")
     else:
         text = _text(result, form)
+        if out.exists() and not out.is_file():
+            raise StorageError(f"cannot write {out}: it is no ordinary file; without --out the comparison is printed")
         try:
             page = out.read_bytes().decode() if out.is_file() else ""
         except UnicodeDecodeError:

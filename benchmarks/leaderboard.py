@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from fl_bench.errors import DataError
+from fl_bench.errors import DataError, StorageError
 from fl_bench.files import write_file
 
 from .cell import safe_name, short_hash
@@ -53,7 +53,7 @@ class Line:
     """Seeds that are averaged, n."""
     acc_mean: float | None
     acc_std: float | None
-    """Over seeds, with n - 1 in the denominator."""
+    """Over seeds, with n - 1 in the denominator; none where runs vary parts of their randomness."""
     acc_ci95_low: float | None
     """95 % interval of the mean over seeds by Student's t; none where runs vary parts of their randomness and share the
     others, which makes them no independent seeds."""
@@ -251,9 +251,12 @@ def write(folder: Path, content: Mapping[str, str]) -> None:
     """
     for name, text in content.items():
         write_file(folder / name, text)
-    for path in folder.glob("*.csv"):
-        if path.name not in content:
-            path.unlink()
+    try:
+        for path in folder.glob("*.csv"):
+            if path.name not in content:
+                path.unlink()
+    except OSError as error:
+        raise StorageError(f"cannot remove outdated tables from {folder}: {error.strerror}") from None
 
 
 def differences(folder: Path, content: Mapping[str, str]) -> list[str]:
@@ -307,7 +310,8 @@ def _line(
 ) -> Line:
     done = sorted((record for record in group if record.status == "done"), key=lambda record: record.repetition)
     accuracies = [scores[seed].accuracy for seed in sorted(scores)]
-    low, high = (None, None) if any(seed.varied for seed in scores) else interval(accuracies)
+    shared = any(seed.varied for seed in scores)  # then they are no independent seeds
+    low, high = (None, None) if shared else interval(accuracies)
     worst = [score.worst_decile for score in scores.values() if score.worst_decile is not None]
     status = Counter(record.status for record in group)
     ended = {record.repetition: record.status for record in group}
@@ -327,7 +331,7 @@ def _line(
         selection=selection,
         seeds=len(scores),
         acc_mean=_mean(accuracies),
-        acc_std=stdev(accuracies) if len(accuracies) > 1 else None,
+        acc_std=stdev(accuracies) if len(accuracies) > 1 and not shared else None,
         acc_ci95_low=low,
         acc_ci95_high=high,
         acc_worst_decile=_mean(worst),
@@ -359,7 +363,7 @@ def _note(
     if selection == "val" and len(scores) < len(done):
         notes.append("no validation data in some runs")
     if any(seed.varied for seed in scores):
-        notes.append("runs share seeds, so there is no interval")
+        notes.append("runs share seeds, so there is no spread and no interval")
     for name, reference in references.items():
         common = scores.keys() & reference.keys()
         if common and len(common) < len(scores):

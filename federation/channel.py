@@ -283,7 +283,7 @@ class Channel:
             declared = ", ".join(sorted(kind.__name__ for kind in self._declared)) or "nothing"
             raise ConfigError(
                 f"{self._sender} put {type(payload).__name__} on the wire, but declares that it exchanges {declared}; "
-                "add the type to the method's `exchanges` if it is meant"
+                "add the type to the method's `exchanges` (and `payloads`, if it has its own) if it is meant"
             )
         return self._codec.code(payload).detached() if isinstance(payload, Scores) else payload.detached()
 

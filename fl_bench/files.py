@@ -22,6 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk does not take it.
     """
+    path = path.resolve()  # a link stays, and what it names is replaced
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

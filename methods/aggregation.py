@@ -188,6 +188,7 @@ def _filtered_mean(predictions: Tensor, drop: int) -> Tensor:
     With X the rows that are left, their mean taken off, the direction of most variance is the top eigenvector v of the
     covariance X^T X. The distances |X v| along it are sqrt(l) |u|, with l and u the top eigenvalue and eigenvector of
     X X^T, which is as small as there are members (rows that were dropped are 0 in it). Ties: the first member goes.
+    Where several directions have the same variance, which of them is taken is the decomposition's choice.
 
     Args:
         predictions: as in `aggregate`.

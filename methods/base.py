@@ -190,7 +190,7 @@ class Method(ABC, Generic[Config]):
         return self.exchanges
 
     def plan(self, facts: Facts) -> Plan | None:
-        """Closed-form cost of a round; None where a method does not say."""
+        """Closed-form cost of a round; None for a method that sends nothing (the contract refuses it of others)."""
         return None
 
     def setup(self, federation: Federation) -> None:

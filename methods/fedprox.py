@@ -71,15 +71,16 @@ class FedProx(ServerModel[FedProxConfig]):
     def setup(self, federation: Federation) -> None:
         """Refuse stragglers where there is nothing less to do than everything."""
         if self.config.stragglers and federation.training.local_epochs < 2:
-            raise Unsupported("has stragglers, which do fewer epochs than others, but training.local_epochs is 1")
+            raise Unsupported(
+                "stragglers do fewer epochs than others, but training.local_epochs is 1; from 2 on there are fewer"
+            )
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model, and not too far from it."""
         if received is not None:
             clients.load(received.tree)
-        w = {name: tensor.clone() for name, tensor in clients.parameters.items()}
         for epochs, members in self.work(clients, rnd).items():
-            anchors = {name: tensor[members] for name, tensor in w.items()}
+            anchors = {name: tensor[members] for name, tensor in clients.parameters.items()}  # copies
             clients.only(members).fit(self.proximal_loss, epochs=epochs, per_client={"w": anchors})
         return Parameters(clients.weights)
 

@@ -2,7 +2,8 @@
 
 G. N. N. Martin, "Range encoding: an algorithm for removing redundancy from a digitised message", Video and Data
 Recording Conference 1979. A message is a number in [0, 1), written in digits of base 256: every symbol narrows an
-interval to its share, and the shortest number inside is what is sent. Integers only: both sides agree to the bit.
+interval to its share, and a number inside, cut after the digit that settles it, is what is sent. Integers only: both
+sides agree to the bit.
 """
 
 from __future__ import annotations

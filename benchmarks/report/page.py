@@ -150,11 +150,12 @@ def slim(svg: str) -> str:
 def _lead(records: Sequence[Record], board: Sequence[Entry]) -> str:
     done = sum(record.status == "done" for record in records)
     rest = "" if done == len(records) else f", {len(records) - done} of them not done"
+    repeated = "repetition" if any(record.repetition.varied for record in records) else "seed"
     return (
         f"{many(len(records), 'run')}{rest}: {many(len({entry.method for entry in board}), 'method')} on "
         f"{many(len({entry.dataset for entry in board}), 'data set')} in "
         f"{many(len({entry.setting for entry in board}), 'setting')}, "
-        f"{many(len({record.repetition for record in records}), 'seed')}."
+        f"{many(len({record.repetition for record in records}), repeated)}."
     )
 
 

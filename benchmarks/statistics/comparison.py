@@ -183,7 +183,8 @@ def _cautions(result: Comparison) -> list[str]:
     if result.table.factors:
         notes.append(
             "repetitions vary parts of their randomness and share the rest, so they are no independent seeds: what "
-            "takes them for such (intervals and tests on one data set, the hierarchical model) is surer than it may be"
+            "takes them for such (tests and intervals on one data set, the hierarchical model, the bootstrap) is surer "
+            "than it may be"
         )
     values = [value for row in result.scores for value in row if value is not None]
     if 0 < max(values) - min(values) < options.rope:

@@ -193,7 +193,10 @@ def test_dry_run_says_what_would_happen_and_changes_nothing(
 
 
 def test_dry_run_counts_the_runs_that_vary_a_part_of_the_randomness(
-    out: Callable[..., str], small_grid: Callable[..., Grid], outcome: Callable[..., Outcome]
+    out: Callable[..., str],
+    small_grid: Callable[..., Grid],
+    outcome: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Path("grid.yaml").write_text(GRID + "vary: {init: 1-2, draws: [5]}\n")
     varied = small_grid(methods=("fedmd",), vary={"draws": (5,)}).cells[1]
@@ -204,6 +207,7 @@ def test_dry_run_counts_the_runs_that_vary_a_part_of_the_randomness(
     drawn = [row["state"] for row in rows if (row["seed"], row.get("varied")) == (0, {"draws": 5})]
     assert drawn == ["done", "to run"]
     assert {row["estimated_from"] for row in rows if row["method"] == "fedmd"} == {"", "1 finished run"}
+    monkeypatch.setenv("COLUMNS", "200")
     text = " ".join(out("run", "grid.yaml", "--dry-run").split())
     assert "0/init=2" in text
     assert "13 of 14 runs take" in text
