@@ -22,14 +22,14 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk does not take it.
     """
-    path = path.resolve()  # a link stays, and what it names is replaced
-    temporary = path.with_name(f".{path.name}.tmp")
+    target = path.resolve()  # a link stays, and what it names is replaced
+    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except BaseException as error:
         with suppress(OSError):  # what went wrong matters more
             temporary.unlink()

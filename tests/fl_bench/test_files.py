@@ -40,6 +40,14 @@ def test_what_fails_halfway_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.csv"]
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    write_file(tmp_path / "a.csv", "old\n")
+    (tmp_path / "b.csv").symlink_to("a.csv")
+    write_file(tmp_path / "b.csv", "new\n")
+    assert (tmp_path / "b.csv").is_symlink()
+    assert (tmp_path / "a.csv").read_text() == "new\n"
+
+
 def test_it_has_reached_the_disk_before_it_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     sync, replace = os.fsync, os.replace
