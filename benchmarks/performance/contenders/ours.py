@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import torch
+
 from ....federation.models.build import count_parameters
 from ....federation.run import Run
-from ....federation.settings import ModelMix, Training
+from ....federation.settings import Execution, ModelMix, Training
 from ....methods.registry import METHODS
 from ...cell import resolve_config
 from .contender import Contender
@@ -19,7 +21,10 @@ ENDLESS = 10**9
 
 
 class FlBench(Contender):
-    """fl-bench as it chooses to run."""
+    """fl-bench as it chooses to run; torch's threads are the cores of a run, as those that the executor finds idle.
+
+    On a CPU they train clients side by side, one thread per kernel.
+    """
 
     name = "fl-bench"
     engine: ClassVar[Literal["auto", "loop", "stacked"]] = "auto"
@@ -28,7 +33,10 @@ class FlBench(Contender):
         method = METHODS[workload.method](resolve_config(workload.method, workload.settings, "settings"))
         training = Training(rounds=ENDLESS, engine=self.engine, **workload.training)
         models = ModelMix((workload.model,))
-        self.run = Run(method, dealt.dataset, dealt.split, models, training, seed=seed, device=device)
+        execution = Execution(threads=torch.get_num_threads() if device == "cpu" else None)
+        self.run = Run(
+            method, dealt.dataset, dealt.split, models, training, seed=seed, device=device, execution=execution
+        )
         self.rows: list[dict[str, float | int | None]] = []
         self._rounds = self.run.rounds()
 
@@ -44,7 +52,12 @@ class FlBench(Contender):
 
     def round(self) -> float:
         """See `Contender.round`."""
-        values = next(self._rounds).values
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            values = next(self._rounds).values
+        finally:
+            torch.set_num_threads(before)
         self.rows.append(values)
         return float(values[f"{self.run.method.deployed_view}.acc_mean"] or 0.0)
 
