@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .contenders.contender import Contender
     from .workloads import Workload
@@ -87,6 +88,19 @@ def flops(workload: Workload, rounds: int = 1, *, first: int = 1) -> int:
     return int(total // workload.batch_size)
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Inside, torch has so many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def matrix_rate(device: str, threads: int = 1, *, size: int | None = None, repeats: int = 5) -> float:
     """The machine's attainable arithmetic: the best of a few float32 matrix products, in operations per second.
 
@@ -99,9 +113,7 @@ def matrix_rate(device: str, threads: int = 1, *, size: int | None = None, repea
     import torch
 
     size = size or (8192 if device.startswith("cuda") else 2048)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         one, other = torch.rand(2, size, size, device=device)
         best = float("inf")
         for _ in range(repeats + 1):
@@ -109,8 +121,6 @@ def matrix_rate(device: str, threads: int = 1, *, size: int | None = None, repea
             one @ other
             finish(device)
             best = min(best, time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(before)
     return 2 * size**3 / best
 
 

@@ -9,6 +9,7 @@ from ..plugins import load_plugins
 from ..records import Store, read_record
 from ..runner import Options, run_cell
 from .contenders.ours import FlBench
+from .measure import torch_threads
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:
@@ -33,17 +34,13 @@ def overhead(workload: Workload, folder: Path, rounds: int) -> Row:
     Raises:
         RuntimeError: the cell is not `done`.
     """
-    import torch
-
     load_plugins([str(PLUGIN)])
     (cell,) = workload.cells([0], rounds)
-    threads = torch.get_num_threads()
     began = time.perf_counter()
     ending = run_cell(cell, Store(folder), Options())
     wall = time.perf_counter() - began
-    torch.set_num_threads(1)  # as the cell did
-    channel = _channel_seconds(workload, rounds)
-    torch.set_num_threads(threads)
+    with torch_threads(1):  # as the cell did
+        channel = _channel_seconds(workload, rounds)
     if ending.status != "done":
         raise RuntimeError(f"{ending.folder} is {ending.status}: {ending.reason}")
     record = read_record(ending.folder)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .contenders.ours import FlBench
+from .measure import torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,6 @@ KINDS = {
 }
 """Operators of torch by what they are for; sums are gradients of biases."""
 
-
 REPEATS = 3
 """Rounds with and without the profiler, in turns; the fastest of each counts."""
 
@@ -39,12 +39,9 @@ def step_parts(workload: Workload) -> Row:
     Returns:
         `steps`, seconds of a `step`, of it those of every kind of `KINDS`, and the `rest`.
     """
-    import torch
     from torch.profiler import ProfilerActivity, profile
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         ours = FlBench(workload, workload.deal(), "cpu", 0)
         ours.round()
         method: Any = ours.run.method
@@ -70,8 +67,6 @@ def step_parts(workload: Workload) -> Row:
             ours.round()
             method.client_update = profiled
             ours.round()
-    finally:
-        torch.set_num_threads(threads)
     step = min(walls) / ours.steps
     parts = {kind: seconds / ours.steps for kind, seconds in min(seen, key=lambda one: sum(one.values())).items()}
     return {"steps": ours.steps, "step": step, **parts, "rest": step - sum(parts.values())}

@@ -7,12 +7,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
 from fl_bench.benchmarks.performance.comparison import compare
 from fl_bench.benchmarks.performance.contenders.registry import FRAMEWORKS, contender
 from fl_bench.benchmarks.performance.grids import WarmGrid
-from fl_bench.benchmarks.performance.measure import flops, in_fresh_process, matrix_rate, ratio, start_up
+from fl_bench.benchmarks.performance.measure import (
+    flops,
+    in_fresh_process,
+    matrix_rate,
+    ratio,
+    start_up,
+    torch_threads,
+)
 from fl_bench.benchmarks.performance.overhead import overhead
 from fl_bench.benchmarks.performance.step import step_parts
 from fl_bench.benchmarks.performance.workloads import SIZES, W1, W2, W4, WORKLOADS, Workload, series
@@ -29,10 +35,8 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def default_threads() -> Iterator[None]:
     """All cores as torch threads, which is torch's default; fl-bench's workers set their own number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(available_cores())
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(available_cores()):
+        yield
 
 
 def test_matrix_rate(benchmark: Any, keep: Callable[[str, Row], None]) -> None:

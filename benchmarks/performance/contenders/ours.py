@@ -11,6 +11,7 @@ from ....federation.run import Run
 from ....federation.settings import Execution, ModelMix, Training
 from ....methods.registry import METHODS
 from ...cell import resolve_config
+from ..measure import torch_threads
 from .contender import Contender
 
 if TYPE_CHECKING:
@@ -52,12 +53,8 @@ class FlBench(Contender):
 
     def round(self) -> float:
         """See `Contender.round`."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with torch_threads(1):
             values = next(self._rounds).values
-        finally:
-            torch.set_num_threads(before)
         self.rows.append(values)
         return float(values[f"{self.run.method.deployed_view}.acc_mean"] or 0.0)
 
