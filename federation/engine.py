@@ -127,7 +127,7 @@ class LoopEngine:
 
         def outputs(module: nn.Module, member: int) -> Tensor:
             bind(module.eval(), models.parameters, models.buffers, cohort.rows[member])
-            with torch.no_grad(), arithmetic(cohort.training, inputs.device):
+            with torch.inference_mode(), arithmetic(cohort.training, inputs.device):
                 return torch.cat([module(piece) for piece in torch.split(inputs, CHUNK)]).to(inputs.dtype)
 
         done = side_by_side(models.template, _threads(cohort), range(len(cohort)), outputs)

@@ -306,7 +306,9 @@ class Run:
         for architecture in self._clients:
             ids = self._ids_of(architecture)
             cohort = self.client_cohort(architecture, ids, rnd)
-            views = {self.method.deployed_view: self.method.deployed(cohort, rnd), **self.method.views(cohort, rnd)}
+            views = {self.method.deployed_view: self.method.deployed(cohort, rnd)}
+            if self.training.views == "all":
+                views.update(self.method.views(cohort, rnd))
             for view, deployed in views.items():
                 rows = [test[client] for client in ids]
                 scored.setdefault(view, []).append((ids, evaluate(deployed, data, rows, threads=threads)))

@@ -48,6 +48,9 @@ class Training:
     store: Literal["float32", "float16"] = field(default="float32", metadata=LATER)
     """Format in which predictions on the public pool are kept between rounds, where they wait for clients or the server
     remembers them: half the memory, values rounded to three digits. What is sent, and its bytes, stay the same."""
+    views: Literal["all", "deployed"] = field(default="all", metadata=LATER)
+    """Which views of a method are scored in every round: each that it has, or the deployed one alone, which it is
+    compared by. Every view sends all test samples through a net once more."""
 
     @property
     def dtype_name(self) -> Literal["float32", "float64"]:

@@ -58,6 +58,7 @@ def compare(
                 "workload": workload.name,
                 "clients": workload.clients,
                 "contender": name,
+                "views": workload.views,
                 "seconds": seconds[name],
                 "images": workload.images_per_round,
                 "steps": one.steps,

@@ -116,6 +116,8 @@ def _gpu(run: Mapping[str, Any]) -> str:
     lines = [f"### {run['machine']['gpu']}\n", _provenance(run)]
     if rate:
         lines.append(f"Attainable arithmetic, float32 matrix products: {rate / 1e12:.1f} TFLOP/s.\n")
+    if any("views" not in row for row in _rows(run, "rounds")):  # a run from before the setting
+        lines.append("Here fl-bench scored every view, and so tested twice as many images as plain.\n")
     return "\n".join([*lines, _rounds(_rows(run, "rounds"), rate, "gpu")])
 
 

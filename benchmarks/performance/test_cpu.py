@@ -111,12 +111,16 @@ def test_executor(benchmark: Any, keep: Callable[[str, Row], None], size: Size, 
     benchmark.pedantic(finish, setup=warm, rounds=1)
 
 
-@pytest.mark.parametrize("workload", [W1, W2], ids=lambda workload: workload.name)
+@pytest.mark.parametrize(
+    "workload",
+    [W1, W2, *(dataclasses.replace(each, name=f"{each.name}, all views", views="all") for each in (W1, W2))],
+    ids=lambda workload: workload.name,
+)
 def test_overhead(
     benchmark: Any, keep: Callable[[str, Row], None], size: Size, workload: Workload, tmp_path: Path
 ) -> None:
     """What the harness costs in a round."""
-    rounds = 2 * size.cell_rounds[workload.name]
+    rounds = 2 * size.cell_rounds[workload.name.partition(",")[0]]
     benchmark.group = "harness"
     row = benchmark.pedantic(lambda: overhead(workload, tmp_path, rounds), rounds=1)
     keep("overhead", {"workload": workload.name, "rounds": rounds, **row})

@@ -61,6 +61,8 @@ class Workload:
     """Learning rate of plain SGD."""
     images: Literal["fashion-mnist", "noise"] = "fashion-mnist"
     """Where pixels come from."""
+    views: Literal["deployed", "all"] = "deployed"
+    """Which views fl-bench scores: the one that other contenders have too, or every view of the method."""
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
     """Settings of the method that are not its defaults."""
 
@@ -129,6 +131,7 @@ class Workload:
             "batch_size": self.batch_size,
             "optimizer": "sgd",
             "lr": self.lr,
+            "views": self.views,
         }
 
     def deal(self, seed: int = 0) -> Dealt:

@@ -320,6 +320,27 @@ def test_pooling_before_relu_is_the_same_function(name: str, pools: int) -> None
     assert torch.equal(net(x), net.head(nn.Sequential(*layers)(x)))
 
 
+@pytest.mark.parametrize("shape", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_predictions_in_blocks_are_the_same(name: str, shape: tuple[int, ...]) -> None:
+    net = build_net(name, shape, 10, key=5)
+    channels_last = torch.randn(3, *shape[1:], shape[0], generator=torch.Generator().manual_seed(0)).movedim(-1, 1)
+    blocked: list[bool] = []
+    for part in net.body.children():
+        part.register_forward_pre_hook(lambda _, inputs: blocked.append(inputs[0].is_mkldnn))
+    for x in (channels_last, channels_last.contiguous()):
+        usual = net(x)
+        assert not any(blocked)  # a gradient may be asked for
+        with torch.inference_mode():
+            torch.testing.assert_close(net(x), usual.detach(), rtol=1e-5, atol=1e-6)
+        assert sum(blocked) == 6  # two convolutions, two pools, two ReLUs
+        blocked.clear()
+    net.double()
+    with torch.inference_mode():
+        net(channels_last.double())
+    assert not any(blocked)  # oneDNN has no float64
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
     [

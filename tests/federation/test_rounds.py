@@ -173,6 +173,17 @@ def test_only_a_single_model_is_tested_on_everything(make_run, deal) -> None:
     assert "global.acc_global_test" not in finish(make_run("fedavg", rounds=1, data={"global_test": 0}))[0].values
 
 
+def test_only_the_deployed_view_is_scored_where_no_other_is_wanted(make_run) -> None:
+    everything, alone = finish(make_run("fedavg")), finish(make_run("fedavg", views="deployed"))
+    for row, short in zip(everything, alone, strict=True):
+        assert {key for key in row.values if key not in short.values} == {f"+local.{name}" for name in METRICS}
+        kept = {key: value for key, value in without_clocks(row).items() if key in short.values}
+        assert without_clocks(short) == kept
+        assert [{key: own[key] for key in less} for own, less in zip(row.clients, short.clients, strict=True)] == list(
+            short.clients
+        )
+
+
 def test_all_methods_of_a_seed_draw_the_same_clients(make_run) -> None:
     runs = [make_run(name, participation=0.5) for name in ("local", "fedavg", "fedmd")]
     drawn = [[run.participants(t) for t in range(40)] for run in runs]
