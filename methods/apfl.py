@@ -113,9 +113,13 @@ class APFL(Method[APFLConfig]):
         self.w = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
         return uploads.to_all(Parameters(self.w))
 
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """The mixture; how much of it is personal is for `report`."""
+        self.mean_alpha = clients.parameters["alpha"].mean()
+        return super().deployed(clients, rnd)
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The mixture with the server's model, that model, and what each client made of it in its local phase."""
-        self.mean_alpha = clients.parameters["alpha"].mean()
         everywhere = {name: tensor.expand(len(clients), *tensor.shape[1:]) for name, tensor in self.w.items()}
         return {
             "refreshed": clients.with_weights({**clients.weights, **under("shared", everywhere)}),

@@ -231,7 +231,10 @@ class Method(ABC, Generic[Config]):
         return clients.deployed()
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """Further models to report on, by view name; never mistaken for the method's accuracy."""
+        """Further models to report on, by view name; never mistaken for the method's accuracy.
+
+        Not called where nobody asks for them (`training.views: deployed`): whatever else it does must not be needed.
+        """
         return {}
 
     def clusters(self) -> np.ndarray | None:

@@ -167,6 +167,19 @@ def threads_change_nothing(name: str) -> None:
     _assert_same(undisturbed(METHODS[name], "loop"), side_by_side, f"{name} trained its clients on two threads")
 
 
+def views_change_nothing(name: str) -> None:
+    """A run that scores the deployed view alone ends with the same bits, and reports the same but for other views."""
+    dataset, deployed = made_up_data(), METHODS[name].deployed_view
+
+    def kept(row: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in row.items() if key.partition(".")[0] == deployed or "." not in key}
+
+    whole = undisturbed(METHODS[name])
+    rows = [{**kept(row), "clients": [kept(client) for client in row["clients"]]} for row in whole.rows]
+    alone = finish(make_run(name, dataset, deal(dataset), replace(TRAINING, views="deployed")))
+    _assert_same(replace(whole, rows=rows), alone, f"{name} scored its deployed view alone")
+
+
 def stopping_and_resuming_changes_nothing(name: str) -> None:
     """A run that is dropped after any round and continued from its checkpoint ends with the same bits and rows.
 
@@ -369,6 +382,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     same_seed_same_bits,
     other_runs_change_nothing,
     threads_change_nothing,
+    views_change_nothing,
     stopping_and_resuming_changes_nothing,
     order_of_clients_changes_nothing,
     loop_equals_stacked,

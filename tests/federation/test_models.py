@@ -341,6 +341,27 @@ def test_predictions_in_blocks_are_the_same(name: str, shape: tuple[int, ...]) -
     assert not any(blocked)  # oneDNN has no float64
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38], ids=str)
+@pytest.mark.parametrize("layer", ["body.0.weight", "body.0.bias", "body.3.weight"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_predictions_of_broken_weights_stay_broken(name: str, layer: str, value: float) -> None:
+    # oneDNN's max pool takes max(nan, 1) for 1 and its ReLU makes 0 of nan: a diverged model would look healthy.
+    net = build_net(name, GREY, 10, key=5)
+    net.get_parameter(layer).data.view(-1)[0] = value
+    x = torch.randn(3, *GREY, generator=torch.Generator().manual_seed(0))
+    usual = net(x)
+    with torch.inference_mode():
+        assert torch.equal(net(x).isnan(), usual.isnan())
+        assert torch.equal(net(x * value).isnan(), net.head(nn.Sequential(*net.body.children())(x * value)).isnan())
+
+
+def test_a_chain_may_be_sliced_and_mapped() -> None:
+    net, x = build_net("lenet5", GREY, 10, key=5), torch.randn(2, *GREY)
+    with torch.inference_mode():
+        torch.testing.assert_close(vmap(net)(x[:, None]).squeeze(1), net(x))
+        torch.testing.assert_close(net.body[:3](x), nn.Sequential(*net.body.children())[:3](x))  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
     [

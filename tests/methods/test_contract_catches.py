@@ -233,6 +233,14 @@ class Threaded(Honest):
         clients.fit(lambda m, b: cross_entropy(m, b) * (1 if current_thread() is main_thread() else 3))
 
 
+class Viewing(Honest):
+    """Trains while it shows a view."""
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        clients.fit(cross_entropy, stream="view")
+        return {"more": clients.deployed()}
+
+
 class Counting(Honest):
     """Trains the faster the higher a client's number."""
 
@@ -359,6 +367,7 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Hoarding, contract.stopping_and_resuming_changes_nothing, AssertionError, "with participation 0.4"),
         (Communal, contract.other_runs_change_nothing, AssertionError, "took turns"),
         (Threaded, contract.threads_change_nothing, AssertionError, "on two threads"),
+        (Viewing, contract.views_change_nothing, AssertionError, "scored its deployed view alone"),
         (Sorting, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels or groups"),
         (Keeping, contract.poor_clients_work, AssertionError, "method/shares is not finite"),
         (Peeking, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels"),
