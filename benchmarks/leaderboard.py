@@ -229,6 +229,7 @@ def setting_text(cell: Mapping[str, Any]) -> str:
         f"{scheme}({knobs}); {nets}; {training['rounds']} rounds, {training['local_epochs']} local epochs, "
         f"batch {training['batch_size']}, {training['optimizer']} {_short(training['lr'])}, "
         f"participation {_short(training['participation'])}"
+        f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"
     )
 
 

@@ -40,7 +40,8 @@ class Training:
     step, once for the whole run, or never."""
     engine: Literal["auto", "loop", "stacked"] = "auto"
     """How a cohort is trained: `loop`, one client after the other; `stacked`, all clients of one architecture at once,
-    or as many as memory takes; `auto` stacks on a GPU and loops on a CPU. Results agree but for rounding."""
+    or as many as memory takes; `auto` stacks on a GPU and small dense nets on a CPU (docs/engines.md). Results agree
+    but for rounding."""
     precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
     """Number format of weights and activations. `tf32`: float32, with a GPU's matrix products and convolutions in
     TensorFloat-32 (on a CPU the same as float32). `bf16`: weights in float32, nets compute in bfloat16. Messages hold
@@ -89,8 +90,8 @@ class Execution:
     channels_last: bool | None = None
     """Memory format of images; None: channels last for the `loop` engine on a CPU, where convolutions are faster so."""
     compile: bool = False
-    """Whether nets go through `torch.compile`, for the `loop` engine. It takes half a minute per net, and seldom pays
-    (docs/performance.md)."""
+    """Whether nets go through `torch.compile`, for the `loop` engine. It takes 10 to 25 seconds per net, and seldom
+    pays (docs/engines.md)."""
 
     def __post_init__(self) -> None:
         for name in ("threads", "stack"):

@@ -73,9 +73,12 @@ def compare(
 
 
 def _allocated(device: str) -> int:
-    """Bytes of GPU memory in use; 0 on a CPU."""
+    """Bytes of GPU memory in use, without what earlier contenders left to be collected; 0 on a CPU."""
+    import gc
+
     import torch
 
+    gc.collect()
     return torch.cuda.memory_allocated(device) if device.startswith("cuda") else 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .step import KINDS
 from .store import RESULTS, stored
+from .workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 """Where the page and its plot go."""
 
-IMAGE = 28 * 28
-"""Bytes of an image as fl-bench keeps it."""
+PIXELS = 28 * 28
+"""Numbers of an image."""
 
 INTRODUCTION = Path(__file__).with_name("page.md")
 """The words of the page that do not depend on results."""
@@ -117,8 +118,13 @@ def _gpu(run: Mapping[str, Any]) -> str:
     if rate:
         lines.append(f"Attainable arithmetic, float32 matrix products: {rate / 1e12:.1f} TFLOP/s.\n")
     if any("views" not in row for row in _rows(run, "rounds")):  # a run from before the setting
-        lines.append("Here fl-bench scored every view, and so tested twice as many images as plain.\n")
-    return "\n".join([*lines, _rounds(_rows(run, "rounds"), rate, "gpu")])
+        lines.append("Here fl-bench scored every view, and so tested more images than plain.\n")
+    lines.append(_rounds(_rows(run, "rounds"), rate, "gpu"))
+    seen = {row["workload"] for row in _rows(run, "rounds")}
+    missing = [workload.name for workload in WORKLOADS if workload.name not in seen]
+    if missing:
+        lines.append(f"{', '.join(missing)}: not measured.\n")
+    return "\n".join(lines)
 
 
 def _provenance(run: Mapping[str, Any]) -> str:
@@ -267,11 +273,19 @@ def _growth(rows: Sequence[Row]) -> str:
         copies = ""
         if last["grows"] == "clients" and last["peak_bytes"] is not None:
             before = line[-2]
-            rise = (last["peak_bytes"] - IMAGE * last["rows"]) - (before["peak_bytes"] - IMAGE * before["rows"])
+            rise = (last["peak_bytes"] - _kept(last["rows"])) - (before["peak_bytes"] - _kept(before["rows"]))
             copies = f"{rise / (4 * last['parameters'] * (last['clients'] - before['clients'])):.1f}"
         where = f"{first['at']:,} → {last['at']:,} {last['grows']}"
         lines.append([name, where, *(f"{exponent:.2f}" for exponent in exponents), copies])
     return _table(["series", "between", "exponent of s/round", "of server seconds", "copies of the weights"], lines)
+
+
+def _kept(rows: int) -> int:
+    """Bytes of images: a byte per pixel, and float32 as nets see them unless that is too much."""
+    from ...federation.data import PREPARED_BYTES
+
+    seen = 4 * PIXELS * rows
+    return PIXELS * rows + (seen if seen <= PREPARED_BYTES else 0)
 
 
 def _absent(rows: Sequence[Row]) -> str:
@@ -301,4 +315,6 @@ def _span(seconds: Sequence[float]) -> str:
 
 
 def _bytes(count: float | None) -> str:
-    return "" if count is None or count <= 0 else f"{count / 2**20:,.0f} MiB"
+    if count is None:
+        return ""
+    return f"{count / 2**20:,.0f} MiB" if count > 0 else "not measured"

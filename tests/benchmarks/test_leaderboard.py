@@ -183,6 +183,13 @@ def test_settings_are_never_mixed(store: Store, cell_of: MakeCell, outcome: Make
     assert len({line.setting for line in board}) == 2
 
 
+def test_a_run_of_the_deployed_view_alone_says_so(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
+    for training in ({}, {"views": "deployed"}):
+        store.write(cell_of("local", 0, training=training), outcome({"client": [1.0]}))
+    texts = sorted((line.setting_text for line in lines(store.records())), key=len)
+    assert texts[1] == f"{texts[0]}; deployed views only"
+
+
 def test_means_over_datasets_and_ranks(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
     for dataset, scores in {
         "digits": {"local": 50.0, "fedmd": 60.0, "cosmos": 60.0},
