@@ -383,6 +383,22 @@ def test_validation_accuracy_by_hand(make_data, make_cohort, monkeypatch) -> Non
         make_cohort(data, modules, side="server").validation_accuracy()
 
 
+@pytest.mark.parametrize("engine", ["loop", "stacked"])
+def test_what_was_predicted_and_measured_may_be_trained_with(make_data, make_cohort, engine: str) -> None:
+    data, modules = make_data(validation=5), [Halves(key) for key in range(3)]
+    cohort, fresh = (make_cohort(data, modules, engine=engine) for _ in range(2))
+    seen = [
+        cohort.predict(data.inputs[:4].double(), as_="logits"),
+        cohort.prototypes().values,
+        cohort.private_loss(cohort.snapshot()),
+        cohort.validation_accuracy(),
+    ]
+    assert not any(tensor.is_inference() for tensor in seen)
+    for each in (cohort, fresh):
+        each.fit(pull)
+    assert equal(cohort.weights, fresh.weights)
+
+
 def test_a_part_is_deployed_instead_of_the_whole(make_data, make_cohort) -> None:
     # Clients hold two nets, `personal` and `shared`; what counts may be either, and either with other weights.
     data, clients = make_data((5, 8, 3)), []
