@@ -496,7 +496,7 @@ class Cohort:
 
     def check_finite(self) -> None:
         """Raise `Diverged` when a weight of a member is not finite (the only look at the device)."""
-        # One pass that writes nothing; an extreme of numbers of which one is not a number is none either.
+        # One pass without temporaries: an infinite weight is an extreme, and where one is nan so are both extremes.
         extremes = [end for tensor in self.parameters.values() if tensor.numel() for end in torch.aminmax(tensor)]
         if not bool(torch.stack(extremes).isfinite().all()):
             raise Diverged(f"a weight of {self.side} models {self.architecture} is not finite")

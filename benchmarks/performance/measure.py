@@ -101,6 +101,18 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    """The function, adding to the list what each of its calls took."""
+
+    def call(*arguments: Any) -> Any:
+        began = time.perf_counter()
+        result = function(*arguments)
+        seconds.append(time.perf_counter() - began)
+        return result
+
+    return call
+
+
 def matrix_rate(device: str, threads: int = 1, *, size: int | None = None, repeats: int = 5) -> float:
     """The machine's attainable arithmetic: the best of a few float32 matrix products, in operations per second.
 

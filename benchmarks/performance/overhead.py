@@ -9,11 +9,10 @@ from ..plugins import load_plugins
 from ..records import Store, read_record
 from ..runner import Options, run_cell
 from .contenders.ours import FlBench
-from .measure import torch_threads
+from .measure import timed, torch_threads
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from .measure import Row
@@ -59,22 +58,10 @@ def _channel_seconds(workload: Workload, rounds: int) -> float:
     """Seconds per round of the phase `training` outside the method's own `client_update`."""
     ours = FlBench(workload, workload.deal(), "cpu", 0)
     ours.round()
-    spent = [0.0]
+    spent: list[float] = []
     method: Any = ours.run.method
-    method.client_update = _timed(method.client_update, spent)
+    method.client_update = timed(method.client_update, spent)
     for _ in range(rounds):
         ours.round()
     training = sum(float(row["seconds_training"] or 0) for row in ours.rows[1:])
-    return (training - spent[0]) / rounds
-
-
-def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
-    """The function, adding its seconds to `spent[0]`."""
-
-    def call(*arguments: Any) -> Any:
-        began = time.perf_counter()
-        result = function(*arguments)
-        spent[0] += time.perf_counter() - began
-        return result
-
-    return call
+    return (training - sum(spent)) / rounds

@@ -117,10 +117,11 @@ def _gpu(run: Mapping[str, Any]) -> str:
     lines = [f"### {run['machine']['gpu']}\n", _provenance(run)]
     if rate:
         lines.append(f"Attainable arithmetic, float32 matrix products: {rate / 1e12:.1f} TFLOP/s.\n")
-    if any("views" not in row for row in _rows(run, "rounds")):  # a run from before the setting
+    rows = _rows(run, "rounds")
+    if any("views" not in row for row in rows):  # a run from before the setting
         lines.append("Here fl-bench scored every view, and so tested more images than plain.\n")
-    lines.append(_rounds(_rows(run, "rounds"), rate, "gpu"))
-    seen = {row["workload"] for row in _rows(run, "rounds")}
+    lines.append(_rounds(rows, rate, "gpu"))
+    seen = {row["workload"] for row in rows}
     missing = [workload.name for workload in WORKLOADS if workload.name not in seen]
     if missing:
         lines.append(f"{', '.join(missing)}: not measured.\n")

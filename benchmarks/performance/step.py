@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from .contenders.ours import FlBench
-from .measure import torch_threads
+from .measure import timed, torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +48,6 @@ def step_parts(workload: Workload) -> Row:
         walls: list[float] = []
         seen: list[dict[str, float]] = []
 
-        def timed(*arguments: Any) -> Any:
-            began = time.perf_counter()
-            result = usual(*arguments)
-            walls.append(time.perf_counter() - began)
-            return result
-
         def profiled(*arguments: Any) -> Any:
             with profile(activities=[ProfilerActivity.CPU]) as events:
                 result = usual(*arguments)
@@ -63,7 +56,7 @@ def step_parts(workload: Workload) -> Row:
             return result
 
         for _ in range(REPEATS):  # a neighbour may disturb any of them
-            method.client_update = timed
+            method.client_update = timed(usual, walls)
             ours.round()
             method.client_update = profiled
             ours.round()
