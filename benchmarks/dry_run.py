@@ -190,7 +190,7 @@ def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, m
     import torch
     import torch.nn.functional as F
 
-    from ..federation.stacked import stacked_outputs
+    from ..federation.forward import stacked_outputs
 
     torch.set_num_threads(1)
     net = build_net(name, shape, classes, key=0)

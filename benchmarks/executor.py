@@ -31,7 +31,7 @@ from .runner import Ending, finished, run_cell
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from ..federation.run import RoundRow
+    from ..federation.rows import RoundRow
     from .runner import Options
 
 CONTEXT = 600 * 2**20

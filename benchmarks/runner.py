@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..datasets.dataset import Dataset
-    from ..federation.run import RoundRow
+    from ..federation.rows import RoundRow
     from .cell import Cell
     from .records import Store
 

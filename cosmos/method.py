@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 
@@ -298,7 +298,7 @@ class Cosmos(Method[CosmosConfig]):
         """The loss of distillation and server training."""
         weight = 0.0 if self.config.consistency_grad == "none" else self.config.consistency
         grad = "both" if self.config.consistency_grad == "none" else self.config.consistency_grad
-        return ConsistentDistillation(weight, grad, self.config.noise, cohort.data.about.modality == "image")
+        return ConsistentDistillation(weight, grad, self.config.noise, self.federation.modality == "image")
 
     # What is reported and kept
 

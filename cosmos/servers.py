@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
     from .clustering import Matching
@@ -69,11 +69,11 @@ class ClusterModels(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The models' weights and moments."""
-        return self.cohort.models.state_dict()
+        return self.cohort.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.cohort.models.load_state_dict(state)
+        self.cohort.load_state_dict(state)
 
 
 class SeparateModels(ClusterModels):
@@ -106,8 +106,8 @@ class SeparateModels(ClusterModels):
         """See `ClusterModels.regrouped`; clusters that go on keep their optimizer's moments, too."""
         models = SeparateModels(self.federation, len(matching.sources))
         device = self.federation.device
-        models.cohort.models.take_over(
-            self.cohort.models,
+        models.cohort.take_over(
+            self.cohort,
             torch.from_numpy(matching.sources).to(device),
             torch.from_numpy(matching.continued).to(device),
         )
@@ -188,7 +188,7 @@ class SharedBackbone(ClusterModels):
 
     def best(self) -> Deployed:
         """See `ClusterModels.best`: K networks that share the backbone's numbers."""
-        from ..federation.evaluation import Deployed
+        from ..federation.deployed import Deployed
         from .heads import ManyHeads
 
         present, weights = self.cohort.weights, {}
@@ -198,6 +198,6 @@ class SharedBackbone(ClusterModels):
             elif name.startswith("heads.0."):
                 layer = name.removeprefix("heads.0.")
                 weights[f"head.{layer}"] = torch.cat([present[f"heads.{k}.{layer}"] for k in range(self.count)])
-        template = self.cohort.models.template
+        template = self.cohort.module()
         assert isinstance(template, ManyHeads)
         return Deployed(template.one_headed(), weights, None)

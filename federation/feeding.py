@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .cohort import Cohort
+    from .members import Members
     from .phase import Phase
 
 
@@ -59,46 +59,46 @@ class Draws:
         return [Draws(**{name: column[step] for name, column in columns.items()}) for step in range(count)]
 
 
-def batches_of(cohort: Cohort, phase: Phase, member: int) -> int:
+def batches_of(members: Members, phase: Phase, member: int) -> int:
     """Batches of one member in a phase; none where it has no samples."""
-    samples = _samples(cohort, phase, member)
+    samples = _samples(members, phase, member)
     if not samples:
         return 0
-    return steps_of(phase.epochs, samples, cohort.training.batch_size) if phase.batches is None else phase.batches
+    return steps_of(phase.epochs, samples, members.training.batch_size) if phase.batches is None else phase.batches
 
 
-def draw(cohort: Cohort, phase: Phase, member: int) -> Draws:
+def draw(members: Members, phase: Phase, member: int) -> Draws:
     """The samples of all steps of one member, from counter-based streams; on the CPU, with an axis of steps first."""
-    on, client, index = phase.on, cohort.keys[member], cohort.round_index
-    steps = batches_of(cohort, phase, member)
+    on, client, index = phase.on, members.keys[member], members.round_index
+    steps = batches_of(members, phase, member)
 
     def order(samples: int, *stream: str | int) -> Tensor:
-        drawn = positions(samples, steps, cohort.training.batch_size, numpy_stream(cohort.seed, *stream))
+        drawn = positions(samples, steps, members.training.batch_size, numpy_stream(members.seed, *stream))
         return torch.from_numpy(drawn)
 
     def keys(purpose: str) -> Tensor:
-        return step_keys(stream_key(cohort.seed, purpose, phase.stream, cohort.side, client, index), steps)
+        return step_keys(stream_key(members.seed, purpose, phase.stream, members.side, client, index), steps)
 
     noise = keys("noise") if phase.noise else None
-    masks = keys("dropout") if has_dropout(cohort.models.template) else None
+    masks = keys("dropout") if has_dropout(members.models.template) else None
     if isinstance(on, Teaching):  # one order for all members, so that they can share what does not depend on them
         return Draws(public=order(on.inputs.shape[0], phase.stream, index), noise=noise, masks=masks)
-    place, public, own = order(_samples(cohort, phase, member), phase.stream, client, index), None, None
+    place, public, own = order(_samples(members, phase, member), phase.stream, client, index), None, None
     if isinstance(on, Together):  # position p >= n_i of the joined set is public sample p - n_i
-        samples = cohort.private_rows[member].numel()
+        samples = members.private_rows[member].numel()
         own = place < samples
         public = (place - samples).clamp_min(0)
         place = place.where(own, 0)
     elif isinstance(on, Beside):
         public = order(on.public.inputs.shape[0], on.public.stream, index)
-    return Draws(place, _crops(cohort, phase, member, place), public, own, noise, masks)
+    return Draws(place, _crops(members, phase, member, place), public, own, noise, masks)
 
 
-def make_batch(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor) -> Batch:
+def make_batch(members: Members, phase: Phase, drawn: Draws, member: int | Tensor) -> Batch:
     """The batch of one step: of one member, or stacked over several.
 
     Args:
-        cohort: who trains.
+        members: who trains.
         phase: on what.
         drawn: the samples of the step on the device, `private` as rows of the data set. Shape (batch,), or
             (members, batch) for several members. Where all members read the same public samples, shape (batch,) makes
@@ -107,7 +107,7 @@ def make_batch(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor)
     Returns:
         A batch without `extra`.
     """
-    batch = _samples_of(cohort, phase, drawn, member)
+    batch = _samples_of(members, phase, drawn, member)
     batch.masks = drawn.masks
     if drawn.noise is not None:
         one = batch.x.shape[drawn.noise.dim() if drawn.private is not None else 0 :]
@@ -115,8 +115,8 @@ def make_batch(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor)
     return batch
 
 
-def _samples_of(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor) -> Batch:
-    on, data = phase.on, cohort.data
+def _samples_of(members: Members, phase: Phase, drawn: Draws, member: int | Tensor) -> Batch:
+    on, data = phase.on, members.data
     if isinstance(on, Teaching):
         return _taught(on, drawn, member)
     assert drawn.private is not None
@@ -140,23 +140,23 @@ def _samples_of(cohort: Cohort, phase: Phase, drawn: Draws, member: int | Tensor
     )
 
 
-def _samples(cohort: Cohort, phase: Phase, member: int) -> int:
+def _samples(members: Members, phase: Phase, member: int) -> int:
     """Samples of the set that one member passes over."""
     if isinstance(phase.on, Teaching):
         return phase.on.inputs.shape[0]
-    private = cohort.private_rows[member].numel()
+    private = members.private_rows[member].numel()
     return private + phase.on.public.inputs.shape[0] if isinstance(phase.on, Together) else private
 
 
-def _crops(cohort: Cohort, phase: Phase, member: int, place: Tensor) -> Tensor | None:
+def _crops(members: Members, phase: Phase, member: int, place: Tensor) -> Tensor | None:
     """Crops and flips of the private samples at these places: drawn afresh for every step, or once for a run."""
-    rule, client = cohort.data.about.augment, cohort.keys[member]
-    if rule == "none" or cohort.training.augment == "none":
+    rule, client = members.data.about.augment, members.keys[member]
+    if rule == "none" or members.training.augment == "none":
         return None
-    if cohort.training.augment == "frozen":
-        samples = max(1, cohort.private_rows[member].numel())
-        return torch.from_numpy(augment.draw(rule, samples, numpy_stream(cohort.seed, "augment", client)))[place]
-    stream = numpy_stream(cohort.seed, "augment", phase.stream, client, cohort.round_index)
+    if members.training.augment == "frozen":
+        samples = max(1, members.private_rows[member].numel())
+        return torch.from_numpy(augment.draw(rule, samples, numpy_stream(members.seed, "augment", client)))[place]
+    stream = numpy_stream(members.seed, "augment", phase.stream, client, members.round_index)
     return torch.from_numpy(augment.draw(rule, place.numel(), stream)).view(*place.shape, 3)
 
 

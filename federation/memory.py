@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from .cohort import Cohort
+    from .members import Members
     from .phase import Phase
 
 SHARE = 0.8
@@ -62,17 +62,17 @@ def _fits(piece: Sequence[int], work: Callable[[Sequence[int]], None]) -> bool:
     return True
 
 
-def members_at_once(cohort: Cohort, phase: Phase) -> int:
+def members_at_once(members: Members, phase: Phase) -> int:
     """Members of a cohort that are trained at once: as many as are estimated to fit, or as the run allows."""
-    if cohort.execution.stack is not None:
-        return cohort.execution.stack
-    if cohort.data.device.type != "cuda":
-        return len(cohort)
+    if members.execution.stack is not None:
+        return members.execution.stack
+    if members.data.device.type != "cuda":
+        return len(members)
     slots = max(len(step.optimizer.slots) for step in phase.steps)
-    batch = cohort.training.batch_size
-    shape = tuple(phase.on.inputs.shape[1:]) if isinstance(phase.on, Teaching) else cohort.data.about.shape
-    need = member_bytes(cohort.models.template, shape, batch, slots, cohort.data.dtype)
-    return max(1, min(len(cohort), room(cohort.data.device, len(cohort) * need) // need))
+    batch = members.training.batch_size
+    shape = tuple(phase.on.inputs.shape[1:]) if isinstance(phase.on, Teaching) else members.data.about.shape
+    need = member_bytes(members.models.template, shape, batch, slots, members.data.dtype)
+    return max(1, min(len(members), room(members.data.device, len(members) * need) // need))
 
 
 def samples_at_once(per_sample: int, device: torch.device) -> int:

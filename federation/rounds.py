@@ -9,8 +9,6 @@ import torch
 
 from fl_bench.streams import numpy_stream, stream_key
 
-from .cohort import Cohort, Models
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,10 +17,11 @@ if TYPE_CHECKING:
 
     from fl_bench.sealed import Sealed
 
+    from .cohort import Cohort
     from .data import PublicPool
+    from .factory import Factory
     from .models.net import Net
     from .payloads import Tree
-    from .run import Run
 
 
 @dataclass(frozen=True)
@@ -48,26 +47,28 @@ class Round:
 class Federation:
     """What the server knows of the run, and the models it may build. A method has it as `self.federation`."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        data = run.data
+    def __init__(self, factory: Factory) -> None:
+        self._factory = factory
+        data, training = factory.data, factory.training
         self.clients = data.clients
         self.classes = data.about.classes
-        self.init_seed = run.seeds.init
+        self.modality = data.about.modality
+        """Kind of data, `image` or `tabular`."""
+        self.init_seed = factory.seeds.init
         """Of initial weights that the method draws itself."""
-        self.device = run.device
-        self.training = run.training
-        self.dtype = run.dtype
+        self.device = data.device
+        self.training = training
+        self.dtype = data.dtype
         """Number format of weights and messages."""
-        self.stored_as = run.stored_as
+        self.stored_as = torch.float16 if training.store == "float16" else data.dtype
         """Number format in which predictions are remembered between rounds (`training.store`)."""
         self.sizes = data.train.sizes
         """Private training samples of each client."""
         self.validation_sizes = data.validation.sizes
         """Private validation samples of each client."""
-        self.architectures = run.architectures
+        self.architectures = factory.architectures
         """Architecture of each client."""
-        self.identities = run.identities
+        self.identities = factory.identities
         """What names each client's random streams: its id, unless a run renumbers its clients."""
         self.public = data.public
         self.groups: Sealed[np.ndarray] | None = data.groups
@@ -81,8 +82,8 @@ class Federation:
         Every call gives the same weights, whatever `training.init` says: those that clients of this architecture
         start from where they share their start. `Method.build_client` may put one beside a client's own net.
         """
-        run, name = self._run, self._run.models.server_name
-        return run.build(name, stream_key(run.seeds.init, "init", name))
+        name = self._factory.mix.server_name
+        return self._factory.net(name, "init", name)
 
     def server_models(self, count: int, wrap: Callable[[nn.Module, int], nn.Module] | None = None) -> Cohort:
         """`count` fresh models of the run's server architecture, each with its own initial weights.
@@ -92,13 +93,13 @@ class Federation:
             wrap: turns a net of the zoo and a key for initial weights into the module to train (several heads,
                 ...); the net itself by default.
         """
-        run, name = self._run, self._run.models.server_name
-        keys = [stream_key(run.seeds.init, "server init", name, model) for model in range(count)]
+        name = self._factory.mix.server_name
         modules: list[nn.Module] = []
-        for key in keys:
-            net = run.build(name, key)
+        for model in range(count):
+            net = self._factory.net(name, "server init", name, model)
+            key = stream_key(self.init_seed, "server init", name, model)
             modules.append(net if wrap is None else wrap(net, key))
-        return run.cohort(Models.stacked(name, modules, run.device, run.dtype), range(count), side="server")
+        return self._factory.cohort(self._factory.stacked(name, modules), range(count), side="server")
 
     def holding(self, architecture: str, tree: Tree) -> Cohort:
         """Models of a client architecture in the server's hands: uploaded ones to predict with, averages to train.
@@ -112,20 +113,19 @@ class Federation:
         whole = {
             name: tensor.expand(rows, *tensor.shape[1:]).clone() for name, tensor in self.start[architecture].items()
         }
-        models = self._run.client_models(architecture).holding({**whole, **tree})
-        return self._run.cohort(models, range(rows), side="server")
+        models = self._factory.clients[architecture].holding({**whole, **tree})
+        return self._factory.cohort(models, range(rows), side="server")
 
     def fresh_weights(self, architecture: str, count: int) -> Tree:
         """Initial weights of `count` models of a client architecture, name to (count, ...).
 
         The first is what clients start from where they share their start; both sides know all of them by the seed.
         """
-        run, start = self._run, self.start[architecture]
+        factory, start = self._factory, self.start[architecture]
         if count == 1:
             return {name: tensor.clone() for name, tensor in start.items()}
-        keys = [stream_key(run.seeds.init, "further init", architecture, model) for model in range(1, count)]
-        modules = [run.method.build_client(run.build(architecture, key)) for key in keys]
-        models = Models.stacked(architecture, modules, run.device, run.dtype)
+        nets = [factory.net(architecture, "further init", architecture, model) for model in range(1, count)]
+        models = factory.stacked(architecture, factory.client_modules(nets))
         further = {**models.parameters, **models.buffers}
         return {name: torch.cat([tensor, further[name]]) for name, tensor in start.items()}
 
@@ -138,15 +138,17 @@ class Federation:
             with_public_by: the name of a method that also trains on public samples with their true labels, which
                 opens the seal in its name; nobody by default.
         """
-        run, data, name = self._run, self._run.data, self._run.models.server_name
-        nets = [run.build(name, stream_key(run.seeds.init, "init", name)) for _ in members]
+        data = self._factory.data
         owned = data.train.split()
         groups = [sorted(group, key=lambda client: self.identities[client]) for group in members]
         rows = [torch.cat([owned[client] for client in group]) for group in groups]
         if with_public_by:
             public = data.reveal_public_labels(with_public_by)
             rows = [torch.cat([part, public]) for part in rows]
-        models = Models.stacked(name, nets, run.device, run.dtype)
-        first = [min(group) for group in members]
-        keys = [self.identities[group[0]] for group in groups]
-        return run.cohort(models, first, private_rows=rows, rows=range(len(members)), keys=keys)
+        return self._factory.cohort(
+            self._factory.stacked(self._factory.mix.server_name, [self.common_net() for _ in members]),
+            [min(group) for group in members],
+            private_rows=rows,
+            rows=range(len(members)),
+            keys=[self.identities[group[0]] for group in groups],
+        )

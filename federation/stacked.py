@@ -31,6 +31,7 @@ from .batches import Batch, Teaching
 from .counters import derived
 from .data import gathered
 from .feeding import Draws, batches_of, draw, make_batch
+from .forward import stacked_outputs
 from .graphs import NotRecordable, Recorder
 from .memory import in_pieces, kept_bytes, members_at_once, samples_at_once
 from .models.dropout import masks_from
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .cohort import Cohort
+    from .members import Members
     from .payloads import Tree
     from .phase import Objective, Phase, ResolvedStep
 
@@ -51,57 +52,43 @@ if TYPE_CHECKING:
 class StackedEngine:
     """All members at once, on copies of their rows of the storage that are written back at the end of a phase."""
 
-    def fit(self, cohort: Cohort, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
+    def fit(self, members: Members, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
         """See `Engine.fit`."""
-        batches = [batches_of(cohort, phase, member) for member in range(len(cohort))]
-        losses = torch.zeros(len(cohort), dtype=cohort.data.dtype, device=cohort.data.device)
+        batches = [batches_of(members, phase, member) for member in range(len(members))]
+        losses = torch.zeros(len(members), dtype=members.data.dtype, device=members.data.device)
 
-        recorder = Recorder.of(cohort.execution, cohort.data.device)
+        recorder = Recorder.of(members.execution, members.data.device)
 
-        def train(members: Sequence[int]) -> None:
-            stack = _Stack(cohort, phase, members)
+        def train(some: Sequence[int]) -> None:
+            stack = _Stack(members, phase, some)
             try:
                 stack.run(recorder)
             except NotRecordable:
-                stack = _Stack(cohort, phase, members)  # nothing was written back: from the start
+                stack = _Stack(members, phase, some)  # nothing was written back: from the start
                 stack.run(None)
             stack.write_back(losses)
 
-        longest_first = sorted(range(len(cohort)), key=lambda member: -batches[member])
-        in_pieces(longest_first, members_at_once(cohort, phase), train)
+        longest_first = sorted(range(len(members)), key=lambda member: -batches[member])
+        in_pieces(longest_first, members_at_once(members, phase), train)
         return tuple(number * phase.updates_per_batch for number in batches), losses
 
-    def predict(self, cohort: Cohort, inputs: Tensor) -> Tensor:
+    def predict(self, members: Members, inputs: Tensor) -> Tensor:
         """See `Engine.predict`."""
-        models = cohort.models
+        models = members.models
         logits = None
 
         def run(rows: Sequence[int]) -> None:
             nonlocal logits
             piece = inputs[rows[0] : rows[-1] + 1]
-            with torch.no_grad(), arithmetic(cohort.training, inputs.device):
-                found = stacked_outputs(models.template.eval(), cohort.weights, piece, shared=True)
+            with torch.no_grad(), arithmetic(members.training, inputs.device):
+                found = stacked_outputs(models.template.eval(), members.weights, piece, shared=True)
             if logits is None:
-                logits = inputs.new_empty(len(cohort), len(inputs), found.shape[-1])
+                logits = inputs.new_empty(len(members), len(inputs), *found.shape[2:])
             logits[:, rows[0] : rows[-1] + 1] = found
 
-        per_sample = len(cohort) * kept_bytes(models.template, tuple(inputs.shape[1:]), 1, inputs.dtype)
+        per_sample = len(members) * kept_bytes(models.template, tuple(inputs.shape[1:]), 1, inputs.dtype)
         in_pieces(range(len(inputs)), samples_at_once(per_sample, inputs.device), run)
-        return inputs.new_empty(len(cohort), 0, cohort.data.about.classes) if logits is None else logits
-
-
-def stacked_outputs(module: nn.Module, weights: Tree, inputs: Tensor, *, shared: bool) -> Tensor:
-    """Outputs of stacked models, shape (models, samples, ...).
-
-    Args:
-        module: a net of the architecture, in the mode it is to run in.
-        weights: parameters and buffers, name to (models, ...).
-        inputs: shape (samples, ...), or (models, samples, ...) where each model has its own.
-        shared: which of the two.
-    """
-    one = torch.vmap(lambda tree, x: functional_call(module, tree, (x,)), in_dims=(0, None if shared else 0))
-    outputs: Tensor = one(weights, inputs)
-    return outputs
+        return inputs.new_empty(len(members), 0, members.data.about.classes) if logits is None else logits
 
 
 def _for_all(loss: Callable[..., Tensor], weights: Tree, parts: dict[str, Any], axes: dict[str, Any]) -> Tensor:
@@ -150,8 +137,8 @@ class _Stack:
     In a step with m active members the first m rows of everything are used.
     """
 
-    def __init__(self, cohort: Cohort, phase: Phase, members: Sequence[int]) -> None:
-        self.cohort, self.phase, models = cohort, phase, cohort.models
+    def __init__(self, members: Members, phase: Phase, some: Sequence[int]) -> None:
+        self.members, self.phase, models = members, phase, members.models
         module = training_mode(models.template, phase)
         self.tasks = [_Task(module, step.objective) for step in phase.steps]
         self.kept = [
@@ -159,19 +146,19 @@ class _Stack:
             for number, step in enumerate(phase.steps)
             if phase.persist
         ]
-        batches = {member: batches_of(cohort, phase, member) for member in members}
-        counts = self._kept_counts(members)
-        self.members = sorted(members, key=lambda member: (-batches[member], counts[member]))
-        self.batches = [batches[member] for member in self.members]
-        self.kin = self._kin([counts[member] for member in self.members])
-        self.places = self._index(self.members)
-        self.rows = self._index([cohort.rows[member] for member in self.members])
+        batches = {member: batches_of(members, phase, member) for member in some}
+        counts = self._kept_counts(some)
+        self.order = sorted(some, key=lambda member: (-batches[member], counts[member]))
+        self.batches = [batches[member] for member in self.order]
+        self.kin = self._kin([counts[member] for member in self.order])
+        self.places = self._index(self.order)
+        self.rows = self._index([members.rows[member] for member in self.order])
         self.parameters, self.buffers = _picked(models.parameters, self.rows), _picked(models.buffers, self.rows)
         self.moments = [self._moments(number) for number in range(len(phase.steps))]
         self.free: Tree = _picked(phase.entries or {}, self.places)
         self.given = {name: _picked(value, self.places) for name, value in phase.per_client.items()}
         self.left = self._index(self.batches)
-        self.losses = torch.zeros(len(members), dtype=cohort.data.dtype, device=cohort.data.device)
+        self.losses = torch.zeros(len(some), dtype=members.data.dtype, device=members.data.device)
         self.draws = self._drawn()
 
     def run(self, recorder: Recorder | None) -> None:
@@ -186,8 +173,8 @@ class _Stack:
                 recorder.repeat(partial(self._batch, stretch), stretch.first, stretch.stop)
 
     def write_back(self, losses: Tensor) -> None:
-        """Put everything where the cohort has it, and the mean losses into `losses`, shape (members of the cohort,)."""
-        models = self.cohort.models
+        """Put everything where the storage has it, and the mean losses into `losses`, shape (members,)."""
+        models = self.members.models
         for key in self.phase.trained:
             models.parameters[key][self.rows] = self.parameters[key]
         for key, buffer in self.buffers.items():
@@ -216,7 +203,7 @@ class _Stack:
         phase, active = self.phase, stretch.active
         alike = isinstance(phase.on, Teaching)  # then all members read the same inputs
         drawn = _of_step(self.draws, step, active, shared=self.draws.own is None)
-        batch = make_batch(self.cohort, phase, drawn, self.places[:active, None])
+        batch = make_batch(self.members, phase, drawn, self.places[:active, None])
         batch.extra = {name: _first(value, active) for name, value in self.given.items()}
         alive = self.left[:active] > step if stretch.uneven else None
         return _Fed(active, alive, *_split(batch, alike))
@@ -230,7 +217,7 @@ class _Stack:
         parts = dict(fed.parts)
         if "masks" in parts:
             parts["masks"] = derived(parts["masks"], self.phase.update(number, again))
-        with arithmetic(self.cohort.training, self.losses.device):
+        with arithmetic(self.members.training, self.losses.device):
             losses = _for_all(self.tasks[number].loss, {**now, **leaves}, parts, fed.axes)
         found = torch.autograd.grad(losses.sum(), list(leaves.values()), materialize_grads=True)
         gradients = [gradient.contiguous() for gradient in found]  # fused kernels read them as dense
@@ -276,9 +263,9 @@ class _Stack:
 
     def _drawn(self) -> Draws:
         """What all members read in all steps, on the device in one transfer per kind; rows of the data set."""
-        cohort, device = self.cohort, self.cohort.data.device
-        drawn = _stacked([draw(cohort, self.phase, member) for member in self.members])
-        owned = [cohort.private_rows[member] for member in self.members] if drawn.private is not None else []
+        members, device = self.members, self.members.data.device
+        drawn = _stacked([draw(members, self.phase, member) for member in self.order])
+        owned = [members.private_rows[member] for member in self.order] if drawn.private is not None else []
         starts = torch.tensor([0, *[rows.numel() for rows in owned[:-1]]]).cumsum(0)
 
         def placed(name: str, tensor: Tensor) -> Tensor:
@@ -292,16 +279,16 @@ class _Stack:
         joined = torch.cat(owned)
         return drawn.mapped(lambda name, tensor: gathered(joined, tensor) if name == "private" else tensor)
 
-    def _kept_counts(self, members: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    def _kept_counts(self, some: Sequence[int]) -> dict[int, tuple[float, ...]]:
         """For each member the steps that its optimizers have counted, the only look at the device."""
-        rows = self._index([self.cohort.rows[member] for member in members])
+        rows = self._index([self.members.rows[member] for member in some])
         counters = [
             kept[f"steps:{key}"][rows]
             for number, kept in enumerate(self.kept)
             for key in self.phase.steps[number].trainable
         ]
-        counted = [tuple(row) for row in torch.stack(counters, dim=1).tolist()] if counters else [()] * len(members)
-        return dict(zip(members, counted, strict=True))
+        counted = [tuple(row) for row in torch.stack(counters, dim=1).tolist()] if counters else [()] * len(some)
+        return dict(zip(some, counted, strict=True))
 
     def _kin(self, counts: Sequence[tuple[float, ...]]) -> list[slice]:
         """Runs of members whose optimizers do the same in every step: all of them, or those with equal counts."""
@@ -321,11 +308,11 @@ class _Stack:
         fresh: Tree = {}
         for key in step.trainable:
             fresh |= {f"{slot}:{key}": torch.zeros_like(self.parameters[key]) for slot in step.optimizer.slots}
-            fresh[f"steps:{key}"] = torch.zeros(len(self.members), dtype=torch.float32, device=self.rows.device)
+            fresh[f"steps:{key}"] = torch.zeros(len(self.order), dtype=torch.float32, device=self.rows.device)
         return fresh
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
-        return _moved(torch.tensor(numbers), self.cohort.data.device)
+        return _moved(torch.tensor(numbers), self.members.data.device)
 
 
 class _Task(nn.Module):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.models.build import NetBytes
     from ..federation.payloads import Payload
     from ..federation.rounds import Federation, Round

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 
@@ -74,11 +74,11 @@ class Pooled(Method[CentralizedConfig]):
 
     def state_dict(self) -> dict[str, Any]:
         """The models."""
-        return self.pool.models.state_dict()
+        return self.pool.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the models."""
-        self.pool.models.load_state_dict(state)
+        self.pool.load_state_dict(state)
 
 
 @method("centralized")

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 FULL = 32
@@ -191,14 +191,14 @@ class CFD(Method[CFDConfig]):
     def state_dict(self) -> dict[str, Any]:
         """The server's model, and who heard which labels last."""
         return {
-            "server": self.server.models.state_dict(),
+            "server": self.server.state_dict(),
             "heard": torch.from_numpy(self.heard),
             "labels": self.labels,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.server.models.load_state_dict(state["server"])
+        self.server.load_state_dict(state["server"])
         self.heard = state["heard"].cpu().numpy()
         self.labels = dict(state["labels"])
 

@@ -402,7 +402,8 @@ CHECKS: tuple[Callable[[str], None], ...] = (
 @contextmanager
 def last_client_first() -> Iterator[None]:
     """Train the members of every cohort from the last to the first."""
-    from ..federation.engine import ENGINES, LoopEngine
+    from ..federation.engine import ENGINES
+    from ..federation.loop import LoopEngine
 
     usual = ENGINES["loop"]
     ENGINES["loop"] = LoopEngine(backwards=True)

@@ -1,6 +1,6 @@
-"""Euclidean distances of long vectors through their inner products, in float64 and block by block.
+"""Euclidean distances through inner products, so that nothing has the size points * points * vector.
 
-Nothing of the size of clients * clients * vector exists on the way.
+Those of clients' long vectors are in float64, block by block; those of features have a slope everywhere.
 """
 
 from __future__ import annotations
@@ -51,3 +51,20 @@ def columns(points: Tensor) -> Iterator[Tensor]:
     width = max(1, BLOCK_ELEMENTS // len(points))
     for begin in range(0, vectors.shape[1], width):
         yield vectors[:, begin : begin + width].to(torch.float64)
+
+
+def between(features: Tensor, prototypes: Tensor) -> Tensor:
+    """||z - g_c||_2 of all pairs, by inner products, so that nothing has the size samples * classes * features.
+
+    Rounding may leave a square that is 0 slightly negative, and the root has no slope at 0: squares are at least
+    1e-12 here.
+
+    Args:
+        features: z, shape (samples, features).
+        prototypes: g, shape (classes, features).
+
+    Returns:
+        Shape (samples, classes).
+    """
+    squares = features.square().sum(dim=1, keepdim=True) + prototypes.square().sum(dim=1)
+    return (squares - 2 * features @ prototypes.T).clamp_min(1e-12).sqrt()

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 
@@ -155,12 +155,12 @@ class DSFL(Method[DSFLConfig]):
 
     def state_dict(self) -> dict[str, Any]:
         """The server's model."""
-        return {} if self.server is None else {"server": self.server.models.state_dict()}
+        return {} if self.server is None else {"server": self.server.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         if self.server is not None:
-            self.server.models.load_state_dict(state["server"])
+            self.server.load_state_dict(state["server"])
 
 
 def entropy_reduced(average: Tensor, temperature: float, form: Literal["softmax", "power"]) -> Tensor:

@@ -27,7 +27,7 @@ from .registry import method
 if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Round
 
 

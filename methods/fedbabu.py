@@ -37,7 +37,7 @@ from .registry import method
 if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.phase import Step
     from ..federation.rounds import Round
 

@@ -33,8 +33,9 @@ from ..federation.batches import Teaching
 from ..federation.payloads import Prototypes
 from ..federation.trees import subtree
 from .base import Facts, Method, Plan, Requires, not_negative, positive
+from .distances import between
 from .losses import cross_entropy
-from .prototypes import class_means, distances, labelled_features, near_prototypes, nearest_prototype, no_prototypes
+from .prototypes import class_means, labelled_features, near_prototypes, nearest_prototype, no_prototypes
 from .registry import method
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 
@@ -136,16 +137,16 @@ class FedTGP(Method[FedTGPConfig]):
 
     def state_dict(self) -> dict[str, Any]:
         """The server's weights and optimizer state."""
-        return self.server.models.state_dict()
+        return self.server.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.server.models.load_state_dict(state)
+        self.server.load_state_dict(state)
 
     def prototypes(self) -> Prototypes:
         """g of all classes, one row."""
         weights = {name: tensor[0] for name, tensor in self.server.parameters.items()}
-        perceptron = self.server.models.template.get_submodule("perceptron")
+        perceptron = self.server.module("perceptron")
         with torch.no_grad():
             g = torch.func.functional_call(perceptron, subtree(weights, "perceptron"), (weights["table"],))
         return Prototypes(g[None], g.new_ones((1, len(g)), dtype=torch.bool))
@@ -154,8 +155,8 @@ class FedTGP(Method[FedTGPConfig]):
 def widest_gap(means: Prototypes) -> Tensor:
     """max_c gap_c, gap_c the distance of class c's mean to the nearest other; inf where there is but one class."""
     values, present = means.values[0], means.present[0]
-    between = distances(values, values).fill_diagonal_(float("inf"))
-    gaps = torch.where(present, between, float("inf")).amin(dim=1)
+    apart = between(values, values).fill_diagonal_(float("inf"))
+    gaps = torch.where(present, apart, float("inf")).amin(dim=1)
     return gaps[present].max()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from .prototypes import distances
+from .distances import between
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NearestPrototype(nn.Module):
-    """A body, and the class of the prototype that is nearest to its features; see `prototypes.nearest_prototype`."""
+    """A body, and the class of the prototype that is nearest to its features."""
 
     prototypes: Tensor
     present: Tensor
@@ -29,7 +29,7 @@ class NearestPrototype(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Negative distances, shape (batch, classes)."""
-        away = distances(self.body(x), self.prototypes)
+        away = between(self.body(x), self.prototypes)
         beyond = torch.where(self.present, away, 0.0).amax(dim=1, keepdim=True) + 1
         return -torch.where(self.present, away, beyond)
 
@@ -52,4 +52,4 @@ class TrainablePrototypes(nn.Module):
 
     def forward(self, q: Tensor) -> Tensor:
         """-||q - g_c||_2 of features q, shape (batch, features), to all prototypes: shape (batch, classes)."""
-        return -distances(q, self.perceptron(self.table))
+        return -between(q, self.perceptron(self.table))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..federation.batches import Batch
     from ..federation.cohort import Cohort
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from ..federation.phase import Objective
     from ..federation.rounds import Federation
 
@@ -80,29 +80,12 @@ def near_prototypes(weight: float) -> Objective:
     return objective
 
 
-def distances(features: Tensor, prototypes: Tensor) -> Tensor:
-    """||z - g_c||_2 of all pairs, by inner products, so that nothing has the size samples * classes * features.
-
-    Rounding may leave a square that is 0 slightly negative, and the root has no slope at 0: squares are at least
-    1e-12 here.
-
-    Args:
-        features: z, shape (samples, features).
-        prototypes: g, shape (classes, features).
-
-    Returns:
-        Shape (samples, classes).
-    """
-    squares = features.square().sum(dim=1, keepdim=True) + prototypes.square().sum(dim=1)
-    return (squares - 2 * features @ prototypes.T).clamp_min(1e-12).sqrt()
-
-
 def nearest_prototype(clients: Cohort, prototypes: Prototypes) -> Deployed:
     """For evaluation: each member's body, and the class of the nearest of the global prototypes (one row).
 
     Logits are negative distances. A class without a prototype is one farther away than the farthest prototype.
     """
-    from ..federation.evaluation import Deployed
+    from ..federation.deployed import Deployed
     from .prototype_nets import NearestPrototype
 
     members = len(clients)
@@ -111,5 +94,5 @@ def nearest_prototype(clients: Cohort, prototypes: Prototypes) -> Deployed:
         "prototypes": prototypes.values.expand(members, -1, -1),
         "present": prototypes.present.expand(members, -1),
     }
-    module = NearestPrototype(clients.models.template.get_submodule("body"), prototypes)
+    module = NearestPrototype(clients.module("body"), prototypes)
     return Deployed(module, {**table, **body}, tuple(range(members)))

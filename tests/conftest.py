@@ -27,7 +27,7 @@ from fl_bench.sealed import Sealed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fl_bench.federation.evaluation import Deployed
+    from fl_bench.federation.deployed import Deployed
 
 CLASSES = 3
 

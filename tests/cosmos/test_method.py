@@ -408,9 +408,10 @@ class TestClustering:
     def test_only_a_cluster_that_goes_on_keeps_its_moments(self, world) -> None:
         world.options = {"optimizer_state": "persist", "momentum": 0.9}
         run = world.run("cosmos", clustering="single", **PLAIN)
-        (before,) = run.method.servers.cohort.models.moments["server"]["momentum:head.weight"]
+        (before,) = run.method.servers.cohort.members.models.moments["server"]["momentum:head.weight"]
         split = Matching(np.array([1, 0, 1]), np.array([0, 0]), np.array([False, True]))
-        fresh, kept = run.method.servers.regrouped(split).cohort.models.moments["server"]["momentum:head.weight"]
+        regrouped = run.method.servers.regrouped(split).cohort
+        fresh, kept = regrouped.members.models.moments["server"]["momentum:head.weight"]
         assert before.abs().sum() > 0
         assert (kept == before).all()
         assert (fresh == 0).all()

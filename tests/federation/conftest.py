@@ -13,9 +13,12 @@ from torch import nn
 from fl_bench.datasets.dataset import Dataset, Description
 from fl_bench.datasets.heterogeneity import measure
 from fl_bench.datasets.split import Split
-from fl_bench.federation.cohort import Cohort, Models, WorkLog
+from fl_bench.federation.cohort import Cohort
 from fl_bench.federation.data import FederatedData
+from fl_bench.federation.members import Members
 from fl_bench.federation.settings import Execution, Training
+from fl_bench.federation.storage import Models
+from fl_bench.federation.work import WorkLog
 from fl_bench.sealed import Sealed
 
 if TYPE_CHECKING:
@@ -96,21 +99,22 @@ def make_cohort() -> MakeCohort:
         **training: Any,
     ) -> Cohort:
         # Networks stay with the test: a cohort takes its template from a copy and stacks the weights.
-        ids = range(len(modules))
+        ids = tuple(range(len(modules)))
         defaults = {"batch_size": 4, "lr": 0.05, "optimizer": "sgd", "precision": "float64"}
-        return Cohort(
+        members = Members(
             Models.stacked("nets", [_copy(module) for module in modules], CPU, data.dtype),
-            ids,
+            ids=ids,
             rows=ids,
+            keys=ids,
+            private_rows=data.train.split() if side == "client" else (),
             data=data,
             training=Training(**{**defaults, **training}),
             execution=Execution() if execution is None else execution,
             seed=seed,
-            work=WorkLog(),
-            private_rows=data.train.split() if side == "client" else (),
-            label_counts=data.label_counts if side == "client" else None,
             side=side,
-        ).at(round_index)
+            round_index=round_index,
+        )
+        return Cohort(members, WorkLog(), data.label_counts if side == "client" else None)
 
     return make
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from fl_bench.errors import Diverged
-from fl_bench.federation import checkpoint
-from fl_bench.federation import cohort as cohorts
+from fl_bench.federation import checkpoint, private
 from fl_bench.federation.batches import Batch, Teaching
-from fl_bench.federation.cohort import Models, WorkLog
+from fl_bench.federation.storage import Models
+from fl_bench.federation.work import WorkLog
 
 
 def pull(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -21,7 +21,7 @@ def pull(model: nn.Module, batch: Batch) -> torch.Tensor:
 def test_storage_has_a_row_per_member_in_order(make_data, make_cohort, nets) -> None:
     modules = nets(3, 4, 3, nn.BatchNorm1d(5))
     cohort = make_cohort(make_data(), modules)
-    assert len(cohort) == len(cohort.models) == 3
+    assert len(cohort) == len(cohort.members.models) == 3
     assert cohort.ids == (0, 1, 2)
     assert cohort.architecture == "nets"
     for name, tensor in cohort.weights.items():
@@ -90,7 +90,7 @@ def test_loading_writes_to_the_members_only(make_data, make_cohort, nets) -> Non
 
 def test_private_gradient_is_that_of_the_mean_loss_over_all_samples(make_data, make_cohort, nets, monkeypatch) -> None:
     # Samples go through in pieces of three, so a mean of the pieces' means would be wrong; statistics stay as they are.
-    monkeypatch.setattr(cohorts, "CHUNK", 3)
+    monkeypatch.setattr(private, "CHUNK", 3)
     data, modules = make_data((5, 8, 3)), nets(3, 4, 3, nn.BatchNorm1d(5))
     for module in modules:
         module.unused = nn.Parameter(torch.ones(2, dtype=torch.float64))
@@ -134,10 +134,10 @@ def test_models_survive_a_checkpoint(make_data, make_cohort, nets, tmp_path) -> 
     first, second = (make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5)), **settings) for _ in "ab")
     first.fit(pull)
     first.keep("personal", {"p": torch.tensor([1.0, 2.0, 3.0])})
-    checkpoint.save(tmp_path / "c.pt", {"models": first.models.state_dict()})
+    checkpoint.save(tmp_path / "c.pt", {"models": first.members.models.state_dict()})
     state = checkpoint.load(tmp_path / "c.pt", torch.device("cpu"))
     assert state is not None
-    second.models.load_state_dict(state["models"])
+    second.members.models.load_state_dict(state["models"])
     for cohort in (first, second):
         cohort.at(1).fit(pull)
     for name, tensor in first.weights.items():
@@ -153,11 +153,13 @@ def test_models_take_over_from_others(make_data, make_cohort, nets) -> None:
     parents.fit(pull, stream="same for all")
     before = {name: tensor.clone() for name, tensor in parents.weights.items()}
     children = make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5)), **settings)
-    children.models.take_over(parents.models, torch.tensor([2, 0, 0]), torch.tensor([True, False, False]))
+    children.members.models.take_over(
+        parents.members.models, torch.tensor([2, 0, 0]), torch.tensor([True, False, False])
+    )
     for name, tensor in children.weights.items():
         assert torch.equal(tensor, before[name][[2, 0, 0]])
-    for name, tensor in children.models.moments["same for all"].items():
-        assert torch.equal(tensor[0], parents.models.moments["same for all"][name][2])
+    for name, tensor in children.members.models.moments["same for all"].items():
+        assert torch.equal(tensor[0], parents.members.models.moments["same for all"][name][2])
         assert not tensor[1:].any()
     children.fit(pull, stream="same for all")
     for name, tensor in parents.weights.items():  # no storage is shared
@@ -278,19 +280,19 @@ def test_a_copy_on_the_servers_side(make_data, make_cohort, nets) -> None:
 def test_models_hold_other_weights(make_data, make_cohort, nets) -> None:
     cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5)))
     two = {name: tensor[[2, 0]].clone() for name, tensor in cohort.weights.items()}
-    held = cohort.models.holding({**two, "a stranger": torch.ones(2)})
+    held = cohort.members.models.holding({**two, "a stranger": torch.ones(2)})
     assert len(held) == 2
     assert held.name == cohort.architecture
     assert equal({**held.parameters, **held.buffers}, two)
     assert held.parameters["3.weight"] is two["3.weight"]  # they take the tensors over
     assert held.moments == held.kept == {}
     with pytest.raises(KeyError):
-        cohort.models.holding({"3.weight": two["3.weight"]})
+        cohort.members.models.holding({"3.weight": two["3.weight"]})
 
 
 def test_the_first_model_is_copied(make_data, make_cohort, nets) -> None:
     cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5)))
-    first = cohort.models.first()
+    first = cohort.members.models.first()
     assert equal(first, {name: tensor[:1] for name, tensor in cohort.weights.items()})
     before = {name: tensor.clone() for name, tensor in first.items()}
     cohort.fit(pull)
@@ -326,7 +328,7 @@ def own_samples(data, client: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("members", [[0, 1, 2], [2, 0]])
 def test_prototypes_are_class_means_of_features(make_data, make_cohort, monkeypatch, members: list[int]) -> None:
     # Samples go through in pieces of two, so classes are spread over pieces; a client of three samples lacks a class.
-    monkeypatch.setattr(cohorts, "CHUNK", 2)
+    monkeypatch.setattr(private, "CHUNK", 2)
     data, modules = make_data((5, 8, 3), classes=4), [Halves(key) for key in range(3)]
     cohort = make_cohort(data, modules)
     cohort.fit(lambda model, batch: 0 * model(batch.x).sum(), lr=0.0)  # leaves the template in training mode
@@ -347,7 +349,7 @@ def test_prototypes_are_class_means_of_features(make_data, make_cohort, monkeypa
 
 @pytest.mark.parametrize("chunk", [2, 100])
 def test_private_losses_of_given_models(make_data, make_cohort, monkeypatch, chunk: int) -> None:
-    monkeypatch.setattr(cohorts, "CHUNK", chunk)
+    monkeypatch.setattr(private, "CHUNK", chunk)
     data, modules = make_data((5, 8, 3)), [Halves(key) for key in range(5)]
     cohort = make_cohort(data, modules[:3])
     before = cohort.snapshot()
@@ -365,7 +367,7 @@ def test_private_losses_of_given_models(make_data, make_cohort, monkeypatch, chu
 
 
 def test_validation_accuracy_by_hand(make_data, make_cohort, monkeypatch) -> None:
-    monkeypatch.setattr(cohorts, "CHUNK", 2)  # samples go through in pieces of two
+    monkeypatch.setattr(private, "CHUNK", 2)  # samples go through in pieces of two
     data, modules = make_data(validation=5), [Halves(key) for key in range(3)]
     cohort = make_cohort(data, modules)
     cohort.fit(lambda model, batch: 0 * model(batch.x).sum(), lr=0.0)  # leaves the template in training mode

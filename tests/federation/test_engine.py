@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fl_bench.federation import engine as engines
+from fl_bench.federation import loop
 from fl_bench.federation.batches import Batch, Teaching, positions, steps_of
 from fl_bench.federation.evaluation import evaluate
 from fl_bench.federation.optimizers import Optimizer
@@ -464,7 +464,7 @@ def test_training_after_a_prediction_is_training(make_data, make_cohort, nets) -
 
 @pytest.mark.parametrize("chunk", [1, 4, 1024])
 def test_predictions_are_the_modules_in_evaluation_mode(make_data, make_cohort, nets, monkeypatch, chunk) -> None:
-    monkeypatch.setattr(engines, "CHUNK", chunk)
+    monkeypatch.setattr(loop, "CHUNK", chunk)
     data, modules = make_data(), nets(3, 4, 3, nn.Dropout(0.5))
     cohort = make_cohort(data, modules)
     cohort.fit(cross_entropy, epochs=0)  # leaves the shared template in training mode
@@ -526,8 +526,8 @@ def test_threads_change_no_bit(make_data, make_cohort, nets, state: str) -> None
     alone, beside = cohorts
     for name, tensor in alone.weights.items():
         assert torch.equal(beside.weights[name], tensor)
-    for phase, tree in alone.models.moments.items():
-        assert all(torch.equal(beside.models.moments[phase][name], tensor) for name, tensor in tree.items())
+    for phase, tree in alone.members.models.moments.items():
+        assert all(torch.equal(beside.members.models.moments[phase][name], tensor) for name, tensor in tree.items())
     public = data.public.inputs()
     assert torch.equal(alone.predict(public), beside.predict(public))
     rows = data.test.split()

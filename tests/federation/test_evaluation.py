@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fl_bench.federation.evaluation import CHUNK, ClientScores, Deployed, cluster_quality, evaluate, summarise
+from fl_bench.federation.deployed import Deployed
+from fl_bench.federation.evaluation import ClientScores, cluster_quality, evaluate, summarise
+from fl_bench.federation.forward import CHUNK
 
 LOG2 = math.log(2)
 

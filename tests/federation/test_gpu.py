@@ -13,15 +13,18 @@ from torch import nn
 
 from fl_bench.federation import memory
 from fl_bench.federation.batches import PRIVATE, Batch, Beside, Teaching, Together
-from fl_bench.federation.cohort import Cohort, Models, WorkLog
+from fl_bench.federation.cohort import Cohort
 from fl_bench.federation.data import FederatedData
 from fl_bench.federation.evaluation import evaluate
+from fl_bench.federation.members import Members
 from fl_bench.federation.models import build_net
 from fl_bench.federation.optimizers import Optimizer
 from fl_bench.federation.phase import Step
 from fl_bench.federation.precision import gpu_arithmetic
 from fl_bench.federation.run import Run
 from fl_bench.federation.settings import Execution, ModelMix, Training
+from fl_bench.federation.storage import Models
+from fl_bench.federation.work import WorkLog
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
@@ -76,24 +79,24 @@ def cohort(
     if middle:
         for net in nets:
             net.body.extend(middle)  # type: ignore[operator]
-    ids = range(len(SIZES))
+    ids = tuple(range(len(SIZES)))
     defaults = {"batch_size": 4, "lr": 0.01, "optimizer": "adam", "precision": "float64", "local_epochs": 2}
-    return Cohort(
+    members = Members(
         Models.stacked("nets", nets, torch.device(device), torch.float64),
-        ids,
+        ids=ids,
         rows=ids,
+        keys=ids,
+        private_rows=made.train.split(),
         data=made,
         training=Training(**{**defaults, **training}),
         execution=Execution() if execution is None else execution,
         seed=5,
-        work=WorkLog(),
-        private_rows=made.train.split(),
-        label_counts=made.label_counts,
     )
+    return Cohort(members, WorkLog(), made.label_counts)
 
 
 def told(members: Cohort) -> Teaching:
-    inputs = members.data.public.inputs()
+    inputs = members.members.data.public.inputs()
     generator = torch.Generator().manual_seed(3)
     target = torch.randn(len(members), len(inputs), 3, generator=generator, dtype=torch.float64).softmax(dim=2)
     return Teaching(inputs, target.to(inputs.device))
@@ -143,9 +146,9 @@ def no_waiting() -> Iterator[None]:
 def assert_alike(found: Cohort, expected: Cohort, atol: float = 1e-9) -> None:
     for name, tensor in expected.weights.items():
         torch.testing.assert_close(found.weights[name].cpu(), tensor.cpu(), rtol=0, atol=atol)
-    for phase, tree in expected.models.moments.items():
+    for phase, tree in expected.members.models.moments.items():
         for name, tensor in tree.items():
-            torch.testing.assert_close(found.models.moments[phase][name].cpu(), tensor.cpu(), rtol=0, atol=atol)
+            torch.testing.assert_close(found.members.models.moments[phase][name].cpu(), tensor.cpu(), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("state", ["reset", "persist"])
@@ -167,11 +170,11 @@ def test_nets_come_to_the_same(deal: Any, name: str) -> None:
     for members in (looped, stacked):
         members.fit(cross_entropy)
     assert_alike(stacked, looped, atol=1e-7)  # 45 steps with momentum magnify the rounding of convolutions
-    rows = stacked.data.test.split()
-    found = evaluate(stacked.deployed(), stacked.data, rows)
-    expected = evaluate(looped.deployed(), looped.data, looped.data.test.split())
+    rows = stacked.members.data.test.split()
+    found = evaluate(stacked.deployed(), stacked.members.data, rows)
+    expected = evaluate(looped.deployed(), looped.members.data, looped.members.data.test.split())
     assert found.loss == pytest.approx(expected.loss, abs=1e-6)
-    public = looped.data.public.inputs()
+    public = looped.members.data.public.inputs()
     torch.testing.assert_close(stacked.predict(public.cuda()).cpu(), looped.predict(public), rtol=0, atol=1e-6)
 
 
@@ -197,7 +200,7 @@ def test_nothing_in_a_phase_waits_for_the_device(deal: Any, phase: str) -> None:
 def test_the_same_seed_has_the_same_bits(deal: Any, engine: str) -> None:
     first, second = (cohort(deal, "cuda", "cnn-small", (1, 8, 8), engine=engine) for _ in "ab")
     for members in (first, second):
-        with gpu_arithmetic(members.training, members.data.device):
+        with gpu_arithmetic(members.training, members.members.data.device):
             members.fit(cross_entropy)
             members.fit(taught, on=told(members))
     for name, tensor in first.weights.items():
@@ -241,7 +244,7 @@ def test_an_objective_that_looks_at_its_numbers_is_not_recorded(deal: Any) -> No
 def test_lower_precision_is_near(deal: Any, precision: str) -> None:
     exact, rough = (cohort(deal, "cuda", precision=number) for number in ("float32", precision))
     for members in (exact, rough):
-        with gpu_arithmetic(members.training, members.data.device):
+        with gpu_arithmetic(members.training, members.members.data.device):
             members.fit(cross_entropy, on=PRIVATE)
     assert_alike(rough, exact, atol=0.05)
 

@@ -18,10 +18,11 @@ from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation import checkpoint
 from fl_bench.federation.batches import Teaching
 from fl_bench.federation.channel import Downloads, Parcel
+from fl_bench.federation.factory import assign_architectures
 from fl_bench.federation.models import build_net
 from fl_bench.federation.payloads import Scalars
 from fl_bench.federation.rounds import Round
-from fl_bench.federation.run import Run, assign_architectures
+from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.methods.base import Method
 from fl_bench.methods.registry import METHODS
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from fl_bench.federation.batches import Batch
     from fl_bench.federation.channel import Uploads
     from fl_bench.federation.cohort import Cohort
-    from fl_bench.federation.evaluation import Deployed
+    from fl_bench.federation.deployed import Deployed
 
 ROUNDS = 3
 
@@ -382,8 +383,9 @@ def test_clients_of_a_cohort_hold_their_own_data(make_run, deal) -> None:
     run = make_run("local", names=("mlp-4", "linear"), data={"groups": None})
     dataset, split = deal(train=(5, 8, 3, 6))
     cohort = run.client_cohort("linear", [3], Round(1, 0, run.federation))
-    assert (cohort.ids, cohort.rows, cohort.round_index) == ((3,), (1,), 1)  # client 3 is the second with this net
-    assert [rows.tolist() for rows in cohort.private_rows] == [split.train[3].tolist()]
+    assert (cohort.ids, cohort.round_index) == ((3,), 1)
+    assert cohort.members.rows == (1,)  # client 3 is the second with this net
+    assert [rows.tolist() for rows in cohort.members.private_rows] == [split.train[3].tolist()]
     assert torch.equal(cohort.label_counts[0], torch.bincount(dataset.labels[split.train[3]], minlength=3))
 
 
@@ -570,7 +572,7 @@ def test_pooled_clients_are_one(make_run, deal) -> None:
     run = make_run("local")
     _, split = deal(train=(5, 8, 3, 6))
     cohort = run.federation.pooled([[0, 1], [3]])
-    assert [sorted(rows.tolist()) for rows in cohort.private_rows] == [
+    assert [sorted(rows.tolist()) for rows in cohort.members.private_rows] == [
         sorted([*split.train[0], *split.train[1]]),
         split.train[3].tolist(),
     ]
@@ -579,7 +581,7 @@ def test_pooled_clients_are_one(make_run, deal) -> None:
     assert torch.equal(cohort.weights["head.weight"][0], run.client_weights()["mlp-4"]["head.weight"][0])
     assert run.facts()["badges"] == []
     with_public = run.federation.pooled([[2]], with_public_by="bound")
-    assert with_public.private_rows[0].tolist() == [*split.train[2], *split.public]
+    assert with_public.members.private_rows[0].tolist() == [*split.train[2], *split.public]
     assert run.facts()["badges"] == ["oracle: public labels (bound)"]
 
 

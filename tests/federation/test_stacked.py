@@ -68,9 +68,9 @@ def pair(make_data, make_cohort, nets) -> Callable[..., list[Cohort]]:
 
 def told(cohort: Cohort, *, weighted: bool = False) -> Teaching:
     """Soft labels of the public pool, different ones for each member."""
-    inputs = cohort.data.public.inputs()
+    inputs = cohort.members.data.public.inputs()
     generator = torch.Generator().manual_seed(3)
-    shape = (len(cohort), len(inputs), cohort.data.about.classes)
+    shape = (len(cohort), len(inputs), cohort.members.data.about.classes)
     target = torch.randn(shape, generator=generator, dtype=torch.float64).softmax(dim=2)
     return Teaching(
         inputs, target, torch.rand(shape[:2], generator=generator, dtype=torch.float64) if weighted else None
@@ -83,11 +83,11 @@ def assert_alike(looped: Cohort, stacked: Cohort, before: dict[str, Tensor] | No
         torch.testing.assert_close(
             stacked.weights[name], tensor, rtol=0, atol=1e-9, msg=lambda text, n=name: f"{n}: {text}"
         )
-    assert looped.models.moments.keys() == stacked.models.moments.keys()
-    for phase, tree in looped.models.moments.items():
-        assert tree.keys() == stacked.models.moments[phase].keys()
+    assert looped.members.models.moments.keys() == stacked.members.models.moments.keys()
+    for phase, tree in looped.members.models.moments.items():
+        assert tree.keys() == stacked.members.models.moments[phase].keys()
         for name, tensor in tree.items():
-            torch.testing.assert_close(stacked.models.moments[phase][name], tensor, rtol=0, atol=1e-9)
+            torch.testing.assert_close(stacked.members.models.moments[phase][name], tensor, rtol=0, atol=1e-9)
     if before is not None:
         assert any(not torch.equal(tensor, before[name]) for name, tensor in looped.weights.items())
 
@@ -178,7 +178,7 @@ def test_depthwise_convolutions_with_every_norm(pair, make_data, middle: Any) ->
     looped, stacked = pair(grouped(middle), make_data(SIZES, shape=(1, 6, 6)))
     for rnd in range(2):
         fit_both([looped.at(rnd), stacked.at(rnd)], cross_entropy)
-    public = looped.data.public.inputs()
+    public = looped.members.data.public.inputs()
     torch.testing.assert_close(stacked.predict(public), looped.predict(public), rtol=0, atol=1e-9)
 
 
@@ -205,12 +205,13 @@ def test_every_source_of_batches(pair, optimizer: str, source: Any, objective: A
 def test_a_client_without_data_learns_from_public_ones_only(pair, make_data, augment: str) -> None:
     cohorts = pair(zoo("mlp-5", (1, 4, 4)), make_data(SIZES, shape=(1, 4, 4), augment=augment))
     for cohort in cohorts:
-        cohort.private_rows = tuple(rows[: 5 * member] for member, rows in enumerate(cohort.private_rows))
+        rows = tuple(rows[: 5 * member] for member, rows in enumerate(cohort.members.private_rows))
+        cohort.members = replace(cohort.members, private_rows=rows)
     log, _ = fit_both(cohorts, cross_entropy)
     assert log.steps == (0, 3, 2, 5)
     for how in ("online", "frozen"):
         for cohort in cohorts:
-            cohort.training = replace(cohort.training, augment=how)
+            cohort.members = replace(cohort.members, training=replace(cohort.training, augment=how))
         log, _ = fit_both(cohorts, taught, on=Together(told(cohorts[0])))
         assert log.steps == (3, 6, 5, 8)  # six public samples more, for the first client these alone
 
@@ -270,7 +271,7 @@ def test_moments_of_several_steps_persist_apart(pair) -> None:
     cohorts = pair(optimizer="adam", optimizer_state="persist")
     for rnd in range(2):
         fit_both([cohort.at(rnd) for cohort in cohorts], steps)
-    assert cohorts[1].models.moments.keys() == {"local", "local 1"}
+    assert cohorts[1].members.models.moments.keys() == {"local", "local 1"}
 
 
 @pytest.mark.parametrize("clip", [0.05, 0.5, 50.0])
@@ -369,7 +370,7 @@ def test_company_changes_nothing_and_others_are_not_touched(pair) -> None:
     fit_both([looped.only([3, 0]), stacked.only([3, 0])], cross_entropy)
     for name, tensor in stacked.weights.items():
         assert torch.equal(tensor[[1, 2]], before[name][[1, 2]])
-    public = looped.data.public.inputs()
+    public = looped.members.data.public.inputs()
     found, expected = (cohort.only([2, 0]).predict(public, as_="logits") for cohort in (stacked, looped))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     assert not found.requires_grad
@@ -400,7 +401,7 @@ def test_clients_drop_what_they_would_drop_alone(pair, nets, layer: nn.Module) -
     fit_both([looped, stacked], beside, on=Beside(told(looped)))
     steps = [Step(cross_entropy, lambda name: name.startswith("0.")), Step(cross_entropy, repeat=2)]
     fit_both([looped, stacked], steps)
-    public = looped.data.public.inputs()
+    public = looped.members.data.public.inputs()
     torch.testing.assert_close(stacked.predict(public), looped.predict(public), rtol=0, atol=1e-9)
 
 

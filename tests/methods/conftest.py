@@ -117,7 +117,7 @@ def normed_world(world, monkeypatch):
             body = nn.Sequential(nn.Linear(*shape, 4), nn.BatchNorm1d(4), nn.ReLU())
             return Net(body, nn.Linear(4, classes))
 
-    monkeypatch.setattr("fl_bench.federation.run.build_net", build_normed)
+    monkeypatch.setattr("fl_bench.federation.factory.build_net", build_normed)
     world.model = "mlp-4"
     return world
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fl_bench.federation.channel import Downloads, Uploads
     from fl_bench.federation.cohort import Cohort
-    from fl_bench.federation.evaluation import Deployed
+    from fl_bench.federation.deployed import Deployed
     from fl_bench.federation.rounds import Federation, Round
 
 
@@ -137,7 +137,7 @@ class TestTuned(Honest):
     __test__ = False
 
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
-        clients.fit(cross_entropy, lr=0.01 if clients.data.inputs.mean() < 1 else 0.02)
+        clients.fit(cross_entropy, lr=0.01 if clients.members.data.inputs.mean() < 1 else 0.02)
 
 
 class Talkative(Honest):

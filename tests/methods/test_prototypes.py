@@ -13,10 +13,10 @@ from fl_bench.federation.batches import Batch
 from fl_bench.federation.models.net import Net
 from fl_bench.federation.payloads import Prototypes
 from fl_bench.federation.rounds import Round
+from fl_bench.methods.distances import between
 from fl_bench.methods.prototype_nets import NearestPrototype, TrainablePrototypes
 from fl_bench.methods.prototypes import (
     class_means,
-    distances,
     labelled_features,
     near_prototypes,
     nearest_prototype,
@@ -67,7 +67,7 @@ def test_the_pull_is_a_mean_over_the_batch_and_the_coordinates() -> None:
 
 def test_distances_have_a_slope_at_zero() -> None:
     features = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
-    found = distances(features, torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
+    found = between(features, torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
     assert found.detach().numpy() == pytest.approx(np.array([[5.0, 4.0], [1e-6, 3.0]]))
     found.sum().backward()
     assert features.grad.isfinite().all()

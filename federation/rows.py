@@ -1,0 +1,138 @@
+"""The row of a round: what was scored, sent and done, as plain values for the record (federation room)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fl_bench.errors import Diverged
+
+from .evaluation import ClientScores, cluster_quality, evaluate, one_model, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .data import FederatedData
+    from .deployed import Deployed
+    from .work import WorkLog
+
+HOPELESS = 1000.0
+"""A training loss of so many times that of even guessing, ln C, is a diverged run, finite or not."""
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """The results of one round."""
+
+    values: dict[str, float | int | None]
+    """Flat and ordered; clocks start with `seconds_`. None: not defined for this method or round."""
+    clients: list[dict[str, float | int | str | None]]
+    """One row per client."""
+
+
+class Scoring:
+    """The views of one round, scored on every client's test data.
+
+    Args:
+        data: the federation's data; its sealed labels are opened for metrics only.
+        threads: forward passes at a time, on a CPU.
+    """
+
+    def __init__(self, data: FederatedData, threads: int) -> None:
+        self._data = data
+        self._threads = threads
+        self._test, self._validation = data.test.split(), data.validation.split()
+        self._scored: dict[str, list[tuple[Sequence[int], ClientScores]]] = {}
+        self._held_out: list[tuple[Sequence[int], ClientScores]] = []
+        self._served: dict[str, list[Deployed]] = {}
+
+    def add(self, ids: Sequence[int], views: Mapping[str, Deployed], *, headline: str) -> None:
+        """Score the views of some clients; the one called `headline` on their validation data too."""
+        data = self._data
+        for view, deployed in views.items():
+            rows = [self._test[client] for client in ids]
+            self._scored.setdefault(view, []).append((ids, evaluate(deployed, data, rows, threads=self._threads)))
+            self._served.setdefault(view, []).append(deployed)
+        if data.validation.rows.numel():
+            kept = [self._validation[client] for client in ids]
+            self._held_out.append((ids, evaluate(views[headline], data, kept, threads=self._threads)))
+
+    def joined(self) -> dict[str, ClientScores]:
+        """The scores of all clients, by view.
+
+        Raises:
+            Diverged: a loss is not finite.
+        """
+        joined = {view: ClientScores.join(parts, self._data.clients) for view, parts in self._scored.items()}
+        for view, scores in joined.items():
+            if not np.isfinite(scores.loss).all():
+                raise Diverged(f"the test loss of view {view} is not finite")
+        return joined
+
+    def metrics(self, joined: Mapping[str, ClientScores]) -> dict[str, float | int | None]:
+        """The metrics of every view over clients, and validation accuracy."""
+        data, clients = self._data, self._data.clients
+        sizes = np.array(data.test.sizes)
+        metrics: dict[str, float | int | None] = {}
+        for view, scores in joined.items():
+            metrics.update({f"{view}.{name}": value for name, value in summarise(scores, sizes).items()})
+            served = self._served[view]
+            if clients > 1 and data.global_test.numel() and one_model(served):
+                alone = replace(served[0], index=(0,))
+                everywhere = evaluate(alone, data, [data.global_test], threads=self._threads)
+                metrics[f"{view}.acc_global_test"] = float(everywhere.accuracy[0])
+        held_out = self._held_out
+        metrics["val_acc_mean"] = float(np.nanmean(ClientScores.join(held_out, clients).accuracy)) if held_out else None
+        return metrics
+
+
+def training_losses(work: WorkLog, classes: int) -> dict[str, float | None]:
+    """Mean training loss of each kind of work; None where there was none.
+
+    Raises:
+        Diverged: a loss is hopeless, or not a number.
+    """
+    losses = {kind: work.mean_loss(kind) for kind in ("local", "distill", "server")}
+    hopeless = HOPELESS * math.log(max(2, classes))
+    for kind, loss in losses.items():
+        if loss is not None and not loss <= hopeless:
+            raise Diverged(
+                f"the mean {kind} training loss is {loss:.3g}; guessing evenly would have {hopeless / HOPELESS:.3g}"
+            )
+    return losses
+
+
+def cluster_metrics(clusters: np.ndarray | None, groups: np.ndarray | None) -> dict[str, float | int | None]:
+    """How clusters agree with the true groups; nothing for a method without clusters."""
+    return {} if clusters is None else cluster_quality(clusters, groups)
+
+
+def client_rows(
+    index: int,
+    data: FederatedData,
+    architectures: Sequence[str],
+    clusters: np.ndarray | None,
+    groups: np.ndarray | None,
+    joined: Mapping[str, ClientScores],
+) -> list[dict[str, float | int | str | None]]:
+    """A row per client of round `index`: who it is, and its accuracy and loss in every view."""
+    return [
+        {
+            "round": index,
+            "client": client,
+            "group": None if groups is None else int(groups[client]),
+            "model": architectures[client],
+            "train_size": data.train.sizes[client],
+            "test_size": data.test.sizes[client],
+            "cluster": None if clusters is None else int(clusters[client]),
+            **{
+                f"{view}.{short}": float(column[client])
+                for view, scores in joined.items()
+                for short, column in (("acc", scores.accuracy), ("loss", scores.loss))
+            },
+        }
+        for client in range(data.clients)
+    ]
