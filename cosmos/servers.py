@@ -95,6 +95,7 @@ class SeparateModels(ClusterModels):
             clip=phase.clip,
             noise=phase.objective.weight > 0,
             stream="server",
+            name="server",
         )
         learners.check_finite()
 
@@ -159,6 +160,7 @@ class SharedBackbone(ClusterModels):
                 clip=phase.clip,
                 noise=phase.objective.weight > 0,
                 stream=stream,
+                name=stream,
             )
         cohort.check_finite()
 

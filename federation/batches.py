@@ -20,13 +20,15 @@ class Batch:
     y: Tensor | None = None
     """Private labels, shape (batch,); None on public samples, whose labels are sealed."""
     target: Tensor | None = None
-    """What this client was told about these public samples, shape (batch, classes) or (batch,)."""
+    """What this client was told about these samples, shape (batch, classes) or (batch,)."""
     weight: Tensor | None = None
     """Weight of each sample, shape (batch,)."""
     noise: Tensor | None = None
-    """Standard normal numbers of the shape of `x`, where the phase asked for them."""
+    """Standard normal numbers, where the phase asked for them: of the shape of `x`, or shape (batch, *asked for)."""
     public: Batch | None = None
     """The public batch of the same step, where the phase trains on `Beside`."""
+    second: Batch | None = None
+    """Another private batch of the same step, where the phase trains on `Pairs`."""
     masks: Tensor | None = None
     """Key of the stream that the net's dropout masks come from, where it has dropout; the engine reads it."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -37,6 +39,9 @@ class Batch:
 class PrivateData:
     """Private samples of every member of a cohort: what LOCAL trains on."""
 
+    target: Tensor | None = None
+    """What each member was told about its own samples, in the order of `Cohort.predict_private`: shape (members, most
+    samples of a member, ...). An objective finds it in `Batch.target`, beside the labels."""
     stream = "local"
     work: Literal["local"] = "local"
 
@@ -56,6 +61,18 @@ class Teaching:
     """Weight of each sample for each member, shape (members, samples); equal when None."""
     stream = "public"
     work: Literal["distill"] = "distill"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Private batches in twos, the second in `Batch.second`: steps that look at two batches (Per-FedAvg).
+
+    The first batches are those of a phase on `PRIVATE`; the second are drawn from the same samples in an order of their
+    own. Epochs count the first.
+    """
+
+    stream = "local"
+    work: Literal["local"] = "local"
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,7 @@ class Together:
     work: Literal["local"] = "local"
 
 
-Source: TypeAlias = "PrivateData | Teaching | Beside | Together"
+Source: TypeAlias = "PrivateData | Pairs | Teaching | Beside | Together"
 """What a phase trains on."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from fl_bench.errors import Diverged
 
@@ -17,9 +18,10 @@ from . import private
 from .batches import PRIVATE, Teaching, steps_of
 from .deployed import Deployed
 from .engine import engine
+from .forward import stacked_outputs
 from .optimizers import Optimizer
 from .payloads import Prototypes
-from .phase import Objective, Phase, ResolvedStep, Step
+from .phase import Objective, Phase, ResolvedStep, Step, phase_name
 from .trees import subtree
 from .work import WorkLog
 
@@ -73,7 +75,7 @@ class Cohort:
 
     def copy(self) -> Cohort:
         """The same members with weights of their own, to train on the side: no trace in the run's step counts."""
-        return Cohort(self.members.owning(self.snapshot()), WorkLog(), self._label_counts)
+        return Cohort(self.members.owning(self.weights), WorkLog(), self._label_counts)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -125,17 +127,13 @@ class Cohort:
 
     @property
     def parameters(self) -> Tree:
-        """Trainable tensors, name to (members, ...). To read; write with `load`."""
-        return self.members.selected(self._models.parameters)
+        """A copy of the trainable tensors, name to (members, ...), as they are now; write with `load`."""
+        return self.members.copied(self._models.parameters)
 
     @property
     def weights(self) -> Tree:
-        """Parameters and buffers (BatchNorm statistics), what parameter-averaging methods send."""
-        return self.members.weights
-
-    def snapshot(self) -> Tree:
-        """A copy of `weights` that later training does not change."""
-        return {name: tensor.clone() for name, tensor in self.weights.items()}
+        """The same with buffers (BatchNorm statistics): what parameter-averaging methods send."""
+        return self.members.copied({**self._models.parameters, **self._models.buffers})
 
     def load(self, tree: Tree) -> None:
         """Overwrite the named tensors of every member; each tensor is (members, ...) or broadcasts to it."""
@@ -156,8 +154,8 @@ class Cohort:
             kept[key][self.members.index] = value.detach()
 
     def kept(self, name: str) -> Tree | None:
-        """What `keep` last stored for these members (zeros for a member never stored); None before any store."""
-        return self.members.selected(self._models.kept[name]) if name in self._models.kept else None
+        """A copy of what `keep` last stored for these members (zeros for a member never stored); None before that."""
+        return self.members.copied(self._models.kept[name]) if name in self._models.kept else None
 
     def take_over(self, other: Cohort, sources: Tensor, continued: Tensor) -> None:
         """Become copies of models of `other`, server models of the same architecture.
@@ -189,36 +187,42 @@ class Cohort:
         epochs: int | None = None,
         batches: int | None = None,
         lr: float | None = None,
-        clip: float | None = None,
+        clip: float | Literal["run"] | None = "run",
         optimizer: Optimizer | None = None,
+        fresh: bool = False,
         trainable: Callable[[str], bool] | None = None,
         per_client: Mapping[str, Tensor | Tree] | None = None,
         entries: Tree | None = None,
-        noise: bool = False,
+        noise: bool | Sequence[int] = False,
         stream: str | None = None,
+        name: str | None = None,
     ) -> FitLog:
         """Train every member for `epochs` passes.
 
         Args:
             objective: loss of one member on one batch, a scalar tensor, in plain PyTorch; or several `Step`s that
                 are taken in order on every batch.
-            on: `PRIVATE`; public samples with what each member was told about them (`Teaching`); private batches
-                `Beside` public ones; or both sets `Together`.
+            on: `PRIVATE`; private batches in `Pairs`; public samples with what each member was told about them
+                (`Teaching`); private batches `Beside` public ones; or both sets `Together`.
             epochs: passes over the set; the run's local epochs by default. A member takes
                 ceil(epochs * samples / batch_size) batches.
             batches: so many batches for every member that has samples, instead of epochs.
             lr: learning rate; the run's by default.
-            clip: largest 2-norm of a member's gradient; the run's where private data are seen by default, none on
-                public data alone.
+            clip: largest 2-norm of a member's gradient, None for no limit; by default "run": the run's
+                (`training.clip`) where private data are seen, none on public data alone.
             optimizer: the whole update rule, instead of the run's with `lr`.
+            fresh: start with new moments and counters even where the run lets optimizers persist between rounds.
             trainable: which parameters to train, by name ("head.weight"); all by default. The others stay
                 untouched: no gradient, no momentum, no weight decay.
             per_client: tensors or trees with one row per member; the objective finds its row in `batch.extra`.
             entries: which entries of the trained parameters may change, name to bool (members, ...); all by
                 default. It masks the update, momentum and weight decay included.
-            noise: whether the objective needs `batch.noise`.
+            noise: whether the objective needs `batch.noise`; or its shape per sample, where that is not the input's.
             stream: name of the random stream of batch orders; phases with one name, client and round draw the
                 same batches. Default: `local`, `public` or `together`, by what it trains on.
+            name: of the phase; its optimizer state is kept under it where the run lets optimizers persist. Default:
+                made of the stream, the objectives and the trained parameters, so that phases that differ in one of
+                them keep state of their own.
 
         Returns:
             Steps and mean loss of each member.
@@ -229,42 +233,62 @@ class Cohort:
             optimizer = Optimizer(
                 defaults.optimizer, defaults.lr if lr is None else lr, defaults.momentum, defaults.weight_decay
             )
-        steps = [Step(objective)] if callable(objective) else objective
+        limit = (None if isinstance(on, Teaching) else defaults.clip) if clip == "run" else clip
+        updates = [Step(objective)] if callable(objective) else objective
+        steps = tuple(self._resolved(step, optimizer, trainable, limit) for step in updates)
+        stream = stream or on.stream
         phase = Phase(
-            steps=tuple(self._resolved(step, optimizer, trainable) for step in steps),
+            steps=steps,
             on=on,
             epochs=defaults.local_epochs if epochs is None else epochs,
             batches=batches,
-            clip=defaults.clip if clip is None and not isinstance(on, Teaching) else clip,
             per_client=dict(per_client or {}),
             entries=entries,
-            noise=noise,
-            stream=stream or on.stream,
-            persist=defaults.optimizer_state == "persist",
+            noise=noise if isinstance(noise, bool) else tuple(noise),
+            stream=stream,
+            name=name or phase_name(stream, steps, len(self._models.parameters)),
+            persist=defaults.optimizer_state == "persist" and not fresh,
         )
-        taken, loss = engine(defaults.engine, self.members).fit(self.members, phase)
+        done = engine(defaults.engine, self.members).fit(self.members, phase)
         kind = "server" if self.side == "server" else on.work
-        self.work.steps[kind] += sum(taken)
-        self.work.losses[kind].append(loss)
-        return FitLog(taken, loss)
+        self.work.add(kind, done)
+        if self.side == "client":
+            self.work.measure(self.ids, done)
+        return FitLog(done.steps, done.loss)
 
     def predict(
         self,
         inputs: Tensor,
         *,
         as_: Literal["probabilities", "logits"] = "probabilities",
+        graph: bool = False,
     ) -> Tensor:
         """Every member's output on shared inputs, evaluation mode, temperature 1; chunk by chunk.
 
         Args:
             inputs: network inputs, shape (samples, *shape).
             as_: what to return.
+            graph: keep the graph from the inputs to the outputs, so that inputs can be optimized (DENSE); the weights
+                get no gradient, and all samples go through at once.
 
         Returns:
-            Shape (members, samples, classes), without graph.
+            Shape (members, samples, classes); without graph unless asked for.
         """
-        logits = engine(self.training.engine, self.members).predict(self.members, inputs)
+        if graph:
+            logits = stacked_outputs(self.module().eval(), self.members.weights, inputs, shared=True)
+        else:
+            logits = engine(self.training.engine, self.members).predict(self.members, inputs)
         return logits if as_ == "logits" else logits.softmax(dim=-1)
+
+    def predict_private(self, *, as_: Literal["probabilities", "logits"] = "probabilities") -> Tensor:
+        """Every member's output on its own private samples as stored, in evaluation mode, temperature 1.
+
+        Returns:
+            Shape (members, most samples of a member, classes), zeros behind a member's last sample: the order in which
+            `PrivateData(target=...)` takes what members are told about their samples.
+        """
+        logits = private.outputs(self.members)
+        return pad_sequence(logits if as_ == "logits" else [own.softmax(dim=-1) for own in logits], batch_first=True)
 
     def prototypes(self) -> Prototypes:
         """Mean features of each member's private samples by class: the body's output, in evaluation mode.
@@ -308,6 +332,13 @@ class Cohort:
         self.work.steps["local"] += sum(steps_of(1, rows.numel(), size) for rows in self.members.private_rows)
         return private.gradients(self.members)
 
+    def note(self, name: str, values: Tensor | Sequence[float], how: Literal["mean", "sum"] = "mean") -> None:
+        """Note a number of each member for the record, where no message carries it: a mixing weight, inner steps.
+
+        The column `name` of a round is the mean, or sum, over all clients that have one. Nothing is sent.
+        """
+        self.work.note(name, torch.as_tensor(values), how)
+
     def deployed(self, index: Sequence[int] | np.ndarray | None = None, *, part: str = "") -> Deployed:
         """For evaluation: each member's own model; or, with `index`, the member that serves each client.
 
@@ -318,7 +349,7 @@ class Cohort:
         serving = range(len(self)) if index is None else index
         return Deployed(
             self.module(part),
-            subtree(self.weights, part),
+            subtree(self.members.weights, part),
             tuple(int(member) for member in serving),
         )
 
@@ -335,21 +366,25 @@ class Cohort:
 
     def best_of(self) -> Deployed:
         """For `*_oracle` views only: whichever member is best on a client's *test* data serves it."""
-        return Deployed(self.module(), self.weights, None)
+        return Deployed(self.module(), self.members.weights, None)
 
     def check_finite(self) -> None:
         """Raise `Diverged` when a weight of a member is not finite (the only look at the device)."""
         # One pass without temporaries: an infinite weight is an extreme, and where one is nan so are both extremes.
-        extremes = [end for tensor in self.parameters.values() if tensor.numel() for end in torch.aminmax(tensor)]
+        weights = self.members.selected(self._models.parameters).values()
+        extremes = [end for tensor in weights if tensor.numel() for end in torch.aminmax(tensor)]
         if not bool(torch.stack(extremes).isfinite().all()):
             raise Diverged(f"a weight of {self.side} models {self.architecture} is not finite")
 
-    def _resolved(self, step: Step, optimizer: Optimizer, trainable: Callable[[str], bool] | None) -> ResolvedStep:
+    def _resolved(
+        self, step: Step, optimizer: Optimizer, trainable: Callable[[str], bool] | None, clip: float | None
+    ) -> ResolvedStep:
         chosen = step.trainable or trainable
         return ResolvedStep(
             step.objective,
             [key for key in self._models.parameters if chosen is None or chosen(key)],
             step.optimizer or optimizer,
+            clip if step.clip == "phase" else step.clip,
             step.repeat,
             step.within,
         )

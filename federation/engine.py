@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
     from .members import Members
     from .phase import Phase
+    from .work import Trained
 
 
 class Engine(Protocol):
     """What a cohort needs from an engine."""
 
-    def fit(self, members: Members, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
-        """Train every member in place; return steps and mean loss of each."""
+    def fit(self, members: Members, phase: Phase) -> Trained:
+        """Train every member in place."""
 
     def predict(self, members: Members, inputs: Tensor) -> Tensor:
         """Logits of every member in evaluation mode, shape (members, samples, classes)."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from fl_bench.streams import numpy_stream, stream_key
 
 from . import augment
-from .batches import Batch, Beside, Teaching, Together, positions, steps_of
+from .batches import Batch, Beside, Pairs, PrivateData, Teaching, Together, positions, steps_of
 from .counters import normal, step_keys
 from .data import gathered
 from .models.dropout import has_dropout
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from .phase import Phase
 
 
+ROWS = ("private", "second")
+"""Fields of `Draws` that name private samples: by their position as they are drawn, then by their row in the data."""
+
+
 @dataclass(frozen=True)
 class Draws:
     """The samples of one step, of all steps, or of all steps of several members, by the axes before those named."""
@@ -38,6 +42,12 @@ class Draws:
     """Rows of the data set, shape (..., batch); as they are drawn, positions among the member's private samples."""
     crops: Tensor | None = None
     """What `augment.draw` drew for them, shape (..., batch, 3)."""
+    places: Tensor | None = None
+    """The same samples as positions among the member's own, where it was told something about each: (..., batch)."""
+    second: Tensor | None = None
+    """As `private`, of the second batch of `Pairs`."""
+    second_crops: Tensor | None = None
+    """As `crops`, of the second batch."""
     public: Tensor | None = None
     """Positions in the public set, shape (..., batch)."""
     own: Tensor | None = None
@@ -67,6 +77,12 @@ def batches_of(members: Members, phase: Phase, member: int) -> int:
     return steps_of(phase.epochs, samples, members.training.batch_size) if phase.batches is None else phase.batches
 
 
+def first_pass(members: Members, phase: Phase, member: int) -> int:
+    """Batches of one member in its first pass over its samples."""
+    one = steps_of(1, _samples(members, phase, member), members.training.batch_size)
+    return min(one, batches_of(members, phase, member))
+
+
 def draw(members: Members, phase: Phase, member: int) -> Draws:
     """The samples of all steps of one member, from counter-based streams; on the CPU, with an axis of steps first."""
     on, client, index = phase.on, members.keys[member], members.round_index
@@ -79,11 +95,16 @@ def draw(members: Members, phase: Phase, member: int) -> Draws:
     def keys(purpose: str) -> Tensor:
         return step_keys(stream_key(members.seed, purpose, phase.stream, members.side, client, index), steps)
 
-    noise = keys("noise") if phase.noise else None
+    noise = keys("noise") if phase.noise is not False else None
     masks = keys("dropout") if has_dropout(members.models.template) else None
     if isinstance(on, Teaching):  # one order for all members, so that they can share what does not depend on them
         return Draws(public=order(on.inputs.shape[0], phase.stream, index), noise=noise, masks=masks)
     place, public, own = order(_samples(members, phase, member), phase.stream, client, index), None, None
+    told = place if isinstance(on, PrivateData) and on.target is not None else None
+    second = crops = None
+    if isinstance(on, Pairs):
+        second = order(_samples(members, phase, member), phase.stream, "second", client, index)
+        crops = _crops(members, phase, member, second, "second")
     if isinstance(on, Together):  # position p >= n_i of the joined set is public sample p - n_i
         samples = members.private_rows[member].numel()
         own = place < samples
@@ -91,7 +112,7 @@ def draw(members: Members, phase: Phase, member: int) -> Draws:
         place = place.where(own, 0)
     elif isinstance(on, Beside):
         public = order(on.public.inputs.shape[0], on.public.stream, index)
-    return Draws(place, _crops(members, phase, member, place), public, own, noise, masks)
+    return Draws(place, _crops(members, phase, member, place), told, second, crops, public, own, noise, masks)
 
 
 def make_batch(members: Members, phase: Phase, drawn: Draws, member: int | Tensor) -> Batch:
@@ -111,7 +132,8 @@ def make_batch(members: Members, phase: Phase, drawn: Draws, member: int | Tenso
     batch.masks = drawn.masks
     if drawn.noise is not None:
         one = batch.x.shape[drawn.noise.dim() if drawn.private is not None else 0 :]
-        batch.noise = normal(drawn.noise, one, batch.x.dtype)
+        shape = one if isinstance(phase.noise, bool) else (one[0], *phase.noise)
+        batch.noise = normal(drawn.noise, shape, batch.x.dtype)
     return batch
 
 
@@ -124,8 +146,12 @@ def _samples_of(members: Members, phase: Phase, drawn: Draws, member: int | Tens
     y = gathered(data.labels, drawn.private)
     if isinstance(on, Beside):
         return Batch(x, y, public=_taught(on.public, drawn, member))
-    if not isinstance(on, Together):
-        return Batch(x, y)
+    if isinstance(on, Pairs):
+        assert drawn.second is not None
+        second = data.inputs_of(drawn.second, drawn.second_crops)
+        return Batch(x, y, second=Batch(second, gathered(data.labels, drawn.second)))
+    if isinstance(on, PrivateData):
+        return Batch(x, y, target=None if on.target is None else _of_member(on.target, member, drawn.places))
     own = drawn.own
     assert own is not None
     known = F.one_hot(y.where(own, 0), data.about.classes).to(on.public.target)
@@ -148,7 +174,7 @@ def _samples(members: Members, phase: Phase, member: int) -> int:
     return private + phase.on.public.inputs.shape[0] if isinstance(phase.on, Together) else private
 
 
-def _crops(members: Members, phase: Phase, member: int, place: Tensor) -> Tensor | None:
+def _crops(members: Members, phase: Phase, member: int, place: Tensor, *which: str) -> Tensor | None:
     """Crops and flips of the private samples at these places: drawn afresh for every step, or once for a run."""
     rule, client = members.data.about.augment, members.keys[member]
     if rule == "none" or members.training.augment == "none":
@@ -156,19 +182,21 @@ def _crops(members: Members, phase: Phase, member: int, place: Tensor) -> Tensor
     if members.training.augment == "frozen":
         samples = max(1, members.private_rows[member].numel())
         return torch.from_numpy(augment.draw(rule, samples, numpy_stream(members.seed, "augment", client)))[place]
-    stream = numpy_stream(members.seed, "augment", phase.stream, client, members.round_index)
+    stream = numpy_stream(members.seed, "augment", phase.stream, *which, client, members.round_index)
     return torch.from_numpy(augment.draw(rule, place.numel(), stream)).view(*place.shape, 3)
 
 
 def _taught(teaching: Teaching, drawn: Draws, member: int | Tensor) -> Batch:
     index = drawn.public
     assert index is not None
-
-    def told(values: Tensor) -> Tensor:
-        return gathered(values[member], index) if isinstance(member, int) else values[member, index]
-
     return Batch(
         gathered(teaching.inputs, index),
-        target=told(teaching.target),
-        weight=None if teaching.weight is None else told(teaching.weight),
+        target=_of_member(teaching.target, member, index),
+        weight=None if teaching.weight is None else _of_member(teaching.weight, member, index),
     )
+
+
+def _of_member(values: Tensor, member: int | Tensor, index: Tensor | None) -> Tensor:
+    """Entries of a tensor of shape (all members, samples, ...) of one member, or of several."""
+    assert index is not None
+    return gathered(values[member], index) if isinstance(member, int) else values[member, index]

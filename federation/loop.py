@@ -12,12 +12,13 @@ import torch
 
 from .counters import derived
 from .data import gathered
-from .feeding import Draws, batches_of, draw, make_batch
+from .feeding import ROWS, Draws, batches_of, draw, first_pass, make_batch
 from .forward import CHUNK, bind, side_by_side
 from .models.dropout import masks_from
 from .optimizers import clip_gradients
 from .phase import training_mode
 from .precision import arithmetic
+from .work import Trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ class LoopEngine:
     def __init__(self, *, backwards: bool = False) -> None:
         self._direction = -1 if backwards else 1
 
-    def fit(self, members: Members, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
+    def fit(self, members: Members, phase: Phase) -> Trained:
         """See `Engine.fit`."""
         if phase.persist:  # made before threads look for them
             for number, step in enumerate(phase.steps):
@@ -57,8 +58,8 @@ class LoopEngine:
             order,
             lambda module, member: _fit_member(members, phase, training_mode(module, phase), member),
         )
-        steps, losses = zip(*(done[member] for member in range(len(members))), strict=True)
-        return steps, torch.stack(losses)
+        steps, losses, first = zip(*(done[member] for member in range(len(members))), strict=True)
+        return Trained(steps, torch.stack(losses), torch.stack(first) if phase.measures_cross_entropy else None)
 
     def predict(self, members: Members, inputs: Tensor) -> Tensor:
         """See `Engine.predict`."""
@@ -79,7 +80,7 @@ def member_batches(members: Members, phase: Phase, member: int) -> Iterator[Batc
 
     def placed(name: str, tensor: Tensor) -> Tensor:
         tensor = tensor.to(device)
-        if name != "private":
+        if name not in ROWS:
             return tensor
         rows = members.private_rows[member]
         return gathered(rows, tensor) if rows.numel() else tensor  # any row will do where none is own
@@ -96,7 +97,8 @@ def _threads(members: Members) -> int:
     return members.execution.threads or 1 if members.data.device.type == "cpu" else 1
 
 
-def _fit_member(members: Members, phase: Phase, module: nn.Module, member: int) -> tuple[int, Tensor]:
+def _fit_member(members: Members, phase: Phase, module: nn.Module, member: int) -> tuple[int, Tensor, Tensor]:
+    """Train one member; returns its steps, its mean loss, and that of its first pass."""
     row = members.rows[member]
     bind(module, members.models.parameters, members.models.buffers, row)
     named, trained = dict(module.named_parameters()), phase.trained
@@ -106,6 +108,7 @@ def _fit_member(members: Members, phase: Phase, module: nn.Module, member: int) 
     free = None if phase.entries is None else {key: tensor[member] for key, tensor in phase.entries.items()}
     batches = batches_of(members, phase, member)
     total = torch.zeros((), dtype=members.data.dtype, device=members.data.device)
+    early, first = total, first_pass(members, phase, member)
     for index, batch in enumerate(member_batches(members, phase, member)):
         for number, (step, state) in enumerate(zip(phase.steps, states, strict=True)):
             optimizer = step.optimizer.at(index, batches)
@@ -113,10 +116,12 @@ def _fit_member(members: Members, phase: Phase, module: nn.Module, member: int) 
                 masks = None if batch.masks is None else derived(batch.masks, phase.update(number, again))
                 with masks_from(masks), arithmetic(members.training, total.device):
                     loss = step.objective(module, batch)
-                _descend(step, optimizer, named, loss, state, phase.clip, free)
+                _descend(step, optimizer, named, loss, state, free)
                 if number == 0:
                     total += loss.detach() / step.repeat
-    return batches * phase.updates_per_batch, total / max(batches, 1)
+        if index + 1 == first:
+            early = total.clone()
+    return batches * phase.updates_per_batch, total / max(batches, 1), early / max(first, 1)
 
 
 def _row(value: Tensor | Tree, member: int) -> Tensor | Tree:
@@ -143,7 +148,6 @@ def _descend(
     named: Mapping[str, Tensor],
     loss: Tensor,
     state: tuple[list[list[Tensor]], list[Tensor]],
-    clip: float | None,
     free: Mapping[str, Tensor] | None,
 ) -> None:
     """Take one update down the gradient of a loss."""
@@ -152,8 +156,8 @@ def _descend(
         torch.zeros_like(parameter) if gradient is None else gradient.contiguous()  # fused kernels read it as dense
         for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True)
     ]
-    if clip is not None:
-        clip_gradients(gradients, clip)
+    if step.clip is not None:
+        clip_gradients(gradients, step.clip)
     before = None if free is None else [parameter.detach().clone() for parameter in trained]
     optimizer.step(trained, gradients, *state)
     if not step.within and before is None:

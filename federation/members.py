@@ -80,6 +80,10 @@ class Members:
         """The members' rows of a tree of the storage: the storage itself where they are all of it, else copies."""
         return tree if self.whole else {name: tensor[self.index] for name, tensor in tree.items()}
 
+    def copied(self, tree: Tree) -> Tree:
+        """The same, always as copies."""
+        return {name: tensor.clone() if self.whole else tensor[self.index] for name, tensor in tree.items()}
+
     @property
     def weights(self) -> Tree:
         """Parameters and buffers, as `selected` gives them."""

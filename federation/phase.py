@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fl_bench.lazy import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -29,6 +29,8 @@ class Step:
     """Which parameters it trains, by name; those of the phase by default."""
     optimizer: Optimizer | None = None
     """Its update rule; that of the phase by default."""
+    clip: float | Literal["phase"] | None = "phase"
+    """Largest 2-norm of a member's gradient; that of the phase by default, None for no limit."""
     repeat: int = 1
     """How often it is taken on the same batch."""
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class ResolvedStep:
     objective: Objective
     trainable: list[str]
     optimizer: Optimizer
+    clip: float | None
     repeat: int
     within: Mapping[str, tuple[float, float]]
 
@@ -55,13 +58,15 @@ class Phase:
     epochs: int
     batches: int | None
     """Batches of every member, instead of epochs."""
-    clip: float | None
     per_client: dict[str, Any]
     """Tensors or trees with a row per member."""
     entries: Tree | None
     """Which entries of which parameters may change, name to bool (members, ...); all when None."""
-    noise: bool
+    noise: bool | tuple[int, ...]
+    """Whether batches have noise, and its shape per sample where that is not the input's."""
     stream: str
+    name: str
+    """What names its optimizer state between rounds."""
     persist: bool
 
     @property
@@ -80,7 +85,37 @@ class Phase:
 
     def state_name(self, number: int) -> str:
         """What names the optimizer state of step `number` between rounds."""
-        return self.stream if number == 0 else f"{self.stream} {number}"
+        return self.name if number == 0 else f"{self.name}, step {number}"
+
+    @property
+    def measures_cross_entropy(self) -> bool:
+        """Whether the loss of its first step is the plain cross-entropy on private samples."""
+        return getattr(self.steps[0].objective, "is_cross_entropy", False)
+
+
+def is_cross_entropy(objective: Objective) -> Objective:
+    """Decorate an objective that is the mean cross-entropy on private samples and nothing else.
+
+    `loss_local` in records is measured by such objectives alone, so that it is one quantity in every method.
+    """
+    objective.is_cross_entropy = True  # type: ignore[attr-defined]  # functions take attributes
+    return objective
+
+
+def phase_name(stream: str, steps: Sequence[ResolvedStep], parameters: int) -> str:
+    """The name of a phase that has none: its stream, what it descends, and how much it trains if that is not all.
+
+    Args:
+        stream: of its batch orders.
+        steps: taken on every batch.
+        parameters: how many tensors a model has.
+    """
+    words = []
+    for step in steps:
+        rule = step.objective
+        named = getattr(rule, "__qualname__", type(rule).__qualname__)
+        words.append(named if len(step.trainable) == parameters else f"{named} of {', '.join(step.trainable)}")
+    return f"{stream}: {'; '.join(words)}"
 
 
 def training_mode(module: nn.Module, phase: Phase) -> nn.Module:

@@ -72,6 +72,17 @@ def validation_accuracy(members: Members) -> Tensor:
     return shares
 
 
+def outputs(members: Members) -> list[Tensor]:
+    """Logits of each member's model on its samples, shape (samples, classes) each, without graph."""
+    module, models = members.models.template.eval(), members.models
+    found = []
+    with torch.inference_mode():
+        for member, (inputs, _) in enumerate(_samples(members)):
+            bind(module, models.parameters, models.buffers, members.rows[member])
+            found.append(torch.cat([module(piece) for piece in torch.split(inputs, CHUNK)]))
+    return found
+
+
 def gradients(members: Members) -> Tree:
     """Gradient of the mean cross-entropy at each member's own weights, name to (members, ...), for every parameter."""
     module, models, trees = members.models.template.eval(), members.models, []

@@ -92,6 +92,9 @@ class Scoring:
 def training_losses(work: WorkLog, classes: int) -> dict[str, float | None]:
     """Mean training loss of each kind of work; None where there was none.
 
+    That of `local` is the mean over clients of the cross-entropy on private samples in their first pass of the round,
+    which is one quantity in every method; the others are means of whatever the method descends.
+
     Raises:
         Diverged: a loss is hopeless, or not a number.
     """
@@ -102,7 +105,7 @@ def training_losses(work: WorkLog, classes: int) -> dict[str, float | None]:
             raise Diverged(
                 f"the mean {kind} training loss is {loss:.3g}; guessing evenly would have {hopeless / HOPELESS:.3g}"
             )
-    return losses
+    return {**losses, "local": work.mean_cross_entropy()}
 
 
 def cluster_metrics(clusters: np.ndarray | None, groups: np.ndarray | None) -> dict[str, float | int | None]:

@@ -248,6 +248,7 @@ class Run:
             **{f"steps_{kind}": self.factory.work.steps[kind] for kind in ("local", "distill", "server")},
             **cluster_metrics(clusters, groups),
             **self.method.report(rnd),
+            **self.factory.work.noted(),
             **{f"seconds_{name}": clock.seconds[name] for name in ("training", "server", "evaluation")},
             "seconds_checkpoint": None,
         }

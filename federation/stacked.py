@@ -30,7 +30,7 @@ from fl_bench.errors import ConfigError
 from .batches import Batch, Teaching
 from .counters import derived
 from .data import gathered
-from .feeding import Draws, batches_of, draw, make_batch
+from .feeding import ROWS, Draws, batches_of, draw, first_pass, make_batch
 from .forward import stacked_outputs
 from .graphs import NotRecordable, Recorder
 from .memory import in_pieces, kept_bytes, members_at_once, samples_at_once
@@ -38,6 +38,7 @@ from .models.dropout import masks_from
 from .optimizers import clip_rows
 from .phase import training_mode
 from .precision import arithmetic
+from .work import Trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,13 +50,18 @@ if TYPE_CHECKING:
     from .phase import Objective, Phase, ResolvedStep
 
 
+BATCHES = ("public", "second")
+"""Fields of a `Batch` that hold another."""
+
+
 class StackedEngine:
     """All members at once, on copies of their rows of the storage that are written back at the end of a phase."""
 
-    def fit(self, members: Members, phase: Phase) -> tuple[tuple[int, ...], Tensor]:
+    def fit(self, members: Members, phase: Phase) -> Trained:
         """See `Engine.fit`."""
         batches = [batches_of(members, phase, member) for member in range(len(members))]
         losses = torch.zeros(len(members), dtype=members.data.dtype, device=members.data.device)
+        first = torch.zeros_like(losses) if phase.measures_cross_entropy else None
 
         recorder = Recorder.of(members.execution, members.data.device)
 
@@ -66,11 +72,11 @@ class StackedEngine:
             except NotRecordable:
                 stack = _Stack(members, phase, some)  # nothing was written back: from the start
                 stack.run(None)
-            stack.write_back(losses)
+            stack.write_back(losses, first)
 
         longest_first = sorted(range(len(members)), key=lambda member: -batches[member])
         in_pieces(longest_first, members_at_once(members, phase), train)
-        return tuple(number * phase.updates_per_batch for number in batches), losses
+        return Trained(tuple(number * phase.updates_per_batch for number in batches), losses, first)
 
     def predict(self, members: Members, inputs: Tensor) -> Tensor:
         """See `Engine.predict`."""
@@ -158,7 +164,11 @@ class _Stack:
         self.free: Tree = _picked(phase.entries or {}, self.places)
         self.given = {name: _picked(value, self.places) for name, value in phase.per_client.items()}
         self.left = self._index(self.batches)
+        first = [first_pass(members, phase, member) for member in self.order]
+        self.early = self._index(first)
         self.losses = torch.zeros(len(some), dtype=members.data.dtype, device=members.data.device)
+        apart = phase.measures_cross_entropy and first != self.batches
+        self.early_losses = torch.zeros_like(self.losses) if apart else self.losses
         self.draws = self._drawn()
 
     def run(self, recorder: Recorder | None) -> None:
@@ -172,8 +182,13 @@ class _Stack:
             else:
                 recorder.repeat(partial(self._batch, stretch), stretch.first, stretch.stop)
 
-    def write_back(self, losses: Tensor) -> None:
-        """Put everything where the storage has it, and the mean losses into `losses`, shape (members,)."""
+    def write_back(self, losses: Tensor, first: Tensor | None) -> None:
+        """Put everything where the storage has it.
+
+        Args:
+            losses: takes the mean losses, shape (members,).
+            first: takes those of the first pass, shape (members,), where they are measured.
+        """
         models = self.members.models
         for key in self.phase.trained:
             models.parameters[key][self.rows] = self.parameters[key]
@@ -186,6 +201,8 @@ class _Stack:
                         moment[kin] = moment[kin.start].clone()
                 kept[key][self.rows] = moment
         losses[self.places] = self.losses / self.left.clamp_min(1)
+        if first is not None:
+            first[self.places] = self.early_losses / self.early.clamp_min(1)
 
     def _batch(self, stretch: _Stretch, step: int | Tensor) -> None:
         """Take all updates on the batches of one step; a step that is a tensor, shape (1,), is read by the device."""
@@ -197,6 +214,9 @@ class _Stack:
                     losses = torch.where(fed.alive, losses, 0.0)
                 if number == 0:
                     self.losses[: fed.active] += losses / update.repeat
+                    if self.early_losses is not self.losses:
+                        early = torch.where(self.early[: fed.active] > step, losses, 0.0)
+                        self.early_losses[: fed.active] += early / update.repeat
 
     def _fed(self, stretch: _Stretch, step: int | Tensor) -> _Fed:
         """The batches that the members would read one by one."""
@@ -221,8 +241,8 @@ class _Stack:
             losses = _for_all(self.tasks[number].loss, {**now, **leaves}, parts, fed.axes)
         found = torch.autograd.grad(losses.sum(), list(leaves.values()), materialize_grads=True)
         gradients = [gradient.contiguous() for gradient in found]  # fused kernels read them as dense
-        if self.phase.clip is not None:
-            clip_rows(gradients, self.phase.clip)
+        if update.clip is not None:
+            clip_rows(gradients, update.clip)
         self._descend(update, self.moments[number], step, gradients)
         for key, (lowest, highest) in update.within.items():
             now[key].clamp_(lowest, highest)
@@ -269,7 +289,7 @@ class _Stack:
         starts = torch.tensor([0, *[rows.numel() for rows in owned[:-1]]]).cumsum(0)
 
         def placed(name: str, tensor: Tensor) -> Tensor:
-            if name == "private":  # positions of a member become positions in all members' rows, end to end
+            if name in ROWS:  # positions of a member become positions in all members' rows, end to end
                 tensor = (tensor + starts[:, None, None]).clamp_max(max(0, sum(rows.numel() for rows in owned) - 1))
             return _moved(tensor, device)
 
@@ -277,7 +297,7 @@ class _Stack:
         if drawn.private is None or not any(rows.numel() for rows in owned):
             return drawn
         joined = torch.cat(owned)
-        return drawn.mapped(lambda name, tensor: gathered(joined, tensor) if name == "private" else tensor)
+        return drawn.mapped(lambda name, tensor: gathered(joined, tensor) if name in ROWS else tensor)
 
     def _kept_counts(self, some: Sequence[int]) -> dict[int, tuple[float, ...]]:
         """For each member the steps that its optimizers have counted, the only look at the device."""
@@ -385,14 +405,15 @@ def _split(batch: Batch, alike: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     parts = {item.name: getattr(batch, item.name) for item in fields(batch)}
     parts = {name: part for name, part in parts.items() if part is not None}
     axes: dict[str, Any] = {name: None if name == "x" and alike else 0 for name in parts}
-    if batch.public is not None:
-        parts["public"], axes["public"] = _split(batch.public, alike=True)
+    for name, inner in (("public", batch.public), ("second", batch.second)):
+        if inner is not None:
+            parts[name], axes[name] = _split(inner, alike=name == "public")
     return parts, axes
 
 
 def _joined(parts: dict[str, Any]) -> Batch:
     """One member's batch of what `_split` made."""
-    whole: dict[str, Any] = {name: _joined(part) if name == "public" else part for name, part in parts.items()}
+    whole: dict[str, Any] = {name: _joined(part) if name in BATCHES else part for name, part in parts.items()}
     return Batch(**whole)
 
 

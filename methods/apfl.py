@@ -114,8 +114,8 @@ class APFL(Method[APFLConfig]):
         return uploads.to_all(Parameters(self.w))
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
-        """The mixture; how much of it is personal is for `report`."""
-        self.mean_alpha = clients.parameters["alpha"].mean()
+        """The mixture, and for the record how much of it is personal."""
+        clients.note("alpha", clients.parameters["alpha"])
         return super().deployed(clients, rnd)
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
@@ -126,10 +126,6 @@ class APFL(Method[APFLConfig]):
             "global": clients.with_weights(self.w, part="shared"),
             "+local": clients.deployed(part="shared"),
         }
-
-    def report(self, rnd: Round) -> dict[str, float | int | None]:
-        """Mean mixing weight of all clients: how personal their models are."""
-        return {"alpha": float(self.mean_alpha)}
 
 
 def is_alpha(name: str) -> bool:

@@ -112,7 +112,7 @@ class Comet(Method[CometConfig]):
         """Choose a centroid, train on private data and towards it, and score the public pool."""
         public = rnd.public.inputs()
         if received is None:
-            clients.fit(cross_entropy)
+            clients.fit(cross_entropy, name="local")
         else:
             target = received.values
             if self.config.choice == "client":  # everyone got the same centroids
@@ -132,10 +132,10 @@ class Comet(Method[CometConfig]):
             return weight * transfer(model, batch)
 
         if self.config.mode == "joint":
-            clients.fit(joint, on=Beside(public))
+            clients.fit(joint, on=Beside(public), name="local")
             return
         clients.fit(alone, on=public, epochs=self.config.distill_epochs, lr=self.config.distill_lr)
-        clients.fit(cross_entropy)
+        clients.fit(cross_entropy, name="local")
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Cluster the participants' predictions and send all centroids, or to each participant its own.

@@ -88,7 +88,7 @@ class Ditto(Method[DittoConfig]):
 
         if received is not None:
             clients.load(under("shared", received.tree))
-        w = subtree(clients.snapshot(), "shared")
+        w = subtree(clients.weights, "shared")
         begin(clients, w)
         clients.fit(shared_cross_entropy, trainable=is_shared)
         anchor = {name: w[name] for name in subtree(clients.parameters, "shared")}

@@ -106,16 +106,12 @@ class FedBABU(Method[FedBABUConfig]):
         tuned.load(self.common)
         trainable = {"full": None, "head": is_head, "body": is_body}[self.config.part]
         log = tuned.fit(cross_entropy, epochs=self.config.finetune_epochs, trainable=trainable, stream="finetune")
-        self.finetune_steps = sum(log.steps)
+        clients.note("steps_finetune", log.steps, "sum")
         return tuned.deployed()
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The server's model before fine-tuning: the common body under the initial head."""
         return {"global": clients.with_weights({**self.federation.start[clients.architecture], **self.common})}
-
-    def report(self, rnd: Round) -> dict[str, float | int | None]:
-        """Steps of all clients in fine-tuning for this round's evaluation."""
-        return {"steps_finetune": self.finetune_steps}
 
 
 def redrawn_heads(clients: Cohort, seed: int) -> Tree:

@@ -121,7 +121,7 @@ class FedKD(Method[FedKDConfig]):
         """Bring the student up to date, train both models, send the student's update; the student goes back."""
         if received is not None:
             clients.load(under("shared", plus(subtree(clients.weights, "shared"), received.tree)))
-        start = subtree(clients.snapshot(), "shared")
+        start = subtree(clients.weights, "shared")
         clients.fit(self.mutual_loss)
         update, ranks = compress(minus(subtree(clients.weights, "shared"), start), self.energy(rnd))
         clients.load(under("shared", start))

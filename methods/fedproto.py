@@ -85,11 +85,12 @@ class FedProto(Method[FedProtoConfig]):
     def client_update(self, clients: Cohort, received: Prototypes | None, rnd: Round) -> Prototypes | Bundle:
         """Train near the global prototypes, then send the class means of the features."""
         if received is None:
-            clients.fit(cross_entropy)
+            clients.fit(cross_entropy, name="local")
         else:
             clients.fit(
                 near_prototypes(self.config.prototype_weight),
                 per_client={"prototypes": received.values, "present": received.present},
+                name="local",
             )
         if self.config.weights == "uniform":
             return clients.prototypes()

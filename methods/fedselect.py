@@ -140,9 +140,9 @@ class FedSelect(Method[FedSelectConfig]):
 
     def personal(self, clients: Cohort) -> Tree:
         """m_i, name to bool (members, ...), of every parameter."""
-        kept = clients.kept("personal")  # perhaps the storage itself, which `select` writes to
+        kept = clients.kept("personal")
         return {
-            name: torch.zeros_like(value, dtype=torch.bool) if kept is None else kept[name].clone()
+            name: torch.zeros_like(value, dtype=torch.bool) if kept is None else kept[name]
             for name, value in clients.parameters.items()
         }
 
@@ -152,8 +152,8 @@ class FedSelect(Method[FedSelectConfig]):
         epochs = clients.training.local_epochs
         for epoch in range(epochs):
             turn = clients.at(rnd.index * epochs + epoch)  # batches of its own for every epoch
-            turn.fit(cross_entropy, epochs=1, entries=personal)
-            turn.fit(cross_entropy, epochs=1, entries=shared)
+            turn.fit(cross_entropy, epochs=1, entries=personal, name="personal")
+            turn.fit(cross_entropy, epochs=1, entries=shared, name="shared")
 
     def select(self, clients: Cohort, personal: Tree) -> Tree:
         """Make the entries that matter most to a client personal; keep the masks."""

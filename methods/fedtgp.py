@@ -98,11 +98,12 @@ class FedTGP(Method[FedTGPConfig]):
     def client_update(self, clients: Cohort, received: Prototypes | None, rnd: Round) -> Prototypes:
         """Train near the server's prototypes, then send the class means of the features."""
         if received is None:
-            clients.fit(cross_entropy)
+            clients.fit(cross_entropy, name="local")
         else:
             clients.fit(
                 near_prototypes(self.config.prototype_weight),
                 per_client={"prototypes": received.values, "present": received.present},
+                name="local",
             )
         return clients.prototypes()
 

@@ -112,7 +112,7 @@ class IFCA(Method[IFCAConfig]):
             if self.config.starts > 1:
                 clients.keep(f"start {start}", clients.weights)
                 said["loss"] = losses[:, start].amin(dim=1)
-            sent |= {f"model {start}": Parameters(clients.snapshot()), f"cluster {start}": Scalars(said)}
+            sent |= {f"model {start}": Parameters(clients.weights), f"cluster {start}": Scalars(said)}
         return Bundle(sent)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.lazy import F, torch
 
+from ..federation.phase import is_cross_entropy
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -13,12 +15,14 @@ if TYPE_CHECKING:
     from ..federation.payloads import Tree
 
 
+@is_cross_entropy
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """LOCAL: -log softmax(f(x))_y, mean over the batch of private samples."""
     assert batch.y is not None  # objectives of private phases always have labels
     return F.cross_entropy(model(batch.x), batch.y)
 
 
+@is_cross_entropy
 def shared_cross_entropy(model: Any, batch: Batch) -> Tensor:
     """LOCAL for the net in common of a client that has two (`two_models`)."""
     return cross_entropy(model.shared, batch)

@@ -123,7 +123,7 @@ class PFedCK(Method[PFedCKConfig]):
 
         if received is not None:
             clients.load(under("shared", plus(subtree(clients.weights, "shared"), received.tree)))
-        before = subtree(clients.snapshot(), "shared")
+        before = subtree(clients.weights, "shared")
         clients.fit([Step(self.personal_loss, is_personal), Step(self.shared_loss, is_shared)])
         update = minus(subtree(clients.weights, "shared"), before)
         clients.load(under("shared", before))

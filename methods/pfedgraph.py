@@ -111,7 +111,7 @@ class PFedGraph(Method[PFedGraphConfig]):
                 sign = -1 if self.config.regulariser == "attract" else 1
                 objective = with_neighbours(sign * self.config.regulariser_weight)
                 per_client["neighbours"] = weights_in(received, "neighbours")
-        clients.fit(objective, per_client=per_client)
+        clients.fit(objective, per_client=per_client, name="local")
         return Parameters(clients.weights)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:

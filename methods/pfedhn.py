@@ -150,7 +150,7 @@ class PFedHN(Method[PFedHNConfig]):
         clients.load(received.tree)
         sgd = Optimizer("sgd", self.config.inner_lr, self.config.inner_momentum, self.config.inner_decay)
         own = sgd if self.config.inner_optimizer == "sgd" else None
-        clients.fit(cross_entropy, optimizer=own, batches=self.config.inner_steps)
+        clients.fit(cross_entropy, optimizer=own, fresh=True, batches=self.config.inner_steps)
         return Parameters(minus(received.tree, clients.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:

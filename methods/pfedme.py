@@ -26,7 +26,6 @@ the authors'.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -104,7 +103,6 @@ class PFedMe(Method[PFedMeConfig]):
         """Nothing yet: w is the common start until the first uploads."""
         self.w: Tree = {}
         self.trained = trained_names(federation)
-        self.inner_steps: Counter[int] = Counter()
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Solve for theta_i and step w_i, batch by batch."""
@@ -117,8 +115,10 @@ class PFedMe(Method[PFedMeConfig]):
         settings = self.config
         sgd = Optimizer("sgd", settings.personal_lr, weight_decay=settings.decay)
         inner = Step(self.inner_loss, is_personal, sgd, repeat=settings.inner_steps)
-        log = clients.fit([inner, Step(self.envelope, is_shared, Optimizer("sgd", settings.lr))])
-        self.inner_steps[rnd.index] += sum(log.steps) * settings.inner_steps // (settings.inner_steps + 1)
+        outer = Step(self.envelope, is_shared, Optimizer("sgd", settings.lr), clip=None)  # no gradient of private data
+        log = clients.fit([inner, outer])
+        inner_steps = [steps * settings.inner_steps // (settings.inner_steps + 1) for steps in log.steps]
+        clients.note("steps_inner", inner_steps, "sum")  # gradients of private data
         theta, w_i = subtree(clients.weights, "personal"), subtree(clients.parameters, "shared")
         return Parameters({**theta, **w_i})  # of theta only what w_i has not: the statistics
 
@@ -137,10 +137,6 @@ class PFedMe(Method[PFedMeConfig]):
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The server's model."""
         return {"global": clients.with_weights(self.w, part="shared")}
-
-    def report(self, rnd: Round) -> dict[str, float | int | None]:
-        """Gradients of private data taken in this round."""
-        return {"steps_inner": self.inner_steps[rnd.index]}
 
     def state_dict(self) -> dict[str, Any]:
         """The server's model."""

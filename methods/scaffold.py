@@ -90,7 +90,7 @@ class Scaffold(ServerModel[ScaffoldConfig]):
         if received is not None:
             clients.load(tree_of(received, "model"))
             c = tree_of(received, "control")
-        w, correction = clients.snapshot(), minus(c, c_i)
+        w, correction = clients.weights, minus(c, c_i)
         renewed = clients.private_gradient() if self.config.option == "I" else None
         log = clients.fit(
             corrected_loss, optimizer=Optimizer("sgd", self.config.lr), per_client={"correction": correction}

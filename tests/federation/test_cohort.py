@@ -95,7 +95,7 @@ def test_private_gradient_is_that_of_the_mean_loss_over_all_samples(make_data, m
     for module in modules:
         module.unused = nn.Parameter(torch.ones(2, dtype=torch.float64))
     cohort = make_cohort(data, modules)
-    before = cohort.snapshot()
+    before = cohort.weights
     found = cohort.only([2, 1]).private_gradient()
     for row, client in enumerate((2, 1)):
         rows, module = data.train.split()[client], modules[client].eval()
@@ -150,18 +150,16 @@ def test_models_take_over_from_others(make_data, make_cohort, nets) -> None:
     data = make_data()
     settings = {"momentum": 0.9, "optimizer_state": "persist"}
     parents = make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5)), **settings)
-    parents.fit(pull, stream="same for all")
+    parents.fit(pull, stream="same for all", name="pulled")
     before = {name: tensor.clone() for name, tensor in parents.weights.items()}
     children = make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5)), **settings)
-    children.members.models.take_over(
-        parents.members.models, torch.tensor([2, 0, 0]), torch.tensor([True, False, False])
-    )
+    children.take_over(parents, torch.tensor([2, 0, 0]), torch.tensor([True, False, False]))
     for name, tensor in children.weights.items():
         assert torch.equal(tensor, before[name][[2, 0, 0]])
-    for name, tensor in children.members.models.moments["same for all"].items():
-        assert torch.equal(tensor[0], parents.members.models.moments["same for all"][name][2])
+    for name, tensor in children.members.models.moments["pulled"].items():
+        assert torch.equal(tensor[0], parents.members.models.moments["pulled"][name][2])
         assert not tensor[1:].any()
-    children.fit(pull, stream="same for all")
+    children.fit(pull, stream="same for all", name="pulled")
     for name, tensor in parents.weights.items():  # no storage is shared
         assert torch.equal(tensor, before[name])
 
@@ -217,15 +215,18 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def test_a_snapshot_stays(make_data, make_cohort, nets) -> None:
+@pytest.mark.parametrize("members", [[0, 1, 2], [2, 0]])
+def test_what_was_read_stays(make_data, make_cohort, nets, members: list[int]) -> None:
     cohort = make_cohort(make_data(), nets(3, 4, 3, nn.BatchNorm1d(5)))
-    live, snapshot = cohort.weights, cohort.snapshot()
-    assert equal(snapshot, cohort.weights)
-    before = {name: tensor.clone() for name, tensor in snapshot.items()}
+    taken = [cohort.weights, cohort.parameters, cohort.only(members).weights]
+    before = [{name: tensor.clone() for name, tensor in tree.items()} for tree in taken]
+    cohort.keep("sum", {"w": torch.ones(3, 2)})
+    remembered = cohort.kept("sum")
     cohort.fit(pull)
-    assert equal(snapshot, before)
-    assert equal(live, cohort.weights)  # what `weights` hands out may be the storage itself
-    assert not equal(snapshot, cohort.weights)
+    cohort.keep("sum", {"w": torch.zeros(3, 2)})
+    assert all(equal(tree, old) for tree, old in zip(taken, before, strict=True))
+    assert remembered["w"].sum() == 6
+    assert not equal(taken[0], cohort.weights)
 
 
 @pytest.mark.parametrize("members", [[0, 1, 2], [2, 0]])
@@ -234,7 +235,7 @@ def test_a_copy_trains_on_the_side(make_data, make_cohort, nets, members: list[i
     data = make_data((5, 8, 3))
     whole = make_cohort(data, nets(3, 4, 3, nn.BatchNorm1d(5), nn.Dropout(0.5)), optimizer="adam", round_index=3)
     cohort = whole.only(members)
-    before, everyone = cohort.snapshot(), whole.snapshot()
+    before, everyone = cohort.weights, whole.weights
     copied = cohort.copy()
     log = copied.fit(pull, epochs=2, noise=True)
     assert equal(whole.weights, everyone)
@@ -258,7 +259,7 @@ def test_a_copy_starts_with_fresh_moments(make_data, make_cohort, nets) -> None:
     cohort = make_cohort(data, nets(3), **settings)
     cohort.fit(pull)
     copied, fresh = cohort.at(1).copy(), make_cohort(data, nets(3), round_index=1, **settings)
-    fresh.load(cohort.snapshot())
+    fresh.load(cohort.weights)
     copied.fit(pull)
     fresh.fit(pull)
     assert equal(copied.weights, fresh.weights)
@@ -352,8 +353,8 @@ def test_private_losses_of_given_models(make_data, make_cohort, monkeypatch, chu
     monkeypatch.setattr(private, "CHUNK", chunk)
     data, modules = make_data((5, 8, 3)), [Halves(key) for key in range(5)]
     cohort = make_cohort(data, modules[:3])
-    before = cohort.snapshot()
-    tree = make_cohort(data, modules[3:]).snapshot()
+    before = cohort.weights
+    tree = make_cohort(data, modules[3:]).weights
     found = cohort.only([2, 0]).private_loss(tree)
     assert found.shape == (2, 2)
     for row, client in enumerate((2, 0)):
@@ -392,7 +393,7 @@ def test_what_was_predicted_and_measured_may_be_trained_with(make_data, make_coh
     seen = [
         cohort.predict(data.inputs[:4].double(), as_="logits"),
         cohort.prototypes().values,
-        cohort.private_loss(cohort.snapshot()),
+        cohort.private_loss(cohort.weights),
         cohort.validation_accuracy(),
     ]
     assert not any(tensor.is_inference() for tensor in seen)
@@ -425,3 +426,13 @@ def test_a_part_is_deployed_instead_of_the_whole(make_data, make_cohort) -> None
         one = cohort.with_weights(tree, part="shared")
         assert (len(one), one.index) == (1, (0, 0, 0))
         assert torch.equal(one.logits(0, inputs), logits(Halves(99)))
+
+
+def test_notes_are_means_or_sums_over_clients(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data(), nets(3))
+    cohort.only([0, 2]).note("alpha", [0.25, 0.5])
+    cohort.only([1]).note("alpha", torch.tensor([0.75]))
+    cohort.only([0, 2]).note("steps_inner", [3, 4], "sum")
+    assert cohort.work.noted() == {"alpha": 0.5, "steps_inner": 7}
+    cohort.work.clear()
+    assert cohort.work.noted() == {}

@@ -11,9 +11,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from fl_bench.federation import loop
-from fl_bench.federation.batches import Batch, Teaching, positions, steps_of
+from fl_bench.federation.batches import (
+    Batch,
+    Pairs,
+    PrivateData,
+    Teaching,
+    positions,
+    steps_of,
+)
 from fl_bench.federation.evaluation import evaluate
 from fl_bench.federation.optimizers import Optimizer
+from fl_bench.federation.phase import is_cross_entropy
 from fl_bench.federation.settings import Execution
 from fl_bench.streams import numpy_stream
 
@@ -280,7 +288,10 @@ def test_a_gradient_is_clipped_member_by_member(make_data, make_cohort, nets) ->
 
 @pytest.mark.parametrize(
     ("private", "asked", "effective"),
-    [(True, None, 0.1), (True, 0.3, 0.3), (False, None, None), (False, 0.3, 0.3)],
+    [
+        *((True, "run", 0.1), (True, 0.3, 0.3), (True, None, None)),
+        *((False, "run", None), (False, 0.3, 0.3), (False, None, None)),
+    ],
 )
 def test_the_runs_clip_is_for_private_data_only(make_data, make_cohort, nets, private, asked, effective) -> None:
     # With lr 1 and no momentum, the norm of one step is the norm of the clipped gradient.
@@ -295,6 +306,101 @@ def test_the_runs_clip_is_for_private_data_only(make_data, make_cohort, nets, pr
     cohort.fit(steep, clip=asked, **on)
     moved = torch.cat([(tensor - before[name]).flatten() for name, tensor in cohort.weights.items()]).norm().item()
     assert moved > 1 if effective is None else moved == pytest.approx(effective, rel=1e-5)
+
+
+@is_cross_entropy
+def plain(model: nn.Module, batch: Batch) -> Tensor:
+    return cross_entropy(model, batch)
+
+
+def test_the_local_loss_is_the_cross_entropy_of_the_first_pass(make_data, make_cohort, nets) -> None:
+    # Clients of 5 and 8 samples, three passes of two batches. A loss with another term and a second phase do not count.
+    data, modules = make_data((5, 8)), nets(2)
+    cohort = make_cohort(data, modules, local_epochs=3)
+    cohort.fit(lambda model, batch: 7 + cross_entropy(model, batch), lr=1e-9)
+    assert cohort.work.mean_cross_entropy() is None
+    cohort.fit(plain)
+    expected = []
+    for client, size in enumerate((5, 8)):
+        order = private_order(size, client, epochs=3)
+        optimizer = torch.optim.SGD(modules[client].parameters(), lr=0.05)
+        expected.append(torch_loop(modules[client], optimizer, order[:2], private_loss(data, client)))
+    assert cohort.work.mean_cross_entropy() == pytest.approx(sum(expected) / 2, abs=1e-6)
+    cohort.fit(plain)
+    assert cohort.work.mean_cross_entropy() == pytest.approx(sum(expected) / 2, abs=1e-6)
+
+
+def test_pairs_are_two_orders_of_the_same_samples(make_data, make_cohort, nets) -> None:
+    # One client with 8 samples, two batches of 4 in a pass: each of the two orders is a pass by itself.
+    seen: list[tuple[list[float], list[float]]] = []
+
+    def look(model: nn.Module, batch: Batch) -> Tensor:
+        assert batch.second is not None
+        assert batch.second.y is not None
+        seen.append((batch.x[:, 0].tolist(), batch.second.x[:, 0].tolist()))
+        return cross_entropy(model, batch)
+
+    data = make_data((8,))
+    make_cohort(data, nets(1)).fit(look, on=Pairs(), epochs=1)
+    inputs = data.inputs[data.train.split()[0]][:, 0].double()
+    first, second = ([value for pair in seen for value in pair[which]] for which in (0, 1))
+    assert first == inputs[private_order(8, 0, epochs=1).flatten()].tolist()
+    assert sorted(first) == sorted(second) == sorted(inputs.tolist())
+    assert first != second
+
+
+def test_targets_of_private_samples_follow_them(make_data, make_cohort, nets) -> None:
+    # The target of a sample is its first input number, which the objective compares; clients of 5 and 3 samples.
+    data = make_data((5, 3))
+    target = torch.zeros(2, 5, dtype=torch.float64)
+    for client, rows in enumerate(data.train.split()):
+        target[client, : len(rows)] = data.inputs[rows][:, 0].double()
+
+    def compare(model: nn.Module, batch: Batch) -> Tensor:
+        assert torch.equal(batch.target, batch.x[:, 0])
+        return cross_entropy(model, batch)
+
+    log = make_cohort(data, nets(2)).fit(compare, on=PrivateData(target), epochs=2)
+    assert log.steps == (3, 2)
+
+
+def test_predictions_on_private_samples_are_in_their_order(make_data, make_cohort, nets) -> None:
+    data, modules = make_data((5, 3)), nets(2)
+    found = make_cohort(data, modules).predict_private(as_="logits")
+    assert found.shape == (2, 5, 3)
+    for client, rows in enumerate(data.train.split()):
+        expected = modules[client](data.inputs[rows].double())
+        torch.testing.assert_close(found[client, : len(rows)], expected, rtol=0, atol=1e-12)
+    assert not found[1, 3:].any()
+
+
+@pytest.mark.parametrize("engine", ["loop", "stacked"])
+def test_predictions_with_a_graph_lead_back_to_the_inputs(make_data, make_cohort, nets, engine: str) -> None:
+    data, modules = make_data((5, 3)), nets(2)
+    cohort, inputs = make_cohort(data, modules, engine=engine), data.public.inputs()[:4].clone().requires_grad_()
+    found = cohort.predict(inputs, as_="logits", graph=True)
+    (slope,) = torch.autograd.grad(found.square().sum(), inputs)
+    (expected,) = torch.autograd.grad(sum(module(inputs).square().sum() for module in modules), inputs)
+    torch.testing.assert_close(slope, expected, rtol=0, atol=1e-9)
+    again = cohort.predict(inputs.detach(), as_="logits")
+    torch.testing.assert_close(found.detach(), again, rtol=0, atol=1e-12)
+
+
+def test_optimizers_persist_by_phase_and_not_by_stream(make_data, make_cohort, nets) -> None:
+    # Two phases with one stream of batches: one that trains the head keeps its moments apart, another objective does,
+    # and so does one with a name of its own; the same phase again goes on; a fresh one leaves no trace.
+    cohort = make_cohort(make_data((4,)), nets(1), optimizer="adam", optimizer_state="persist")
+    kept = cohort.members.models.moments
+    cohort.fit(cross_entropy)
+    cohort.fit(cross_entropy)
+    assert len(kept) == 1
+    assert int(next(iter(kept.values()))["steps:2.bias"]) == 2
+    cohort.fit(cross_entropy, trainable=lambda name: name.startswith("2."))
+    cohort.fit(plain)
+    cohort.fit(cross_entropy, name="personal")
+    cohort.fit(cross_entropy, name="once", fresh=True)
+    assert len(kept) == 4
+    assert [int(tree["steps:2.bias"]) for tree in kept.values()] == [2, 1, 1, 1]
 
 
 def test_settings_of_a_phase_go_before_the_runs(make_data, make_cohort, nets) -> None:

@@ -169,7 +169,7 @@ def test_clipping_is_a_steps_own(make_data, make_cohort, nets) -> None:
     # Steep losses on two layers, lr 1, clip 0.1: each layer moves by 0.1 in all, and not both together.
     data, modules = make_data((4,)), nets(1)
     cohort = make_cohort(data, modules, lr=1.0, clip=0.1)
-    before = cohort.snapshot()
+    before = cohort.weights
 
     def steep(model: nn.Module, batch: Batch) -> Tensor:
         return 1e3 * model(batch.x).square().sum()
@@ -233,7 +233,7 @@ def test_entries_mask_the_update_of_each_member(make_data, make_cohort, nets, tr
     # The reference takes torch's whole step and puts back what may not change; members 2 and 0 act, in that order.
     data, modules = make_data(SIZES), nets(3)
     cohort = make_cohort(data, modules, local_epochs=2, **training)
-    before, some = cohort.snapshot(), cohort.only([2, 0])
+    before, some = cohort.weights, cohort.only([2, 0])
     free = masks(1, some.parameters)
     some.fit(cross_entropy, entries=free)
     for row, client in enumerate((2, 0)):
@@ -267,7 +267,7 @@ def test_entries_that_are_all_free_change_nothing(make_data, make_cohort, nets) 
 
 def test_entries_are_needed_for_what_is_trained_only(make_data, make_cohort, nets) -> None:
     cohort = make_cohort(make_data((4,)), nets(1))
-    before = cohort.snapshot()
+    before = cohort.weights
     free = torch.tensor([[True, False, True]])
     cohort.fit(cross_entropy, trainable=lambda name: name == "2.bias", entries={"2.bias": free})
     changed = {name: tensor != before[name] for name, tensor in cohort.weights.items()}
@@ -296,7 +296,7 @@ def test_a_cosine_schedule_runs_over_the_batches_of_a_phase(make_data, make_coho
     # with two passes: 3 batches (10 / 4), 4 (16 / 4), 2 (6 / 4).
     data = make_data(SIZES)
     cohort = make_cohort(data, nets(3))
-    before = cohort.snapshot()["2.bias"]
+    before = cohort.weights["2.bias"]
 
     def fall(model: nn.Module, batch: Batch) -> Tensor:
         return model.get_parameter("2.bias").sum()

@@ -13,11 +13,11 @@ from torch._C._functorch import is_batchedtensor
 
 from fl_bench.errors import ConfigError
 from fl_bench.federation import engine as engines
-from fl_bench.federation.batches import PRIVATE, Batch, Beside, Teaching, Together
+from fl_bench.federation.batches import PRIVATE, Batch, Beside, Pairs, PrivateData, Teaching, Together
 from fl_bench.federation.models import build_net
 from fl_bench.federation.models.dropout import masks_from, with_counted_dropout
 from fl_bench.federation.optimizers import Optimizer, clip_rows
-from fl_bench.federation.phase import Step
+from fl_bench.federation.phase import Step, is_cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ def assert_alike(looped: Cohort, stacked: Cohort, before: dict[str, Tensor] | No
 
 def fit_both(cohorts: Sequence[Cohort], *args: Any, **options: Any) -> list[FitLog]:
     """Train both in the same way; same weights, steps and losses."""
-    before = cohorts[0].snapshot()
+    before = cohorts[0].weights
     looped, stacked = (cohort.fit(*args, **options) for cohort in cohorts)
     assert_alike(*cohorts, before)
     assert stacked.steps == looped.steps
@@ -185,7 +185,7 @@ def test_depthwise_convolutions_with_every_norm(pair, make_data, middle: Any) ->
 def test_batch_statistics_of_a_frozen_part_stay_as_they_are(pair, nets) -> None:
     looped, stacked = pair(nets(4, 4, 3, nn.BatchNorm1d(5)))
     fit_both([looped, stacked], cross_entropy)  # statistics that are not those of any batch
-    before = stacked.snapshot()
+    before = stacked.weights
     last = next(reversed(stacked.parameters))
     fit_both([looped, stacked], cross_entropy, trainable=lambda name: name == last)
     assert [name for name, tensor in stacked.weights.items() if not torch.equal(tensor, before[name])] == [last]
@@ -214,6 +214,51 @@ def test_a_client_without_data_learns_from_public_ones_only(pair, make_data, aug
             cohort.members = replace(cohort.members, training=replace(cohort.training, augment=how))
         log, _ = fit_both(cohorts, taught, on=Together(told(cohorts[0])))
         assert log.steps == (3, 6, 5, 8)  # six public samples more, for the first client these alone
+
+
+def two_batches(model: nn.Module, batch: Batch) -> Tensor:
+    assert batch.second is not None
+    return cross_entropy(model, batch) + 0.3 * cross_entropy(model, batch.second).square()
+
+
+@pytest.mark.parametrize("augment", ["none", "crop"])
+def test_pairs_of_private_batches(pair, make_data, augment: str) -> None:
+    cohorts = pair(zoo("mlp-5", (1, 4, 4)), make_data(SIZES, shape=(1, 4, 4), augment=augment))
+    log, _ = fit_both(cohorts, two_batches, on=Pairs())
+    assert log.steps == (3, 5, 2, 5)
+
+
+def test_what_clients_were_told_about_their_own_samples(pair) -> None:
+    cohorts = pair()
+    told = cohorts[0].predict_private().flip(-1)
+    fit_both(cohorts, lambda model, batch: cross_entropy(model, batch) + taught(model, batch), on=PrivateData(told))
+
+
+def shaken(model: nn.Module, batch: Batch) -> Tensor:
+    assert batch.noise is not None
+    assert batch.noise.shape == (4, 2, 3)
+    return cross_entropy(model, batch) + (batch.noise.sum(dim=1) * model(batch.x)).mean()
+
+
+def test_noise_of_a_shape_of_its_own(pair) -> None:
+    fit_both(pair(), shaken, noise=(2, 3))
+
+
+def test_a_step_without_a_limit_beside_one_that_is_clipped(pair) -> None:
+    steps = [Step(cross_entropy, clip=None), Step(cross_entropy), Step(cross_entropy, clip=0.01)]
+    fit_both(pair(clip=0.05), steps)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_first_pass_is_measured_by_both(pair, epochs: int) -> None:
+    @is_cross_entropy
+    def plain(model: nn.Module, batch: Batch) -> Tensor:
+        return cross_entropy(model, batch)
+
+    cohorts = pair()
+    fit_both(cohorts, plain, epochs=epochs)
+    looped, stacked = (cohort.work.mean_cross_entropy() for cohort in cohorts)
+    assert looped == pytest.approx(stacked, abs=1e-12)
 
 
 def test_together_before_there_is_anything_to_teach(pair) -> None:
@@ -246,7 +291,7 @@ def test_each_member_finds_its_own_row_of_what_the_method_gave(pair) -> None:
         return cross_entropy(model, batch) + batch.extra["mu"] / 2 * pull.sum()
 
     looped, stacked = pair()
-    given = {"anchor": {name: tensor + 1 for name, tensor in looped.snapshot().items()}, "mu": torch.arange(4.0)}
+    given = {"anchor": {name: tensor + 1 for name, tensor in looped.weights.items()}, "mu": torch.arange(4.0)}
     fit_both([looped, stacked], proximal, per_client=given)
 
 
@@ -270,8 +315,8 @@ def test_moments_of_several_steps_persist_apart(pair) -> None:
     ]
     cohorts = pair(optimizer="adam", optimizer_state="persist")
     for rnd in range(2):
-        fit_both([cohort.at(rnd) for cohort in cohorts], steps)
-    assert cohorts[1].members.models.moments.keys() == {"local", "local 1"}
+        fit_both([cohort.at(rnd) for cohort in cohorts], steps, name="both")
+    assert cohorts[1].members.models.moments.keys() == {"both", "both, step 1"}
 
 
 @pytest.mark.parametrize("clip", [0.05, 0.5, 50.0])
@@ -296,7 +341,7 @@ def test_masked_entries_stay(pair) -> None:
     looped, stacked = pair()
     generator = torch.Generator().manual_seed(2)
     free = {name: torch.rand(tensor.shape, generator=generator) < 0.5 for name, tensor in looped.parameters.items()}
-    before = stacked.snapshot()
+    before = stacked.weights
     fit_both([looped, stacked], cross_entropy, entries=free)
     for name, tensor in stacked.parameters.items():
         assert torch.equal(tensor[~free[name]], before[name][~free[name]])
@@ -344,7 +389,7 @@ def test_an_objective_may_use_other_weights_and_detach(pair) -> None:
         return (own - other.detach()).square().mean() + F.mse_loss(own.detach(), model(2 * batch.x))
 
     cohorts = pair()
-    other = {name: tensor.flip(0) for name, tensor in cohorts[0].snapshot().items()}
+    other = {name: tensor.flip(0) for name, tensor in cohorts[0].weights.items()}
     fit_both(cohorts, contrast, per_client={"other": other})
 
 
@@ -366,7 +411,7 @@ def test_public_inputs_are_there_once(pair) -> None:
 
 def test_company_changes_nothing_and_others_are_not_touched(pair) -> None:
     looped, stacked = pair()
-    before = stacked.snapshot()
+    before = stacked.weights
     fit_both([looped.only([3, 0]), stacked.only([3, 0])], cross_entropy)
     for name, tensor in stacked.weights.items():
         assert torch.equal(tensor[[1, 2]], before[name][[1, 2]])
@@ -378,7 +423,7 @@ def test_company_changes_nothing_and_others_are_not_touched(pair) -> None:
 
 def test_what_is_not_trainable_stays_bit_for_bit(pair) -> None:
     _, stacked = pair()
-    before = stacked.snapshot()
+    before = stacked.weights
     stacked.fit(cross_entropy, trainable=lambda name: name.startswith("2."))
     for name, tensor in stacked.weights.items():
         assert torch.equal(tensor, before[name]) == (not name.startswith("2."))
@@ -386,7 +431,7 @@ def test_what_is_not_trainable_stays_bit_for_bit(pair) -> None:
 
 def test_no_epochs_are_no_steps(pair) -> None:
     _, stacked = pair()
-    before = stacked.snapshot()
+    before = stacked.weights
     log = stacked.fit(cross_entropy, epochs=0)
     assert log.steps == (0, 0, 0, 0)
     assert log.loss.tolist() == [0.0] * 4
@@ -424,7 +469,7 @@ def test_an_objective_that_looks_at_its_numbers_is_told_of_the_other_engine(pair
 
     looped, stacked = pair()
     looped.fit(tempered)
-    before = stacked.snapshot()
+    before = stacked.weights
     with pytest.raises(ConfigError, match=r"torch\.where, or run it with -o training\.engine=loop"):
         stacked.fit(tempered)
     assert all(torch.equal(tensor, before[name]) for name, tensor in stacked.weights.items())

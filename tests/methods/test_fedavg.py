@@ -94,7 +94,7 @@ def test_fine_tuning_has_batches_of_its_own(world) -> None:
         rnd = Round(0, 0, run.federation)
         clients = run.client_cohort("linear", range(3), rnd)
         if stream == "view":
-            run.method.w = clients.snapshot()
+            run.method.w = clients.weights
             return run.method.views(clients, rnd)["+finetuned"].weights["head.bias"].flatten().tolist()
         clients.fit(cross_entropy, epochs=1, stream=stream)
         return clients.weights["head.bias"].flatten().tolist()

@@ -81,7 +81,7 @@ def test_fine_tuning_has_batches_of_its_own(deep_world, same_bits) -> None:
     again = run.client_cohort("mlp-4", [0], rnd).copy()
     again.load(run.method.common)
     again.fit(cross_entropy, epochs=1, trainable=is_body)
-    assert not same_bits(tuned, again.snapshot())
+    assert not same_bits(tuned, again.weights)
 
 
 def test_redrawn_heads_are_small_fresh_and_the_clients_own(deep_world) -> None:

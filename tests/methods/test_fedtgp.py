@@ -61,7 +61,7 @@ def test_three_rounds_against_numpy_and_loops(
         one_class_each(deep_world)
     weight, pairs, steps = 2.0, 3 if alone else 4, 3 if alone else 4
     run = deep_world.build("fedtgp", prototype_weight=weight, margin_threshold=threshold, server_epochs=3, server_lr=LR)
-    nets, initial = two_layers(run), run.method.server.snapshot()
+    nets, initial = two_layers(run), run.method.server.weights
     rows = [row.values for row in run.rounds()]
     table = initial["table"][0].requires_grad_()
     layers = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)).double()

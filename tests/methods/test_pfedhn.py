@@ -205,7 +205,7 @@ def test_clients_train_from_what_is_generated_and_use_what_is_generated_next(wor
     rounds = run.rounds()
     next(rounds)
     members = everyone(run)
-    before, generated = members.snapshot(), run.method.generated(list(CLIENTS), "mlp-4")
+    before, generated = members.weights, run.method.generated(list(CLIENTS), "mlp-4")
     assert same_bits(run.method.deployed(members, Round(0, 0, run.federation)).weights, generated)
     assert same_bits(run.method.views(members, Round(0, 0, run.federation))["+local"].weights, before)
     assert not same_bits(before, generated)
@@ -224,7 +224,7 @@ def test_how_clients_train(world, same_bits) -> None:
     def trained(training: Any = None, **settings: Any) -> Tree:
         run = build(world, training=training, **settings)
         list(run.rounds())
-        return everyone(run).snapshot()
+        return everyone(run).weights
 
     own = trained(inner_lr=0.5, inner_momentum=0.0, inner_decay=0.0)
     assert same_bits(trained(inner_optimizer="run"), own)
@@ -236,11 +236,11 @@ def test_how_clients_train(world, same_bits) -> None:
 
 def test_personal_heads_never_travel(world, same_bits) -> None:
     run = build(world, personal_head=True, training={"rounds": 2})
-    start = everyone(run).snapshot()
+    start = everyone(run).weights
     (first, second) = run.rounds()
     assert list(run.method.shapes["mlp-4"]) == ["body.1.weight", "body.1.bias"]
     members = everyone(run)
-    heads = {name: tensor for name, tensor in members.snapshot().items() if name.startswith("head")}
+    heads = {name: tensor for name, tensor in members.weights.items() if name.startswith("head")}
     assert not any(torch.equal(heads[name], start[name]) for name in heads)
     deployed = run.method.deployed(members, Round(1, 0, run.federation)).weights
     assert same_bits(deployed, {**heads, **run.method.generated(list(CLIENTS), "mlp-4")})
