@@ -31,6 +31,7 @@ from fl_bench.lazy import np, torch
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
 from ..methods.aggregation import aggregate, max_conf_global, sharpen
+from ..methods.averaging import size_bytes, told_sizes
 from ..methods.base import Facts, Method, Plan, Requires
 from ..methods.clustering import agglomerative, kmeans, single
 from ..methods.losses import cross_entropy
@@ -88,7 +89,7 @@ class Cosmos(Method[CosmosConfig]):
     def plan(self, facts: Facts) -> Plan:
         """N * C * 4 bytes each way (methods.md 2.8)."""
         return Plan(
-            up_bytes=facts.scores_bytes,
+            up_bytes=facts.scores_bytes + size_bytes(facts, self.config.member_weights),
             down_bytes=facts.scores_bytes,
             client_public_epochs=self.config.distill_epochs,
             server_public_epochs=self.config.server_epochs * self.config.server_passes(facts.clients),
@@ -100,6 +101,7 @@ class Cosmos(Method[CosmosConfig]):
         self.clustered = False
         self.predictions: Tensor | None = None
         self.reported = np.zeros(federation.clients, dtype=bool)
+        self.sizes = torch.zeros(federation.clients, dtype=federation.dtype, device=federation.device)
         self.centroids: Tensor | None = None
         self.servers: ClusterModels | None = None
         self.threshold: float | None = None
@@ -113,13 +115,13 @@ class Cosmos(Method[CosmosConfig]):
             self.distill(clients, received, public, rnd)
         if received is None or not self.config.distill_only:
             clients.fit(cross_entropy)
-        return Scores(clients.predict(public))
+        return Scores(clients.predict(public), sizes=told_sizes(clients, self.config.member_weights))
 
     def distill(self, clients: Cohort, feedback: Scores, public: Tensor, rnd: Round) -> None:
         """Train towards the feedback, with the consistency term (methods.md 2.2)."""
         mode = self.config.weighting
         labels = rnd.public.labels.open(f"{self.name}, weighting={mode}") if mode.startswith("oracle") else None
-        objective = self.objective(clients)
+        objective = self.objective()
         clients.fit(
             objective,
             on=Teaching(
@@ -154,13 +156,15 @@ class Cosmos(Method[CosmosConfig]):
         return uploads.to_each(Scores(answers), self.assignment.tolist())
 
     def remember(self, uploads: Uploads) -> None:
-        """Keep every client's last predictions, shape (clients, samples, classes)."""
+        """Keep every client's last predictions, shape (clients, samples, classes), and its size where that counts."""
         scores = uploads.scores()
         if self.predictions is None:
             shape = (self.federation.clients, *scores.shape[1:])
             self.predictions = scores.new_zeros(shape, dtype=self.federation.stored_as)
         self.predictions[list(uploads.ids)] = scores.to(self.predictions.dtype)
         self.reported[list(uploads.ids)] = True
+        if self.config.member_weights == "size":
+            self.sizes[list(uploads.ids)] = uploads.sizes()
 
     def remembered(self, clients: np.ndarray) -> Tensor:
         """The last predictions of some clients, shape (len(clients), samples, classes), in the run's number format."""
@@ -249,11 +253,10 @@ class Cosmos(Method[CosmosConfig]):
             if config.cache == "drop" and (members & fresh).any():
                 members &= fresh
             chosen = np.flatnonzero(members)
-            sizes = targets.new_tensor([self.federation.sizes[client] for client in chosen])
             targets[cluster] = aggregate(
                 self.remembered(chosen),
                 config.aggregation,
-                weights=sizes if config.member_weights == "size" else None,
+                weights=self.sizes[chosen] if config.member_weights == "size" else None,
                 trim=config.trim,
                 midpoint=config.midpoint,
             )
@@ -275,7 +278,7 @@ class Cosmos(Method[CosmosConfig]):
             self.servers.restart()
         public = rnd.public.inputs()
         phase = ServerPhase(
-            self.objective(self.servers.cohort),
+            self.objective(),
             self.config.server_epochs,
             self.config.server_lr,
             self.config.clip,
@@ -294,7 +297,7 @@ class Cosmos(Method[CosmosConfig]):
         """Clusters with a model; k-means may leave some of them empty."""
         return int(self.assignment.max()) + 1 if self.centroids is None else len(self.centroids)
 
-    def objective(self, cohort: Cohort) -> ConsistentDistillation:
+    def objective(self) -> ConsistentDistillation:
         """The loss of distillation and server training."""
         weight = 0.0 if self.config.consistency_grad == "none" else self.config.consistency
         grad = "both" if self.config.consistency_grad == "none" else self.config.consistency_grad
@@ -326,6 +329,7 @@ class Cosmos(Method[CosmosConfig]):
             "clustered": self.clustered,
             "predictions": self.predictions,
             "reported": torch.from_numpy(self.reported),
+            "sizes": self.sizes,
             "centroids": self.centroids,
             "threshold": self.threshold,
             "server_count": 0 if self.servers is None else self.servers.count,
@@ -338,6 +342,7 @@ class Cosmos(Method[CosmosConfig]):
         self.clustered = state["clustered"]
         self.predictions = state["predictions"]
         self.reported = state["reported"].cpu().numpy()
+        self.sizes = state["sizes"]
         self.centroids = state["centroids"]
         self.threshold = state["threshold"]
         if state["servers"] is not None:

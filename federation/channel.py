@@ -7,16 +7,16 @@ declare. Bytes are counted per round, client, direction and kind of payload.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import np, torch
 
-from .payloads import Bundle, Labels, Parameters, Payload, Prototypes, Scalars, Scores
+from .payloads import Bundle, Labels, Parameters, Payload, Prototypes, Scalars, Scores, payload_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from .payloads import Tree
 
 Sent = TypeVar("Sent", bound=Payload)
-
-PAYLOADS: dict[str, type[Payload]] = {
-    kind.__name__: kind for kind in (Scores, Labels, Parameters, Prototypes, Scalars, Bundle)
-}
 
 
 @dataclass
@@ -71,7 +67,6 @@ class Uploads:
 
     Args:
         groups: architecture, client ids and message of each cohort that sent one.
-        sizes: private training samples of each client of the federation.
         owners: architecture of each client of the federation.
         dtype: number format of the run.
     """
@@ -80,21 +75,32 @@ class Uploads:
         self,
         groups: Sequence[tuple[str, Sequence[int], Payload]],
         *,
-        sizes: Sequence[int],
         owners: Sequence[str],
         dtype: torch.dtype,
     ) -> None:
         self._groups = list(groups)
         self._owners = owners
-        self._sizes = sizes
         self._dtype = dtype
         self.ids: tuple[int, ...] = tuple(sorted(client for _, ids, _ in self._groups for client in ids))
 
     def sizes(self, architecture: str | None = None) -> Tensor:
-        """Private training samples of the participating clients (of one architecture), shape (participants,)."""
-        ids = self.ids if architecture is None else self._of(architecture)[0]
-        device = self._groups[0][2].tensors()[0].device
-        return torch.tensor([self._sizes[client] for client in ids], dtype=self._dtype, device=device)
+        """Private training samples of the participants (of one architecture), as they sent them: shape (participants,).
+
+        Raises:
+            TypeError: the clients' messages do not tell their sizes.
+        """
+        told = self._of(architecture)[1].sizes
+        if told is None:
+            raise TypeError(
+                "clients did not send how many samples they have; add `sizes=clients.sizes` to what `client_update` "
+                "returns, and `facts.number_bytes` to `up_bytes` in `plan`"
+            )
+        return told
+
+    def ones(self, architecture: str | None = None) -> Tensor:
+        """1 for each participant (of one architecture), shape (participants,), in the run's number format."""
+        ids, payload = self._of(architecture)
+        return torch.ones(len(ids), dtype=self._dtype, device=payload.tensors()[0].device)
 
     def scores(self) -> Tensor:
         """Scores of all participants, shape (participants, samples, classes)."""
@@ -118,13 +124,15 @@ class Uploads:
         return self._joined(Scalars).values[name]
 
     def part(self, name: str) -> Uploads:
-        """The same uploads with one part of each `Bundle`."""
+        """The same uploads with one part of each `Bundle`, and the sizes that the bundle or the part tells."""
         groups = []
         for architecture, ids, payload in self._groups:
             if not isinstance(payload, Bundle):
                 raise TypeError(f"clients sent {type(payload).__name__}, not a Bundle")
-            groups.append((architecture, ids, payload.parts[name]))
-        return Uploads(groups, sizes=self._sizes, owners=self._owners, dtype=self._dtype)
+            part = payload.parts[name]
+            told = part if part.sizes is not None else replace(part, sizes=payload.sizes)
+            groups.append((architecture, ids, told))
+        return Uploads(groups, owners=self._owners, dtype=self._dtype)
 
     def ids_of(self, architecture: str) -> tuple[int, ...]:
         """Participants of one architecture, ascending: the rows of `parameters(architecture)`."""
@@ -265,12 +273,12 @@ class Channel:
         return {
             "version": self._version,
             "address": {client: [version, row] for client, (version, _, row) in self._waiting.items()},
-            "letters": {version: _packed(payload) for version, payload in letters.items()},
+            "letters": {version: payload.state_dict() for version, payload in letters.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        letters = {version: _unpacked(packed) for version, packed in state["letters"].items()}
+        letters = {version: payload_of(packed) for version, packed in state["letters"].items()}
         self._version = state["version"]
         self._waiting = {
             client: (version, letters[version], row) for client, (version, row) in state["address"].items()
@@ -278,7 +286,8 @@ class Channel:
 
     def _carry(self, payload: Payload) -> Payload:
         if isinstance(payload, Bundle):
-            return Bundle({name: self._carry(part) for name, part in payload.parts.items()})
+            parts = {name: self._carry(part) for name, part in payload.parts.items()}
+            return Bundle(parts, sizes=None if payload.sizes is None else payload.sizes.detach().clone())
         if type(payload) not in self._declared:
             declared = ", ".join(sorted(kind.__name__ for kind in self._declared)) or "nothing"
             raise ConfigError(
@@ -288,33 +297,27 @@ class Channel:
         return self._codec.code(payload).detached() if isinstance(payload, Scores) else payload.detached()
 
     def _count(self, direction: str, column: np.ndarray, ids: Sequence[int], payload: Payload) -> None:
-        if isinstance(payload, Bundle):
-            for part in payload.parts.values():
-                self._count(direction, column, ids, part)
-            return
-        sizes = payload.nbytes()
-        column[list(ids)] += sizes
-        self.traffic.kinds[f"{direction} {type(payload).__name__}"] += sum(sizes)
+        column[list(ids)] += payload.nbytes()
+        for kind, nbytes in _by_kind(payload):
+            self.traffic.kinds[f"{direction} {kind}"] += nbytes
+
+
+def _by_kind(payload: Payload) -> Iterator[tuple[str, int]]:
+    """Bytes of all clients by kind of payload; a client's size counts as `Sizes`."""
+    if payload.sizes is not None:
+        yield "Sizes", len(payload) * payload.sizes.element_size()
+    if isinstance(payload, Bundle):
+        for part in payload.parts.values():
+            yield from _by_kind(part)
+    else:
+        yield type(payload).__name__, sum(payload.content_bytes())
 
 
 def _in_format(payload: Payload, dtype: torch.dtype) -> Payload:
     """The same message with scores in a number format."""
     if isinstance(payload, Bundle):
-        return Bundle({name: _in_format(part, dtype) for name, part in payload.parts.items()})
+        return replace(payload, parts={name: _in_format(part, dtype) for name, part in payload.parts.items()})
     return replace(payload, values=payload.values.to(dtype)) if isinstance(payload, Scores) else payload
-
-
-def _packed(payload: Payload) -> dict[str, Any]:
-    if isinstance(payload, Bundle):
-        return {"kind": "Bundle", "parts": {name: _packed(part) for name, part in payload.parts.items()}}
-    return {"kind": type(payload).__name__, **{item.name: getattr(payload, item.name) for item in fields(payload)}}
-
-
-def _unpacked(packed: Mapping[str, Any]) -> Payload:
-    values = dict(packed)
-    if values["kind"] == "Bundle":
-        return Bundle({name: _unpacked(part) for name, part in values["parts"].items()})
-    return PAYLOADS[values.pop("kind")](**values)
 
 
 def _sorted_by_client(parts: Sequence[tuple[Sequence[int], Payload]]) -> tuple[list[int], Payload]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fl_bench.lazy import torch
 
@@ -22,6 +23,10 @@ Tree: TypeAlias = "dict[str, Tensor]"
 class Payload(ABC):
     """A message of every client of a group. The first axis of each tensor is the client."""
 
+    sizes: Tensor | None = field(default=None, kw_only=True)
+    """How many private samples each client has, shape (clients,), for a server that weighs clients by them: pass
+    `sizes=clients.sizes`. One number on the wire. None: the message does not tell."""
+
     @abstractmethod
     def map(self, change: Callable[[Tensor], Tensor]) -> Payload:
         """The same payload with every per-client tensor changed; what is shared by all clients stays."""
@@ -31,8 +36,13 @@ class Payload(ABC):
         """The per-client tensors."""
 
     @abstractmethod
+    def content_bytes(self) -> list[int]:
+        """Bytes on the wire for each client, without its size."""
+
     def nbytes(self) -> list[int]:
-        """Bytes on the wire for each client."""
+        """Bytes on the wire for each client: of the content, and of one number where the size is told."""
+        told = 0 if self.sizes is None else self.sizes.element_size()
+        return [own + told for own in self.content_bytes()]
 
     def __len__(self) -> int:
         return self.tensors()[0].shape[0]
@@ -46,6 +56,28 @@ class Payload(ABC):
     def detached(self) -> Payload:
         """A copy that shares neither graph nor storage with the sender."""
         return self.map(lambda tensor: tensor.detach().clone())
+
+    def to_bytes(self) -> bytes:
+        """The message as bytes that `from_bytes` reads; not what it costs on the wire, which is `nbytes`."""
+        buffer = io.BytesIO()
+        torch.save(self.state_dict(), buffer)
+        return buffer.getvalue()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Payload:
+        """The message that `to_bytes` wrote. Executes no code, whatever the bytes are.
+
+        Raises:
+            ValueError: the bytes are no message.
+        """
+        try:
+            return payload_of(torch.load(io.BytesIO(data), weights_only=True))
+        except Exception as error:  # torch raises almost anything on damaged bytes
+            raise ValueError(f"these {len(data)} bytes are no message: {error}") from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """The message as tensors and plain values, of which `payload_of` makes it again."""
+        return {"kind": type(self).__name__, **{item.name: getattr(self, item.name) for item in fields(self)}}
 
     @staticmethod
     def join(parts: Sequence[Payload]) -> Payload:
@@ -71,13 +103,14 @@ class Scores(Payload):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Scores:
         """See `Payload.map`."""
-        return replace(self, values=change(self.values), coded_bytes=_changed(self.coded_bytes, change))
+        values, coded = change(self.values), _changed(self.coded_bytes, change)
+        return replace(self, values=values, coded_bytes=coded, sizes=_changed(self.sizes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return [self.values, *([] if self.coded_bytes is None else [self.coded_bytes])]
+        return [self.values, *_present(self.coded_bytes, self.sizes)]
 
-    def nbytes(self) -> list[int]:
+    def content_bytes(self) -> list[int]:
         """samples * classes * bytes per number, or the coded length."""
         return _coded(self, self.coded_bytes, self.values[0].numel() * self.values.element_size())
 
@@ -94,13 +127,13 @@ class Labels(Payload):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Labels:
         """See `Payload.map`."""
-        return replace(self, values=change(self.values))
+        return replace(self, values=change(self.values), sizes=_changed(self.sizes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return [self.values]
+        return [self.values, *_present(self.sizes)]
 
-    def nbytes(self) -> list[int]:
+    def content_bytes(self) -> list[int]:
         """samples * ceil(log2 classes) bits, in whole bytes."""
         return _uniform(self, label_bytes(self.values.shape[1], self.classes))
 
@@ -117,14 +150,15 @@ class Parameters(Payload):
     def map(self, change: Callable[[Tensor], Tensor]) -> Parameters:
         """See `Payload.map`."""
         tree = {name: change(self.tree[name]) for name in sorted(self.tree)}
-        return Parameters(tree, _changed(self.coded_bytes, change))
+        coded = _changed(self.coded_bytes, change)
+        return Parameters(tree, coded, sizes=_changed(self.sizes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
         tree = [self.tree[name] for name in sorted(self.tree)]
-        return [*tree, *([] if self.coded_bytes is None else [self.coded_bytes])]
+        return [*tree, *_present(self.coded_bytes, self.sizes)]
 
-    def nbytes(self) -> list[int]:
+    def content_bytes(self) -> list[int]:
         """numel * bytes per number over all tensors, or the coded length."""
         plain = sum(tensor[0].numel() * tensor.element_size() for tensor in self.tree.values())
         return _coded(self, self.coded_bytes, plain)
@@ -141,13 +175,14 @@ class Prototypes(Payload):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Prototypes:
         """See `Payload.map`."""
-        return Prototypes(change(self.values), change(self.present))
+        values, present = change(self.values), change(self.present)
+        return Prototypes(values, present, sizes=_changed(self.sizes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return [self.values, self.present]
+        return [self.values, self.present, *_present(self.sizes)]
 
-    def nbytes(self) -> list[int]:
+    def content_bytes(self) -> list[int]:
         """classes present * features * bytes per number, client by client."""
         per_class = self.values.shape[2] * self.values.element_size()
         return [int(count) * per_class for count in self.present.sum(dim=1).tolist()]
@@ -162,13 +197,14 @@ class Scalars(Payload):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Scalars:
         """See `Payload.map`."""
-        return Scalars({name: change(self.values[name]) for name in sorted(self.values)})
+        values = {name: change(self.values[name]) for name in sorted(self.values)}
+        return Scalars(values, sizes=_changed(self.sizes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return [self.values[name] for name in sorted(self.values)]
+        return [*(self.values[name] for name in sorted(self.values)), *_present(self.sizes)]
 
-    def nbytes(self) -> list[int]:
+    def content_bytes(self) -> list[int]:
         """One number per name."""
         return _uniform(self, sum(value.element_size() for value in self.values.values()))
 
@@ -190,15 +226,36 @@ class Bundle(Payload):
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Bundle:
         """See `Payload.map`."""
-        return Bundle({name: self.parts[name].map(change) for name in sorted(self.parts)})
+        parts = {name: self.parts[name].map(change) for name in sorted(self.parts)}
+        return Bundle(parts, sizes=_changed(self.sizes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""
-        return [tensor for name in sorted(self.parts) for tensor in self.parts[name].tensors()]
+        parts = [tensor for name in sorted(self.parts) for tensor in self.parts[name].tensors()]
+        return [*parts, *_present(self.sizes)]
 
-    def nbytes(self) -> list[int]:
+    def state_dict(self) -> dict[str, Any]:
+        """See `Payload.state_dict`."""
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        return {"kind": "Bundle", "parts": parts, "sizes": self.sizes}
+
+    def content_bytes(self) -> list[int]:
         """The sum over the parts."""
         return [sum(sizes) for sizes in zip(*(part.nbytes() for part in self.parts.values()), strict=True)]
+
+
+PAYLOADS: dict[str, type[Payload]] = {
+    kind.__name__: kind for kind in (Scores, Labels, Parameters, Prototypes, Scalars, Bundle)
+}
+
+
+def payload_of(state: Mapping[str, Any]) -> Payload:
+    """The message that `Payload.state_dict` took apart."""
+    values = dict(state)
+    kind = PAYLOADS[values.pop("kind")]
+    if kind is Bundle:
+        values["parts"] = {name: payload_of(part) for name, part in values["parts"].items()}
+    return kind(**values)
 
 
 def _uniform(payload: Payload, nbytes: int) -> list[int]:
@@ -207,6 +264,10 @@ def _uniform(payload: Payload, nbytes: int) -> list[int]:
 
 def _changed(tensor: Tensor | None, change: Callable[[Tensor], Tensor]) -> Tensor | None:
     return None if tensor is None else change(tensor)
+
+
+def _present(*tensors: Tensor | None) -> list[Tensor]:
+    return [tensor for tensor in tensors if tensor is not None]
 
 
 def _coded(payload: Payload, coded: Tensor | None, plain: int) -> list[int]:

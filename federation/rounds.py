@@ -62,10 +62,8 @@ class Federation:
         """Number format of weights and messages."""
         self.stored_as = torch.float16 if training.store == "float16" else data.dtype
         """Number format in which predictions are remembered between rounds (`training.store`)."""
-        self.sizes = data.train.sizes
-        """Private training samples of each client."""
-        self.validation_sizes = data.validation.sizes
-        """Private validation samples of each client."""
+        self.has_validation = data.validation.rows.numel() > 0
+        """Whether any client keeps samples for validation (`partition.val_fraction`)."""
         self.architectures = factory.architectures
         """Architecture of each client."""
         self.identities = factory.identities

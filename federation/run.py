@@ -222,8 +222,7 @@ class Run:
                     if payload is not None:
                         sent.append((architecture, ids, self._channel.up(ids, payload)))
         with clock.measure("server"):
-            sizes = self.data.train.sizes
-            uploads = Uploads(sent, sizes=sizes, owners=self.architectures, dtype=self.dtype)
+            uploads = Uploads(sent, owners=self.architectures, dtype=self.dtype)
             self._channel.post(self.method.server_update(uploads, rnd))
         losses = training_losses(self.factory.work, self.data.about.classes)
         with clock.measure("evaluation"):
@@ -242,7 +241,7 @@ class Run:
             "bytes_down": int(traffic.down.sum()),
             **{
                 f"bytes_{direction}_{kind}": traffic.kinds[f"{direction} {kind}"]
-                for kind in sorted(kind.__name__ for kind in self.method.payloads())
+                for kind in self._kinds()
                 for direction in ("up", "down")
             },
             **{f"steps_{kind}": self.factory.work.steps[kind] for kind in ("local", "distill", "server")},
@@ -256,6 +255,11 @@ class Run:
             client = int(row["client"])  # type: ignore[arg-type]  # written as an int a few lines below
             row["bytes_up"], row["bytes_down"] = int(traffic.up[client]), int(traffic.down[client])
         return RoundRow(values, per_client)
+
+    def _kinds(self) -> list[str]:
+        """Kinds of payload that the record counts apart: what the method may send, and sizes where they are told."""
+        sent = {kind.partition(" ")[2] for kind in self._channel.traffic.kinds}
+        return sorted({kind.__name__ for kind in self.method.payloads()} | sent)
 
     def _scores(self, rnd: Round) -> Scoring:
         method = self.method

@@ -30,7 +30,7 @@ from fl_bench.errors import ConfigError
 from ..federation.payloads import Parameters
 from ..federation.phase import Step
 from ..federation.trees import subtree, under
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, shared_cross_entropy
 from .registry import method
@@ -75,14 +75,16 @@ class APFL(Method[APFLConfig]):
 
     category = "personalized"
     paper = "Deng et al., 2020, arXiv:2003.13461"
-    wire = "up #theta * b, down #theta * b"
+    wire = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "personal"
 
     def plan(self, facts: Facts) -> Plan:
         """One of the two nets each way."""
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
+        return Plan(
+            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.weights_bytes
+        )
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The zoo's net twice, and how they are mixed."""
@@ -106,7 +108,7 @@ class APFL(Method[APFLConfig]):
             sgd = Optimizer("sgd", self.config.alpha_lr, weight_decay=self.config.alpha_decay)
             steps.append(Step(cross_entropy, is_alpha, sgd, within={"alpha": (0.0, 1.0)}))
         clients.fit(steps)
-        return Parameters(subtree(clients.weights, "shared"))
+        return Parameters(subtree(clients.weights, "shared"), sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the uploaded weights and send the average to all."""

@@ -28,15 +28,16 @@ class ServerModel(Method[Config]):
     """
 
     category = "averaging"
-    wire: ClassVar[str] = "up #theta * b, down #theta * b"
+    wire: ClassVar[str] = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "global"
     w: Tree
 
     def plan(self, facts: Facts) -> Plan:
-        """#theta * 4 bytes each way (integer BatchNorm counters: 8)."""
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
+        """#theta * b each way (integer BatchNorm counters: 8 bytes), and up the client's size where it counts."""
+        told = size_bytes(facts, getattr(self.config, "weights", "uniform"))
+        return Plan(up_bytes=facts.weights_bytes + told, down_bytes=facts.weights_bytes)
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The server's model, for every client."""
@@ -70,5 +71,15 @@ def shares(uploads: Uploads, by: Literal["size", "uniform"], architecture: str |
     Returns:
         Shape (participants,), summing to 1.
     """
-    sizes = uploads.sizes(architecture)
-    return sizes / sizes.sum() if by == "size" else torch.full_like(sizes, 1 / len(sizes))
+    counts = uploads.sizes(architecture) if by == "size" else uploads.ones(architecture)
+    return counts / counts.sum()
+
+
+def told_sizes(clients: Cohort, by: Literal["size", "uniform"]) -> Tensor | None:
+    """What goes along with an upload, for `shares`: the clients' sizes, where the server weighs by them."""
+    return clients.sizes if by == "size" else None
+
+
+def size_bytes(facts: Facts, by: Literal["size", "uniform"]) -> int:
+    """The bytes of that for one client."""
+    return facts.number_bytes if by == "size" else 0

@@ -127,7 +127,7 @@ class CFL(Method[CFLConfig]):
             if apart and len(here) > 2 and rnd.index > self.config.start_round:
                 halves = agglomerative(1 - cosines(updates[here]), 2)
                 self.split(cluster, ids[here[halves == 1]], rnd)
-        self.w = cluster_means(self.w, tree, self.member[ids], torch.ones_like(uploads.sizes()))
+        self.w = cluster_means(self.w, tree, self.member[ids], uploads.ones())
         return uploads.to_each(Parameters(self.w), self.member.tolist())
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:

@@ -31,6 +31,7 @@ from fl_bench.lazy import np, torch
 
 from ..federation.batches import Beside, Teaching
 from ..federation.payloads import Scores
+from .averaging import size_bytes, told_sizes
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .clustering import identity_order, kmeans
 from .losses import cross_entropy, kl_divergence
@@ -87,7 +88,7 @@ class Comet(Method[CometConfig]):
 
     category = "distillation"
     paper = "Cho et al., IEEE JSTSP 2023, arXiv:2109.08119"
-    wire = "up N * C * b, down K * N * C * b"
+    wire = "up N * C * b + b, down K * N * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
 
@@ -98,7 +99,7 @@ class Comet(Method[CometConfig]):
         """
         centroids = min(self.config.clusters, facts.clients) if self.config.choice == "client" else 1
         return Plan(
-            up_bytes=facts.scores_bytes,
+            up_bytes=facts.scores_bytes + size_bytes(facts, self.config.member_weights),
             down_bytes=centroids * facts.scores_bytes,
             client_public_epochs=self.config.distill_epochs if self.config.mode == "sequential" else 0,
         )
@@ -118,7 +119,7 @@ class Comet(Method[CometConfig]):
             if self.config.choice == "client":  # everyone got the same centroids
                 target = self.nearest(clients.predict(public), target[0])
             self.train(clients, Teaching(public, target))
-        return Scores(clients.predict(public))
+        return Scores(clients.predict(public), sizes=told_sizes(clients, self.config.member_weights))
 
     def train(self, clients: Cohort, public: Teaching) -> None:
         """Minimise CE + lambda * transfer, together or one after the other."""
@@ -142,8 +143,8 @@ class Comet(Method[CometConfig]):
 
         Draws go to participants in the order of their identities, so that a client's number does not matter.
         """
-        predictions, sizes = uploads.scores(), uploads.sizes()
-        weights = sizes if self.config.member_weights == "size" else torch.ones_like(sizes)
+        predictions = uploads.scores()
+        weights = uploads.sizes() if self.config.member_weights == "size" else uploads.ones()
         clusters = min(self.config.clusters, len(predictions)) if self.centroids is None else len(self.centroids)
         order = identity_order(self.federation, uploads.ids)
         if self.config.cluster_level == "matrix":

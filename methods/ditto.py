@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..federation.payloads import Parameters
 from ..federation.trees import subtree, under
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, shared_cross_entropy, squared_distance
 from .registry import method
@@ -67,14 +67,16 @@ class Ditto(Method[DittoConfig]):
 
     category = "personalized"
     paper = "Li et al., ICML 2021, arXiv:2012.04221"
-    wire = "up #theta * b, down #theta * b"
+    wire = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "personal"
 
     def plan(self, facts: Facts) -> Plan:
         """One of the two nets each way."""
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
+        return Plan(
+            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.weights_bytes
+        )
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The zoo's net twice."""
@@ -95,7 +97,7 @@ class Ditto(Method[DittoConfig]):
         clients.fit(
             self.personal_loss, trainable=is_personal, epochs=self.config.personal_epochs, per_client={"w": anchor}
         )
-        return Parameters(subtree(clients.weights, "shared"))
+        return Parameters(subtree(clients.weights, "shared"), sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the uploaded weights and send the average to all."""

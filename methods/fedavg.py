@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..federation.payloads import Parameters
-from .averaging import ServerModel, shares, weighted_mean
+from .averaging import ServerModel, shares, told_sizes, weighted_mean
 from .base import not_negative
 from .losses import cross_entropy
 from .registry import method
@@ -60,7 +60,7 @@ class FedAvg(ServerModel[FedAvgConfig]):
         if received is not None:
             clients.load(received.tree)
         clients.fit(cross_entropy)
-        return Parameters(clients.weights)
+        return Parameters(clients.weights, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the uploaded weights and send the average to all."""

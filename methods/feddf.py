@@ -37,7 +37,7 @@ from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Bundle, Parameters, Scalars
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, kl_divergence
 from .registry import method
@@ -91,7 +91,7 @@ class FedDF(Method[FedDFConfig]):
 
     category = "distillation"
     paper = "Lin et al., NeurIPS 2020, arXiv:2006.07242"
-    wire = "up #theta * b, down #theta * b"
+    wire = "up #theta * b + b, down #theta * b"
     requires = Requires(public_data_at_server=True, shared_init=True)
     exchanges = frozenset({Parameters, Scalars})
     deployed_view = "global"
@@ -108,14 +108,16 @@ class FedDF(Method[FedDFConfig]):
     def plan(self, facts: Facts) -> Plan:
         """#theta * 4 bytes each way, of the client's own architecture; the passes are those of one architecture."""
         return Plan(
-            up_bytes=facts.weights_bytes + (facts.number_bytes if self.judges else 0),
+            up_bytes=facts.weights_bytes
+            + (facts.number_bytes if self.judges else 0)
+            + size_bytes(facts, self.config.weights),
             down_bytes=facts.weights_bytes,
             server_public_epochs=self.config.server_epochs,
         )
 
     def setup(self, federation: Federation) -> None:
         """Nobody has taken part yet."""
-        if self.judges and not any(federation.validation_sizes):
+        if self.judges and not federation.has_validation:
             raise Unsupported(
                 "feddf.drop_below judges teachers on their clients' validation samples, but no client has any; "
                 "a partition.val_fraction above 0 holds some out"
@@ -127,7 +129,7 @@ class FedDF(Method[FedDFConfig]):
         if received is not None:
             clients.load(received.tree)
         clients.fit(cross_entropy)
-        model = Parameters(clients.weights)
+        model = Parameters(clients.weights, sizes=told_sizes(clients, self.config.weights))
         if not self.judges:
             return model
         return Bundle({"model": model, "accuracy": Scalars({"share": clients.validation_accuracy()})})

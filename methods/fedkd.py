@@ -35,7 +35,7 @@ from fl_bench.lazy import F, nn, torch
 
 from ..federation.payloads import Parameters
 from ..federation.trees import minus, plus, subtree, under
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, not_negative, positive
 from .losses import imitation
 from .registry import method
@@ -91,14 +91,14 @@ class FedKD(Method[FedKDConfig]):
 
     category = "personalized"
     paper = "Wu et al., Nature Communications 2022, arXiv:2108.13323"
-    wire = "up sum of r * (p + q + 1) * b over matrices p x q of omega, down the same"
+    wire = "up sum of r * (p + q + 1) * b over matrices p x q of omega, + b, down the same without"
     exchanges = frozenset({Parameters})
     deployed_view = "teacher"
 
     def plan(self, facts: Facts) -> Plan:
         """At most the factors of full rank each way."""
         most = (facts.server or facts.net).factors
-        return Plan(up_bytes=most, down_bytes=most, bound=True)
+        return Plan(up_bytes=most + size_bytes(facts, self.config.weights), down_bytes=most, bound=True)
 
     def build_client(self, base: Any) -> nn.Module:
         """The client's own net, a student, and W."""
@@ -125,7 +125,9 @@ class FedKD(Method[FedKDConfig]):
         clients.fit(self.mutual_loss)
         update, ranks = compress(minus(subtree(clients.weights, "shared"), start), self.energy(rnd))
         clients.load(under("shared", start))
-        return Parameters(update, coded_bytes=coded_bytes(update, ranks))
+        return Parameters(
+            update, coded_bytes=coded_bytes(update, ranks), sizes=told_sizes(clients, self.config.weights)
+        )
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the updates, compress the average, and add it to what those who stayed away have missed."""

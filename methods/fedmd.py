@@ -31,7 +31,7 @@ from fl_bench.lazy import F
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, distillation, told_cross_entropy
 from .registry import method
@@ -101,7 +101,11 @@ class FedMD(Method[FedMDConfig]):
     def plan(self, facts: Facts) -> Plan:
         """|d| * C * 4 bytes each way."""
         size = facts.bytes_of_scores(min(self.config.public_samples or facts.public, facts.public))
-        return Plan(up_bytes=size, down_bytes=size, client_public_epochs=self.config.digest_epochs)
+        return Plan(
+            up_bytes=size + size_bytes(facts, self.config.weights),
+            down_bytes=size,
+            client_public_epochs=self.config.digest_epochs,
+        )
 
     def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
         """Digest the last consensus, revisit private data, score this round's public subset."""
@@ -112,7 +116,7 @@ class FedMD(Method[FedMDConfig]):
         clients.fit(cross_entropy)
         d = rnd.public.subset(self.config.public_samples or len(rnd.public), rnd.seed, rnd.index)
         values = clients.predict(rnd.public.inputs(d), as_=self.config.score)
-        return Scores(values, form=self.config.score, rows=d)
+        return Scores(values, form=self.config.score, rows=d, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the scores, and send the same consensus to every client."""

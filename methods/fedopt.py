@@ -29,7 +29,7 @@ from fl_bench.lazy import torch
 
 from ..federation.payloads import Parameters
 from ..federation.trees import chosen, minus
-from .averaging import ServerModel, shares, weighted_mean
+from .averaging import ServerModel, shares, told_sizes, weighted_mean
 from .base import positive
 from .losses import cross_entropy
 from .registry import method
@@ -91,7 +91,7 @@ class FedOpt(ServerModel[FedOptConfig]):
         if received is not None:
             clients.load(received.tree)
         clients.fit(cross_entropy)
-        return Parameters(clients.weights)
+        return Parameters(clients.weights, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Step on the mean movement and send the new model to all."""

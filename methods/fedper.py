@@ -49,14 +49,14 @@ class FedPer(Method[FedPerConfig]):
 
     category = "personalized"
     paper = "Arivazhagan et al., 2019, arXiv:1912.00818"
-    wire = "up #body * b, down #body * b"
+    wire = "up #body * b + b, down #body * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
 
     def plan(self, facts: Facts) -> Plan:
         """What is not personal, each way."""
         size = {"head": facts.body_bytes, "none": facts.weights_bytes, "all": 0}[self.config.personal]
-        return Plan(up_bytes=size, down_bytes=size)
+        return Plan(up_bytes=size and size + facts.number_bytes, down_bytes=size)
 
     def setup(self, federation: Federation) -> None:
         """Refuse nets without a body to share."""
@@ -70,7 +70,8 @@ class FedPer(Method[FedPerConfig]):
         clients.fit(cross_entropy)
         if self.config.personal == "all":
             return None
-        return Parameters(clients.weights if self.config.personal == "none" else chosen(clients.weights, is_body))
+        tree = clients.weights if self.config.personal == "none" else chosen(clients.weights, is_body)
+        return Parameters(tree, sizes=clients.sizes)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None:
         """Average the shared parts by size and send the average to all."""

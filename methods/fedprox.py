@@ -28,7 +28,7 @@ from fl_bench.later import LATER
 from fl_bench.streams import numpy_stream
 
 from ..federation.payloads import Parameters
-from .averaging import ServerModel, shares, weighted_mean
+from .averaging import ServerModel, shares, told_sizes, weighted_mean
 from .base import not_negative
 from .losses import cross_entropy, squared_distance
 from .registry import method
@@ -82,7 +82,7 @@ class FedProx(ServerModel[FedProxConfig]):
         for epochs, members in self.work(clients, rnd).items():
             anchors = {name: tensor[members] for name, tensor in clients.parameters.items()}  # copies
             clients.only(members).fit(self.proximal_loss, epochs=epochs, per_client={"w": anchors})
-        return Parameters(clients.weights)
+        return Parameters(clients.weights, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the uploaded weights and send the average to all."""

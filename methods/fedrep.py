@@ -63,13 +63,13 @@ class FedRep(Method[FedRepConfig]):
 
     category = "personalized"
     paper = "Collins et al., ICML 2021, arXiv:2102.07078"
-    wire = "up #body * b, down #body * b"
+    wire = "up #body * b + b, down #body * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
 
     def plan(self, facts: Facts) -> Plan:
         """#body * 4 bytes each way."""
-        return Plan(up_bytes=facts.body_bytes, down_bytes=facts.body_bytes)
+        return Plan(up_bytes=facts.body_bytes + facts.number_bytes, down_bytes=facts.body_bytes)
 
     def setup(self, federation: Federation) -> None:
         """Refuse nets without a body to share."""
@@ -82,7 +82,7 @@ class FedRep(Method[FedRepConfig]):
         head_epochs, body_epochs = self.config.epochs(clients.training.local_epochs)
         clients.fit(cross_entropy, epochs=head_epochs, trainable=is_head, stream="head")
         clients.fit(cross_entropy, epochs=body_epochs, trainable=is_body)
-        return Parameters(chosen(clients.weights, is_body))
+        return Parameters(chosen(clients.weights, is_body), sizes=clients.sizes)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the bodies by size and send the average to all."""

@@ -84,7 +84,7 @@ class FedROD(Method[FedRODConfig]):
 
     category = "personalized"
     paper = "Chen & Chao, ICLR 2022, arXiv:2107.00778"
-    wire = "up #theta * b, down #theta * b"
+    wire = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "personal"
@@ -99,7 +99,7 @@ class FedROD(Method[FedRODConfig]):
         hidden = self.config.hidden
         hyper = (facts.classes + 1) * hidden * facts.number_bytes + (hidden + 1) * facts.head_bytes
         size = facts.weights_bytes + (hyper if self.generates else 0)
-        return Plan(up_bytes=size, down_bytes=size)
+        return Plan(up_bytes=size + facts.number_bytes, down_bytes=size)
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The zoo's net and a personal head on its features."""
@@ -122,7 +122,7 @@ class FedROD(Method[FedRODConfig]):
             clients.fit(self.apart(), per_client=extra)
         else:
             clients.fit(both_losses, per_client=extra)
-        return Parameters(chosen(clients.weights, self.is_common))
+        return Parameters(chosen(clients.weights, self.is_common), sizes=clients.sizes)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average what is common by size and send the average to all."""

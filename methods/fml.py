@@ -30,7 +30,7 @@ from fl_bench.lazy import F
 
 from ..federation.payloads import Parameters
 from ..federation.trees import subtree, under
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan
 from .losses import imitation
 from .registry import method
@@ -77,7 +77,7 @@ class FML(Method[FMLConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """The meme each way."""
-        return Plan(up_bytes=facts.common_bytes, down_bytes=facts.common_bytes)
+        return Plan(up_bytes=facts.common_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.common_bytes)
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The client's own net and a meme."""
@@ -90,7 +90,7 @@ class FML(Method[FMLConfig]):
         if received is not None:
             clients.load(under("shared", received.tree))
         clients.fit(self.mutual_loss)
-        return Parameters(subtree(clients.weights, "shared"))
+        return Parameters(subtree(clients.weights, "shared"), sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the memes, which are of one architecture whatever the clients' own models are."""

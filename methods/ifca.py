@@ -32,7 +32,7 @@ from fl_bench.later import LATER
 from fl_bench.lazy import np, torch
 
 from ..federation.payloads import Bundle, Parameters, Scalars
-from .averaging import weighted_mean
+from .averaging import size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires
 from .cluster_models import cluster_means, serve
 from .losses import cross_entropy
@@ -91,7 +91,8 @@ class IFCA(Method[IFCAConfig]):
         count, starts = self.config.clusters, self.config.starts
         models = facts.body_bytes + count * facts.head_bytes if self.config.share_body else count * facts.weights_bytes
         loss = facts.number_bytes if starts > 1 else 0
-        return Plan(up_bytes=starts * (facts.weights_bytes + 4 + loss), down_bytes=starts * models)
+        up = starts * (facts.weights_bytes + 4 + loss) + size_bytes(facts, self.config.weights)
+        return Plan(up_bytes=up, down_bytes=starts * models)
 
     def setup(self, federation: Federation) -> None:
         """Draw the initial models, the first of which is what all clients start from."""
@@ -113,12 +114,11 @@ class IFCA(Method[IFCAConfig]):
                 clients.keep(f"start {start}", clients.weights)
                 said["loss"] = losses[:, start].amin(dim=1)
             sent |= {f"model {start}": Parameters(clients.weights), f"cluster {start}": Scalars(said)}
-        return Bundle(sent)
+        return Bundle(sent, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average within each cluster of every start, see which serves, and send all models to everybody."""
-        counts = uploads.sizes()
-        counts = counts if self.config.weights == "size" else torch.ones_like(counts)
+        counts = uploads.sizes() if self.config.weights == "size" else uploads.ones()
         share = counts / counts.sum()
         starts, losses = [], []
         for start in range(self.config.starts):

@@ -40,6 +40,7 @@ from fl_bench.lazy import F, torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
+from .averaging import size_bytes, told_sizes
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, kl_divergence
 from .registry import method
@@ -113,7 +114,8 @@ class KTpFL(Method[KTpFLConfig]):
     def plan(self, facts: Facts) -> Plan:
         """|d| * C * 4 bytes each way."""
         size = facts.bytes_of_scores(min(self.config.public_samples or facts.public, facts.public))
-        return Plan(up_bytes=size, down_bytes=size, client_public_epochs=self.config.distill_epochs)
+        told = size_bytes(facts, self.config.row_weights)
+        return Plan(up_bytes=size + told, down_bytes=size, client_public_epochs=self.config.distill_epochs)
 
     def setup(self, federation: Federation) -> None:
         """Start with every coefficient 1/n."""
@@ -132,7 +134,8 @@ class KTpFL(Method[KTpFLConfig]):
         clients.fit(cross_entropy)
         d = rnd.public.subset(self.config.public_samples or len(rnd.public), rnd.seed, rnd.index)
         logits = clients.predict(rnd.public.inputs(d), as_="logits")
-        return Scores((logits / self.config.temperature).softmax(dim=-1), rows=d)
+        told = told_sizes(clients, self.config.row_weights)
+        return Scores((logits / self.config.temperature).softmax(dim=-1), rows=d, sizes=told)
 
     def distillation(self, model: nn.Module, batch: Batch) -> Tensor:
         """tau^2 KL(Z || softmax(f(x) / tau)), mean over the batch; tau^2 keeps gradients of one size."""
@@ -143,8 +146,10 @@ class KTpFL(Method[KTpFLConfig]):
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Improve the participants' coefficients and send each its mixture of what the participants sent."""
         labels, present = uploads.scores().to(self.coefficients), list(uploads.ids)
-        rows, sizes = self.coefficients[present], uploads.sizes().to(labels)
-        weights = sizes / sizes.sum() if self.config.row_weights == "size" else torch.ones_like(sizes)
+        rows, weights = self.coefficients[present], uploads.ones().to(labels)
+        if self.config.row_weights == "size":
+            sizes = uploads.sizes().to(labels)
+            weights = sizes / sizes.sum()
         for _ in range(self.config.coefficient_updates):
             rows = self.stepped(rows, self.gradient(rows, labels, present, weights))
         self.coefficients[present] = rows

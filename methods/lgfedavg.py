@@ -28,7 +28,7 @@ from fl_bench.later import LATER
 
 from ..federation.payloads import Parameters
 from ..federation.trees import chosen
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
 from .parts import is_head
@@ -68,7 +68,7 @@ class LGFedAvg(Method[LGFedAvgConfig]):
 
     category = "personalized"
     paper = "Liang et al., NeurIPS workshop 2019, arXiv:2001.01523"
-    wire = "up #head * b, down #head * b"
+    wire = "up #head * b + b, down #head * b"
     requires = Requires(one_width=True)
     exchanges = frozenset({Parameters})
 
@@ -81,7 +81,8 @@ class LGFedAvg(Method[LGFedAvgConfig]):
         """What is global, each way; rounds of a warm start cost more than those after it, all weights."""
         size = {"head": facts.head_bytes, "all": facts.weights_bytes, "none": 0}[self.config.global_part]
         most = facts.weights_bytes if self.config.warm_start else size
-        return Plan(up_bytes=most, down_bytes=most, bound=most > size)
+        told = size_bytes(facts, self.config.weights) if most else 0
+        return Plan(up_bytes=most + told, down_bytes=most, bound=most > size)
 
     def setup(self, federation: Federation) -> None:
         """Nothing is averaged yet."""
@@ -96,7 +97,8 @@ class LGFedAvg(Method[LGFedAvgConfig]):
         part = self.averaged(rnd)
         if part == "none":
             return None
-        return Parameters(clients.weights if part == "all" else chosen(clients.weights, is_head))
+        tree = clients.weights if part == "all" else chosen(clients.weights, is_head)
+        return Parameters(tree, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None:
         """Average the global parts of all clients, whatever their bodies, and send the average to all."""

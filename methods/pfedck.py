@@ -33,7 +33,7 @@ from fl_bench.lazy import F, np, torch
 from ..federation.payloads import Parameters
 from ..federation.phase import Step
 from ..federation.trees import chosen, flatten, minus, plus, subtree, under
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .clustering import agglomerative, identity_order, kmeans
 from .losses import imitation
@@ -98,7 +98,7 @@ class PFedCK(Method[PFedCKConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """An update of the interactive model each way."""
-        return Plan(up_bytes=facts.common_bytes, down_bytes=facts.common_bytes)
+        return Plan(up_bytes=facts.common_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.common_bytes)
 
     def build_client(self, base: Any) -> nn.Module:
         """The client's own net and an interactive one."""
@@ -127,7 +127,7 @@ class PFedCK(Method[PFedCKConfig]):
         clients.fit([Step(self.personal_loss, is_personal), Step(self.shared_loss, is_shared)])
         update = minus(subtree(clients.weights, "shared"), before)
         clients.load(under("shared", before))
-        return Parameters(update)
+        return Parameters(update, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Cluster the updates; every participant gets the mean of its cluster."""

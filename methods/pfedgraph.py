@@ -83,7 +83,7 @@ class PFedGraph(Method[PFedGraphConfig]):
 
     category = "clustered"
     paper = "Ye et al., ICML 2023"
-    wire = "up #theta * b, down 2 * #theta * b"
+    wire = "up #theta * b + b, down 2 * #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "aggregated"
@@ -91,7 +91,7 @@ class PFedGraph(Method[PFedGraphConfig]):
     def plan(self, facts: Facts) -> Plan:
         """A model up; a model and the regulariser's vector over its parameters down."""
         vector = 0 if self.config.regulariser == "off" else facts.net.trainable
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes + vector)
+        return Plan(up_bytes=facts.weights_bytes + facts.number_bytes, down_bytes=facts.weights_bytes + vector)
 
     def setup(self, federation: Federation) -> None:
         """Remember the common initial model theta_0."""
@@ -112,7 +112,7 @@ class PFedGraph(Method[PFedGraphConfig]):
                 objective = with_neighbours(sign * self.config.regulariser_weight)
                 per_client["neighbours"] = weights_in(received, "neighbours")
         clients.fit(objective, per_client=per_client, name="local")
-        return Parameters(clients.weights)
+        return Parameters(clients.weights, sizes=clients.sizes)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Infer who should work with whom, and average for each client."""

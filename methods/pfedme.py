@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..federation.payloads import Parameters
 from ..federation.phase import Step
 from ..federation.trees import minus, plus, subtree, under
-from .averaging import shares, weighted_mean
+from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, squared_distance
 from .registry import method
@@ -84,14 +84,16 @@ class PFedMe(Method[PFedMeConfig]):
 
     category = "personalized"
     paper = "Dinh et al., NeurIPS 2020, arXiv:2006.08848"
-    wire = "up #theta * b, down #theta * b"
+    wire = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "personal"
 
     def plan(self, facts: Facts) -> Plan:
         """One of the two nets each way."""
-        return Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)
+        return Plan(
+            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.weights_bytes
+        )
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The zoo's net twice."""
@@ -120,7 +122,8 @@ class PFedMe(Method[PFedMeConfig]):
         inner_steps = [steps * settings.inner_steps // (settings.inner_steps + 1) for steps in log.steps]
         clients.note("steps_inner", inner_steps, "sum")  # gradients of private data
         theta, w_i = subtree(clients.weights, "personal"), subtree(clients.parameters, "shared")
-        return Parameters({**theta, **w_i})  # of theta only what w_i has not: the statistics
+        whole = {**theta, **w_i}  # of theta only what w_i has not: the statistics
+        return Parameters(whole, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Step the server's model towards the average and send it to all."""

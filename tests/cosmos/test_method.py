@@ -14,7 +14,7 @@ from fl_bench.cosmos.settings import CosmosConfig
 from fl_bench.errors import ConfigError
 from fl_bench.federation.batches import Batch
 from fl_bench.federation.rounds import Round
-from fl_bench.methods.contract import MODEL, TRAINING, client_facts, deal, finish, made_up_data, make_run
+from fl_bench.methods.contract import TRAINING, client_facts, deal, finish, made_up_data, make_run
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
         about = replace(features.about, shape=(1, 2, 3), modality="image")
         dataset = replace(features, inputs=features.inputs.view(-1, 1, 2, 3), about=about)
     run = make_run("cosmos", dataset, deal(features))
-    objective = run.method.objective(run.client_cohort(MODEL, range(6), Round(0, 0, run.federation)))
+    objective = run.method.objective()
     batch = Batch(torch.tensor([[0.95, -0.95]]), noise=torch.tensor([[1.0, -1.0]]))
     assert objective.noisy(batch)[0].tolist() == pytest.approx(noisy)
 
@@ -149,7 +149,7 @@ def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
 @pytest.mark.parametrize(("grad", "weight"), [("both", 5.0), ("noisy_only", 5.0), ("none", 0.0)])
 def test_the_consistency_loss_is_as_set(world, grad: str, weight: float) -> None:
     run = world.build("cosmos", consistency=5.0, consistency_grad=grad, noise="research")
-    objective = run.method.objective(run.client_cohort("linear", range(3), Round(0, 0, run.federation)))
+    objective = run.method.objective()
     assert (objective.weight, objective.noise) == (weight, "research")
     assert objective.grad == ("both" if grad == "none" else grad)
 

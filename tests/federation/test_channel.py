@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,8 +36,13 @@ def read(payload: Payload | None) -> list[Any]:
     return payload.tensors()[0].tolist()
 
 
-def uploads(*groups: tuple[str, Sequence[int], Payload], sizes: Sequence[int] = (10, 20, 30, 40)) -> Uploads:
-    return Uploads(list(groups), sizes=sizes, owners=["a"] * len(sizes), dtype=torch.float64)
+def uploads(*groups: tuple[str, Sequence[int], Payload], clients: int = 4) -> Uploads:
+    return Uploads(list(groups), owners=["a"] * clients, dtype=torch.float64)
+
+
+def sized(ids: Sequence[int], payload: Payload) -> Payload:
+    """The same message with sizes 10, 20, 30, 40 of clients 0, 1, 2, 3."""
+    return replace(payload, sizes=torch.tensor([10.0 * (client + 1) for client in ids]))
 
 
 def test_an_undeclared_payload_is_refused_both_ways() -> None:
@@ -238,9 +244,9 @@ def test_waiting_messages_survive_a_checkpoint(payload: Payload, tmp_path: Path)
 def test_uploads_come_in_client_order_across_architectures_and_groups() -> None:
     # Architecture a: clients 3 and 0 in two groups (they received different messages); b: clients 1 and 2.
     received = uploads(
-        ("a", [3], Scores(torch.full((1, 2, 2), 3.0))),
-        ("a", [0], Scores(torch.full((1, 2, 2), 0.0))),
-        ("b", [1, 2], Scores(torch.arange(1.0, 3.0)[:, None, None].expand(2, 2, 2))),
+        ("a", [3], sized([3], Scores(torch.full((1, 2, 2), 3.0)))),
+        ("a", [0], sized([0], Scores(torch.full((1, 2, 2), 0.0)))),
+        ("b", [1, 2], sized([1, 2], Scores(torch.arange(1.0, 3.0)[:, None, None].expand(2, 2, 2)))),
     )
     assert received.ids == (0, 1, 2, 3)
     assert received.scores()[:, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
@@ -253,7 +259,9 @@ def test_weights_come_per_architecture() -> None:
     def weights(*values: float) -> Parameters:
         return Parameters({"w": torch.tensor(values)[:, None]})
 
-    received = uploads(("a", [2, 3], weights(2.0, 3.0)), ("a", [0], weights(0.0)), ("b", [1], weights(1.0)))
+    received = uploads(
+        ("a", [2, 3], sized([2, 3], weights(2.0, 3.0))), ("a", [0], sized([0], weights(0.0))), ("b", [1], weights(1.0))
+    )
     assert received.parameters("a")["w"].flatten().tolist() == [0.0, 2.0, 3.0]
     assert received.sizes("a").tolist() == [10.0, 30.0, 40.0]
     assert received.parameters("b")["w"].flatten().tolist() == [1.0]
@@ -356,6 +364,29 @@ def test_several_matrices_for_a_client_are_coded_one_by_one(codec: str, nbytes: 
         assert torch.equal(received.tensors()[0][1, matrix], alone[0])
 
 
+def test_sizes_are_sent_charged_and_read() -> None:
+    # A float32 number for each of two clients, in a message, in a bundle or in one of its parts; nothing without.
+    alone = Scores(torch.ones(2, 3, 2), sizes=torch.tensor([5.0, 7.0]))
+    wire = channel()
+    for payload in (
+        alone,
+        Bundle({"scores": replace(alone, sizes=None)}, sizes=alone.sizes),
+        Bundle({"scores": alone}),
+    ):
+        wire.open_round()
+        sent = wire.up([3, 0], payload)
+        assert wire.traffic.up.tolist() == [28, 0, 0, 28]
+        assert dict(wire.traffic.kinds) == {"up Scores": 48, "up Sizes": 8}
+        received = uploads(("a", [3, 0], sent))
+        received = received.part("scores") if isinstance(payload, Bundle) else received
+        assert received.sizes().tolist() == [7.0, 5.0]
+        assert received.ones().tolist() == [1.0, 1.0]
+    silent = uploads(("a", [0, 1], scalars(1.0, 2.0)))
+    with pytest.raises(TypeError, match="add `sizes="):
+        silent.sizes()
+    assert silent.ones().dtype == torch.float64
+
+
 def test_weights_are_charged_at_their_coded_length() -> None:
     wire = channel()
     wire.up([3, 0], Parameters({"w": torch.ones(2, 5)}, coded_bytes=torch.tensor([7, 2])))
@@ -366,7 +397,7 @@ def test_weights_are_charged_at_their_coded_length() -> None:
 
 
 def test_parts_of_bundles_are_read_like_plain_uploads() -> None:
-    received = uploads(("a", [3], bundle(3.0)), ("b", [1], bundle(1.0)), ("a", [0], bundle(0.0)))
+    received = uploads(*((name, [i], sized([i], bundle(float(i)))) for name, i in (("a", 3), ("b", 1), ("a", 0))))
     weights, clusters = received.part("weights"), received.part("cluster")
     assert weights.ids == clusters.ids == received.ids == (0, 1, 3)
     assert weights.parameters("a")["w"].tolist() == [[0.0, 0.0], [3.0, 3.0]]
@@ -421,7 +452,6 @@ def test_an_architecture_is_written_to_as_a_whole() -> None:
     # Clients 0 and 3 have a, 1 and 2 have b; client 3 did not take part and still gets a's row.
     received = Uploads(
         [("a", [0], scalars(0.0)), ("b", [1, 2], scalars(1.0, 2.0))],
-        sizes=(10, 20, 30, 40),
         owners=["a", "b", "b", "a"],
         dtype=torch.float64,
     )

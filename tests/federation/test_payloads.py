@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
@@ -182,3 +184,43 @@ def test_join_goes_by_name_not_by_position() -> None:
     assert isinstance(joined, Bundle)
     assert joined.parts["a"].tensors()[0].tolist() == [1.0, 3.0]
     assert joined.parts["b"].tensors()[0].tolist() == [3.0, 1.0]
+
+
+MESSAGES = [
+    Scores(numbers(2, 5, 3), form="logits", rows=torch.tensor([4, 1, 0, 2, 3]), sizes=torch.tensor([5.0, 7.0])),
+    Labels(numbers(2, 5).long(), classes=47),
+    Parameters({"w": numbers(2, 3, 4), "count": numbers(2).long()}, coded_bytes=torch.tensor([3, 4])),
+    Prototypes(numbers(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])),
+    Bundle({"loss": Scalars({"loss": numbers(2)}), "inner": Bundle({"w": Parameters({"w": numbers(2, 3)})})}),
+]
+
+
+@pytest.mark.parametrize("payload", MESSAGES, ids=lambda payload: type(payload).__name__)
+def test_a_message_goes_through_bytes_as_it_is(payload: Payload) -> None:
+    read = Payload.from_bytes(payload.to_bytes())
+    assert type(read) is type(payload)
+    assert read.nbytes() == payload.nbytes()
+    for mine, theirs in zip(payload.tensors(), read.tensors(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.dtype == theirs.dtype
+    if isinstance(payload, Scores):
+        assert read.form == payload.form
+        assert torch.equal(read.rows, payload.rows)
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return (exec, ("raise SystemExit('code from a message ran')",))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no message", pickle.dumps(Evil())])
+def test_bytes_that_are_no_message_are_refused_and_run_nothing(damage: bytes) -> None:
+    with pytest.raises(ValueError, match="are no message"):
+        Payload.from_bytes(damage)
+
+
+def test_a_message_of_an_unknown_kind_is_refused() -> None:
+    buffer = io.BytesIO()
+    torch.save({"kind": "Evil"}, buffer)
+    with pytest.raises(ValueError, match="are no message"):
+        Payload.from_bytes(buffer.getvalue())

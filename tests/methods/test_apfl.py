@@ -118,7 +118,7 @@ def test_the_mixture_has_statistics_of_its_own(normed_world) -> None:
 def test_only_the_shared_model_travels(deep_world, moves_as_planned) -> None:
     run = deep_world.run("apfl")
     assert moves_as_planned(run)
-    assert list(run.rounds())[1].clients[0]["bytes_up"] == 27 * 8
+    assert list(run.rounds())[1].clients[0]["bytes_up"] == (27 + 1) * 8  # the weights and the client's size
     assert run.facts()["deployed"] == "personal"
     assert run.facts()["views"] == ["+local", "global", "personal", "refreshed"]
 

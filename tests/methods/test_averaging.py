@@ -14,8 +14,12 @@ from fl_bench.methods.averaging import shares, weighted_mean
 
 def uploads(sizes: list[int] | None = None) -> Uploads:
     """Clients 0 and 3 with architecture a, client 1 with b; client 2 did not take part."""
-    groups = [(name, ids, Parameters({"w": torch.ones(len(ids), 1)})) for name, ids in (("a", [3, 0]), ("b", [1]))]
-    return Uploads(groups, sizes=sizes or [10, 20, 30, 70], owners=["a", "b", "a", "a"], dtype=torch.float64)
+    told = torch.tensor(sizes or [10, 20, 30, 70], dtype=torch.float64)
+    groups = [
+        (name, ids, Parameters({"w": torch.ones(len(ids), 1)}, sizes=told[ids]))
+        for name, ids in (("a", [3, 0]), ("b", [1]))
+    ]
+    return Uploads(groups, owners=["a", "b", "a", "a"], dtype=torch.float64)
 
 
 def test_weighted_mean_by_hand_and_counters_from_the_first_client() -> None:

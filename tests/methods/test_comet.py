@@ -138,20 +138,20 @@ def test_a_cluster_for_each_client_pulls_nobody(world, weights_of, assert_equal,
 def test_the_server_chooses_what_the_client_would(world, weights_of, level: str) -> None:
     by_client = world.build("comet", clusters=2, cluster_level=level)
     by_server = world.build("comet", clusters=2, cluster_level=level, choice="server")
-    # 3 samples of 3 classes in float64: 72 bytes a matrix; three clients, nothing received in round 0.
+    # 3 samples of 3 classes in float64: 72 bytes a matrix, up 8 of a size; nothing is received in round 0.
     moved = [
         [(row.values["bytes_up"], row.values["bytes_down"]) for row in run.rounds()] for run in (by_client, by_server)
     ]
-    assert moved == [[(216, 0), (216, 432), (216, 432)], [(216, 0), (216, 216), (216, 216)]]
+    assert moved == [[(240, 0), (240, 432), (240, 432)], [(240, 0), (240, 216), (240, 216)]]
     for one, other in zip(weights_of(by_client), weights_of(by_server), strict=True):
         assert (one.w == other.w).all()
         assert (one.b == other.b).all()
 
 
 def test_the_plan_counts_the_centroids_to_choose_from() -> None:
-    # 10 samples of 4 classes: 160 bytes a matrix; of 5 centroids there are no more than clients.
+    # 10 samples of 4 classes: 160 bytes a matrix, and 4 of the size; of 5 centroids there are no more than clients.
     facts = Facts(public=10, classes=4, net=NetBytes(0, 0, 0, 0), clients=8)
-    assert Comet().plan(facts) == Plan(up_bytes=160, down_bytes=800)
+    assert Comet().plan(facts) == Plan(up_bytes=164, down_bytes=800)
     assert Comet().plan(replace(facts, clients=3)).down_bytes == 480
     assert Comet(CometConfig(choice="server")).plan(facts).down_bytes == 160
     assert Comet(CometConfig(mode="sequential", distill_epochs=3)).plan(facts).client_public_epochs == 3

@@ -72,9 +72,7 @@ def test_the_first_round_is_that_of_local_only(world, weights_of) -> None:
 def consensus_of(rows: torch.Tensor, world, **settings: object) -> torch.Tensor:
     """What the server sends for predictions of shape (clients, samples, classes)."""
     clients = list(range(len(rows)))
-    uploads = Uploads(
-        [("linear", clients, Scores(rows))], sizes=[1] * len(rows), owners=["linear"] * len(rows), dtype=rows.dtype
-    )
+    uploads = Uploads([("linear", clients, Scores(rows))], owners=["linear"] * len(rows), dtype=rows.dtype)
     run = world.build("cronus")
     (parcel,) = Cronus(CronusConfig(**settings)).server_update(uploads, Round(0, 0, run.federation)).parcels
     assert parcel.address == dict.fromkeys(clients, 0)

@@ -98,7 +98,6 @@ def count(run: Run, votes: list[list[int]]) -> list[int]:
     """The consensus that the server makes of votes, one list per client."""
     uploads = Uploads(
         [("linear", list(range(len(votes))), Labels(torch.tensor(votes), 3))],
-        sizes=[1] * len(votes),
         owners=["linear"] * len(votes),
         dtype=torch.float64,
     )

@@ -90,7 +90,7 @@ def test_buffers_are_averaged_not_optimized(normed_world) -> None:
 def test_one_model_travels(deep_world, moves_as_planned) -> None:
     run = deep_world.run("fedopt")
     assert moves_as_planned(run)
-    assert list(run.rounds())[1].clients[0]["bytes_up"] == 27 * 8
+    assert list(run.rounds())[1].clients[0]["bytes_up"] == (27 + 1) * 8  # the weights and the client's size
     assert (run.facts()["deployed"], run.facts()["views"]) == ("global", ["+local", "global"])
 
 

@@ -33,7 +33,7 @@ def test_bytes_of_the_shared_part(deep_world, moves_as_planned, personal: str) -
     assert moves_as_planned(run)
     # mlp-4 on 2 features and 3 classes, float64: a body of 2 * 4 + 4 = 12 and a head of 4 * 3 + 3 = 15 numbers
     up = next(run.rounds()).clients[0]["bytes_up"]
-    assert up == {"head": 12 * 8, "none": 27 * 8, "all": 0}[personal]
+    assert up == {"head": (12 + 1) * 8, "none": (27 + 1) * 8, "all": 0}[personal]
 
 
 def test_nets_without_a_body_are_refused(world) -> None:

@@ -65,7 +65,7 @@ def test_frozen_parts_feel_no_momentum_and_no_decay(deep_world, two_layers) -> N
 def test_only_the_body_travels(deep_world, moves_as_planned) -> None:
     run = deep_world.run("fedrep")
     assert moves_as_planned(run)
-    assert next(run.rounds()).clients[0]["bytes_up"] == 12 * 8  # 2 * 4 weights and 4 biases in float64
+    assert next(run.rounds()).clients[0]["bytes_up"] == 13 * 8  # 2 * 4 weights, 4 biases and the size in float64
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,9 @@ def test_an_untrained_personal_head_deploys_the_generic_net() -> None:
 def test_the_generic_net_travels(deep_world, moves_as_planned) -> None:
     run = deep_world.run("fedrod")
     assert moves_as_planned(run)
-    assert next(run.rounds()).clients[0]["bytes_up"] == 27 * 8  # 12 of the body, 15 of one head, in float64
+    assert (
+        next(run.rounds()).clients[0]["bytes_up"] == 28 * 8
+    )  # 12 of the body, 15 of one head, and the size, in float64
     assert run.facts()["deployed"] == "personal"
     assert run.facts()["views"] == ["generic", "personal"]
 
@@ -229,7 +231,7 @@ def test_the_hyper_network_travels_with_the_generic_net(deep_world, moves_as_pla
     run = deep_world.run("fedrod", head="generated", hidden=5)
     assert moves_as_planned(run)
     # 27 of the generic net; (3 + 1) * 5 of the hidden layer; (5 + 1) * 15 to make 12 weights and 3 biases; in float64
-    assert next(run.rounds()).clients[0]["bytes_up"] == (27 + 20 + 90) * 8
+    assert next(run.rounds()).clients[0]["bytes_up"] == (27 + 20 + 90 + 1) * 8
 
 
 def test_generated_heads_survive_a_stop_and_equal_both_engines(tmp_path) -> None:

@@ -42,10 +42,14 @@ def test_heads_are_averaged_over_architectures(weights: str, expected: list[floa
     # Clients 0 and 2 have one architecture, client 1 another; sizes 1, 4, 1 and biases (6, 0), (0, -6), (9, 3).
     # By size, (1 * 6 + 4 * 0 + 1 * 9) / 6 = 2.5 and (0 - 24 + 3) / 6 = -3.5; uniformly 15 / 3 = 5 and -3 / 3 = -1.
     groups = [
-        ("deep", [0, 2], Parameters({"head.bias": torch.tensor([[6.0, 0.0], [9.0, 3.0]])})),
-        ("flat", [1], Parameters({"head.bias": torch.tensor([[0.0, -6.0]])})),
+        (
+            "deep",
+            [0, 2],
+            Parameters({"head.bias": torch.tensor([[6.0, 0.0], [9.0, 3.0]])}, sizes=torch.tensor([1.0, 1.0])),
+        ),
+        ("flat", [1], Parameters({"head.bias": torch.tensor([[0.0, -6.0]])}, sizes=torch.tensor([4.0]))),
     ]
-    uploads = Uploads(groups, sizes=[1, 4, 1], owners=["deep", "flat", "deep"], dtype=torch.float32)
+    uploads = Uploads(groups, owners=["deep", "flat", "deep"], dtype=torch.float32)
     downloads = LGFedAvg(LGFedAvgConfig(weights=weights)).server_update(uploads, Round(0, 0, None))
     (parcel,) = downloads.parcels
     assert parcel.address == {0: 0, 1: 0, 2: 0}
@@ -72,7 +76,9 @@ def test_bytes_and_needs_of_the_global_part(deep_world, moves_as_planned, global
     run = deep_world.run("lgfedavg", global_part=global_part)
     assert moves_as_planned(run)
     # mlp-4 on 2 features and 3 classes, float64: a body of 2 * 4 + 4 = 12 and a head of 4 * 3 + 3 = 15 numbers
-    assert next(run.rounds()).clients[0]["bytes_up"] == {"head": 15 * 8, "all": 27 * 8, "none": 0}[global_part]
+    assert (
+        next(run.rounds()).clients[0]["bytes_up"] == {"head": (15 + 1) * 8, "all": (27 + 1) * 8, "none": 0}[global_part]
+    )
     everything = global_part == "all"
     needs = run.method.needs()
     assert (needs.one_width, needs.one_architecture, needs.shared_init) == (True, everything, everything)
@@ -94,7 +100,7 @@ def test_a_warm_start_against_numpy(deep_world, two_layers, steps_of_client) -> 
     assert two_layers(run) == nets
     # a net of 27 numbers and a head of 15, of 8 bytes each; what a round learned goes down in the next
     sizes = [(row.clients[0]["bytes_up"] // 8, row.clients[0]["bytes_down"] // 8) for row in run.rounds()]
-    assert sizes == [(27, 0), (27, 27), (15, 27), (15, 15)]
+    assert sizes == [(28, 0), (28, 27), (16, 27), (16, 15)]  # numbers; up with the client's size
 
 
 def test_who_comes_late_starts_from_fedavgs_last_average(deep_world, two_layers, steps_of_client) -> None:
@@ -146,7 +152,7 @@ def test_after_a_warm_start_nothing_may_be_shared(deep_world, two_layers, steps_
         if rounds == 1:
             nets = [type(nets[0]).mean(nets, [3, 2, 1]) for _ in nets]
     assert two_layers(run) == nets
-    assert [row.values["bytes_up"] for row in run.rounds()] == [3 * 27 * 8, 0, 0]
+    assert [row.values["bytes_up"] for row in run.rounds()] == [3 * (27 + 1) * 8, 0, 0]
 
 
 def test_a_warm_start_survives_a_stop(tmp_path) -> None:
@@ -169,7 +175,7 @@ def test_a_warm_start_needs_what_fedavg_needs(deep_world) -> None:
     needs = run.method.needs()
     assert (needs.one_architecture, needs.shared_init) == (True, True)
     plan = run.method.plan(client_facts(run))
-    assert (plan.up_bytes, plan.down_bytes, plan.bound) == (27 * 8, 27 * 8, True)
+    assert (plan.up_bytes, plan.down_bytes, plan.bound) == ((27 + 1) * 8, 27 * 8, True)
 
 
 def test_no_warm_start_is_the_default_and_no_part_of_a_cells_key(deep_world) -> None:

@@ -34,7 +34,11 @@ def uploads_of(rows: list[list[float]], ids: tuple[int, ...], statistic: list[fl
     """Updates with two weights, and a statistic that has no direction; client i has i + 1 samples."""
     tree = {"w": torch.tensor(rows), "mean": torch.tensor(statistic or [0.0] * len(rows))[:, None]}
     owners = ["net"] * 6
-    return Uploads([("net", ids, Parameters(tree))], sizes=range(1, 7), owners=owners, dtype=torch.float32)
+    return Uploads(
+        [("net", ids, Parameters(tree, sizes=torch.tensor([1.0 + client for client in ids])))],
+        owners=owners,
+        dtype=torch.float32,
+    )
 
 
 def serve(run: Run, uploads: Uploads) -> tuple[dict[int, list[float]], list[int]]:

@@ -174,8 +174,8 @@ def test_batchnorm_statistics_are_averaged_but_neither_compared_nor_attractors(n
 @pytest.mark.parametrize(("regulariser", "models"), [("attract", 2), ("off", 1)])
 def test_bytes(world, moves_as_planned, regulariser: str, models: int) -> None:
     world.start = [world.start[0].copy() for _ in range(3)]
-    run = finished(world, regulariser=regulariser)  # 9 numbers of 8 bytes for 3 clients
-    assert [row.values["bytes_up"] for row in run.rounds()] == [216] * 3
+    run = finished(world, regulariser=regulariser)  # 9 numbers of 8 bytes for 3 clients, and up their sizes
+    assert [row.values["bytes_up"] for row in run.rounds()] == [216 + 24] * 3
     assert [row.values["bytes_down"] for row in run.rounds()] == [0, 216 * models, 216 * models]
     assert moves_as_planned(run)
 

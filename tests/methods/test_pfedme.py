@@ -97,7 +97,7 @@ def test_statistics_of_theta_travel_with_w_i(normed_world) -> None:
 def test_one_model_travels(deep_world, moves_as_planned) -> None:
     run = deep_world.run("pfedme")
     assert moves_as_planned(run)
-    assert list(run.rounds())[1].clients[0]["bytes_up"] == 27 * 8
+    assert list(run.rounds())[1].clients[0]["bytes_up"] == (27 + 1) * 8  # the weights and the client's size
     assert (run.facts()["deployed"], run.facts()["views"]) == ("personal", ["global", "personal"])
 
 
