@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import DataError
 
-from ..leaderboard import comparisons, deployed_view, setting_text
+from ..leaderboard.lines import comparisons, deployed_view, setting_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..records import Record
-    from ..repetition import Repetition
+    from ..grid.repetition import Repetition
+    from ..records.store import Record
 
 CATEGORIES = ("bound", "averaging", "personalized", "clustered", "prototypes", "distillation")
 """In the order in which figures show them; unknown ones of plugins follow by name."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..plugins import load_plugins
-from ..records import Store, read_record
-from ..runner import Options, run_cell
+from ..grid.plugins import load_plugins
+from ..records.store import Store, read_record
+from ..running.runner import Options, run_cell
 from .contenders.ours import FlBench
 from .measure import timed, torch_threads
 from .workloads import PLUGIN

@@ -22,7 +22,7 @@ from fl_bench.benchmarks.performance.measure import (
 from fl_bench.benchmarks.performance.overhead import overhead
 from fl_bench.benchmarks.performance.step import step_parts
 from fl_bench.benchmarks.performance.workloads import SIZES, W1, W2, W4, WORKLOADS, Workload, series
-from fl_bench.benchmarks.provenance import available_cores
+from fl_bench.benchmarks.running.provenance import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

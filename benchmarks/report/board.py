@@ -6,14 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..leaderboard import comparisons, lines
-from ..tables import show_bytes, show_seconds
+from ..leaderboard.lines import comparisons, lines
+from ..tables.printing import show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..leaderboard import Line, Selection
-    from ..records import Record, Status
+    from ..leaderboard.lines import Line, Selection
+    from ..records.store import Record, Status
 
 BAD: tuple[Status, ...] = ("diverged", "failed", "timeout", "unsupported")
 

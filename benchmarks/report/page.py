@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.files import write_file
 
-from ..compare_tables import heading, sections
 from ..statistics.verdicts import many
-from ..tables import SELECTIONS, show
+from ..tables.comparison import heading, sections
+from ..tables.printing import SELECTIONS, show
 from .board import COLUMNS, entries
 from .runs import drill_down, provenance
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..figures.gallery import Drawing
-    from ..leaderboard import Selection
-    from ..records import Record
+    from ..leaderboard.lines import Selection
+    from ..records.store import Record
     from ..statistics.result import Comparison
     from .board import Entry
 

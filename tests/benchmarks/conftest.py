@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_bench.benchmarks.grid import Grid, GridFile, Overrides, expand
-from fl_bench.benchmarks.records import Outcome, Store
+from fl_bench.benchmarks.grid.grid import Grid, GridFile, Overrides, expand
+from fl_bench.benchmarks.records.store import Outcome, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from fl_bench.benchmarks.cell import Cell
+    from fl_bench.benchmarks.grid.cell import Cell
 
 PAIRING = {"partition": "p", "initial_weights": "w", "client_draws": "d", "public_order": "o"}
 
