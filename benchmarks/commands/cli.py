@@ -442,7 +442,7 @@ def _run_all(
     Returns:
         The exit code, 0 unless stopped or a record could not be written, and the cells left to other processes.
     """
-    from ..records.store import RecordError
+    from ..records.record import RecordError
     from ..running.local import run_cells
     from .progress import reporter
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ...methods.base import Plan
     from ..grid.cell import Cell
     from ..grid.grid import Grid
-    from ..records.store import Record, Store
+    from ..records.record import Record
+    from ..records.store import Store
 
 PROBE_STEPS = 20
 """Training steps that the measurement of a step's time takes."""

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.errors import ConfigError, unknown_name
 
 from ..leaderboard.lines import setting_text
-from ..records.store import Store, read_record
+from ..records.reading import read_record
+from ..records.store import Store
 from ..tables.charts import curves
 from ..tables.printing import print_table, show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..records.store import Record
+    from ..records.record import Record
 
 COLUMNS = ("round", "val_acc_mean", "bytes_up", "bytes_down", "clusters", "cluster_ari")
 """Columns of rounds.csv that the table shows beside the accuracies of all views."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..grid.repetition import Repetition
-    from ..records.store import Record
+    from ..records.record import Record
 
 CATEGORIES = ("bound", "averaging", "personalized", "clustered", "prototypes", "distillation")
 """In the order in which figures show them; unknown ones of plugins follow by name."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..grid.repetition import Repetition
-    from ..records.store import Record
+    from ..records.record import Record
     from .blocks import Block
 
 

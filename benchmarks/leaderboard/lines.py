@@ -20,14 +20,15 @@ from fl_bench.errors import DataError, StorageError
 from fl_bench.files import write_file
 
 from ..grid.cell import safe_name, short_hash
-from ..records.store import Status
+from ..records.record import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ..grid.repetition import Repetition
-    from ..records.store import Record, Row
+    from ..records.record import Record
+    from ..records.rows import Row
 
 Selection = Literal["last", "val"]
 """Which round is reported: the last, or the (first) best of the mean validation accuracy."""

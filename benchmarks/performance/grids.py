@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records.store import Store, read_record
+from ..records.reading import read_record
+from ..records.store import Store
 from ..running.local import run_cells
 from ..running.provenance import available_cores
 from ..running.runner import Options

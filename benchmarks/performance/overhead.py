@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..grid.plugins import load_plugins
-from ..records.store import Store, read_record
+from ..records.reading import read_record
+from ..records.store import Store
 from ..running.runner import Options, run_cell
 from .contenders.ours import FlBench
 from .measure import timed, torch_threads

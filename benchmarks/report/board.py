@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..leaderboard.lines import Line, Selection
-    from ..records.store import Record, Status
+    from ..records.record import Record, Status
 
 BAD: tuple[Status, ...] = ("diverged", "failed", "timeout", "unsupported")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..figures.gallery import Drawing
     from ..leaderboard.lines import Selection
-    from ..records.store import Record
+    from ..records.record import Record
     from ..statistics.result import Comparison
     from .board import Entry
 

@@ -13,7 +13,8 @@ from ..leaderboard.lines import comparisons, setting_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..records.store import Record, Row
+    from ..records.record import Record
+    from ..records.rows import Row
 
 Plain = dict[str, Any]
 

@@ -24,7 +24,8 @@ from fl_bench.errors import ConfigError
 from ..grid.cell import Cell
 from ..grid.plugins import load_plugins
 from ..records.locks import Locked
-from ..records.store import Outcome, RecordError, Store
+from ..records.record import Outcome, RecordError
+from ..records.store import Store
 from .provenance import available_cores, machine, software
 from .runner import Ending, finished, run_cell
 

@@ -17,7 +17,7 @@ from ...datasets.split import split
 from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
-from ..records.store import Outcome, RecordError, Status
+from ..records.record import Outcome, RecordError, Status
 from .provenance import provenance
 
 if TYPE_CHECKING:

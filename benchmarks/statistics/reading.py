@@ -15,7 +15,7 @@ from fl_bench.streams import FACTORS
 from ...methods.registry import METHODS
 from ..grid.configure import plain
 from ..leaderboard.lines import check_pairing, comparisons, deployed_view, reported, setting_text
-from ..records.store import Status
+from ..records.record import Status
 from ..tables.printing import SELECTIONS
 from .table import DONE, MISSING, Condition, Table
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..leaderboard.lines import Selection
-    from ..records.store import Record
+    from ..records.record import Record
 
 POOLED = "pooled"
 """The view of a bound that trains on pooled private data: no federated method competes with it."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fl_bench.benchmarks.grid.grid import Grid, GridFile, Overrides, expand
-from fl_bench.benchmarks.records.store import Outcome, Store
+from fl_bench.benchmarks.records.record import Outcome
+from fl_bench.benchmarks.records.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

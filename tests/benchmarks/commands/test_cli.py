@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.grid.cell import Cell
     from fl_bench.benchmarks.grid.grid import Grid
-    from fl_bench.benchmarks.records.store import Outcome
+    from fl_bench.benchmarks.records.record import Outcome
 
 GRID = """\
 name: small

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,8 +18,12 @@ import pytest
 from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.grid.grid import Grid
-from fl_bench.benchmarks.records.store import Outcome, Store, read_record
+from fl_bench.benchmarks.records.reading import read_record
+from fl_bench.benchmarks.records.record import Outcome
 from fl_bench.benchmarks.running.runner import Options, run_cell
+
+if TYPE_CHECKING:
+    from fl_bench.benchmarks.records.store import Store
 
 OFFLINE = Path(__file__).parents[3] / "results" / "offline"
 

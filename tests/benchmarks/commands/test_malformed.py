@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fl_bench.benchmarks.commands.cli import run_command
-from fl_bench.benchmarks.records.store import Outcome, Store
+from fl_bench.benchmarks.records.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fl_bench.benchmarks.grid.cell import Cell
+    from fl_bench.benchmarks.records.record import Outcome
 
 GOOD = """\
 name: good

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.figures.blocks import Course
     from fl_bench.benchmarks.grid.cell import Cell
-    from fl_bench.benchmarks.records.store import Outcome, Store
+    from fl_bench.benchmarks.records.record import Outcome
+    from fl_bench.benchmarks.records.store import Store
     from fl_bench.benchmarks.statistics.result import Comparison
 
 

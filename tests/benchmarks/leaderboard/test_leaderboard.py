@@ -21,11 +21,13 @@ from fl_bench.benchmarks.leaderboard.lines import (
     overall,
     write,
 )
-from fl_bench.benchmarks.records.store import Outcome, Store
+from fl_bench.benchmarks.records.record import Outcome
 from fl_bench.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fl_bench.benchmarks.records.store import Store
 
 MakeCell = Callable[..., Cell]
 MakeGrid = Callable[..., Grid]

@@ -18,15 +18,10 @@ from hypothesis import strategies as st
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.records import store as records
 from fl_bench.benchmarks.records.locks import Locked
-from fl_bench.benchmarks.records.store import (
-    Outcome,
-    RecordError,
-    Store,
-    csv_text,
-    read_csv,
-    read_record,
-    without_clocks,
-)
+from fl_bench.benchmarks.records.reading import read_record, without_clocks
+from fl_bench.benchmarks.records.record import Outcome, RecordError
+from fl_bench.benchmarks.records.rows import csv_text, read_csv
+from fl_bench.benchmarks.records.store import Store
 from fl_bench.errors import DataError
 
 MakeCell = Callable[..., Cell]
@@ -91,7 +86,7 @@ def test_a_full_disk_leaves_all_as_it_was(
     store.write(cell_of(), outcome(status="failed"))
     store.checkpoint(cell_of()).write_bytes(b"state")
     before = snapshot(store.results)
-    real = records._write
+    real = records.write_text
 
     def full(path: Path, text: str) -> None:
         if path.name == failing:
@@ -99,7 +94,7 @@ def test_a_full_disk_leaves_all_as_it_was(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(path, text)
 
-    monkeypatch.setattr(records, "_write", full)
+    monkeypatch.setattr(records, "write_text", full)
     with pytest.raises(RecordError, match="No space left on device"):
         store.write(cell_of(), outcome({"client": [1.0]}), replace=True)
     assert snapshot(store.results) == before

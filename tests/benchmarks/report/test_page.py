@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fl_bench.benchmarks.commands.cli import run_command
-from fl_bench.benchmarks.records.store import Record, Store
+from fl_bench.benchmarks.records.record import Record
+from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.report.board import entries
 from fl_bench.benchmarks.report.page import render_page, slim
 from fl_bench.benchmarks.report.runs import drill_down, provenance
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fl_bench.benchmarks.grid.cell import Cell
-    from fl_bench.benchmarks.records.store import Outcome
+    from fl_bench.benchmarks.records.record import Outcome
 
 
 def page(records: Sequence[Record], obstacle: str = "why") -> str:

@@ -16,7 +16,8 @@ import pytest
 
 from fl_bench.benchmarks.grid.grid import Grid, Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
-from fl_bench.benchmarks.records.store import Store, without_clocks
+from fl_bench.benchmarks.records.reading import without_clocks
+from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running import local as executor
 from fl_bench.benchmarks.running.local import choose_devices, further_devices, run_cells
 from fl_bench.benchmarks.running.runner import Options, run_cell
@@ -25,7 +26,7 @@ from fl_bench.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fl_bench.benchmarks.records.store import Outcome
+    from fl_bench.benchmarks.records.record import Outcome
 
     MakeGrid = Callable[..., Grid]
 

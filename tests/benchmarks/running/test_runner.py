@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fl_bench.benchmarks.records.locks import Locked
-from fl_bench.benchmarks.records.store import RecordError, Store, read_record, without_clocks
+from fl_bench.benchmarks.records.reading import read_record, without_clocks
+from fl_bench.benchmarks.records.record import RecordError
+from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running.runner import Options, run_cell
 from fl_bench.methods.local import Local
 from fl_bench.streams import FACTORS

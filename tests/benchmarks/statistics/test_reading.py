@@ -9,13 +9,15 @@ import pytest
 
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.grid.grid import Grid
-from fl_bench.benchmarks.records.store import Outcome, Store
+from fl_bench.benchmarks.records.record import Outcome
 from fl_bench.benchmarks.statistics.reading import read_records, read_table
 from fl_bench.errors import ConfigError, DataError
 from fl_bench.streams import FACTORS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fl_bench.benchmarks.records.store import Store
 
 MakeCell = Callable[..., Cell]
 MakeGrid = Callable[..., Grid]

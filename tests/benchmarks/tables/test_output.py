@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fl_bench.benchmarks.grid.cell import Cell
-    from fl_bench.benchmarks.records.store import Outcome, Store
+    from fl_bench.benchmarks.records.record import Outcome
+    from fl_bench.benchmarks.records.store import Store
 
 
 def console(*, terminal: bool = False, width: int = 120) -> Console:
