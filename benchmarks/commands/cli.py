@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...federation.settings import Execution
     from ..grid.cell import Cell
     from ..grid.grid import Grid
-    from ..leaderboard.lines import Selection
+    from ..leaderboard.reported import Selection
     from ..records.store import Store
     from ..running.runner import Options
 
@@ -309,7 +309,8 @@ def leaderboard(
     fl-bench leaderboard
     fl-bench leaderboard results --check
     """
-    from ..leaderboard.lines import differences, files, lines, write
+    from ..leaderboard.files import differences, files, write
+    from ..leaderboard.lines import lines
     from ..records.store import Store, read_results
     from ..tables.printing import print_lines_json, print_results
 

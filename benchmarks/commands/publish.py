@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..figures.gallery import Drawing
-    from ..leaderboard.lines import Selection
+    from ..leaderboard.reported import Selection
     from ..records.record import Record
     from ..statistics.result import Comparison, OnMissing
 

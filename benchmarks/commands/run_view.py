@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
 
-from ..leaderboard.lines import setting_text
+from ..leaderboard.pairing import setting_text
 from ..records.reading import read_record
 from ..records.store import Store
 from ..tables.charts import curves

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import DataError
 
-from ..leaderboard.lines import comparisons, deployed_view, setting_text
+from ..leaderboard.pairing import comparisons, setting_text
+from ..leaderboard.reported import deployed_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

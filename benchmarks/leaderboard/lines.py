@@ -1,4 +1,4 @@
-"""From records to leaderboards (benchmarks room): a pure function of the records, byte for byte.
+"""From records to the lines of leaderboards (benchmarks room): a pure function of the records.
 
 One line per (dataset, setting, method, view). Seeds are averaged; runs that are not `done` are counted and named,
 never averaged in; nothing is dropped silently. The reported round is the last one, or the best on validation data;
@@ -7,34 +7,24 @@ the best on test data exists only as the column `optimism`.
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
-from fl_bench.errors import DataError, StorageError
-from fl_bench.files import write_file
+from fl_bench.errors import DataError
 
-from ..grid.cell import safe_name, short_hash
 from ..records.record import Status
+from .pairing import check_pairing, comparisons, setting_text
+from .reported import deployed_view, reported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from ..grid.repetition import Repetition
     from ..records.record import Record
-    from ..records.rows import Row
-
-Selection = Literal["last", "val"]
-"""Which round is reported: the last, or the (first) best of the mean validation accuracy."""
-
-PLACES = {"seconds": 2, "bytes_up": 1, "bytes_down": 1, "bytes_total": 0, "bytes_one_off": 0, "rank_mean": 2}
-"""Decimals of a column; 4 for all others."""
+    from .reported import Selection
 
 
 @dataclass(frozen=True)
@@ -138,23 +128,6 @@ def lines(records: Sequence[Record], selection: Selection = "last") -> list[Line
     return [line for block, methods in comparisons(records).items() for line in _block(block, methods, selection)]
 
 
-def comparisons(records: Sequence[Record]) -> dict[tuple[str, str], dict[str, list[Record]]]:
-    """What may be compared: (dataset, setting hash) -> name of a method in tables -> its records, all sorted by name.
-
-    Methods are told apart by their settings. One that goes by several labels is named by its commonest; where two go by
-    one label, the names carry a hash of their settings.
-    """
-    blocks: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        block = str(record.cell["dataset"]), setting_hash(record.cell)
-        blocks[block][short_hash(record.cell["method"], 6)].append(record)
-    named = {}
-    for block in sorted(blocks):
-        names = _labels(blocks[block])
-        named[block] = {names[key]: blocks[block][key] for key in sorted(names, key=lambda key: names[key])}
-    return named
-
-
 def overall(board: Sequence[Line]) -> list[OverallLine]:
     """Lines over all datasets, from the lines of the single ones."""
     ranks = _ranks(board)
@@ -190,96 +163,6 @@ def overall(board: Sequence[Line]) -> list[OverallLine]:
     return result
 
 
-def check_pairing(records: Sequence[Record]) -> None:
-    """Refuse records that look comparable and are not.
-
-    Methods of one (dataset, setting, repetition) must have had the same data, partition, initial weights, client draws
-    and public order.
-
-    Raises:
-        DataError: names what differs and in which records.
-    """
-    seen: dict[tuple[Any, ...], tuple[str, Record]] = {}
-    for record in sorted(records, key=lambda record: record.folder.as_posix()):
-        hashes = dict(record.facts.get("pairing", {}))
-        if "dataset" in record.facts:
-            hashes["data"] = record.facts["dataset"].get("fingerprint")
-        for what, value in hashes.items():
-            block = (record.cell["dataset"], setting_hash(record.cell), record.repetition, what)
-            known, other = seen.setdefault(block, (value, record))
-            if known != value:
-                raise DataError(
-                    f"these runs are not comparable: their {what.replace('_', ' ')} differs\n  {other.folder}\n"
-                    f"  {record.folder}\nremove one of the folders and run it again with the same fl-bench and data"
-                )
-
-
-def setting_hash(cell: Mapping[str, Any]) -> str:
-    """Six hex digits for all of a cell but dataset, method and repetition."""
-    other = ("dataset", "method", "seed", "varied")
-    return short_hash({name: value for name, value in cell.items() if name not in other}, 6)
-
-
-def setting_text(cell: Mapping[str, Any]) -> str:
-    """The setting in words; `setting_hash` is the exact form."""
-    partition, training, models = dict(cell["partition"]), cell["training"], cell["models"]
-    scheme = partition.pop("scheme")
-    knobs = ", ".join(f"{name}={_short(value)}" for name, value in partition.items())
-    nets = "+".join(models["names"]) + (f" (server {models['server']})" if models.get("server") else "")
-    return (
-        f"{scheme}({knobs}); {nets}; {training['rounds']} rounds, {training['local_epochs']} local epochs, "
-        f"batch {training['batch_size']}, {training['optimizer']} {_short(training['lr'])}, "
-        f"participation {_short(training['participation'])}"
-        f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"
-    )
-
-
-def files(records: Sequence[Record], selection: Selection = "last") -> dict[str, str]:
-    """The leaderboards as file name to content."""
-    board = lines(records, selection)
-    result = {}
-    for dataset in sorted({line.dataset for line in board}):
-        own = [line for line in board if line.dataset == dataset]
-        result[f"{safe_name(dataset)}.csv"] = _table(Line, own)
-    result["overall.csv"] = _table(OverallLine, overall(board))
-    return result
-
-
-def write(folder: Path, content: Mapping[str, str]) -> None:
-    """Write the leaderboards, and remove tables that no record stands behind any more.
-
-    Raises:
-        StorageError: the folder cannot be written to.
-    """
-    for name, text in content.items():
-        write_file(folder / name, text)
-    try:
-        for path in folder.glob("*.csv"):
-            if path.name not in content:
-                path.unlink()
-    except OSError as error:
-        raise StorageError(f"cannot remove outdated tables from {folder}: {error.strerror}") from None
-
-
-def differences(folder: Path, content: Mapping[str, str]) -> list[str]:
-    """How the files on disk differ from the leaderboards of the records: lines of a unified diff, none if equal."""
-    present = {path.name: path.read_bytes().decode(errors="replace") for path in sorted(folder.glob("*.csv"))}
-    found: list[str] = []
-    for name in sorted(present.keys() | content.keys()):
-        before, after = present.get(name, ""), content.get(name, "")
-        if before != after:
-            found += difflib.unified_diff(
-                before.splitlines(),
-                after.splitlines(),
-                f"{folder / name}",
-                f"{name} from the records",
-                lineterm="",
-                n=0,
-            )
-            found += [] if before.splitlines() != after.splitlines() else [f"{folder / name}: line ends differ"]
-    return found
-
-
 def _block(block: tuple[str, str], methods: Mapping[str, Sequence[Record]], selection: Selection) -> list[Line]:
     """The lines of one dataset and setting."""
     seeds = sorted({record.repetition for group in methods.values() for record in group})
@@ -292,11 +175,6 @@ def _block(block: tuple[str, str], methods: Mapping[str, Sequence[Record]], sele
             own = scores[label].get(view, {})
             result.append(_line(block, label, view, deployed, group, own, references, seeds, selection))
     return result
-
-
-def deployed_view(group: Sequence[Record]) -> str:
-    """The view that is a method's number; nothing where no run of it is done."""
-    return next((str(record.facts["deployed"]) for record in group if record.status == "done"), "")
 
 
 def _line(
@@ -395,24 +273,6 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[Rep
     return dict(result)
 
 
-def reported(rows: Sequence[Row], selection: Selection) -> Row | None:
-    """The row of the reported round; None when there is no validation accuracy to choose by."""
-    if selection == "last":
-        return rows[-1] if rows else None
-    validated = [(value, row) for row in rows if isinstance(value := row.get("val_acc_mean"), int | float)]
-    return max(validated, key=lambda pair: pair[0])[1] if validated else None
-
-
-def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
-    """A name for each method: its commonest label, with a hash where two methods go by one label."""
-    labels = {}
-    for key, group in groups.items():
-        counts = Counter(record.label for record in group)
-        labels[key] = min(counts, key=lambda label: (-counts[label], len(label), label))
-    shared = Counter(labels.values())
-    return {key: label if shared[label] == 1 else f"{label} #{key}" for key, label in labels.items()}
-
-
 def _reference(
     name: str,
     methods: Mapping[str, Sequence[Record]],
@@ -459,27 +319,3 @@ def _total(record: Record, column: str) -> float:
 
 def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _table(kind: type[Line] | type[OverallLine], rows: Sequence[Line] | Sequence[OverallLine]) -> str:
-    names = [column.name for column in fields(kind)]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_format(name, getattr(row, name)) for name in names] for row in rows)
-    return buffer.getvalue()
-
-
-def _format(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        text = f"{value:.{PLACES.get(name, 4)}f}"
-        return text.removeprefix("-") if not text.strip("-0.") else text  # no -0.0000
-    return str(value)

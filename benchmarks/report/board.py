@@ -6,13 +6,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..leaderboard.lines import comparisons, lines
+from ..leaderboard.lines import lines
+from ..leaderboard.pairing import comparisons
 from ..tables.printing import show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..leaderboard.lines import Line, Selection
+    from ..leaderboard.lines import Line
+    from ..leaderboard.reported import Selection
     from ..records.record import Record, Status
 
 BAD: tuple[Status, ...] = ("diverged", "failed", "timeout", "unsupported")

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.files import write_file
 
+from ..leaderboard.reported import SELECTIONS
 from ..statistics.verdicts import many
 from ..tables.comparison import heading, sections
-from ..tables.printing import SELECTIONS, show
+from ..tables.printing import show
 from .board import COLUMNS, entries
 from .runs import drill_down, provenance
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..figures.gallery import Drawing
-    from ..leaderboard.lines import Selection
+    from ..leaderboard.reported import Selection
     from ..records.record import Record
     from ..statistics.result import Comparison
     from .board import Entry

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..leaderboard.lines import comparisons, setting_text
+from ..leaderboard.pairing import comparisons, setting_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

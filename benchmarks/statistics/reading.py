@@ -14,16 +14,16 @@ from fl_bench.streams import FACTORS
 
 from ...methods.registry import METHODS
 from ..grid.configure import plain
-from ..leaderboard.lines import check_pairing, comparisons, deployed_view, reported, setting_text
+from ..leaderboard.pairing import check_pairing, comparisons, setting_text
+from ..leaderboard.reported import SELECTIONS, deployed_view, reported
 from ..records.record import Status
-from ..tables.printing import SELECTIONS
 from .table import DONE, MISSING, Condition, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ..leaderboard.lines import Selection
+    from ..leaderboard.reported import Selection
     from ..records.record import Record
 
 POOLED = "pooled"

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ..grid.repetition import Repetition
+from ..leaderboard.reported import SELECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..leaderboard.lines import Line
-
-SELECTIONS = {"last": "the last round", "val": "the round with the best validation accuracy"}
-"""Which round is reported, in words."""
 
 
 def print_json(value: Any) -> None:

@@ -11,7 +11,7 @@ from fl_bench.errors import unknown_name
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..leaderboard.lines import Selection
+    from ..leaderboard.reported import Selection
 
 PIPE_WIDTH = 130
 """Characters per line where the output is not a terminal."""

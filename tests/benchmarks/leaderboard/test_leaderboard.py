@@ -11,16 +11,9 @@ import pytest
 
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.grid.grid import Grid
-from fl_bench.benchmarks.leaderboard.lines import (
-    Line,
-    check_pairing,
-    differences,
-    files,
-    interval,
-    lines,
-    overall,
-    write,
-)
+from fl_bench.benchmarks.leaderboard.files import differences, files, write
+from fl_bench.benchmarks.leaderboard.lines import Line, interval, lines, overall
+from fl_bench.benchmarks.leaderboard.pairing import check_pairing
 from fl_bench.benchmarks.records.record import Outcome
 from fl_bench.errors import DataError
 

@@ -14,7 +14,7 @@ import pytest
 
 from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.grid.cell import Cell
-from fl_bench.benchmarks.leaderboard.lines import files
+from fl_bench.benchmarks.leaderboard.files import files
 from fl_bench.benchmarks.records.bundle import FILES, read_bundle, write_bundle
 from fl_bench.benchmarks.records.record import Outcome, RecordError
 from fl_bench.benchmarks.records.store import Store
