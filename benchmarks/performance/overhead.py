@@ -10,7 +10,8 @@ from ..records.reading import read_record
 from ..records.store import Store
 from ..running.runner import Options, run_cell
 from .contenders.ours import FlBench
-from .measure import timed, torch_threads
+from .measure import timed
+from .threads import torch_threads
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ....federation.run import Run
 from ....federation.settings import Execution, ModelMix, Training
 from ....methods.registry import METHODS
 from ...grid.cell import resolve_config
-from ..measure import torch_threads
+from ..threads import torch_threads
 from .contender import Contender
 
 if TYPE_CHECKING:
