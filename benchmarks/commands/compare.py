@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..grid.grid import Grid
-    from ..statistics.result import Blocks, Comparison, OnMissing
-    from ..statistics.table import Table
+    from ..statistics.result import Comparison, OnMissing
+    from ..statistics.table import Blocks, Table
 
 TABLES = (".csv", ".tsv")
 """Suffixes of files that hold a table rather than records."""
