@@ -247,7 +247,8 @@ def describe(
     fl-bench describe ditto --json
     """
     from ..grid.plugins import load_plugins
-    from ..tables.printing import print_json, print_table, print_text, show
+    from ..tables.printing import print_json, print_table, print_text
+    from ..tables.values import show
     from .listing import SYMBOLS
     from .listing import describe as look_up
 
@@ -312,7 +313,7 @@ def leaderboard(
     from ..leaderboard.files import differences, files, write
     from ..leaderboard.lines import lines
     from ..records.store import Store, read_results
-    from ..tables.printing import print_lines_json, print_results
+    from ..tables.results import print_lines_json, print_results
 
     selection = _selection(select)
     records = read_results(results)
@@ -472,7 +473,7 @@ def _run_all(
 def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) -> int:
     """Print the comparison of a grid's records; the exit code is 1 when a run failed or timed out."""
     from ..leaderboard.lines import lines
-    from ..tables.printing import print_lines_json, print_results
+    from ..tables.results import print_lines_json, print_results
 
     records = [record for record in map(store.find, grid.cells) if record is not None]
     board = lines(records, selection)
@@ -491,7 +492,8 @@ def _dry_run(
     grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, as_json: bool
 ) -> None:
     from ..grid.repetition import Repetition
-    from ..tables.printing import print_json, print_table, show_bytes, show_seconds
+    from ..tables.printing import print_json, print_table
+    from ..tables.values import show_bytes, show_seconds
     from .dry_run import plan_grid
 
     rows, jobs = plan_grid(grid, store, devices, execution, retry=retry), len(devices)

@@ -34,7 +34,7 @@ def pack(
     """
     from ..records.bundle import SUFFIX, is_bundle, read_bundle, write_bundle
     from ..records.store import Store, read_results
-    from ..tables.printing import show_bytes
+    from ..tables.values import show_bytes
 
     store = Store(results)
     path = store.bundle if out is None else out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from ..tables.printing import show_seconds
+from ..tables.values import show_seconds
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -11,7 +11,8 @@ from ..leaderboard.pairing import setting_text
 from ..records.reading import read_record
 from ..records.store import Store
 from ..tables.charts import curves
-from ..tables.printing import print_table, show_bytes, show_seconds
+from ..tables.printing import print_table
+from ..tables.values import show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..leaderboard.lines import lines
 from ..leaderboard.pairing import comparisons
-from ..tables.printing import show_bytes, show_seconds
+from ..tables.values import show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from fl_bench.files import write_file
 from ..leaderboard.reported import SELECTIONS
 from ..statistics.verdicts import many
 from ..tables.comparison import heading, sections
-from ..tables.printing import show
+from ..tables.values import show
 from .board import COLUMNS, entries
 from .runs import drill_down, provenance
 

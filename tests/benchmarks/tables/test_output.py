@@ -16,7 +16,9 @@ from fl_bench.benchmarks.running.local import Event
 from fl_bench.benchmarks.running.provenance import revision, software
 from fl_bench.benchmarks.running.runner import Ending
 from fl_bench.benchmarks.tables.charts import curves, shaded
-from fl_bench.benchmarks.tables.printing import print_results, print_table, show_bytes, show_seconds
+from fl_bench.benchmarks.tables.printing import print_table
+from fl_bench.benchmarks.tables.results import print_results
+from fl_bench.benchmarks.tables.values import show_bytes, show_seconds
 from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
