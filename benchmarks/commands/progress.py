@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from ..running.local import Event
+    from ..running.executor import Event
 
 
 class Reporter(Protocol):

@@ -17,7 +17,7 @@ from ..running.runner import Options
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:
-    from ..running.local import Event
+    from ..running.executor import Event
     from .workloads import Workload
 
 WARM_UP_SEED = 1000

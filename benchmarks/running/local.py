@@ -26,6 +26,7 @@ from ..grid.plugins import load_plugins
 from ..records.locks import Locked
 from ..records.record import Outcome, RecordError
 from ..records.store import Store
+from .executor import Event
 from .provenance import available_cores, machine, software
 from .runner import Ending, finished, run_cell
 
@@ -52,22 +53,6 @@ WORKER = {
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
 }
 """Variables that workers start with."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a cell."""
-
-    kind: Literal["started", "round", "ended", "skipped"]
-    cell: Cell
-    round: int = 0
-    accuracy: float | None = None
-    """Mean client accuracy of the deployed view after `round`, percent."""
-    ending: Ending | None = None
-    reason: str = ""
-    """Why a cell was skipped."""
-    seconds: float = 0.0
-    """Wall seconds since the cell was started here."""
 
 
 @dataclass

@@ -250,12 +250,13 @@ def test_what_runs_elsewhere_is_missing_and_said_so(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from fl_bench.benchmarks.running import local as executor
+    from fl_bench.benchmarks.running import local
+    from fl_bench.benchmarks.running.executor import Event
 
-    def elsewhere(cells: Sequence[Cell], *_: object, **__: object) -> Iterator[executor.Event]:
-        yield from (executor.Event("skipped", cell, reason="process 1 is running it") for cell in cells)
+    def elsewhere(cells: Sequence[Cell], *_: object, **__: object) -> Iterator[Event]:
+        yield from (Event("skipped", cell, reason="process 1 is running it") for cell in cells)
 
-    monkeypatch.setattr(executor, "run_cells", elsewhere)
+    monkeypatch.setattr(local, "run_cells", elsewhere)
     store = Store(Path("results"))
     store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
     assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 1
@@ -272,9 +273,9 @@ def test_what_runs_again_is_not_counted_as_left_alone(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from fl_bench.benchmarks.running import local as executor
+    from fl_bench.benchmarks.running import local
 
-    monkeypatch.setattr(executor, "run_cells", lambda *_, **__: (event for event in ()))
+    monkeypatch.setattr(local, "run_cells", lambda *_, **__: (event for event in ()))
     store = Store(Path("results"))
     store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
     store.write(cell_of("local"), outcome(status="diverged", reason="by design"))

@@ -18,7 +18,7 @@ from fl_bench.benchmarks.grid.grid import Grid, Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
 from fl_bench.benchmarks.records.reading import without_clocks
 from fl_bench.benchmarks.records.store import Store
-from fl_bench.benchmarks.running import local as executor
+from fl_bench.benchmarks.running import local
 from fl_bench.benchmarks.running.local import choose_devices, further_devices, run_cells
 from fl_bench.benchmarks.running.runner import Options, run_cell
 from fl_bench.errors import ConfigError
@@ -175,7 +175,7 @@ def test_a_dead_worker_is_recorded_when_its_pipe_ends_first(
     plugin = tmp_path / "ends_badly.py"
     plugin.write_text(PLUGIN.format(name="early"))
     load_plugins([str(plugin)])
-    wait, calls = executor.wait, 0
+    wait, calls = local.wait, 0
 
     def late(*arguments: Any, **keywords: Any) -> Any:
         nonlocal calls
@@ -184,7 +184,7 @@ def test_a_dead_worker_is_recorded_when_its_pipe_ends_first(
         time.sleep(0.3)  # everything that the worker's death closes is closed
         return wait(*arguments, **keywords)
 
-    monkeypatch.setattr(executor, "wait", late)
+    monkeypatch.setattr(local, "wait", late)
     (cell,) = small_grid(Overrides(methods="ends-badly-early")).cells
     store = Store(tmp_path / "results")
     *_, last = run_cells([cell], store, Options(plugins=(str(plugin),)), devices=["cpu"])
@@ -231,7 +231,7 @@ def test_a_worker_whose_parent_is_gone_records_no_failure(tmp_path: Path, small_
     (cell,) = small_grid(Overrides(methods="local")).cells
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    worker = context.Process(target=executor._work, args=(theirs, str(tmp_path), Options()), daemon=True)
+    worker = context.Process(target=local._work, args=(theirs, str(tmp_path), Options()), daemon=True)
     worker.start()
     theirs.close()
     ours.send(cell.to_worker())

@@ -12,7 +12,7 @@ from rich.console import Console
 from fl_bench.benchmarks.commands.progress import Bars, Lines, reporter
 from fl_bench.benchmarks.commands.run_view import find_record
 from fl_bench.benchmarks.leaderboard.lines import lines
-from fl_bench.benchmarks.running.local import Event
+from fl_bench.benchmarks.running.executor import Event
 from fl_bench.benchmarks.running.provenance import revision, software
 from fl_bench.benchmarks.running.runner import Ending
 from fl_bench.benchmarks.tables.charts import curves, shaded
