@@ -10,12 +10,12 @@ import typer
 from fl_bench.errors import StorageError, unknown_name
 from fl_bench.files import write_file
 
-from ..tables.terminal import make_console, read_selection, say
+from ..tables.terminal import make_console, say
+from .options import Alpha, CompareSelect, Control, Missing, Rope, read_selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..grid.grid import Grid
     from ..statistics.result import Comparison, OnMissing
     from ..statistics.table import Blocks, Table
 
@@ -26,18 +26,6 @@ FORMATS = ("table", "markdown", "csv", "json", "latex")
 
 PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
 """Lines of a page between which a comparison belongs."""
-
-Control = Annotated[
-    str | None, typer.Option(metavar="METHOD", help="Compare all others with it. Default: cosmos, where it is there.")
-]
-Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
-Rope = Annotated[float, typer.Option(help="Points within which two methods are equivalent, and tie.")]
-Missing = Annotated[
-    str, typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do when numbers are missing.")
-]
-Select = Annotated[
-    str, typer.Option("--select", metavar="last|val", help="Compare the last round, or the best on validation data.")
-]
 
 
 def compare(
@@ -51,7 +39,7 @@ def compare(
         str, typer.Option(metavar="dataset|setting", help="One independent observation: a data set, or each setting.")
     ] = "dataset",
     on_missing: Missing = "refuse",
-    select: Select = "last",
+    select: CompareSelect = "last",
     methods: Annotated[
         str | None, typer.Option(metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot.")
     ] = None,
@@ -119,24 +107,6 @@ def _placed(page: str, text: str) -> str:
     before, begin, rest = page.partition(PLACE[0])
     _, end, after = rest.partition(PLACE[1])
     return f"{before}{begin}\n{text.strip()}\n\n{end}{after}" if begin and end else text
-
-
-def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
-    """What a grid will not be able to show, whatever comes out; nothing where all tests can reject.
-
-    Args:
-        grid: what would be run.
-        alpha: the level of the tests.
-    """
-    from ...methods.registry import METHODS
-    from ..statistics.comparison import CONTROL
-    from ..statistics.power import families
-
-    runs = [cell for cell in grid.cells if cell.key not in grid.unsupported]
-    labels = {cell.label for cell in runs if not METHODS[cell.method].requires.pooled_data}
-    datasets = {cell.dataset.name for cell in runs}
-    found = families(len(labels), len(datasets), alpha, "dataset", control=CONTROL in labels)
-    return [f"power, {family.sentence}" for family in found if family.sentence]
 
 
 def _read(source: Path, select: str, methods: Sequence[str]) -> Table:

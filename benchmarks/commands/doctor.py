@@ -1,4 +1,4 @@
-"""What this machine has (benchmarks room): versions, devices, threads, data."""
+"""The command `fl-bench doctor` (benchmarks room): what this machine has: versions, devices, threads, data."""
 
 from __future__ import annotations
 
@@ -7,12 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import FLBenchError
 
-from ...datasets.catalogue import available, listing
-from ..running.local import THREADS
-from ..running.provenance import machine, software
+from ..tables.terminal import make_console
+from .options import AsJson, DataDir, Plugins  # noqa: TC001 - typer reads annotations when it runs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def doctor(data_dir: DataDir = None, plugin: Plugins = None, as_json: AsJson = False) -> None:
+    """Say what this machine has: versions, devices, threads, data.
+
+    \b
+    fl-bench doctor
+    """
+    from ..grid.plugins import load_plugins
+    from ..tables.printing import print_json, print_table
+
+    load_plugins(plugin or [])
+    rows = examine(data_dir)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(make_console(), rows)
 
 
 def examine(data_dir: Path | None) -> list[dict[str, Any]]:
@@ -21,6 +37,9 @@ def examine(data_dir: Path | None) -> list[dict[str, Any]]:
     Args:
         data_dir: first folder to look for data in.
     """
+    from ...datasets.catalogue import available, listing
+    from ..running.provenance import machine, software
+
     versions = software()
     rows = [
         {"what": "fl-bench", "ok": True, "found": versions["fl_bench"] + _revision(versions)},
@@ -66,5 +85,7 @@ def _revision(versions: dict[str, Any]) -> str:
 
 
 def _threads() -> str:
+    from ..running.local import THREADS
+
     values = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
     return f"{', '.join(values) or 'not set'}; workers use one thread each whatever these say"

@@ -13,7 +13,12 @@ from ...datasets.catalogue import dataset_info
 from ...federation.codecs import Codec
 from ...federation.models import build_net, net_bytes
 from ...methods.base import Facts
+from ...methods.registry import METHODS
+from ..grid.repetition import Repetition
 from ..running.provenance import available_cores
+from ..tables.printing import print_json, print_table
+from ..tables.terminal import make_console, say
+from ..tables.values import show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +33,42 @@ if TYPE_CHECKING:
 
 PROBE_STEPS = 20
 """Training steps that the measurement of a step's time takes."""
+
+
+def print_plan(
+    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, as_json: bool
+) -> None:
+    """Print what would happen to each cell, and what the grid will not be able to show; see `plan_grid`."""
+    rows, jobs = plan_grid(grid, store, devices, execution, retry=retry), len(devices)
+    if as_json:
+        print_json(rows)
+        return
+    shown = [
+        {
+            "dataset": row["dataset"],
+            "method": row["method"],
+            "seed": Repetition.of(row).shown,
+            "state": row["state"],
+            "up": show_bytes(row["up_bytes_per_client_round"]),
+            "down": show_bytes(row["down_bytes_per_client_round"]),
+            "engine": row["engine"],
+            "time": show_seconds(row["estimated_seconds"]),
+            "estimated from": row["estimated_from"],
+            "reason": row["reason"],
+        }
+        for row in rows
+    ]
+    waiting = [row for row in rows if row["estimated_seconds"] is not None]
+    total = sum(row["estimated_seconds"] for row in waiting)
+    print_table(
+        make_console(),
+        shown,
+        caption="up, down: bytes per client and round in closed form; each class may round the public pool up by one.\n"
+        f"Estimate: {len(waiting)} of {len(rows)} runs take "
+        f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
+    )
+    for sentence in grid_power(grid):
+        say(sentence)
 
 
 def plan_grid(
@@ -70,6 +111,23 @@ def plan_grid(
             }
         )
     return rows
+
+
+def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
+    """What a grid will not be able to show, whatever comes out; nothing where all tests can reject.
+
+    Args:
+        grid: what would be run.
+        alpha: the level of the tests.
+    """
+    from ..statistics.comparison import CONTROL
+    from ..statistics.power import families
+
+    runs = [cell for cell in grid.cells if cell.key not in grid.unsupported]
+    labels = {cell.label for cell in runs if not METHODS[cell.method].requires.pooled_data}
+    datasets = {cell.dataset.name for cell in runs}
+    found = families(len(labels), len(datasets), alpha, "dataset", control=CONTROL in labels)
+    return [f"power, {family.sentence}" for family in found if family.sentence]
 
 
 def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str:

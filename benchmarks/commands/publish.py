@@ -1,4 +1,4 @@
-"""The commands `fl-bench figures` and `fl-bench report` (benchmarks room): from records to pictures and a page."""
+"""The commands `leaderboard`, `figures` and `report` (benchmarks room): from records to tables, pictures and a page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ import typer
 
 from fl_bench.errors import ConfigError, FLBenchError, unknown_name
 
-from ..tables.terminal import read_selection, say
-from .compare import Alpha, Control, Missing, Rope, Select  # noqa: TC001 - typer reads annotations when it runs
+from ..tables.terminal import make_console, say
+from .options import (
+    FAILED,
+    Alpha,
+    AsJson,
+    CompareSelect,
+    Control,
+    Missing,
+    Rope,
+    Select,
+    read_selection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +35,46 @@ FORMATS = ("svg", "pdf", "png")
 Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
 Methods = Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods.")]
 Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Only these data sets.")]
+
+
+def leaderboard(
+    results: Results = Path("results"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if files differ from the records.")
+    ] = False,
+    select: Select = "last",
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
+
+    \b
+    fl-bench leaderboard
+    fl-bench leaderboard results --check
+    """
+    from ..leaderboard.files import differences, files, write
+    from ..leaderboard.lines import lines
+    from ..records.store import Store, read_results
+    from ..tables.results import print_lines_json, print_results
+
+    selection = read_selection(select)
+    records = read_results(results)
+    content = files(records, selection)
+    folder = Store(results).results / "leaderboards"
+    if check:
+        found = differences(folder, content)
+        if found:
+            say("\n".join(found))
+            say(f"{folder} differs from the records; `fl-bench leaderboard {results}` rebuilds it")
+            raise typer.Exit(FAILED)
+        say(f"{folder} is what {len(records)} records say")
+        return
+    write(folder, content)
+    board = lines(records, selection)
+    if as_json:
+        print_lines_json(board)
+    else:
+        print_results(make_console(), board)
+        say(f"wrote {', '.join(sorted(content))} to {folder}")
 
 
 def figures(
@@ -43,7 +93,7 @@ def figures(
     alpha: Alpha = 0.05,
     rope: Rope = 1.0,
     on_missing: Missing = "refuse",
-    select: Select = "last",
+    select: CompareSelect = "last",
 ) -> None:
     """Draw what the records say: curves, costs, clients and clusters of each data set, and the comparison over all.
 
@@ -90,7 +140,7 @@ def report(
     alpha: Alpha = 0.05,
     rope: Rope = 1.0,
     on_missing: Missing = "refuse",
-    select: Select = "last",
+    select: CompareSelect = "last",
     with_figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="With figures, or without (then matplotlib is not needed).")
     ] = True,

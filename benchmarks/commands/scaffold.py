@@ -1,20 +1,39 @@
-"""`fl-bench new method NAME` (benchmarks room): a complete plugin file and its test, made from the templates."""
+"""The command `fl-bench new method` (benchmarks room): a complete plugin file and its test, made from templates."""
 
 from __future__ import annotations
 
 import keyword
 import re
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from fl_bench.errors import ConfigError
 
-from ...methods.registry import METHODS
+from ..tables.terminal import say
 
 TEMPLATES = Path(__file__).parent / "templates"
 """The files that new plugins are made of."""
 
 
-def new_method(name: str, folder: Path) -> tuple[Path, Path]:
+def new_method(
+    name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens, such as my-method.")],
+    folder: Annotated[Path, typer.Option("--dir", metavar="FOLDER", help="Where to write.")] = Path(),
+) -> None:
+    """Write a complete working method to change, and its test.
+
+    \b
+    fl-bench new method my-method
+    fl-bench run --plugin my_method.py --methods my-method,fedmd
+    pytest test_my_method.py
+    """
+    plugin, test = write_method(name, folder)
+    say(f"wrote {plugin} and {test}; next:")
+    print(f"fl-bench run --plugin {plugin} --methods {name},fedmd\npytest {test}")
+
+
+def write_method(name: str, folder: Path) -> tuple[Path, Path]:
     """Write `<name>.py`, a complete working method, and `test_<name>.py`, which runs the contract checks on it.
 
     Args:
@@ -25,6 +44,8 @@ def new_method(name: str, folder: Path) -> tuple[Path, Path]:
     Raises:
         ConfigError: the name cannot be used or is taken, or a file is there already or cannot be written.
     """
+    from ...methods.registry import METHODS
+
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise ConfigError(
