@@ -14,7 +14,7 @@ import fl_bench
 from fl_bench.errors import FLBenchError
 
 from ..tables.terminal import say
-from .catalogue import describe, list_
+from .choices import describe, list_
 from .compare import compare
 from .doctor import doctor
 from .options import STOPPED, WRONG
