@@ -1,1 +1,1 @@
-"""benchmarks room: the command line, grids, executors, records and leaderboards."""
+"""benchmarks room: from a grid to a claim; the README lists its wings in the order in which they import."""

@@ -1,6 +1,6 @@
 """`python -m fl_bench.benchmarks`: the command line, for where the script `fl-bench` is not on the path."""
 
-from .cli import main
+from .commands.cli import main
 
 if __name__ == "__main__":
     main()

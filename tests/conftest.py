@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from fl_bench.benchmarks import plugins
+from fl_bench.benchmarks.grid import plugins
 from fl_bench.datasets.catalogue import DATASETS
 from fl_bench.datasets.dataset import Dataset, Description
 from fl_bench.datasets.heterogeneity import measure

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import DataError
 
-from ..leaderboard import comparisons, deployed_view, setting_text
+from ..leaderboard.pairing import comparisons, setting_text
+from ..leaderboard.reported import deployed_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..records import Record
-    from ..repetition import Repetition
+    from ..grid.repetition import Repetition
+    from ..records.record import Record
 
 CATEGORIES = ("bound", "averaging", "personalized", "clustered", "prototypes", "distillation")
 """In the order in which figures show them; unknown ones of plugins follow by name."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..records import Record
-    from ..repetition import Repetition
+    from ..grid.repetition import Repetition
+    from ..records.record import Record
     from .blocks import Block
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..leaderboard import deployed_view
+from ..leaderboard.reported import deployed_view
 from .costs import category_look
 from .style import FAINT, INK, MUTED, new_figure, set_title, styled
 

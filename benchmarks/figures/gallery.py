@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..cell import safe_name
+from ..grid.cell import safe_name
 from ..statistics.power import number
 from ..statistics.verdicts import many, size
 from . import clusters, costs, critical_difference, curves, deciles, effects, matrix, profiles

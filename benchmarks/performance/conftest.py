@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
     """What a result file says of the machine and the code, as records do, and how busy it was."""
-    from fl_bench.benchmarks.provenance import provenance
+    from fl_bench.benchmarks.running.provenance import provenance
 
     return {**provenance(device_of(config)), "size": config.getoption("--size"), "load": config.stash[LOAD]}
 

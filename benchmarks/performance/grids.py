@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..executor import run_cells
-from ..provenance import available_cores
-from ..records import Store, read_record
-from ..runner import Options
+from ..records.reading import read_record
+from ..records.store import Store
+from ..running.local import run_cells
+from ..running.provenance import available_cores
+from ..running.runner import Options
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:
-    from ..executor import Event
+    from ..running.executor import Event
     from .workloads import Workload
 
 WARM_UP_SEED = 1000

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .threads import torch_threads
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from .contenders.contender import Contender
     from .workloads import Workload
@@ -86,19 +87,6 @@ def flops(workload: Workload, rounds: int = 1, *, first: int = 1) -> int:
     with_gradients, without = workload.passes(rounds, first=first)
     total = with_gradients * training.get_total_flops() + without * testing.get_total_flops()
     return int(total // workload.batch_size)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Inside, torch has so many threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:

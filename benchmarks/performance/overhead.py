@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..plugins import load_plugins
-from ..records import Store, read_record
-from ..runner import Options, run_cell
+from ..grid.plugins import load_plugins
+from ..records.reading import read_record
+from ..records.store import Store
+from ..running.runner import Options, run_cell
 from .contenders.ours import FlBench
-from .measure import timed, torch_threads
+from .measure import timed
+from .threads import torch_threads
 from .workloads import PLUGIN
 
 if TYPE_CHECKING:

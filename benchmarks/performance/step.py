@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .contenders.ours import FlBench
-from .measure import timed, torch_threads
+from .measure import timed
+from .threads import torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

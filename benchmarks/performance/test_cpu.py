@@ -11,18 +11,12 @@ import pytest
 from fl_bench.benchmarks.performance.comparison import compare
 from fl_bench.benchmarks.performance.contenders.registry import FRAMEWORKS, contender
 from fl_bench.benchmarks.performance.grids import WarmGrid
-from fl_bench.benchmarks.performance.measure import (
-    flops,
-    in_fresh_process,
-    matrix_rate,
-    ratio,
-    start_up,
-    torch_threads,
-)
+from fl_bench.benchmarks.performance.measure import flops, in_fresh_process, matrix_rate, ratio, start_up
 from fl_bench.benchmarks.performance.overhead import overhead
 from fl_bench.benchmarks.performance.step import step_parts
+from fl_bench.benchmarks.performance.threads import torch_threads
 from fl_bench.benchmarks.performance.workloads import SIZES, W1, W2, W4, WORKLOADS, Workload, series
-from fl_bench.benchmarks.provenance import available_cores
+from fl_bench.benchmarks.running.provenance import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

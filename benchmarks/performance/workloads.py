@@ -14,8 +14,8 @@ from ...datasets.partition import PARTITIONS
 from ...datasets.rounding import ceil_share
 from ...datasets.split import SplitSettings, split
 from ...federation.data import prepare
-from ..grid import GridFile, expand
-from ..plugins import load_plugins
+from ..grid.grid import GridFile, expand
+from ..grid.plugins import load_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ...datasets.dataset import Dataset
     from ...datasets.split import Split
-    from ..cell import Cell
+    from ..grid.cell import Cell
 
 PLUGIN = Path(__file__).with_name("plugin.py")
 """The plugin that brings data and partition."""

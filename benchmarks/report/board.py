@@ -6,14 +6,16 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..leaderboard import comparisons, lines
-from ..tables import show_bytes, show_seconds
+from ..leaderboard.lines import lines
+from ..leaderboard.pairing import comparisons
+from ..tables.values import show_bytes, show_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..leaderboard import Line, Selection
-    from ..records import Record, Status
+    from ..leaderboard.lines import Line
+    from ..leaderboard.reported import Selection
+    from ..records.record import Record, Status
 
 BAD: tuple[Status, ...] = ("diverged", "failed", "timeout", "unsupported")
 

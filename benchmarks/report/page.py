@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.files import write_file
 
-from ..compare_tables import heading, sections
+from ..leaderboard.reported import SELECTIONS
 from ..statistics.verdicts import many
-from ..tables import SELECTIONS, show
+from ..tables.comparison import heading, sections
+from ..tables.values import show
 from .board import COLUMNS, entries
 from .runs import drill_down, provenance
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..figures.gallery import Drawing
-    from ..leaderboard import Selection
-    from ..records import Record
+    from ..leaderboard.reported import Selection
+    from ..records.record import Record
     from ..statistics.result import Comparison
     from .board import Entry
 

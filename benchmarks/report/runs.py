@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..leaderboard import comparisons, setting_text
+from ..leaderboard.pairing import comparisons, setting_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..records import Record, Row
+    from ..records.record import Record
+    from ..records.rows import Row
 
 Plain = dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .result import Family
 
 if TYPE_CHECKING:
-    from .result import Blocks
+    from .table import Blocks
 
 BLOCK_WORDS = {"dataset": ("data set", "data sets"), "setting": ("block", "blocks")}
 """What a block is called, one and several."""

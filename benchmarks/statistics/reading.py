@@ -13,18 +13,18 @@ from fl_bench.errors import DataError, unknown_name
 from fl_bench.streams import FACTORS
 
 from ...methods.registry import METHODS
-from ..configure import plain
-from ..leaderboard import check_pairing, comparisons, deployed_view, reported, setting_text
-from ..records import Status
-from ..tables import SELECTIONS
+from ..grid.configure import plain
+from ..leaderboard.pairing import check_pairing, comparisons, setting_text
+from ..leaderboard.reported import SELECTIONS, deployed_view, reported
+from ..records.record import Status
 from .table import DONE, MISSING, Condition, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ..leaderboard import Selection
-    from ..records import Record
+    from ..leaderboard.reported import Selection
+    from ..records.record import Record
 
 POOLED = "pooled"
 """The view of a bound that trains on pooled private data: no federated method competes with it."""

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from .table import Blocks
+
 if TYPE_CHECKING:
     from .table import Table
-
-Blocks = Literal["dataset", "setting"]
-"""What counts as one independent observation: a data set, its settings averaged; or each data set in each setting."""
 
 FORMAT = 1
 """Version of the JSON form."""

@@ -6,7 +6,7 @@ A number that is not there is a gap with a reason, never a 0 and never silently 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from .result import Blocks
+
+Blocks = Literal["dataset", "setting"]
+"""What counts as one independent observation: a data set, its settings averaged; or each data set in each setting."""
 
 DECIMALS = 9
 """Numbers that agree to so many decimals are equal: 85.3 - 84.2 and 1.1 differ in the sixteenth, and are a tie."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
-from fl_bench.benchmarks.grid import Grid, GridFile, Overrides, expand
-from fl_bench.benchmarks.records import Outcome, Store
+from fl_bench.benchmarks.grid.grid import Grid, GridFile, Overrides, expand
+from fl_bench.benchmarks.records.record import Outcome
+from fl_bench.benchmarks.records.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from fl_bench.benchmarks.cell import Cell
+    from fl_bench.benchmarks.grid.cell import Cell
 
 PAIRING = {"partition": "p", "initial_weights": "w", "client_draws": "d", "public_order": "o"}
 
@@ -120,3 +123,24 @@ def snapshot() -> Callable[[Path], dict[str, bytes]]:
         }
 
     return take
+
+
+@pytest.fixture
+def screen() -> Callable[..., Console]:
+    """A console that prints into memory."""
+
+    def make(*, terminal: bool = False, width: int = 120) -> Console:
+        return Console(file=io.StringIO(), force_terminal=terminal, width=width)
+
+    return make
+
+
+@pytest.fixture
+def text() -> Callable[[Console], str]:
+    """What a screen shows."""
+
+    def read(shown: Console) -> str:
+        assert isinstance(shown.file, io.StringIO)
+        return shown.file.getvalue()
+
+    return read

@@ -37,7 +37,7 @@ def import_name(folder: str) -> str:
 def shipped_files() -> set[str]:
     """What a wheel must hold, by the names it must have there."""
     files = [ROOT / "fl_bench" / "py.typed", *(ROOT / "benchmarks").glob("grids/*.yaml")]
-    files += [*(ROOT / "benchmarks").glob("templates/*"), *(ROOT / "benchmarks").glob("report/templates/*")]
+    files += (ROOT / "benchmarks").glob("*/templates/*")
     files += [path for folder in folders_with("__init__.py") for path in (ROOT / folder).glob("*.py")]
     names = (path.relative_to(ROOT).as_posix() for path in files)
     return {name if name.startswith("fl_bench/") else f"fl_bench/{name}" for name in names}
@@ -157,7 +157,7 @@ def test_a_wheel_holds_the_rooms_and_nothing_else(wheel: Path, project: dict) ->
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
-        assert "fl-bench = fl_bench.benchmarks.cli:main" in archive.read(entry_points).decode()
+        assert "fl-bench = fl_bench.benchmarks.commands.cli:main" in archive.read(entry_points).decode()
     packaged = {name for name in names if ".dist-info/" not in name}
     assert packaged == shipped_files()
     assert any(name.endswith("licenses/LICENSE") for name in names)

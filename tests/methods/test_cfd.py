@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fl_bench.benchmarks.configure import plain
+from fl_bench.benchmarks.grid.configure import plain
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.federation.models import net_bytes
 from fl_bench.federation.rounds import Round

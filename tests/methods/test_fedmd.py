@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fl_bench.benchmarks.configure import plain
+from fl_bench.benchmarks.grid.configure import plain
 from fl_bench.errors import ConfigError
 from fl_bench.methods.fedmd import FedMDConfig
 

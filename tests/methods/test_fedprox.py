@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fl_bench.benchmarks.configure import plain
+from fl_bench.benchmarks.grid.configure import plain
 from fl_bench.errors import ConfigError, Unsupported
 from fl_bench.federation.batches import Batch
 from fl_bench.federation.models.build import build_net

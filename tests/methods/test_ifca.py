@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fl_bench.benchmarks.configure import plain
+from fl_bench.benchmarks.grid.configure import plain
 from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
 from fl_bench.federation.settings import Training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fl_bench.benchmarks.configure import plain
+from fl_bench.benchmarks.grid.configure import plain
 from fl_bench.errors import ConfigError
 from fl_bench.federation.channel import Uploads
 from fl_bench.federation.payloads import Parameters

@@ -25,7 +25,7 @@ class BlazeFL(Contender):
     def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
         from blazefl.contrib.fedavg import FedAvgBaseServerHandler, FedAvgThreadPoolClientTrainer
 
-        from ...provenance import available_cores
+        from ...running.provenance import available_cores
 
         shards, selector = _Shards(dealt), _Selector(workload)
         self.everybody = list(range(workload.clients))

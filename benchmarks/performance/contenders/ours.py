@@ -10,8 +10,8 @@ from ....federation.models.build import count_parameters
 from ....federation.run import Run
 from ....federation.settings import Execution, ModelMix, Training
 from ....methods.registry import METHODS
-from ...cell import resolve_config
-from ..measure import torch_threads
+from ...grid.cell import resolve_config
+from ..threads import torch_threads
 from .contender import Contender
 
 if TYPE_CHECKING:

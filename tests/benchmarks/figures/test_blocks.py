@@ -13,8 +13,9 @@ from fl_bench.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fl_bench.benchmarks.cell import Cell
-    from fl_bench.benchmarks.records import Outcome, Store
+    from fl_bench.benchmarks.grid.cell import Cell
+    from fl_bench.benchmarks.records.record import Outcome
+    from fl_bench.benchmarks.records.store import Store
 
 
 def test_a_course_has_the_deployed_accuracies_of_all_seeds(

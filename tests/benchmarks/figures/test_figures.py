@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from fl_bench.benchmarks.cell import Cell
     from fl_bench.benchmarks.figures.blocks import Course
-    from fl_bench.benchmarks.records import Outcome, Store
+    from fl_bench.benchmarks.grid.cell import Cell
+    from fl_bench.benchmarks.records.record import Outcome
+    from fl_bench.benchmarks.records.store import Store
     from fl_bench.benchmarks.statistics.result import Comparison
 
 

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from fl_bench.benchmarks.cell import Cell
-    from fl_bench.benchmarks.records import Outcome, Store
+    from fl_bench.benchmarks.grid.cell import Cell
+    from fl_bench.benchmarks.records.record import Outcome
+    from fl_bench.benchmarks.records.store import Store
 
 LEVELS = {"local": 60.0, "fedmd": 70.0, "cosmos": 75.0, "fedavg": 65.0}
 CATEGORIES = {"local": "bound", "fedmd": "distillation", "cosmos": "clustered", "fedavg": "averaging"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_bench.benchmarks.cli import run_command
+from fl_bench.benchmarks.commands.cli import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

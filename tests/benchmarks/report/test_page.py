@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_bench.benchmarks.cli import run_command
-from fl_bench.benchmarks.records import Record, Store
+from fl_bench.benchmarks.commands.cli import run_command
+from fl_bench.benchmarks.records.record import Record
+from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.report.board import entries
 from fl_bench.benchmarks.report.page import render_page, slim
 from fl_bench.benchmarks.report.runs import drill_down, provenance
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from fl_bench.benchmarks.cell import Cell
-    from fl_bench.benchmarks.records import Outcome
+    from fl_bench.benchmarks.grid.cell import Cell
+    from fl_bench.benchmarks.records.record import Outcome
 
 
 def page(records: Sequence[Record], obstacle: str = "why") -> str:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fl_bench.benchmarks.cell import Cell
-from fl_bench.benchmarks.grid import Grid
-from fl_bench.benchmarks.records import Outcome, Store
+from fl_bench.benchmarks.grid.cell import Cell
+from fl_bench.benchmarks.grid.grid import Grid
+from fl_bench.benchmarks.records.record import Outcome
 from fl_bench.benchmarks.statistics.reading import read_records, read_table
 from fl_bench.errors import ConfigError, DataError
 from fl_bench.streams import FACTORS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fl_bench.benchmarks.records.store import Store
 
 MakeCell = Callable[..., Cell]
 MakeGrid = Callable[..., Grid]

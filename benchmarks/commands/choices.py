@@ -1,0 +1,72 @@
+"""The commands `fl-bench list` and `fl-bench describe` (benchmarks room): what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fl_bench.errors import unknown_name
+
+from ..tables.terminal import make_console
+from .options import AsJson, Plugins  # noqa: TC001 - typer reads annotations when it runs
+
+
+def list_(
+    what: Annotated[str, typer.Argument(metavar="methods|datasets|models|partitions|grids", help="What to list.")],
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is to choose from, plugins included.
+
+    \b
+    fl-bench list methods
+    fl-bench list datasets --json
+    """
+    from ..grid.plugins import load_plugins
+    from ..tables.printing import print_json, print_table
+    from .listing import CAPTIONS, COLUMNS, LISTINGS
+
+    if what not in LISTINGS:
+        raise unknown_name("listing", what, LISTINGS)
+    load_plugins(plugin or [])
+    rows = LISTINGS[what]()
+    if as_json:
+        print_json(rows)
+    else:
+        shown = [{name: row[name] for name in COLUMNS.get(what, row)} for row in rows]
+        print_table(make_console(), shown, caption=CAPTIONS.get(what, ""))
+
+
+def describe(
+    method: Annotated[str, typer.Argument(help="A method of `fl-bench list methods`.")],
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain a method: its paper and formulas, what it needs and sends, all its settings, a command to try.
+
+    \b
+    fl-bench describe cosmos
+    fl-bench describe ditto --json
+    """
+    from ..grid.plugins import load_plugins
+    from ..tables.printing import print_json, print_table, print_text
+    from ..tables.values import show
+    from .listing import SYMBOLS
+    from .listing import describe as look_up
+
+    load_plugins(plugin or [])
+    facts = look_up(method)
+    if as_json:
+        print_json(facts)
+        return
+    console = make_console()
+    print_text(console, facts.pop("text"))
+    settings, example = facts.pop("settings"), facts.pop("example")
+    rows = [{"": name, method: show(value) or "none"} for name, value in facts.items() if name != "name"]
+    print_table(console, rows, caption=SYMBOLS if facts["payloads"] else "")
+    console.print()
+    if settings:
+        print_table(console, settings, title="settings")
+        console.print()
+    print_text(console, f"To try it:\n\n    {example}")

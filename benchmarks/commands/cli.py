@@ -1,0 +1,104 @@
+"""The command line `fl-bench` (benchmarks room): assembles the commands and runs one.
+
+Importing this module imports neither torch nor anything else that takes long: commands import what they need.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+import fl_bench
+from fl_bench.errors import FLBenchError
+
+from ..tables.terminal import say
+from .choices import describe, list_
+from .compare import compare
+from .doctor import doctor
+from .options import STOPPED, WRONG
+from .packing import pack, unpack
+from .partition import partition
+from .publish import figures, leaderboard, report
+from .run import run
+from .scaffold import new_method
+from .show import show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = typer.Typer(
+    help="fl-bench compares federated-learning methods: same data, same clients, same starting weights, many seeds.\n\n"
+    "\b\nfl-bench run                       the quick comparison, in about a minute\n"
+    "fl-bench run --methods all         every method, on the same clients\n"
+    "fl-bench list methods              what there is\n"
+    "fl-bench new method my-method      start a method of your own",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+new_app = typer.Typer(help="Write a file to start a plugin from.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(new_app, name="new")
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line; every mistake of the user's is one message on standard error.
+
+    Args:
+        arguments: what follows `fl-bench`.
+    Returns:
+        The exit code.
+    """
+    try:
+        code = app(list(arguments), prog_name="fl-bench", standalone_mode=False)
+    except FLBenchError as error:
+        say(f"error: {error}")
+        return WRONG
+    except (KeyboardInterrupt, typer.Abort):
+        return STOPPED
+    except Exception as error:
+        # typer brings click's exceptions under a name that depends on its version; all of them have this method.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        text = message()
+        say(text if text.startswith("Usage") else f"error: {text}")
+        return WRONG
+    return code if isinstance(code, int) else 0
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"fl-bench {fl_bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options of `fl-bench` itself."""
+
+
+app.command()(run)
+app.command(name="list")(list_)
+app.command()(describe)
+app.command()(show)
+app.command()(leaderboard)
+app.command()(compare)
+app.command()(figures)
+app.command()(report)
+app.command()(pack)
+app.command()(unpack)
+app.command()(doctor)
+app.command()(partition)
+new_app.command("method")(new_method)

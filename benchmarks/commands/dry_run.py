@@ -1,0 +1,270 @@
+"""What a grid would do (benchmarks room): each cell's state, its bytes in closed form, and an estimate of time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from functools import lru_cache, partial
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ...datasets.catalogue import dataset_info
+from ...federation.codecs import Codec
+from ...federation.models import build_net, net_bytes
+from ...methods.base import Facts
+from ...methods.registry import METHODS
+from ..grid.repetition import Repetition
+from ..running.provenance import available_cores
+from ..tables.printing import print_json, print_table
+from ..tables.terminal import make_console, say
+from ..tables.values import show_bytes, show_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...federation.models.net import Net
+    from ...federation.settings import Execution
+    from ...methods.base import Plan
+    from ..grid.cell import Cell
+    from ..grid.grid import Grid
+    from ..records.record import Record
+    from ..records.store import Store
+
+PROBE_STEPS = 20
+"""Training steps that the measurement of a step's time takes."""
+
+
+def print_plan(
+    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, as_json: bool
+) -> None:
+    """Print what would happen to each cell, and what the grid will not be able to show; see `plan_grid`."""
+    rows, jobs = plan_grid(grid, store, devices, execution, retry=retry), len(devices)
+    if as_json:
+        print_json(rows)
+        return
+    shown = [
+        {
+            "dataset": row["dataset"],
+            "method": row["method"],
+            "seed": Repetition.of(row).shown,
+            "state": row["state"],
+            "up": show_bytes(row["up_bytes_per_client_round"]),
+            "down": show_bytes(row["down_bytes_per_client_round"]),
+            "engine": row["engine"],
+            "time": show_seconds(row["estimated_seconds"]),
+            "estimated from": row["estimated_from"],
+            "reason": row["reason"],
+        }
+        for row in rows
+    ]
+    waiting = [row for row in rows if row["estimated_seconds"] is not None]
+    total = sum(row["estimated_seconds"] for row in waiting)
+    print_table(
+        make_console(),
+        shown,
+        caption="up, down: bytes per client and round in closed form; each class may round the public pool up by one.\n"
+        f"Estimate: {len(waiting)} of {len(rows)} runs take "
+        f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
+    )
+    for sentence in grid_power(grid):
+        say(sentence)
+
+
+def plan_grid(
+    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool
+) -> list[dict[str, Any]]:
+    """A row per cell: what would happen to it, how, bytes and seconds; imports torch to time a step of each net.
+
+    Args:
+        grid: the cells.
+        store: where records are looked for.
+        devices: the device of each job.
+        execution: how runs use them.
+        retry: whether cells that ended badly would run again.
+    Raises:
+        DataError: a record cannot be read.
+    """
+    records = store.records()
+    rows = []
+    for cell in grid.cells:
+        record = store.find(cell)
+        state = _state(cell, record, grid, retry=retry)
+        plan = _plan(cell)
+        to_run = state in ("to run", "to run again", "to continue")
+        if state == "to run" and store.has_checkpoint(cell):
+            state = "to continue"
+        seconds, basis = _seconds(cell, plan, records, devices[0]) if to_run else (None, "")
+        rows.append(
+            {
+                "dataset": cell.dataset.name,
+                "method": cell.label,
+                **cell.repetition.as_dict(),
+                "state": state,
+                "up_bytes_per_client_round": None if plan is None else plan.up_bytes,
+                "down_bytes_per_client_round": None if plan is None else plan.down_bytes,
+                "engine": _engine(cell, devices, execution) if to_run else None,
+                "estimated_seconds": seconds,
+                "estimated_from": basis,
+                "reason": grid.unsupported.get(cell.key) or (record.reason if record is not None else None),
+                "key": cell.key,
+            }
+        )
+    return rows
+
+
+def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
+    """What a grid will not be able to show, whatever comes out; nothing where all tests can reject.
+
+    Args:
+        grid: what would be run.
+        alpha: the level of the tests.
+    """
+    from ..statistics.comparison import CONTROL
+    from ..statistics.power import families
+
+    runs = [cell for cell in grid.cells if cell.key not in grid.unsupported]
+    labels = {cell.label for cell in runs if not METHODS[cell.method].requires.pooled_data}
+    datasets = {cell.dataset.name for cell in runs}
+    found = families(len(labels), len(datasets), alpha, "dataset", control=CONTROL in labels)
+    return [f"power, {family.sentence}" for family in found if family.sentence]
+
+
+def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str:
+    if record is not None:
+        if record.status == "done":
+            return "done"
+        return "to run again" if retry else f"{record.status} earlier"
+    return "unsupported" if cell.key in grid.unsupported else "to run"
+
+
+def _plan(cell: Cell) -> Plan | None:
+    """The closed form of a cell on data of known size, bytes averaged over architectures; None where there is none."""
+    facts = dataset_info(cell.dataset.location)
+    if facts.shape is None or facts.classes is None or facts.train is None:
+        return None
+    public = cell.split.public_rows(facts.train)
+    number_bytes = 8 if cell.training.precision == "float64" else 4
+    weigh = partial(net_bytes, shape=facts.shape, classes=facts.classes, width=cell.models.width, number=number_bytes)
+    plans = []
+    for name in cell.models.used:
+        plan = cell.build_method().plan(
+            Facts(
+                public=public,
+                classes=facts.classes,
+                net=weigh(name),
+                server=weigh(cell.models.server_name),
+                clients=cell.split.clients,
+                number_bytes=number_bytes,
+                codec=Codec.parse(cell.codec),
+                local_epochs=cell.training.local_epochs,
+            )
+        )
+        if plan is None:
+            return None
+        plans.append(plan)
+    up, down = fmean(plan.up_bytes for plan in plans), fmean(plan.down_bytes for plan in plans)
+    return replace(plans[0], up_bytes=round(up), down_bytes=round(down))
+
+
+def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
+    """How clients would be trained: by which engine, how many at a time, in how much memory."""
+    import torch
+
+    from ...federation.memory import member_bytes, room
+
+    device, facts, training = torch.device(devices[0]), dataset_info(cell.dataset.location), cell.training
+    if facts.shape is None or facts.classes is None:
+        return training.engine
+    stacked = [name for name in cell.models.used if _stacks(cell, name, facts.shape, facts.classes, device.type)]
+    looped = [name for name in cell.models.used if name not in stacked]
+    threads = (execution.threads or max(1, available_cores() // len(devices))) if device.type == "cpu" else 1
+    loop = "loop" if threads == 1 else f"loop, {threads} threads"
+    if not stacked:
+        return loop
+    clients = cell.split.clients if execution.stack is None else min(execution.stack, cell.split.clients)
+    dtype = getattr(torch, training.dtype_name)
+    slots = 2 if training.optimizer == "adam" else int(training.momentum > 0)
+    need = max(
+        member_bytes(_net(name, facts.shape, facts.classes), facts.shape, training.batch_size, slots, dtype)
+        for name in stacked
+    )
+    fit = max(1, min(clients, room(device, clients * need) // need))
+    found = f"stacked, {fit} of {cell.split.clients} at once, {fit * need / 2**30:.2g} GiB"
+    return f"{found}; {loop} for {', '.join(looped)}" if looped else found
+
+
+def _stacks(cell: Cell, name: str, shape: tuple[int, ...], classes: int, kind: str) -> bool:
+    """Whether clients of an architecture would be trained all at once."""
+    from ...federation.engine import chosen_engine
+
+    return chosen_engine(cell.training.engine, kind, _net(name, shape, classes), _members(cell)) == "stacked"
+
+
+def _members(cell: Cell) -> int:
+    """Clients of an architecture."""
+    return max(1, cell.split.clients // len(cell.models.used))
+
+
+@lru_cache(maxsize=64)
+def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
+    return build_net(name, shape, classes)
+
+
+def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: str) -> tuple[float | None, str]:
+    """Estimated seconds of a run, and what the estimate is made from."""
+    own, seeds = cell.as_dict(), {"seed": None, "varied": None}
+    alike = [
+        record.seconds / record.cell["training"]["rounds"]
+        for record in records
+        # the same cell but for its seeds and its number of rounds
+        if record.status == "done"
+        and {**record.cell, **seeds} == {**own, **seeds, "training": record.cell["training"]}
+        and {**record.cell["training"], "rounds": cell.training.rounds} == own["training"]
+    ]
+    if alike:
+        return fmean(alike) * cell.training.rounds, f"{len(alike)} finished run{'s' if len(alike) > 1 else ''}"
+    facts = dataset_info(cell.dataset.location)
+    if facts.shape is None or facts.classes is None or facts.train is None or device != "cpu":
+        return None, ""
+    batch, clients = cell.training.batch_size, cell.split.clients
+    private = cell.split.private_rows(facts.train) * (1 - cell.split.val_fraction)
+    local = cell.training.local_epochs * private / batch + clients / 2  # each client rounds its last step up
+    batches = math.ceil(cell.split.public_rows(facts.train) / batch)
+    on_clients = local + batches * clients * (0 if plan is None else plan.client_public_epochs)
+    on_server = batches * (0 if plan is None else plan.server_public_epochs)
+    shape, classes = facts.shape, facts.classes
+    step = fmean(
+        _step_seconds(name, shape, classes, batch, _members(cell) if _stacks(cell, name, shape, classes, device) else 1)
+        for name in cell.models.used
+    )
+    server_step = _step_seconds(cell.models.server_name, shape, classes, batch, 1) if on_server else 0.0
+    per_round = cell.training.participation * on_clients * step + on_server * server_step
+    return per_round * cell.training.rounds, "step counts and a timed step"
+
+
+@lru_cache(maxsize=64)
+def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, members: int) -> float:
+    """Median seconds of one client's training step on one thread of this machine's processor, `members` at a time."""
+    import torch
+    import torch.nn.functional as F
+
+    from ...federation.forward import stacked_outputs
+
+    torch.set_num_threads(1)
+    net = build_net(name, shape, classes, key=0)
+    weights = {key: tensor.detach().expand(members, *tensor.shape).clone() for key, tensor in net.state_dict().items()}
+    trained = [weights[key].requires_grad_() for key, _ in net.named_parameters()] if members > 1 else net.parameters()
+    optimizer = torch.optim.Adam(trained)
+    inputs, labels = torch.zeros(batch, *shape), torch.zeros(members * batch, dtype=torch.int64)
+    times = []
+    for _ in range(PROBE_STEPS):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        outputs = stacked_outputs(net, weights, inputs, shared=True).flatten(0, 1) if members > 1 else net(inputs)
+        (members * F.cross_entropy(outputs, labels)).backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        optimizer.step()
+        times.append(time.perf_counter() - began)
+        if sum(times) > 2:
+            break
+    return sorted(times)[len(times) // 2] / members

@@ -1,0 +1,191 @@
+"""What there is to choose from (benchmarks room): rows for `fl-bench list` and `describe`; imports no torch.
+
+Each listing imports what it lists, and nothing else: the commands have to answer at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ...methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Row = dict[str, Any]
+
+
+def methods() -> list[Row]:
+    """Every method, by category: what it exchanges, what it needs, who published it."""
+    rows = [
+        {
+            "name": name,
+            "category": METHODS[name].category,
+            "exchange": METHODS[name].wire or "nothing",
+            "needs": METHODS[name].requires.words(),
+            "paper": METHODS[name].paper,
+            "summary": METHODS[name].summary(),
+        }
+        for name in METHODS.names()
+    ]
+    return sorted(rows, key=lambda row: (str(row["category"]), str(row["name"])))
+
+
+def datasets() -> list[Row]:
+    """Every data set and family of data sets."""
+    from ...datasets.catalogue import listing
+
+    return [
+        {
+            "name": facts.name,
+            "kind": facts.modality,
+            "shape": None if facts.shape is None else "x".join(map(str, facts.shape)),
+            "classes": facts.classes,
+            "train": facts.train,
+            "test": facts.test,
+            "needs": facts.needs,
+            "summary": facts.summary,
+        }
+        for facts in listing()
+    ]
+
+
+def partitions() -> list[Row]:
+    """Every partition scheme with its settings."""
+    from ...datasets.partition import PARTITIONS
+
+    return [
+        {
+            "name": name,
+            "settings": [f"{setting.name}={_default(setting)}" for setting in dataclasses.fields(PARTITIONS[name])],
+            "summary": (inspect.getdoc(PARTITIONS[name]) or "").partition("\n")[0],
+        }
+        for name in PARTITIONS.names()
+    ]
+
+
+def grids() -> list[Row]:
+    """The grids that come with fl-bench."""
+    from ..grid.configure import blame
+    from ..grid.grid import GRIDS, read_grid
+
+    rows = []
+    for path in sorted(GRIDS.glob("*.yaml")):
+        grid = read_grid(path)
+        with blame(str(path)):
+            rows.append({"name": path.stem, "datasets": list(grid.datasets), "description": grid.description})
+    return rows
+
+
+def models() -> list[Row]:
+    """Every net and family of nets."""
+    from ...federation.models import model_names
+
+    return [dict(row) for row in model_names()]
+
+
+LISTINGS: dict[str, Callable[[], list[Row]]] = {
+    "methods": methods,
+    "datasets": datasets,
+    "models": models,
+    "partitions": partitions,
+    "grids": grids,
+}
+"""What `fl-bench list` can list."""
+
+COLUMNS = {"methods": ("name", "category", "exchange", "needs", "paper")}
+"""Columns of tables that do not show all that JSON has."""
+
+SYMBOLS = (
+    "exchange, per client and round: N public samples (N_t of them scored in a round), C classes (C_i held by "
+    "client i), d features, K clusters or models; #theta, #body, #head numbers in a net and its parts, #omega in a "
+    "net that all clients share beside their own, r a rank, H bits of entropy; b bytes per number (4)"
+)
+"""What the letters of `Method.wire` mean."""
+
+CAPTIONS = {"methods": SYMBOLS}
+"""What stands below a table."""
+
+
+def describe(name: str) -> Row:
+    """All there is to say of a method: its module's text, paper, needs, exchange, settings, and a command to try.
+
+    Raises:
+        ConfigError: no method has the name.
+    """
+    method = METHODS[name]
+    return {
+        "name": name,
+        "category": method.category,
+        "paper": method.paper,
+        "needs": method.requires.words(),
+        "exchange": method.wire or "nothing",
+        "payloads": sorted(payload.__name__ for payload in method().payloads()),
+        "deployed view": method.deployed_view,
+        "example": example(name),
+        "text": inspect.getdoc(sys.modules[method.__module__]) or "",
+        "settings": settings(method.config_type),
+    }
+
+
+def example(name: str) -> str:
+    """A command that runs the method against Local-only, with a setting written out to change."""
+    shown = [f"{setting.name}={_default(setting)}" for setting in dataclasses.fields(METHODS[name].config_type)]
+    chosen = f"{name}[{shown[0]}]" if shown else name
+    return f'fl-bench run --methods "{chosen}" --datasets digits --seeds 0 --rounds 2 --out tryout'
+
+
+def settings(kind: type[Any]) -> list[Row]:
+    """Name, type, default and meaning of every setting of a frozen dataclass."""
+    texts = _field_texts(kind)
+    return [
+        {
+            "setting": setting.name,
+            "type": _type(setting),
+            "default": _default(setting),
+            "meaning": texts.get(setting.name, ""),
+        }
+        for setting in dataclasses.fields(kind)
+    ]
+
+
+def _default(setting: dataclasses.Field[Any]) -> str:
+    if setting.default is not dataclasses.MISSING:
+        plain = {None: "null", True: "true", False: "false"}
+        return plain[setting.default] if isinstance(setting.default, bool | None) else str(setting.default)
+    return "needed" if setting.default_factory is dataclasses.MISSING else str(setting.default_factory())
+
+
+def _type(setting: dataclasses.Field[Any]) -> str:
+    """The annotation as users write values: `size | uniform` for Literal['size', 'uniform']."""
+    return re.sub(r"Literal\[([^]]*)\]", lambda match: match[1].replace(", ", " | ").replace("'", ""), _plain(setting))
+
+
+def _plain(setting: dataclasses.Field[Any]) -> str:
+    return str(setting.type).replace('"', "'").replace("None", "null")
+
+
+def _field_texts(kind: type[Any]) -> dict[str, str]:
+    """The string under each field of a dataclass; nothing where the source cannot be read."""
+    import ast
+
+    try:
+        (tree,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(kind))).body
+    except (OSError, SyntaxError, TypeError, ValueError):
+        return {}
+    assert isinstance(tree, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        ):
+            found[field.target.id] = re.sub(r"\s+", " ", text.value.value).strip()
+    return found

@@ -1,0 +1,57 @@
+"""What commands share (benchmarks room): options that several of them read, and exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fl_bench.errors import unknown_name
+
+if TYPE_CHECKING:
+    from ..leaderboard.reported import Selection
+
+WRONG, FAILED, STOPPED = 2, 1, 130
+"""Exit codes: asked for something impossible; something did not end well; stopped by Ctrl-C."""
+
+Plugins = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Load a plugin file; may be given again.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of records and leaderboards.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="FOLDER", help="Look for data here first, and download to here.")
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch data that are missing.")]
+Select = Annotated[
+    str, typer.Option("--select", metavar="last|val", help="Report the last round, or the best on validation data.")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML.")
+]
+
+Control = Annotated[
+    str | None, typer.Option(metavar="METHOD", help="Compare all others with it. Default: cosmos, where it is there.")
+]
+Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
+Rope = Annotated[float, typer.Option(help="Points within which two methods are equivalent, and tie.")]
+Missing = Annotated[
+    str, typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do when numbers are missing.")
+]
+CompareSelect = Annotated[
+    str, typer.Option("--select", metavar="last|val", help="Compare the last round, or the best on validation data.")
+]
+
+
+def read_selection(name: str) -> Selection:
+    """The value of `--select`.
+
+    Raises:
+        ConfigError: it is neither `last` nor `val`.
+    """
+    if name == "last":
+        return "last"
+    if name == "val":
+        return "val"
+    raise unknown_name("selection", name, ("last", "val"))

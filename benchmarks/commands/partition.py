@@ -1,0 +1,61 @@
+"""The command `fl-bench partition` (benchmarks room): who would hold what."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
+from typing import Annotated
+
+import typer
+
+from fl_bench.errors import ConfigError
+
+from ..tables.terminal import make_console, say
+from .options import AsJson, Changes, DataDir, Download, Plugins  # noqa: TC001 - typer reads annotations when it runs
+
+
+def partition(
+    dataset: Annotated[str, typer.Argument(help="A data set of `fl-bench list datasets`.")],
+    scheme: Annotated[str, typer.Option(help="A scheme of `fl-bench list partitions`.")] = "latent-groups",
+    clients: Annotated[int | None, typer.Option(help="Number of clients.")] = None,
+    groups: Annotated[int | None, typer.Option(help="Number of latent groups.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Dirichlet concentration.")] = None,
+    mixing: Annotated[float | None, typer.Option(help="Share of samples mixed between groups.")] = None,
+    public: Annotated[float | None, typer.Option(help="Share of samples in the public pool.")] = None,
+    changes: Changes = None,
+    seed: Annotated[int, typer.Option(help="Seed of the partition.")] = 0,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the picture as PNG.")] = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a data set would be dealt to clients: sizes, a picture, measured heterogeneity.
+
+    Settings of a scheme that have no option of their own are given with -o, as in a grid's `partition`.
+
+    \b
+    fl-bench partition digits --scheme latent-groups --clients 25
+    fl-bench partition digits --scheme shards -o shards_per_client=2 --png shards.png
+    """
+    from ..grid.cell import resolve_partition
+    from ..grid.grid import Overrides, parse_options, parse_seeds
+    from ..grid.plugins import load_plugins
+    from ..tables.printing import print_json
+    from .partition_view import examine, print_partition, write_png
+
+    load_plugins(plugin or [])
+    options = {"clients": clients, "groups": groups, "alpha": alpha, "mixing": mixing, "public": public}
+    given = {name: value for name, value in options.items() if value is not None}
+    values = parse_options(Overrides(options=changes or ()))
+    for name in values.keys() & given.keys():
+        raise ConfigError(f"--{name} and -o {name} are the same setting; give one of them")
+    chosen, settings = resolve_partition({"scheme": scheme, **given, **values})
+    parse_seeds([seed])
+    view = examine(dataset, chosen, settings, seed, data_dir=data_dir, download=download)
+    if as_json:
+        print_json(view)
+    else:
+        print_partition(make_console(), view)
+    if png is not None:
+        write_png(view, png)
+        say(f"wrote {png}")

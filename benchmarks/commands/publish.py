@@ -1,0 +1,228 @@
+"""The commands `leaderboard`, `figures` and `report` (benchmarks room): from records to tables, pictures and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from fl_bench.errors import ConfigError, FLBenchError, unknown_name
+
+from ..tables.terminal import make_console, say
+from .options import (
+    FAILED,
+    Alpha,
+    AsJson,
+    CompareSelect,
+    Control,
+    Missing,
+    Rope,
+    Select,
+    read_selection,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..figures.gallery import Drawing
+    from ..leaderboard.reported import Selection
+    from ..records.record import Record
+    from ..statistics.result import Comparison, OnMissing
+
+FORMATS = ("svg", "pdf", "png")
+
+Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
+Methods = Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods.")]
+Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Only these data sets.")]
+
+
+def leaderboard(
+    results: Results = Path("results"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if files differ from the records.")
+    ] = False,
+    select: Select = "last",
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
+
+    \b
+    fl-bench leaderboard
+    fl-bench leaderboard results --check
+    """
+    from ..leaderboard.files import differences, files, write
+    from ..leaderboard.lines import lines
+    from ..records.store import Store, read_results
+    from ..tables.results import print_lines_json, print_results
+
+    selection = read_selection(select)
+    records = read_results(results)
+    content = files(records, selection)
+    folder = Store(results).results / "leaderboards"
+    if check:
+        found = differences(folder, content)
+        if found:
+            say("\n".join(found))
+            say(f"{folder} differs from the records; `fl-bench leaderboard {results}` rebuilds it")
+            raise typer.Exit(FAILED)
+        say(f"{folder} is what {len(records)} records say")
+        return
+    write(folder, content)
+    board = lines(records, selection)
+    if as_json:
+        print_lines_json(board)
+    else:
+        print_results(make_console(), board)
+        say(f"wrote {', '.join(sorted(content))} to {folder}")
+
+
+def figures(
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("figures"),
+    form: Annotated[str, typer.Option("--format", metavar="svg,pdf,png", help="Formats to write.")] = "svg",
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            "--kinds", metavar="A,B", help="ranks, effects, matrix, profiles, curves, costs, deciles, clusters."
+        ),
+    ] = None,
+    methods: Methods = None,
+    datasets: Datasets = None,
+    control: Control = None,
+    alpha: Alpha = 0.05,
+    rope: Rope = 1.0,
+    on_missing: Missing = "refuse",
+    select: CompareSelect = "last",
+) -> None:
+    """Draw what the records say: curves, costs, clients and clusters of each data set, and the comparison over all.
+
+    \b
+    fl-bench figures
+    fl-bench figures results --kinds curves,costs --datasets digits --format pdf,png -o paper
+    fl-bench figures results --methods cosmos,fedmd,fedavg,local
+    """
+    from ..figures.gallery import KINDS
+    from ..figures.style import Format, check_matplotlib, save
+    from ..grid.grid import split_list
+
+    check_matplotlib()
+    formats = split_list(form, "--format")
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS)
+    wanted = list(KINDS) if kinds is None else split_list(kinds, "--kinds")
+    for name in wanted:
+        if name not in KINDS:
+            raise unknown_name("kind of figure", name, KINDS)
+    records = _records(results, methods, datasets)
+    selection = read_selection(select)
+    comparison, obstacle = _compare(records, selection, control, alpha, rope, on_missing)
+    drawings = [drawing for drawing in _drawings(records, comparison) if drawing.kind in wanted]
+    for drawing in drawings:
+        figure = drawing.draw()
+        for name in formats:
+            save(figure, out / drawing.name, cast("Format", name))
+        say(f"{', '.join(str(out / f'{drawing.name}.{name}') for name in formats)}: {drawing.title}")
+    lacking = [name for name in wanted if name not in {drawing.kind for drawing in drawings}]
+    if lacking:
+        say(f"not drawn: {', '.join(lacking)}")
+    if obstacle:
+        say(f"no comparison: {obstacle}")
+
+
+def report(
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("report"),
+    methods: Methods = None,
+    datasets: Datasets = None,
+    control: Control = None,
+    alpha: Alpha = 0.05,
+    rope: Rope = 1.0,
+    on_missing: Missing = "refuse",
+    select: CompareSelect = "last",
+    with_figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="With figures, or without (then matplotlib is not needed).")
+    ] = True,
+) -> None:
+    """Write one HTML page that needs no network: leaderboard, comparison with verdicts, figures, every run, provenance.
+
+    \b
+    fl-bench report
+    fl-bench report results -o report/ --on-missing complete-blocks
+    """
+    from ..figures.style import check_matplotlib
+    from ..report.page import render_page, take_pictures, write_page
+
+    if with_figures:
+        check_matplotlib()
+    records = _records(results, methods, datasets)
+    selection = read_selection(select)
+    comparison, obstacle = _compare(records, selection, control, alpha, rope, on_missing)
+    pictures = take_pictures(_drawings(records, comparison)) if with_figures else []
+    text = render_page(records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures)
+    path = write_page(out, text)
+    say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
+    if obstacle:
+        say(f"without a comparison: {obstacle}")
+
+
+def _records(results: Path, methods: str | None, datasets: str | None) -> list[Record]:
+    """The records of the methods and data sets that were asked for.
+
+    Raises:
+        ConfigError: there are none, or a name is unknown.
+        DataError: one cannot be read.
+    """
+    from ..grid.grid import split_list
+    from ..records.store import read_results
+
+    records = read_results(results)
+    labels = {record.label for record in records}
+    for name in [] if methods is None else split_list(methods, "--methods"):
+        if name not in labels:
+            raise unknown_name("method of these records", name, labels)
+    names = {str(record.cell["dataset"]) for record in records}
+    for name in [] if datasets is None else split_list(datasets, "--datasets"):
+        if name not in names:
+            raise unknown_name("data set of these records", name, names)
+    if methods is not None:
+        chosen = set(split_list(methods, "--methods"))
+        records = [record for record in records if record.label in chosen]
+    if datasets is not None:
+        chosen = set(split_list(datasets, "--datasets"))
+        records = [record for record in records if record.cell["dataset"] in chosen]
+    if not records:
+        raise ConfigError("none of these methods has a record on these data sets")
+    return records
+
+
+def _compare(
+    records: Sequence[Record], selection: Selection, control: str | None, alpha: float, rope: float, on_missing: str
+) -> tuple[Comparison | None, str]:
+    """The comparison of the records, or nothing and why.
+
+    Raises:
+        ConfigError: an option is impossible, or the control is no method of these records.
+    """
+    from ..statistics.comparison import compare
+    from ..statistics.reading import read_records
+    from ..statistics.result import Options
+
+    options = Options(control, alpha, rope, on_missing=cast("OnMissing", on_missing))
+    table = read_records(records, selection)
+    if control is not None and control not in table.methods:
+        raise unknown_name("method of this comparison", control, table.methods)
+    try:
+        return compare(table, options), ""
+    except ConfigError:
+        raise
+    except FLBenchError as error:
+        return None, str(error)
+
+
+def _drawings(records: Sequence[Record], comparison: Comparison | None) -> list[Drawing]:
+    from ..figures.blocks import read_blocks
+    from ..figures.gallery import from_blocks, from_comparison
+
+    return [*([] if comparison is None else from_comparison(comparison)), *from_blocks(read_blocks(records))]

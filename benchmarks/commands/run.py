@@ -1,0 +1,193 @@
+"""The command `fl-bench run` (benchmarks room): what is missing of a grid is run, and the comparison is printed."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from fl_bench.errors import ConfigError
+
+from ..tables.terminal import make_console, say
+from .options import FAILED, STOPPED, AsJson, Changes, DataDir, Download, Out, Plugins, Select, read_selection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..grid.cell import Cell
+    from ..grid.grid import Grid
+    from ..leaderboard.reported import Selection
+    from ..records.store import Store
+    from ..running.executor import Executor
+    from ..running.runner import Options
+
+
+def run(
+    grid: Annotated[
+        str, typer.Argument(metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.")
+    ] = "quick",
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="A,B[KEY=VALUE;...]", help="Methods instead of the grid's; `all` for every method."),
+    ] = None,
+    datasets: Annotated[str | None, typer.Option(metavar="A,B", help="Data sets instead of the grid's.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")] = None,
+    changes: Changes = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs at a time. Default: a run per core; on GPUs as many as memory and cores are there for."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Where runs compute.")] = "auto",
+    use: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--use",
+            metavar="KEY=VALUE",
+            help="How runs use the machine, results being the same but for rounding: threads=2, stack=50, "
+            "graphs=false, channels_last=true, compile=true.",
+        ),
+    ] = None,
+    out: Out = Path("results"),
+    data_dir: DataDir = None,
+    download: Download = False,
+    plugin: Plugins = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End a run that takes longer.")] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
+    ] = False,
+    select: Select = "last",
+    as_json: AsJson = False,
+) -> None:
+    """Run a grid: every method on every data set with every seed, and print the comparison.
+
+    Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
+    when a run failed, timed out or is still in another process's hands, 2 when something asked for is impossible.
+
+    \b
+    fl-bench run --methods cosmos,fedmd
+    fl-bench run --methods "cosmos[clusters=3],fedmd" --seeds 0-4 -o training.lr=0.01
+    fl-bench run my-grid.yaml --jobs 4 --dry-run
+    """
+    from ...federation.settings import Execution
+    from ..grid.configure import assignments, configure
+    from ..grid.grid import Overrides, expand, find_grid, read_grid
+    from ..grid.plugins import load_plugins
+    from ..records.store import Store
+    from ..running.local import choose_devices, run_cells
+    from ..running.provenance import available_cores
+    from ..running.runner import Options, finished
+
+    selection = read_selection(select)
+    if timeout is not None and not timeout > 0:
+        raise ConfigError(f"--timeout must be above 0 seconds, got {timeout:g}")
+    plugins = plugin or []
+    execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
+    load_plugins(plugins)
+    path = find_grid(grid)
+    expanded = expand(read_grid(path), str(path), Overrides(methods, datasets, seeds, rounds, changes or ()))
+    store = Store(out)
+    if dry_run:
+        from .dry_run import print_plan
+
+        print_plan(expanded, store, choose_devices(device, jobs), execution, retry=retry, as_json=as_json)
+        return
+    store.check_writable()
+    waiting = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
+    _fetch(waiting, data_dir, download=download)
+    devices = choose_devices(device, jobs)
+    _say_what_is_there(expanded, store, waiting)
+    folder = None if data_dir is None else str(data_dir)
+    options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
+    executor = partial(run_cells, devices=devices, most=0 if jobs else available_cores(), timeout=timeout)
+    code, skipped = _run_all(waiting, store, options, executor)
+    if code == 0:
+        code = _conclude(expanded, store, selection, as_json=as_json)
+        missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
+        if missing:
+            say(f"not in yet, another process has them: {missing}; run the same command again when it has ended")
+            code = FAILED
+    raise typer.Exit(code)
+
+
+def _run_all(cells: Sequence[Cell], store: Store, options: Options, executor: Executor) -> tuple[int, list[Cell]]:
+    """Run the cells and report.
+
+    Returns:
+        The exit code, 0 unless stopped or a record could not be written, and the cells left to other processes.
+    """
+    from ..records.record import RecordError
+    from .progress import reporter
+
+    skipped: list[Cell] = []
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with (
+            reporter(make_console(stderr=True), len(cells)) as report,
+            closing(executor(cells, store, options)) as events,
+        ):
+            for event in events:
+                report.take(event)
+                if event.kind == "skipped":
+                    skipped.append(event.cell)
+    except RecordError as error:
+        say(f"error: {error}\nwhat was running is kept; run the same command again to continue")
+        return FAILED, skipped
+    except KeyboardInterrupt:
+        say("stopped; run the same command again to continue")
+        return STOPPED, skipped
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0, skipped
+
+
+def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) -> int:
+    """Print the comparison of a grid's records; the exit code is 1 when a run failed or timed out."""
+    from ..leaderboard.lines import lines
+    from ..tables.results import print_lines_json, print_results
+
+    records = [record for record in map(store.find, grid.cells) if record is not None]
+    board = lines(records, selection)
+    if as_json:
+        print_lines_json(board)
+    else:
+        print_results(make_console(), board)
+    for record in records:
+        if record.status in ("failed", "timeout", "diverged"):
+            say(f"{record.status}: {record.folder}: {record.reason}")
+    say(f"records: {store.runs}\nleaderboards of all records: fl-bench leaderboard {store.results}")
+    return FAILED if any(record.status in ("failed", "timeout") for record in records) else 0
+
+
+def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> None:
+    """Make sure that all data are there before the first run starts."""
+    from ...datasets.catalogue import available, load_dataset
+
+    for location in dict.fromkeys(cell.dataset.location for cell in cells):
+        if not available(location, data_dir=data_dir)[0]:
+            load_dataset(location, data_dir=data_dir, download=download)  # downloads, or says what is missing
+
+
+def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell]) -> None:
+    keys = {cell.key for cell in waiting}
+    earlier = [store.find(cell) for cell in grid.cells if cell.key not in keys]
+    bad = [record for record in earlier if record is not None and record.status != "done"]
+    parts = [f"{len(grid.cells)} runs", f"{len(earlier)} of them finished earlier"]
+    if bad:
+        parts.append(f"{len(bad)} of those not done (--retry runs them again)")
+    say(f"{grid.name}: {', '.join(parts)}")
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,85 @@
+"""One record for the eye (benchmarks room): its head, its rounds, its curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import ConfigError, unknown_name
+
+from ..leaderboard.pairing import setting_text
+from ..records.reading import read_record
+from ..records.store import Store
+from ..tables.charts import curves
+from ..tables.printing import print_table
+from ..tables.values import show_bytes, show_seconds
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..records.record import Record
+
+COLUMNS = ("round", "val_acc_mean", "bytes_up", "bytes_down", "clusters", "cluster_ari")
+"""Columns of rounds.csv that the table shows beside the accuracies of all views."""
+
+
+def find_record(name: str, results: Path) -> Record:
+    """The record of a folder, or the only one whose dataset/folder name begins with `name`, or else contains it.
+
+    Raises:
+        ConfigError: none or several do.
+        DataError: it cannot be read.
+    """
+    if (Path(name) / "run.json").exists():
+        return read_record(Path(name))
+    store = Store(results)
+    names = store.names()
+    hits = [full for full in names if full.startswith(name)] or [full for full in names if name in full]
+    if len(hits) == 1:
+        return store.read(hits[0])
+    if not names:
+        raise ConfigError(f"{results} has no records; name another folder with --out, or a record's own folder")
+    if not hits:
+        raise unknown_name("record", name, names)
+    shown = "".join(f"\n  {hit}" for hit in sorted(hits)[:10])
+    more = f"\n  and {len(hits) - 10} more" if len(hits) > 10 else ""
+    raise ConfigError(f"{name!r} is part of {len(hits)} records; write more of the name:{shown}{more}")
+
+
+def print_record(console: Console, record: Record) -> None:
+    """Head, table and curve."""
+    facts = record.facts
+    reason = f": {record.reason}" if record.reason else ""
+    lines = [
+        f"{record.cell['dataset']}  {record.label}  seed {record.repetition}  ({record.run['key']})",
+        f"{record.status}{reason}, {show_seconds(record.seconds)}",
+        setting_text(record.cell),
+        f"{record.cell['method']['name']}: "
+        + (", ".join(f"{key}={value}" for key, value in record.cell["method"]["settings"].items()) or "no settings"),
+        *facts.get("badges", []),
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False)
+    rows = rounds_table(record)
+    if rows:
+        print_table(console, rows)
+        deployed = facts["deployed"]
+        courses = {view: _course(record, view) for view in sorted(facts["views"], key=lambda view: view != deployed)}
+        console.print("mean client accuracy, %", markup=False)
+        console.print(curves(courses), markup=False, highlight=False)
+
+
+def rounds_table(record: Record) -> list[dict[str, Any]]:
+    """A row per round with the columns worth reading."""
+    views = record.facts.get("views", [])
+    rows = []
+    for row in record.rounds:
+        shown: dict[str, Any] = {name: row[name] for name in COLUMNS if row.get(name) is not None}
+        accuracies = {f"{view} %": row[f"{view}.acc_mean"] for view in views}
+        traffic = {name: show_bytes(float(shown.pop(name, 0) or 0)) for name in ("bytes_up", "bytes_down")}
+        spent = sum(float(value or 0) for name, value in row.items() if name.startswith("seconds_"))
+        rows.append({"round": shown.pop("round"), **accuracies, **shown, **traffic, "time": show_seconds(spent)})
+    return rows
+
+
+def _course(record: Record, view: str) -> list[float]:
+    return [float(row[f"{view}.acc_mean"] or 0) for row in record.rounds]

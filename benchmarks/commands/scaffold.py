@@ -1,0 +1,70 @@
+"""The command `fl-bench new method` (benchmarks room): a complete plugin file and its test, made from templates."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fl_bench.errors import ConfigError
+
+from ..tables.terminal import say
+
+TEMPLATES = Path(__file__).parent / "templates"
+"""The files that new plugins are made of."""
+
+
+def new_method(
+    name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens, such as my-method.")],
+    folder: Annotated[Path, typer.Option("--dir", metavar="FOLDER", help="Where to write.")] = Path(),
+) -> None:
+    """Write a complete working method to change, and its test.
+
+    \b
+    fl-bench new method my-method
+    fl-bench run --plugin my_method.py --methods my-method,fedmd
+    pytest test_my_method.py
+    """
+    plugin, test = write_method(name, folder)
+    say(f"wrote {plugin} and {test}; next:")
+    print(f"fl-bench run --plugin {plugin} --methods {name},fedmd\npytest {test}")
+
+
+def write_method(name: str, folder: Path) -> tuple[Path, Path]:
+    """Write `<name>.py`, a complete working method, and `test_<name>.py`, which runs the contract checks on it.
+
+    Args:
+        name: the method's name in grids: small letters, digits and hyphens.
+        folder: where to.
+    Returns:
+        The two files.
+    Raises:
+        ConfigError: the name cannot be used or is taken, or a file is there already or cannot be written.
+    """
+    from ...methods.registry import METHODS
+
+    module = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
+        raise ConfigError(
+            f"a method's name has small letters, digits and single hyphens, such as my-method; got {name!r}"
+        )
+    if name in METHODS:
+        raise ConfigError(f"a method named {name!r} exists already; choose another name")
+    words = {"NAME": name, "MODULE": module, "CLASS": "".join(part.capitalize() for part in name.split("-"))}
+    made = []
+    for template, target in (("method.py.txt", f"{module}.py"), ("test_method.py.txt", f"test_{module}.py")):
+        path = folder / target
+        if path.exists():
+            raise ConfigError(f"{path} exists already; choose another name or --dir")
+        text = (TEMPLATES / template).read_text(encoding="utf-8")
+        made.append((path, re.sub(r"@(NAME|MODULE|CLASS)@", lambda match: words[match[1]], text)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in made:
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}") from None
+    return made[0][0], made[1][0]

@@ -1,0 +1,1 @@
+"""What is asked (benchmarks room): YAML and command line in, cells out; nothing is trained or loaded here."""

@@ -1,0 +1,227 @@
+"""One cell of a grid (benchmarks room): everything that decides the numbers of one run, and the key made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import ConfigError
+
+from ...datasets.catalogue import DATASETS, check_dataset_name, file_digest
+from ...datasets.partition import PARTITIONS
+from ...datasets.split import SplitSettings
+from ...federation.models.registry import find_model
+from ...federation.settings import ModelMix, Training
+from ...methods.registry import METHODS
+from .configure import configure, known_keys, plain, show_value
+from .plugins import source_digest
+from .repetition import Repetition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...datasets.partition import Partition
+    from ...methods.base import Method
+
+SPLIT_KEYS = [split_field.name for split_field in fields(SplitSettings)]
+"""Settings under `partition` that every scheme shares."""
+
+
+@dataclass(frozen=True)
+class DatasetChoice:
+    """A data set as cells name it: by content where the name is a path."""
+
+    name: str
+    """The name without folders, the same on every machine."""
+    digest: str | None
+    """SHA-256 of a user's file; None for named sets."""
+    location: str
+    """What `load_dataset` is given on this machine; not part of the identity."""
+
+    @classmethod
+    def of(cls, location: str) -> DatasetChoice:
+        """Look up a data set, without loading it.
+
+        Raises:
+            ConfigError: there is no such data set, or the user's file does not exist.
+        """
+        check_dataset_name(location)
+        digest = file_digest(location)
+        family, _, argument = location.partition(":")
+        if digest is None:
+            return cls(location, None, location)
+        path, mark, query = argument.partition("?")
+        name = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+        return cls(f"{family}:{name}{mark}{query}", digest, location)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """dataset x partition x models x training x method x repetition, with every default filled in.
+
+    Two cells are one when their keys are: the label that tables use, the grid's name and its words on tuning, devices,
+    jobs and folders stand outside the key.
+    """
+
+    dataset: DatasetChoice
+    scheme: Partition
+    split: SplitSettings
+    models: ModelMix
+    training: Training
+    method: str
+    config: Any
+    codec: str
+    repetition: Repetition
+    label: str = field(compare=False)
+    """The method's name in tables and folders."""
+    tuning: str = field(default="", compare=False)
+    """How its settings were chosen, in the words of its grid."""
+
+    def setting(self) -> dict[str, Any]:
+        """What all methods of a comparison share beside dataset and repetition, as plain values."""
+        return {
+            "digest": self.dataset.digest,
+            "partition": {"scheme": self.scheme.name, **plain(self.split), **plain(self.scheme)},
+            "models": plain(self.models),
+            "training": plain(self.training),
+            "plugins": self._plugins(),
+        }
+
+    def method_identity(self) -> dict[str, Any]:
+        """The method with its settings, as plain values."""
+        return {
+            "name": self.method,
+            "settings": plain(self.config),
+            "codec": self.codec,
+            "plugin": source_digest(METHODS[self.method]),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved cell as plain values, as records keep it."""
+        return {
+            "dataset": self.dataset.name,
+            **self.setting(),
+            "method": self.method_identity(),
+            **self.repetition.as_dict(),
+        }
+
+    @property
+    def seed(self) -> int:
+        """The seed of all randomness that its repetition does not vary."""
+        return self.repetition.seed
+
+    @property
+    def key(self) -> str:
+        """First 10 hex digits of the SHA-256 of the canonical JSON of `as_dict`."""
+        return short_hash(self.as_dict(), 10)
+
+    @property
+    def folder(self) -> str:
+        """The record's folder inside `runs/`."""
+        return f"{safe_name(self.dataset.name)}/{safe_name(self.label)}-{self.seed}-{self.key}"
+
+    def build_method(self) -> Method[Any]:
+        """The method, configured."""
+        return METHODS[self.method](self.config)
+
+    def to_worker(self) -> dict[str, Any]:
+        """What another process needs to rebuild the cell, as plain values."""
+        return {"cell": self.as_dict(), "label": self.label, "tuning": self.tuning, "location": self.dataset.location}
+
+    @classmethod
+    def from_worker(cls, parcel: Mapping[str, Any]) -> Cell:
+        """Rebuild a cell from `to_worker`; the plugins that it uses must be loaded."""
+        values = parcel["cell"]
+        scheme, split = resolve_partition(values["partition"])
+        return cls(
+            dataset=DatasetChoice(values["dataset"], values["digest"], parcel["location"]),
+            scheme=scheme,
+            split=split,
+            models=resolve_models(values["models"]),
+            training=configure(Training, values["training"], "training"),
+            method=values["method"]["name"],
+            config=resolve_config(values["method"]["name"], values["method"]["settings"], "settings"),
+            codec=values["method"]["codec"],
+            repetition=Repetition.of(values),
+            label=parcel["label"],
+            tuning=parcel["tuning"],
+        )
+
+    def _plugins(self) -> dict[str, str]:
+        """Digests of plugin files that the setting depends on, by kind and name."""
+        parts: dict[str, Any] = {
+            "partition": type(self.scheme),
+            "dataset": DATASETS[self.dataset.location.partition(":")[0]].load,
+        }
+        for name in (*self.models.used, self.models.server_name):
+            parts[f"model {name}"] = find_model(name)[0].build
+        digests = {name: source_digest(part) for name, part in parts.items()}
+        return {name: digest for name, digest in digests.items() if digest is not None}
+
+
+def resolve_partition(values: Mapping[str, Any]) -> tuple[Partition, SplitSettings]:
+    """The scheme and the shared settings of a `partition` mapping.
+
+    Raises:
+        ConfigError: an unknown scheme or setting, or an impossible value.
+    """
+    name = values.get("scheme", "latent-groups")
+    if not isinstance(name, str):
+        raise ConfigError(f"partition.scheme must be the name of a scheme, found {name!r}")
+    scheme = PARTITIONS[name]
+    own = [setting.name for setting in fields(scheme)]
+    known_keys(values, ["scheme", *SPLIT_KEYS, *own], "partition")
+    split = {key: value for key, value in values.items() if key in SPLIT_KEYS}
+    rest = {key: value for key, value in values.items() if key in own and key not in SPLIT_KEYS}
+    return configure(scheme, rest, "partition"), configure(SplitSettings, split, "partition")
+
+
+def resolve_models(values: Any) -> ModelMix:
+    """The model mix of a `models` entry, in any form that `models_section` takes.
+
+    Raises:
+        ConfigError: an unknown setting or net, or an impossible value.
+    """
+    mix = configure(ModelMix, models_section(values), "models")
+    for name in {*mix.names, mix.server_name}:
+        find_model(name)
+    return mix
+
+
+def models_section(values: Any) -> dict[str, Any]:
+    """The long form of a `models` entry: `cnn`, `[cnn, lenet5]` or `{names: [cnn], server: cnn}`.
+
+    Raises:
+        ConfigError: it has none of these forms.
+    """
+    if isinstance(values, str):
+        return {"names": [values]}
+    if isinstance(values, list | tuple):
+        return {"names": list(values)}
+    if isinstance(values, dict):
+        return dict(values)
+    raise ConfigError(f"models must be a name, a list of names or a mapping, found {show_value(values)}")
+
+
+def resolve_config(method: str, values: Any, key: str) -> Any:
+    """The settings of a method, defaults filled in.
+
+    Raises:
+        ConfigError: an unknown method or setting, or an impossible value.
+    """
+    return configure(METHODS[method].config_type, values, key)
+
+
+def short_hash(values: Any, digits: int) -> str:
+    """First hex digits of the SHA-256 of the canonical JSON (sorted keys, no spaces) of plain values."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+def safe_name(name: str) -> str:
+    """A name that every file system takes; two names never become one."""
+    safe = re.sub(r"[^0-9A-Za-z._+=-]+", "_", name).strip("._")[:80]
+    return safe if safe and safe == name else f"{safe or 'x'}~{short_hash(name, 6)}"

@@ -1,0 +1,433 @@
+"""Grids (benchmarks room): YAML and command line in, cells out, everything checked; trains nothing, loads no data.
+
+name: quick                             # says which grid it is; part of no key
+datasets: [digits]
+partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}
+models: [mlp-64]                        # or {names: [cnn-small, lenet5], assignment: balanced, server: cnn}
+training: {rounds: 10, lr: 1e-3}
+methods:
+  - fedmd                               # default settings
+  - cosmos: {clusters: 5}               # its settings
+  - {name: cosmos, label: cosmos-k1, codec: float16, settings: {clusters: 1}}
+always: [local]                         # methods that run whatever --methods says
+tuning: two values of lr per method     # optional: how settings were chosen; part of no key, quoted in captions
+seeds: 0-4                              # or [0, 1, 2]
+vary: {partition: 1-4, init: 1-4}       # optional: around every seed, runs in which only that part has another seed
+settings:                               # optional: the whole comparison once per named change
+  even: {partition.alpha: 100}
+  skewed: {partition.alpha: 0.1}
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import ConfigError, unknown_name
+from fl_bench.streams import FACTORS
+
+from ...datasets.catalogue import dataset_info
+from ...datasets.split import check as check_split
+from ...federation.codecs import Codec
+from ...federation.models.registry import check_model
+from ...federation.settings import Training
+from ...methods.base import unsupported
+from ...methods.registry import METHODS
+from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
+from .configure import assignments, blame, configure, known_keys, parse_yaml, read_yaml, show_value
+from .repetition import Repetition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+GRIDS = Path(__file__).parents[1] / "grids"
+"""The grids that come with fl-bench."""
+
+SECTIONS = ("partition", "training", "models")
+"""Parts of a grid that `-o` and `settings` reach into."""
+
+
+@dataclass(frozen=True)
+class GridFile:
+    """A grid as written."""
+
+    name: str
+    """The grid's name."""
+    datasets: tuple[str, ...]
+    """Data sets to compare on."""
+    methods: tuple[Any, ...]
+    """Methods to compare."""
+    seeds: str | tuple[int, ...]
+    """Seeds, as a list or as text such as `0-4`."""
+    vary: dict[str, str | tuple[int, ...]] = field(default_factory=dict)
+    """Parts of the randomness that further runs vary one at a time, around every seed: their own seeds, by name."""
+    description: str = ""
+    """What the grid is for."""
+    partition: dict[str, Any] = field(default_factory=dict)
+    """How data are dealt to clients."""
+    models: Any = ("mlp-64",)
+    """The clients' architectures."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Rounds and local training."""
+    always: tuple[Any, ...] = ()
+    """Methods that run whatever `--methods` says."""
+    tuning: str = ""
+    """How the settings of the grid's methods were chosen, and with what budget, in words; captions quote it."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Named changes; the comparison runs once for each."""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line changes; None leaves the grid's own."""
+
+    methods: str | None = None
+    datasets: str | None = None
+    seeds: str | None = None
+    rounds: int | None = None
+    options: Sequence[str] = ()
+    """`key=value` texts of `-o`."""
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method of a grid, as asked for."""
+
+    name: str
+    label: str
+    codec: str = "none"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a grid, in the order in which they run."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    unsupported: dict[str, str]
+    """Why a cell cannot run, by key."""
+
+
+def find_grid(name: str) -> Path:
+    """The file of a grid: a path, or the name of a grid that comes with fl-bench.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    path = Path(name)
+    own = sorted(file.stem for file in GRIDS.glob("*.yaml"))
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    if name not in own:
+        raise ConfigError(f"{unknown_name('grid', name, own)}; a grid of your own is a file whose name ends in .yaml")
+    return GRIDS / f"{name}.yaml"
+
+
+def read_grid(path: Path) -> GridFile:
+    """Read a grid file; its parts are checked by `expand`.
+
+    Raises:
+        ConfigError: names the file, the key, what was found and what would do.
+    """
+    values = read_yaml(path)
+    with blame(str(path)):
+        return configure(GridFile, values, "")
+
+
+def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> Grid:
+    """All cells of a grid, checked as far as is possible without loading data; imports no torch.
+
+    Args:
+        file: the grid.
+        origin: the grid's file name, for messages.
+        overrides: what the command line says.
+    Raises:
+        ConfigError: names the file or option, the key, what was found and what would do.
+    """
+    given = overrides or Overrides()
+    with blame(origin if given.seeds is None else "--seeds"):
+        seeds = parse_seeds(file.seeds if given.seeds is None else given.seeds)
+    with blame(origin):
+        repetitions = vary_seeds(seeds, file.vary)
+    names = file.datasets if given.datasets is None else split_list(given.datasets, "--datasets")
+    with blame(f"{origin}: datasets" if given.datasets is None else "--datasets"):
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"data sets must be named, each once, found {', '.join(names) or 'none'}")
+        datasets = [DatasetChoice.of(name) for name in names]
+    with blame(origin):
+        configured = [parse_method(entry, "methods") for entry in file.methods]
+        always = [parse_method(entry, "always", configured) for entry in file.always]
+        refuse_repeats([choice.label for choice in configured])
+    chosen = configured if given.methods is None else choose_methods(given.methods, configured)
+    chosen += [choice for choice in always if choice.label not in {own.label for own in chosen}]
+    if not chosen:
+        raise ConfigError(f"{origin}: methods is empty; `fl-bench list methods` shows what there is")
+    options = parse_options(given)
+    shown = [*(f"-o {text}" for text in given.options), *([] if given.rounds is None else [f"--rounds {given.rounds}"])]
+    cells: dict[str, Cell] = {}
+    reasons: dict[str, str] = {}
+    for (setting, changes), dataset in product((file.settings or {"": {}}).items(), datasets):
+        place = f"{origin}: settings.{setting}" if setting else origin
+        with blame(f"{place} with {' '.join(shown)}" if shown else place):
+            shared = _resolve(file, changes, options)
+            _check_setting(shared, dataset)
+            for repetition, choice in product(repetitions, chosen):
+                as_written = choice in (*configured, *always) and not shown
+                cell = _cell(shared, dataset, repetition, choice, file.tuning if as_written else "")
+                if cell.key in cells:
+                    raise ConfigError(
+                        f"{choice.label} on {dataset.name} with seed {repetition} is the same run as "
+                        f"{cells[cell.key].label}, settings and all; remove one of them"
+                    )
+                cells[cell.key] = cell
+                reason = why_unsupported(cell)
+                if reason:
+                    reasons[cell.key] = reason
+    return Grid(file.name, tuple(cells.values()), reasons)
+
+
+def why_unsupported(cell: Cell) -> str | None:
+    """Why a cell cannot run, or None when it can; needs no data."""
+    return unsupported(
+        cell.build_method(),
+        models=cell.models,
+        training=cell.training,
+        public=cell.split.public,
+        grouped=cell.scheme.expected_in_group_share() is not None,
+    )
+
+
+def parse_seeds(seeds: str | Sequence[int]) -> list[int]:
+    """Seeds from `0-4`, `0,2,5`, `0-2,7` or a list, in the order given.
+
+    Raises:
+        ConfigError: anything else, a negative seed, a repeated one, or none.
+    """
+    if isinstance(seeds, str):
+        found: list[int] = []
+        for part in seeds.replace(" ", "").split(","):
+            match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+            if last < first or last - first > 9999:
+                raise ConfigError(f"seeds must look like 0-4 or 0,2,5, found {seeds!r}")
+            found += range(first, last + 1)
+    else:
+        found = list(seeds)
+    if not found or min(found) < 0 or len(set(found)) < len(found):
+        raise ConfigError(f"seeds must be whole numbers from 0 on, each once, found {show_value(seeds)}")
+    return found
+
+
+def vary_seeds(seeds: Sequence[int], vary: Mapping[str, str | Sequence[int]]) -> list[Repetition]:
+    """The repetitions of a grid: every seed, and around it those that differ in one part of the randomness.
+
+    Args:
+        seeds: seeds that move all of it.
+        vary: the seeds of single parts, by name of `FACTORS`; one that is the seed itself is no further run.
+    Raises:
+        ConfigError: no such part, seeds as `parse_seeds` refuses them, or a part that would not vary.
+    """
+    known_keys(vary, list(FACTORS), "vary")
+    repetitions = [Repetition(seed) for seed in seeds]
+    for factor, wanted in vary.items():
+        with blame(f"vary.{factor}"):
+            levels = parse_seeds(wanted)
+            further = [Repetition(seed, ((factor, level),)) for seed in seeds for level in levels if level != seed]
+            if not further:
+                raise ConfigError(f"{levels[0]} is the seed of all else already, so nothing varies; name another")
+        repetitions += further
+    return repetitions
+
+
+def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) -> MethodChoice:
+    """A method entry of a grid: a name, `name: {settings}`, or a mapping with name, label, codec and settings.
+
+    Args:
+        entry: the entry.
+        key: the list that it stands in, for messages.
+        configured: methods that a plain name may refer to by label.
+    Raises:
+        ConfigError: no such form, or no such method.
+    """
+    if isinstance(entry, str):
+        for choice in configured:
+            if choice.label == entry:
+                return choice
+        entry = {"name": entry}
+    if not isinstance(entry, dict) or (len(entry) != 1 and "name" not in entry):
+        raise ConfigError(
+            f"{key} lists names, `name: {{settings}}` or {{name, label, codec, settings}}, found {show_value(entry)}"
+        )
+    if "name" not in entry:
+        ((name, settings),) = entry.items()
+        entry = {"name": name, "settings": settings or {}}
+    long = configure(_MethodEntry, entry, key)
+    METHODS[long.name]  # an unknown name raises
+    return MethodChoice(long.name, long.label or long.name, long.codec, long.settings)
+
+
+def choose_methods(text: str, configured: Sequence[MethodChoice]) -> list[MethodChoice]:
+    """The methods that `--methods` asks for: `a,b[key=value;key=value]`, or `all`.
+
+    A name that the grid labels keeps the grid's settings; what stands in brackets comes on top, `codec` and `label`
+    among it. Without a label the brackets become part of the label.
+
+    Raises:
+        ConfigError: a malformed text, an unknown name, or a method named twice.
+    """
+    with blame("--methods"):
+        chosen: list[MethodChoice] = []
+        for item in split_list(text, "it"):
+            match = re.fullmatch(r"([^\[\]]+?)\s*(?:\[(.*)\])?", item, re.DOTALL)
+            if match is None:
+                raise ConfigError(f"{item!r} is not a method; write name or name[key=value;key=value]")
+            name, inside = match[1], match[2]
+            if name == "all" and inside is None:
+                labelled = {choice.name for choice in configured}
+                chosen += configured
+                chosen += [MethodChoice(other, other) for other in METHODS.names() if other not in labelled]
+                continue
+            base = next((choice for choice in configured if choice.label == name), None)
+            if base is None:
+                METHODS[name]  # an unknown name raises
+                base = MethodChoice(name, name)
+            chosen.append(base if inside is None else _with_brackets(base, inside, item))
+        refuse_repeats([choice.label for choice in chosen])
+    return chosen
+
+
+def refuse_repeats(labels: Sequence[str]) -> None:
+    """Refuse two methods of one label: tables could not tell them apart.
+
+    Raises:
+        ConfigError: names the label.
+    """
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(
+                f"two methods are called {label!r}; give one a label: {{name: ..., label: ..., settings: ...}}, "
+                f"or name[label=...;key=value] on the command line"
+            )
+
+
+def parse_options(given: Overrides) -> dict[str, Any]:
+    """The changes of `-o key=value` and `--rounds`, by dotted key; values are YAML.
+
+    Raises:
+        ConfigError: a text without `=`, or a key given twice.
+    """
+    changes = assignments(given.options, "-o", "training.lr=0.01")
+    if given.rounds is not None:
+        if "training.rounds" in changes:
+            raise ConfigError("--rounds and -o training.rounds are the same setting; give one of them")
+        changes["training.rounds"] = given.rounds
+    return changes
+
+
+def split_list(text: str, option: str) -> list[str]:
+    """Parts between commas outside brackets, stripped.
+
+    Raises:
+        ConfigError: an empty part, or brackets that do not match.
+    """
+    parts = _split(text, ",")
+    if not all(parts):
+        raise ConfigError(f"{option} must list names between commas, found {text!r}")
+    return parts
+
+
+@dataclass(frozen=True)
+class _MethodEntry:
+    """The long form of a method entry."""
+
+    name: str
+    label: str | None = None
+    codec: str = "none"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What all cells of one setting share, as keyword arguments of `Cell`."""
+    sections: dict[str, Any] = {
+        "partition": dict(file.partition),
+        "training": dict(file.training),
+        "models": models_section(file.models),
+    }
+    for key, value in {**changes, **options}.items():
+        section, _, setting = key.partition(".")
+        if key == "models":
+            sections["models"] = models_section(value)
+        elif section in SECTIONS and setting:
+            sections[section][setting] = value
+        else:
+            known_keys({key: value}, [f"{name}.<setting>" for name in SECTIONS], "an override (-o or settings)")
+    scheme, split = resolve_partition(sections["partition"])
+    training = configure(Training, sections["training"], "training")
+    return {"scheme": scheme, "split": split, "models": resolve_models(sections["models"]), "training": training}
+
+
+def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
+    facts = dataset_info(dataset.location)
+    scheme, split, models = (shared[name] for name in ("scheme", "split", "models"))
+    check_split(scheme, split, facts.classes, facts.train)
+    if isinstance(models.assignment, tuple) and len(models.assignment) != split.clients:
+        raise ConfigError(f"models.assignment names {len(models.assignment)} nets for {split.clients} clients")
+    if facts.shape is not None:
+        for name in (*models.used, models.server_name):
+            with blame(f"models on {dataset.name}"):
+                check_model(name, facts.shape)
+
+
+def _cell(
+    shared: Mapping[str, Any], dataset: DatasetChoice, repetition: Repetition, choice: MethodChoice, tuning: str
+) -> Cell:
+    config = resolve_config(choice.name, dict(choice.settings), f"methods.{choice.label}")
+    with blame(f"methods.{choice.label}"):
+        Codec.parse(choice.codec)
+    return Cell(
+        dataset=dataset,
+        method=choice.name,
+        config=config,
+        codec=choice.codec,
+        repetition=repetition,
+        label=choice.label,
+        tuning=tuning,
+        **shared,
+    )
+
+
+def _with_brackets(base: MethodChoice, inside: str, item: str) -> MethodChoice:
+    changes: dict[str, Any] = {}
+    for part in (piece for chunk in _split(inside, ";") for piece in _split(chunk, ",")):
+        key, equals, value = (text.strip() for text in part.partition("="))
+        if not equals or not key or key in changes:
+            raise ConfigError(f"{item!r}: write each setting once, as key=value, found {part!r}")
+        changes[key] = parse_yaml(value, item)
+    shown = ";".join(
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in changes.items()
+    )
+    label = changes.pop("label", f"{base.label}[{shown}]")
+    codec = changes.pop("codec", base.codec)
+    if not isinstance(label, str) or not isinstance(codec, str):
+        raise ConfigError(f"{item!r}: label and codec are names")
+    return replace(base, label=label, codec=codec, settings={**base.settings, **changes})
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Cut at separators outside brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if depth < 0:
+            break
+        if character == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if depth:
+        raise ConfigError(f"the brackets of {text!r} do not match")
+    return [part.strip() for part in parts]

@@ -1,0 +1,76 @@
+"""Plugin files given with `--plugin` (benchmarks room): loading them, and telling their versions apart."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_digests: dict[str, str] = {}
+"""SHA-256 of every loaded plugin file, by the name of its module."""
+
+
+def load_plugins(paths: Sequence[str]) -> None:
+    """Import plugin files, whose decorators register what they define; a file already loaded is left alone.
+
+    Raises:
+        ConfigError: a file is missing, fails, or registers nothing.
+    """
+    for path in paths:
+        _load(Path(path))
+
+
+def source_digest(plugin: Any) -> str | None:
+    """First 10 hex digits of the SHA-256 of the plugin file that defines `plugin`; None for installed code.
+
+    A changed plugin is another plugin: the digest is part of the key of every cell that uses it.
+    """
+    digest = _digests.get(plugin.__module__)
+    return None if digest is None else digest[:10]
+
+
+def _load(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"--plugin {path}: there is no such file")
+    if path.suffix != ".py":
+        raise ConfigError(f"--plugin {path}: a plugin is a Python file, its name ends in .py")
+    content = path.read_bytes()
+    # The resolved path keeps two files of one name apart; the name is what tracebacks and pickles see.
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
+    name = f"fl_bench_plugin_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}_{place}"
+    if name in _digests:
+        return
+    before = _registered()
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # the suffix is .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    _digests[name] = hashlib.sha256(content).hexdigest()
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name], _digests[name]
+        raise ConfigError(f"--plugin {path} fails: {type(error).__name__}: {error}") from error
+    if _registered() == before:
+        raise ConfigError(
+            f"--plugin {path} registers nothing; decorate what it defines with @method, @dataset, @model or @partition"
+        )
+
+
+def _registered() -> list[list[str]]:
+    """Names of all that plugins may add to; imported here, since commands without plugins have to answer at once."""
+    from ...datasets.catalogue import DATASETS
+    from ...datasets.partition import PARTITIONS
+    from ...federation.models import MODELS
+    from ...methods.registry import METHODS
+
+    return [METHODS.names(), DATASETS.names(), MODELS.names(), PARTITIONS.names()]

@@ -1,0 +1,321 @@
+"""From records to the lines of leaderboards (benchmarks room): a pure function of the records.
+
+One line per (dataset, setting, method, view). Seeds are averaged; runs that are not `done` are counted and named,
+never averaged in; nothing is dropped silently. The reported round is the last one, or the best on validation data;
+the best on test data exists only as the column `optimism`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, get_args
+
+from fl_bench.errors import DataError
+
+from ..records.record import Status
+from .pairing import check_pairing, comparisons, setting_text
+from .reported import deployed_view, reported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..grid.repetition import Repetition
+    from ..records.record import Record
+    from .reported import Selection
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a leaderboard. Accuracies and gaps in percent (points), bytes per client and round."""
+
+    dataset: str
+    setting: str
+    """Hash of partition, models and training: lines of different settings must not be compared."""
+    setting_text: str
+    method: str
+    view: str
+    deployed: bool
+    """Whether this view is the method's number; the others say something about it."""
+    selection: Selection
+    seeds: int
+    """Seeds that are averaged, n."""
+    acc_mean: float | None
+    acc_std: float | None
+    """Over seeds, with n - 1 in the denominator; none where runs vary parts of their randomness."""
+    acc_ci95_low: float | None
+    """95 % interval of the mean over seeds by Student's t; none where runs vary parts of their randomness and share the
+    others, which makes them no independent seeds."""
+    acc_ci95_high: float | None
+    acc_worst_decile: float | None
+    """Mean accuracy of the worst tenth of the clients."""
+    gap_to_local: float | None
+    """Mean difference to Local-only, paired by seed."""
+    gap_to_centralized: float | None
+    optimism: float | None
+    """What choosing the round by test accuracy would add; nothing is chosen by it."""
+    in_group_ceiling: float | None
+    """Mean share of samples from the client's own group: the ceiling of a model that knows only those classes."""
+    bytes_up: float | None
+    """Bytes that a participating client sends per round."""
+    bytes_down: float | None
+    bytes_total: float | None
+    """Bytes of the whole run, all clients, both ways, without `bytes_one_off`."""
+    bytes_one_off: float | None
+    """Bytes of shipping the public inputs to all clients once."""
+    seconds: float | None
+    """Wall seconds of a run."""
+    badges: str
+    """What the method was told that it should not know."""
+    done: int
+    diverged: int
+    failed: int
+    timeout: int
+    unsupported: int
+    seeds_done: str
+    """The seeds that are averaged; `0/init=3` is one whose initial weights come from seed 3."""
+    seeds_not_done: str
+    """The seeds that ended otherwise, and how."""
+    seeds_missing: str
+    """Seeds that other methods of this comparison have and this one has not."""
+    note: str
+
+
+@dataclass(frozen=True)
+class OverallLine:
+    """One line over all datasets of a setting."""
+
+    setting: str
+    setting_text: str
+    method: str
+    view: str
+    deployed: bool
+    selection: Selection
+    datasets: int
+    """Datasets with a number."""
+    datasets_missing: str
+    """Datasets of this setting without one; then mean, gap and rank stay empty."""
+    seeds_least: int
+    acc_mean: float | None
+    """Mean over datasets of the means over seeds."""
+    gap_to_local: float | None
+    rank_mean: float | None
+    """Mean rank among deployed views, 1 is best, ties share."""
+    badges: str
+
+
+@dataclass(frozen=True)
+class _Score:
+    """One view of one finished run at the reported round."""
+
+    accuracy: float
+    worst_decile: float | None
+    optimism: float
+
+
+def lines(records: Sequence[Record], selection: Selection = "last") -> list[Line]:
+    """All lines of all leaderboards, sorted.
+
+    Args:
+        records: the records to compare.
+        selection: which round is reported.
+    Raises:
+        DataError: methods of one comparison did not run on the same partition, weights, draws or public order.
+    """
+    check_pairing(records)
+    return [line for block, methods in comparisons(records).items() for line in _block(block, methods, selection)]
+
+
+def overall(board: Sequence[Line]) -> list[OverallLine]:
+    """Lines over all datasets, from the lines of the single ones."""
+    ranks = _ranks(board)
+    datasets: dict[str, set[str]] = defaultdict(set)
+    groups: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
+    for line in board:
+        datasets[line.setting].add(line.dataset)
+        groups[line.setting, line.method, line.view].append(line)
+    result = []
+    for (setting, method, view), group in sorted(groups.items()):
+        numbers = [line for line in group if line.acc_mean is not None]
+        missing = sorted(datasets[setting] - {line.dataset for line in numbers})
+        gaps = [line.gap_to_local for line in numbers if line.gap_to_local is not None]
+        places = [ranks[line] for line in numbers if line in ranks]
+        whole = not missing
+        result.append(
+            OverallLine(
+                setting=setting,
+                setting_text=group[0].setting_text,
+                method=method,
+                view=view,
+                deployed=group[0].deployed,
+                selection=group[0].selection,
+                datasets=len(numbers),
+                datasets_missing=" ".join(missing),
+                seeds_least=min((line.seeds for line in numbers), default=0),
+                acc_mean=fmean(line.acc_mean for line in numbers if line.acc_mean is not None) if whole else None,
+                gap_to_local=fmean(gaps) if whole and len(gaps) == len(numbers) else None,
+                rank_mean=fmean(places) if whole and len(places) == len(numbers) else None,
+                badges="; ".join(sorted({badge for line in group for badge in line.badges.split("; ") if badge})),
+            )
+        )
+    return result
+
+
+def _block(block: tuple[str, str], methods: Mapping[str, Sequence[Record]], selection: Selection) -> list[Line]:
+    """The lines of one dataset and setting."""
+    seeds = sorted({record.repetition for group in methods.values() for record in group})
+    scores = {label: _scores(group, selection) for label, group in methods.items()}
+    references = {name: _reference(name, methods, scores) for name in ("local", "centralized")}
+    result = []
+    for label, group in methods.items():
+        deployed = deployed_view(group)
+        for view in sorted(scores[label] or {deployed: {}}, key=lambda view: (view != deployed, view)):
+            own = scores[label].get(view, {})
+            result.append(_line(block, label, view, deployed, group, own, references, seeds, selection))
+    return result
+
+
+def _line(
+    block: tuple[str, str],
+    label: str,
+    view: str,
+    deployed: str,
+    group: Sequence[Record],
+    scores: Mapping[Repetition, _Score],
+    references: Mapping[str, Mapping[Repetition, _Score]],
+    seeds: Sequence[Repetition],
+    selection: Selection,
+) -> Line:
+    done = sorted((record for record in group if record.status == "done"), key=lambda record: record.repetition)
+    accuracies = [scores[seed].accuracy for seed in sorted(scores)]
+    shared = any(seed.varied for seed in scores)  # then they are no independent seeds
+    low, high = (None, None) if shared else interval(accuracies)
+    worst = [score.worst_decile for score in scores.values() if score.worst_decile is not None]
+    status = Counter(record.status for record in group)
+    ended = {record.repetition: record.status for record in group}
+    ceilings = [record.facts.get("heterogeneity", {}).get("in_group_test") for record in done]
+    badges = {
+        badge
+        for record in done
+        for badge in (*record.facts.get("badges", ()), *record.facts.get("view_badges", {}).get(view, ()))
+    }
+    return Line(
+        dataset=block[0],
+        setting=block[1],
+        setting_text=setting_text(group[0].cell),
+        method=label,
+        view=view,
+        deployed=view == deployed,
+        selection=selection,
+        seeds=len(scores),
+        acc_mean=_mean(accuracies),
+        acc_std=stdev(accuracies) if len(accuracies) > 1 and not shared else None,
+        acc_ci95_low=low,
+        acc_ci95_high=high,
+        acc_worst_decile=_mean(worst),
+        gap_to_local=_gap(scores, references["local"]),
+        gap_to_centralized=_gap(scores, references["centralized"]),
+        optimism=_mean([score.optimism for score in scores.values()]),
+        in_group_ceiling=_mean([100 * ceiling for ceiling in ceilings if ceiling is not None]),
+        bytes_up=_mean([_total(record, "bytes_up") / _total(record, "participants") for record in done]),
+        bytes_down=_mean([_total(record, "bytes_down") / _total(record, "participants") for record in done]),
+        bytes_total=_mean([_total(record, "bytes_up") + _total(record, "bytes_down") for record in done]),
+        bytes_one_off=_mean([float(record.facts.get("bytes_one_off", 0)) for record in done]),
+        seconds=_mean([record.seconds for record in done]),
+        badges="; ".join(sorted(badges)),
+        **{name: status[name] for name in get_args(Status)},
+        seeds_done=" ".join(str(record.repetition) for record in done),
+        seeds_not_done=" ".join(f"{seed}:{how}" for seed, how in sorted(ended.items()) if how != "done"),
+        seeds_missing=" ".join(str(seed) for seed in seeds if seed not in ended),
+        note=_note(done, scores, references, selection),
+    )
+
+
+def _note(
+    done: Sequence[Record],
+    scores: Mapping[Repetition, _Score],
+    references: Mapping[str, Mapping[Repetition, _Score]],
+    selection: Selection,
+) -> str:
+    notes = []
+    if selection == "val" and len(scores) < len(done):
+        notes.append("no validation data in some runs")
+    if any(seed.varied for seed in scores):
+        notes.append("runs share seeds, so there is no spread and no interval")
+    for name, reference in references.items():
+        common = scores.keys() & reference.keys()
+        if common and len(common) < len(scores):
+            notes.append(f"gap to {name} over seeds {' '.join(map(str, sorted(common)))} only")
+    return "; ".join(notes)
+
+
+def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[Repetition, _Score]]:
+    """view -> repetition -> score, of the finished runs."""
+    result: dict[str, dict[Repetition, _Score]] = defaultdict(dict)
+    for record in group:
+        if record.status != "done":
+            continue
+        rows = record.rounds
+        row = reported(rows, selection)
+        if row is None:
+            continue
+        for view in record.facts["views"]:
+            column = f"{view}.acc_mean"
+            course = [float(value) for value in (one.get(column) for one in rows) if isinstance(value, int | float)]
+            accuracy, worst = row.get(column), row.get(f"{view}.acc_worst_decile")
+            if not isinstance(accuracy, int | float):
+                raise DataError(f"{record.folder} is garbled: its rounds lack {column}; remove it and run it again")
+            result[view][record.repetition] = _Score(
+                float(accuracy), float(worst) if isinstance(worst, int | float) else None, max(course) - float(accuracy)
+            )
+    return dict(result)
+
+
+def _reference(
+    name: str,
+    methods: Mapping[str, Sequence[Record]],
+    scores: Mapping[str, Mapping[str, Mapping[Repetition, _Score]]],
+) -> Mapping[Repetition, _Score]:
+    """The deployed scores of a bound by seed: the method of that label, or the only one of that name."""
+    labels = [label for label, group in methods.items() if group[0].cell["method"]["name"] == name]
+    chosen = [label for label in labels if label == name] or labels
+    return scores[chosen[0]].get(deployed_view(methods[chosen[0]]), {}) if len(chosen) == 1 else {}
+
+
+def _gap(scores: Mapping[Repetition, _Score], reference: Mapping[Repetition, _Score]) -> float | None:
+    return _mean([scores[seed].accuracy - reference[seed].accuracy for seed in scores if seed in reference])
+
+
+def _ranks(board: Sequence[Line]) -> dict[Line, float]:
+    """Rank of every deployed line within its dataset and setting; ties share the mean of their places."""
+    blocks: dict[tuple[str, str], list[Line]] = defaultdict(list)
+    for line in board:
+        if line.deployed and line.acc_mean is not None:
+            blocks[line.dataset, line.setting].append(line)
+    ranks = {}
+    for block in blocks.values():
+        values = [line.acc_mean or 0.0 for line in block]
+        for line, value in zip(block, values, strict=True):
+            better, equal = sum(other > value for other in values), values.count(value)
+            ranks[line] = better + (equal + 1) / 2
+    return ranks
+
+
+def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """95 % confidence interval of the mean by Student's t with n - 1 degrees of freedom; nothing below two values."""
+    if len(values) < 2:
+        return None, None
+    from scipy.special import stdtrit  # a quarter of a second that no other command should wait for
+
+    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def _total(record: Record, column: str) -> float:
+    return float(sum(value for row in record.rounds if isinstance(value := row.get(column), int | float)))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

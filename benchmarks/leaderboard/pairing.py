@@ -1,0 +1,90 @@
+"""What may be compared with what (benchmarks room): runs of one data set and setting, on the same data and weights."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import DataError
+
+from ..grid.cell import short_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..records.record import Record
+
+
+def comparisons(records: Sequence[Record]) -> dict[tuple[str, str], dict[str, list[Record]]]:
+    """What may be compared: (dataset, setting hash) -> name of a method in tables -> its records, all sorted by name.
+
+    Methods are told apart by their settings. One that goes by several labels is named by its commonest; where two go by
+    one label, the names carry a hash of their settings.
+    """
+    blocks: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        block = str(record.cell["dataset"]), setting_hash(record.cell)
+        blocks[block][short_hash(record.cell["method"], 6)].append(record)
+    named = {}
+    for block in sorted(blocks):
+        names = _labels(blocks[block])
+        named[block] = {names[key]: blocks[block][key] for key in sorted(names, key=lambda key: names[key])}
+    return named
+
+
+def check_pairing(records: Sequence[Record]) -> None:
+    """Refuse records that look comparable and are not.
+
+    Methods of one (dataset, setting, repetition) must have had the same data, partition, initial weights, client draws
+    and public order.
+
+    Raises:
+        DataError: names what differs and in which records.
+    """
+    seen: dict[tuple[Any, ...], tuple[str, Record]] = {}
+    for record in sorted(records, key=lambda record: record.folder.as_posix()):
+        hashes = dict(record.facts.get("pairing", {}))
+        if "dataset" in record.facts:
+            hashes["data"] = record.facts["dataset"].get("fingerprint")
+        for what, value in hashes.items():
+            block = (record.cell["dataset"], setting_hash(record.cell), record.repetition, what)
+            known, other = seen.setdefault(block, (value, record))
+            if known != value:
+                raise DataError(
+                    f"these runs are not comparable: their {what.replace('_', ' ')} differs\n  {other.folder}\n"
+                    f"  {record.folder}\nremove one of the folders and run it again with the same fl-bench and data"
+                )
+
+
+def setting_hash(cell: Mapping[str, Any]) -> str:
+    """Six hex digits for all of a cell but dataset, method and repetition."""
+    other = ("dataset", "method", "seed", "varied")
+    return short_hash({name: value for name, value in cell.items() if name not in other}, 6)
+
+
+def setting_text(cell: Mapping[str, Any]) -> str:
+    """The setting in words; `setting_hash` is the exact form."""
+    partition, training, models = dict(cell["partition"]), cell["training"], cell["models"]
+    scheme = partition.pop("scheme")
+    knobs = ", ".join(f"{name}={_short(value)}" for name, value in partition.items())
+    nets = "+".join(models["names"]) + (f" (server {models['server']})" if models.get("server") else "")
+    return (
+        f"{scheme}({knobs}); {nets}; {training['rounds']} rounds, {training['local_epochs']} local epochs, "
+        f"batch {training['batch_size']}, {training['optimizer']} {_short(training['lr'])}, "
+        f"participation {_short(training['participation'])}"
+        f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"
+    )
+
+
+def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """A name for each method: its commonest label, with a hash where two methods go by one label."""
+    labels = {}
+    for key, group in groups.items():
+        counts = Counter(record.label for record in group)
+        labels[key] = min(counts, key=lambda label: (-counts[label], len(label), label))
+    shared = Counter(labels.values())
+    return {key: label if shared[label] == 1 else f"{label} #{key}" for key, label in labels.items()}
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

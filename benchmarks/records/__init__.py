@@ -1,0 +1,1 @@
+"""What is kept (benchmarks room): records of runs, in folders or in one file, and locks on those being made."""

@@ -1,0 +1,263 @@
+"""The records of a results folder (benchmarks room): one folder per cell, written in one step and never changed.
+
+    <results>/runs/<dataset>/<label>-<seed>-<key>/      run.json     status, resolved cell, facts, provenance, clocks
+                                                        rounds.csv   a row per round
+                                                        clients.csv  a row per round and client
+                              .<seed>-<key>.part/       checkpoint.pt, only until the record is there
+                              .<seed>-<key>.lock        who is running the cell, only while it runs
+
+    <results>/records.tar.xz                            records that were packed into one file (`bundle.py`)
+
+A record is found, and a run continued, under whatever label: what decides is the key.
+
+Everything that may differ between two runs of one cell is a clock: columns that start with `seconds_`, and
+`clocks` in run.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fl_bench.errors import ConfigError, DataError
+
+from . import bundle
+from .locks import take_lock
+from .reading import parse_run, read_record
+from .record import FORMAT, Outcome, Record, RecordError, read_texts
+from .rows import csv_text
+from .writing import in_one_step, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ..grid.cell import Cell
+
+
+class Store:
+    """The records of one results folder, those in folders and those that were packed.
+
+    Args:
+        results: the folder; or a bundle, whose records alone are meant then.
+    """
+
+    def __init__(self, results: Path) -> None:
+        self._bundle_alone = bundle.is_bundle(results)
+        self.results = results.parent if self._bundle_alone else results
+        self.runs = self.results / "runs"
+        self.bundle = results if self._bundle_alone else results / bundle.NAME
+
+    def check_writable(self) -> None:
+        """Refuse a results folder that records could not be written to, before anything runs.
+
+        Raises:
+            RecordError: says which folder and why.
+        """
+        probe = self.runs / f".probe-{os.getpid()}"
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise RecordError(
+                f"cannot write records to {self.results}: {error.strerror}; name another folder with --out"
+            ) from None
+
+    def find(self, cell: Cell) -> Record | None:
+        """The record of a cell, under whatever label; None when there is none.
+
+        Raises:
+            DataError: there is one, but it cannot be read.
+        """
+        folder = self.runs / cell.folder
+        others = folder.parent.glob(f"*-{cell.seed}-{cell.key}") if folder.parent.is_dir() else []
+        for place in (folder, *sorted(others)):
+            if place.is_dir():
+                return read_record(place)
+        dataset, ending = f"{folder.parent.name}/", f"-{cell.seed}-{cell.key}"
+        for name in self._packed:
+            if name.startswith(dataset) and name.endswith(ending):
+                return self.read(name)
+        return None
+
+    def folders(self) -> list[Path]:
+        """The folders of all records that have one, sorted."""
+        if self._bundle_alone:
+            return []
+        return sorted(
+            folder
+            for folder in self.runs.glob("*/*")
+            if folder.is_dir() and not folder.name.startswith(".") and folder.suffix not in (".tmp", ".old")
+        )
+
+    def names(self) -> list[str]:
+        """All records by name, `<dataset>/<folder>`, sorted; the folder of a cell hides its record in the bundle.
+
+        Raises:
+            DataError: the bundle cannot be read.
+        """
+        unpacked = [f"{folder.parent.name}/{folder.name}" for folder in self.folders()]
+        hidden = set(map(_cell_of, unpacked))
+        return sorted([*unpacked, *(name for name in self._packed if _cell_of(name) not in hidden)])
+
+    def read(self, name: str) -> Record:
+        """The record of a name.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        folder = self.runs / name
+        if folder.is_dir() and not self._bundle_alone:
+            return read_record(folder)
+        place, texts = self.bundle / name, self._packed[name]
+        return Record(place, parse_run(texts["run.json"], place / "run.json"), texts)
+
+    def records(self) -> list[Record]:
+        """All records, by dataset, label and seed.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        return sorted(
+            map(self.read, self.names()),
+            key=lambda record: (str(record.cell["dataset"]), record.label, record.cell["seed"], record.folder.name),
+        )
+
+    def unpack(self) -> list[Path]:
+        """Write the records of the bundle into folders, each in one step; what is there already stays.
+
+        Returns:
+            The folders that were written.
+
+        Raises:
+            DataError: the bundle cannot be read, or a folder holds another record of the same name.
+            RecordError: one cannot be written; those before it are there.
+        """
+        written = []
+        for name, texts in self._packed.items():
+            folder = self.runs / name
+            if folder.is_dir():
+                if read_texts(folder) != texts:
+                    raise DataError(f"{folder} is another record than the one in {self.bundle}; remove one of them")
+                continue
+            with in_one_step(folder) as temporary:
+                for file in bundle.FILES:
+                    write_text(temporary / file, texts[file])
+            written.append(folder)
+        return written
+
+    def checkpoint(self, cell: Cell) -> Path:
+        """Where the cell's checkpoint is kept while it runs; makes the folder.
+
+        Raises:
+            RecordError: the folder cannot be made.
+        """
+        part = self._hidden(cell, "part")
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(f"cannot keep checkpoints in {part}: {error.strerror}") from None
+        return part / "checkpoint.pt"
+
+    def has_checkpoint(self, cell: Cell) -> bool:
+        """Whether an unfinished run left a checkpoint."""
+        return (self._hidden(cell, "part") / "checkpoint.pt").is_file()
+
+    def drop_checkpoint(self, cell: Cell) -> None:
+        """Forget what an unfinished run left."""
+        shutil.rmtree(self._hidden(cell, "part"), ignore_errors=True)
+
+    def write(self, cell: Cell, outcome: Outcome, *, replace: bool = False) -> Path:
+        """Write a record in one step: it is there whole, or not at all.
+
+        Args:
+            cell: whose record.
+            outcome: what to write.
+            replace: whether a record that is not `done` makes room (`--retry`); others are never replaced.
+        Raises:
+            RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
+        """
+        folder = self.runs / cell.folder
+        run = {
+            "format": FORMAT,
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "label": cell.label,
+            "key": cell.key,
+            **({"tuning": cell.tuning} if cell.tuning else {}),
+            "cell": cell.as_dict(),
+            "facts": outcome.facts,
+            "provenance": outcome.provenance,
+            "clocks": outcome.clocks,
+            **({} if outcome.traceback is None else {"traceback": outcome.traceback}),
+        }
+        present = self.find(cell)
+        if present is not None and (present.status == "done" or not replace):
+            raise RecordError(
+                f"{present.folder} is finished ({present.status}); a finished record is never overwritten"
+            )
+        replaced = present.folder if present is not None and present.packed is None else None
+        with in_one_step(folder, replaced) as temporary:
+            write_text(temporary / "rounds.csv", csv_text(outcome.rounds))
+            write_text(temporary / "clients.csv", csv_text(outcome.clients))
+            write_text(temporary / "run.json", json.dumps(run, indent=1) + "\n")
+        return folder
+
+    @contextlib.contextmanager
+    def lock(self, cell: Cell) -> Iterator[None]:
+        """Hold the cell against other processes and machines that share the folder.
+
+        A lock whose process is gone from this machine is taken over; one of another machine is respected.
+
+        Raises:
+            Locked: another process holds it; says which, and how to break a lock that a dead machine left.
+            RecordError: the lock cannot be written.
+        """
+        path = self._hidden(cell, "lock")
+        try:
+            take_lock(path)
+        except OSError as error:
+            raise RecordError(f"cannot write the lock {path}: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    @cached_property
+    def _packed(self) -> bundle.Texts:
+        if not self.bundle.is_file() and not self._bundle_alone:
+            return {}
+        return bundle.read_bundle(self.bundle)
+
+    def _hidden(self, cell: Cell, suffix: str) -> Path:
+        """What is there of a cell only while it runs; the label is no part of the name, as it is none of the key."""
+        return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.{suffix}"
+
+
+def read_results(results: Path) -> list[Record]:
+    """All records of a results folder or of a bundle, at least one.
+
+    Raises:
+        ConfigError: there are none; says where there are some.
+        DataError: one of them cannot be read.
+    """
+    if bundle.is_bundle(results) and not results.is_file():
+        raise ConfigError(f"there is no bundle {results}; `fl-bench pack FOLDER` makes one of a results folder")
+    records = Store(results).records()
+    if not records:
+        near = sorted(place.parent for pattern in ("*/runs", f"*/{bundle.NAME}") for place in results.glob(pattern))
+        found = f"; there are records in {', '.join(map(str, dict.fromkeys(near)))}" if near else ""
+        raise ConfigError(f"{results} has no records{found}; `fl-bench run --out {results}` makes some")
+    return records
+
+
+def _cell_of(name: str) -> tuple[str, str, str]:
+    """Dataset, seed and key of the record `<dataset>/<label>-<seed>-<key>`."""
+    dataset, _, folder = name.partition("/")
+    _, seed, key = f"--{folder}".rsplit("-", 2)
+    return dataset, seed, key

@@ -1,0 +1,349 @@
+"""The local executor (benchmarks room): spawned worker processes that run cells; never forks, imports no torch.
+
+Each worker has a pipe of its own, so that killing one worker (a timeout, the kernel's memory killer) cannot leave
+a shared queue locked for the others.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fl_bench.errors import ConfigError
+
+from ..grid.cell import Cell
+from ..grid.plugins import load_plugins
+from ..records.locks import Locked
+from ..records.record import Outcome, RecordError
+from ..records.store import Store
+from .executor import Event
+from .provenance import available_cores, machine, software
+from .runner import Ending, finished, run_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+    from ...federation.rows import RoundRow
+    from .runner import Options
+
+CONTEXT = 600 * 2**20
+"""Bytes of GPU memory that a process takes beside its tensors."""
+
+FILLED = 0.9
+"""Share of a GPU's free memory that further jobs may be started for."""
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that numeric libraries read when they are loaded."""
+
+WORKER = {
+    # One thread each: two that wait for each other beside a busy neighbour take many times as long.
+    **dict.fromkeys(THREADS, "1"),
+    # glibc: keep freed memory, instead of handing it back and paying for its pages anew in every training step.
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
+"""Variables that workers start with."""
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    device: str
+    cell: Cell | None = None
+    began: float = 0.0
+    running: bool = field(default=False)
+    """Whether the worker has begun with the cell: loading torch does not count against a time limit."""
+    closed: bool = field(default=False)
+    """Whether the worker's end of the pipe is gone, and the worker with it."""
+    memory: tuple[int, int] | None = None
+    """On a GPU: the most bytes that it has taken so far, and those that were free after its last round."""
+
+
+def choose_devices(device: str, jobs: int | None) -> list[str]:
+    """The device of each job to start with.
+
+    On a CPU, one job per available core. On GPUs (`auto` takes them when there are any), one each, to which `run_cells`
+    adds more when it has seen how much memory they take; or `jobs`, dealt out in turn.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
+        jobs: how many jobs; chosen by the rule above when None.
+    Raises:
+        ConfigError: there is no such device.
+    """
+    cores = available_cores()
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+    if device == "auto" and not (Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()):
+        device = "cpu"  # no driver: spare everybody the wait for torch
+    if device == "cpu":
+        return ["cpu"] * (jobs or cores)
+    kind, colon, number = device.partition(":")
+    if kind not in ("auto", "cuda") or (colon and not number.isdecimal()):
+        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:<number>, got {device!r}")
+    import torch  # a GPU may be there: worth the seconds
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0 and device == "auto":
+        return ["cpu"] * (jobs or cores)
+    chosen = [int(number)] if number else list(range(count))
+    if not chosen or max(chosen) >= count:
+        raise ConfigError(f"--device {device}: torch sees {count} CUDA devices here; --device cpu always works")
+    return [f"cuda:{chosen[job % len(chosen)]}" for job in range(jobs or len(chosen))]
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    store: Store,
+    options: Options,
+    *,
+    devices: Sequence[str],
+    most: int = 0,
+    timeout: float | None = None,
+) -> Generator[Event, None, None]:
+    """Run cells in worker processes and say what happens; every cell that ends leaves a record.
+
+    Closing the iterator, or an exception in it, stops the workers; what they were doing continues from its
+    checkpoints the next time.
+
+    Args:
+        cells: what to run, in this order.
+        store: where records go.
+        options: how to run them; `device` is replaced by the worker's own. Where it does not say how many threads a
+            run has, the cores are shared out among the workers.
+        devices: the device of each worker; no more workers are started than there are cells.
+        most: workers may be added on GPUs, by the memory that those there were seen to take, up to so many in all.
+        timeout: seconds that a cell may take; a cell that takes longer is recorded as `timeout`.
+    Raises:
+        RecordError: a record cannot be written.
+        ConfigError: a worker cannot start.
+    """
+    queue = deque(cells)
+    workers: list[_Worker] = []
+    devices = devices[: len(queue)]
+    if options.execution.threads is None:
+        threads = max(1, available_cores() // max(1, len(devices)))
+        options = replace(options, execution=replace(options.execution, threads=threads))
+    try:
+        for device in devices:
+            workers.append(_start(store, options, device))
+        while queue or any(worker.cell for worker in workers):
+            for worker in workers:
+                if worker.cell is None and queue:
+                    worker.cell = queue.popleft()
+                    worker.began, worker.running = time.monotonic(), False
+                    try:
+                        worker.pipe.send(worker.cell.to_worker())
+                    except OSError:  # it died while it had nothing to do
+                        worker.closed = True
+            yield from _wait(workers, store, options, timeout)
+            for device in further_devices(
+                [(worker.device, worker.memory) for worker in workers], min(len(queue), most - len(workers))
+            ):
+                workers.append(_start(store, options, device))
+    finally:
+        _stop(workers)
+
+
+def further_devices(workers: Sequence[tuple[str, tuple[int, int] | None]], most: int) -> list[str]:
+    """Devices of workers to add: as many on each GPU as its free memory has room for, going by those that are there.
+
+    Args:
+        workers: device of each worker, with its largest number of bytes so far and those then free; None before it has
+            finished a round, and then nothing is known of its GPU.
+        most: how many may be added.
+    """
+    added: list[str] = []
+    for device in dict.fromkeys(device for device, _ in workers if device.startswith("cuda")):
+        seen = [memory for name, memory in workers if name == device]
+        known = [memory for memory in seen if memory is not None]
+        if len(known) == len(seen):
+            room = int(FILLED * min(free for _, free in known)) // max(peak for peak, _ in known)
+            added += [device] * min(room, most - len(added))
+    return added
+
+
+def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float | None) -> Iterator[Event]:
+    """Wait for the next messages, deaths and time limits, and deal with them."""
+    busy = [worker for worker in workers if worker.cell is not None]
+    limits = [worker.began + timeout - time.monotonic() for worker in busy if worker.running] if timeout else []
+    ready = wait(
+        [place for worker in busy for place in (worker.pipe, worker.process.sentinel)],
+        timeout=max(0.0, min(limits)) if limits else None,
+    )
+    for worker in busy:
+        if worker.pipe in ready:
+            yield from _hear(worker)
+        if worker.cell is None:
+            continue
+        late = timeout is not None and worker.running and time.monotonic() - worker.began >= timeout
+        # A closed pipe polls as full, for ever; and pipe and process may be seen to end in either order.
+        dead = worker.closed or (worker.process.sentinel in ready and not worker.pipe.poll())
+        if late or dead:
+            if dead:
+                worker.process.join(timeout=2)  # for the exit code, if its pipe was seen to end first
+            _kill(worker)
+            cell, seconds = worker.cell, time.monotonic() - worker.began
+            status: Literal["timeout", "failed"] = "timeout" if late else "failed"
+            reason = f"ran longer than the time limit of {timeout:g} s" if late else _death(worker.process.exitcode)
+            yield _record_for(cell, status, reason, seconds, store, options)
+            workers[workers.index(worker)] = _start(store, options, worker.device)
+
+
+def _hear(worker: _Worker) -> Iterator[Event]:
+    """Take what a worker has to say."""
+    cell = worker.cell
+    assert cell is not None
+    while worker.pipe.poll():
+        try:
+            kind, *rest = worker.pipe.recv()
+        except (EOFError, OSError):  # it died
+            worker.closed = True
+            return
+        seconds = time.monotonic() - worker.began
+        if kind == "started":
+            worker.began, worker.running = time.monotonic(), True
+            yield Event("started", cell)
+        elif kind == "round":
+            worker.memory = rest[2]
+            yield Event("round", cell, round=rest[0], accuracy=rest[1], seconds=seconds)
+        elif kind == "ended":
+            worker.cell = None
+            yield Event("ended", cell, ending=rest[0], seconds=seconds)
+            return
+        elif kind == "locked":
+            worker.cell = None
+            yield Event("skipped", cell, reason=rest[0])
+            return
+        else:
+            raise RecordError(rest[0]) if kind == "unwritable" else ConfigError(rest[0])
+
+
+def _record_for(
+    cell: Cell, status: Literal["timeout", "failed"], reason: str, seconds: float, store: Store, options: Options
+) -> Event:
+    """Write the record of a worker that cannot do so itself, unless it just did. The checkpoint stays for `--retry`."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    clocks = {"started": None, "finished": now, "seconds_total": seconds}
+    outcome = Outcome(status, reason, {}, {**software(), **machine()}, clocks)
+    try:
+        with store.lock(cell):
+            ending = finished(cell, store, retry=options.retry)
+            if ending is None:
+                ending = Ending(status, reason, store.write(cell, outcome, replace=options.retry))
+    except Locked as error:
+        return Event("skipped", cell, reason=str(error))
+    return Event("ended", cell, ending=ending, seconds=seconds)
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the worker process was killed by {name}{hint}"
+    return f"the worker process ended with exit code {exitcode}"
+
+
+def _start(store: Store, options: Options, device: str) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_work, args=(theirs, str(store.results), replace(options, device=device)), daemon=True
+    )
+    with _environment(WORKER):
+        process.start()
+    theirs.close()
+    return _Worker(process, ours, device)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Processes started inside have these variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _kill(worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+def _stop(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(timeout=2)
+        _kill(worker)
+
+
+def _work(pipe: Connection, results: str, options: Options) -> None:
+    """A worker's life: cells in, messages out, until the pipe or the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which stops us
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    store = Store(Path(results))
+    try:
+        load_plugins(options.plugins)
+        import torch  # noqa: F401 - so that the time limit of the first cell does not pay for it
+    except Exception as error:
+        pipe.send(("broken", f"a worker process cannot start: {error}"))
+        return
+    while True:
+        try:
+            cell = Cell.from_worker(pipe.recv())
+        except EOFError:
+            return
+        pipe.send(("started",))
+
+        def report(row: RoundRow) -> None:
+            view = next((name for name in row.values if name.endswith(".acc_mean")), None)
+            try:
+                accuracy = None if view is None else row.values[view]
+                pipe.send(("round", row.values["round"], accuracy, _memory(options.device)))
+            except OSError:  # the parent is gone, which is no failure of the method
+                os._exit(1)
+
+        try:
+            ending = run_cell(cell, store, options, report)
+        except Locked as error:
+            pipe.send(("locked", str(error)))
+        except RecordError as error:
+            pipe.send(("unwritable", str(error)))
+        else:
+            pipe.send(("ended", ending))
+
+
+def _memory(device: str) -> tuple[int, int] | None:
+    """The most bytes of a GPU's memory that this process has taken, and those that are free."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.max_memory_reserved(device) + CONTEXT, torch.cuda.mem_get_info(device)[0]
+
+
+def _follow(parent: Any) -> None:
+    """End when the parent ends, however it does: nobody would stop us any more."""
+    parent.join()
+    os._exit(1)

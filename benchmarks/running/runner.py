@@ -1,0 +1,165 @@
+"""One cell, from its data to its record (benchmarks room); worker processes and tests call it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import Diverged, StorageError, Unsupported
+
+from ...datasets.catalogue import load_dataset
+from ...datasets.split import split
+from ...federation.settings import Execution
+from ...methods.registry import METHODS
+from ..grid.grid import why_unsupported
+from ..records.record import Outcome, RecordError, Status
+from .provenance import provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...datasets.dataset import Dataset
+    from ...federation.rows import RoundRow
+    from ..grid.cell import Cell
+    from ..records.store import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """How cells are run on this machine; no number depends on it, and no key."""
+
+    device: str = "cpu"
+    """A torch device."""
+    data_dir: str | None = None
+    """First folder to look for data in."""
+    plugins: tuple[str, ...] = ()
+    """Plugin files."""
+    retry: bool = False
+    """Whether records that are not `done` are replaced."""
+    execution: Execution = field(default_factory=Execution)
+    """How runs use the device."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a cell ended."""
+
+    status: Status
+    reason: str | None
+    folder: Path
+
+
+def finished(cell: Cell, store: Store, *, retry: bool) -> Ending | None:
+    """How a cell ended; None while it has to run: it has no record, or one not `done` that `retry` asks to replace.
+
+    What a process that was killed after writing the record left of the checkpoint goes away here.
+
+    Raises:
+        DataError: the record cannot be read.
+    """
+    record = store.find(cell)
+    if record is None or (retry and record.status != "done"):
+        return None
+    if record.status == "done":
+        store.drop_checkpoint(cell)
+    return Ending(record.status, record.reason, record.folder)
+
+
+def run_cell(
+    cell: Cell, store: Store, options: Options, progress: Callable[[RoundRow], None] = lambda _: None
+) -> Ending:
+    """Run a cell, or continue it from its checkpoint, and write its record whatever happens.
+
+    Args:
+        cell: what to run; its plugins must be loaded.
+        store: where records go.
+        options: how to run it.
+        progress: called after each round.
+    Raises:
+        Locked: another process is running the cell.
+        RecordError: the disk does not take checkpoint or record; what was there is left as it was.
+    """
+    with store.lock(cell):
+        earlier = finished(cell, store, retry=options.retry)
+        if earlier is not None:  # another process finished it meanwhile
+            return earlier
+        outcome = _run(cell, store, options, progress)
+        folder = store.write(cell, outcome, replace=options.retry)
+        store.drop_checkpoint(cell)
+        return Ending(outcome.status, outcome.reason, folder)
+
+
+def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRow], None]) -> Outcome:
+    import torch  # a second or two; only processes that train come here
+
+    from ...federation.run import Run
+
+    torch.set_num_threads(1)  # clients and cells share the cores, not the kernels of one step
+    began, started = datetime.now(UTC), time.perf_counter()
+    setup = 0.0
+    run: Run | None = None
+    rows: list[RoundRow] = []
+    status: Status = "done"
+    reason = trace = None
+    try:
+        impossible = why_unsupported(cell)
+        if impossible:
+            raise Unsupported(impossible)
+        dataset = _dataset(cell.dataset.location, options.data_dir)
+        run = Run(
+            cell.build_method(),
+            dataset,
+            split(dataset, cell.scheme, cell.split, cell.repetition.seeds.partition),
+            cell.models,
+            cell.training,
+            seed=cell.repetition.seeds,
+            device=options.device,
+            codec=cell.codec,
+            checkpoint=store.checkpoint(cell),
+            execution=options.execution,
+        )
+        setup = time.perf_counter() - started
+        for row in run.rounds():
+            rows.append(row)
+            progress(row)
+    except Diverged as error:
+        status, reason = "diverged", f"round {len(rows)}: {error}"
+    except Unsupported as error:
+        status, reason = "unsupported", str(error)
+    except StorageError as error:  # no fault of the method, whose own system errors come below
+        raise RecordError(str(error)) from error
+    except Exception as error:
+        status, reason, trace = "failed", f"{type(error).__name__}: {error}", traceback.format_exc()
+    spent = sum(float(value or 0) for row in rows for name, value in row.values.items() if name.startswith("seconds_"))
+    return Outcome(
+        status=status,
+        reason=reason,
+        facts=_facts(cell, run),
+        provenance=provenance(options.device),
+        clocks={
+            "started": began.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            # A run that was stopped and continued counts all of its rounds.
+            "seconds_total": setup + spent,
+            "seconds_setup": setup,
+        },
+        rounds=[row.values for row in rows],
+        clients=[client for row in rows for client in row.clients],
+        traceback=trace,
+    )
+
+
+def _facts(cell: Cell, run: Any) -> dict[str, Any]:
+    method = METHODS[cell.method]
+    return {"category": method.category, "summary": method.summary(), **({} if run is None else run.facts())}
+
+
+@lru_cache(maxsize=1)
+def _dataset(location: str, data_dir: str | None) -> Dataset:
+    """The data set; the cells of a worker mostly share it."""
+    return load_dataset(location, data_dir=None if data_dir is None else Path(data_dir))

@@ -1,0 +1,1 @@
+"""Text for people (benchmarks room): the terminal, Markdown, LaTeX, pictures made of characters."""

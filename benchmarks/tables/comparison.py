@@ -1,0 +1,389 @@
+"""A comparison as text (benchmarks room): terminal, Markdown, CSV, JSON; LaTeX is in `compare_latex.py`.
+
+Everything is a pure function of the result: the same table gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..statistics.power import number
+from ..statistics.verdicts import many, size
+from .printing import print_table
+from .terminal import PIPE_WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from ..statistics.result import Belief, Comparison, Effect, OnDataset, Pair
+
+FEW_METHODS = 6
+"""Up to so many methods, all pairs are shown; of more, only those that differ."""
+
+FEW_VERDICTS = 12
+"""Up to so many methods against the control each has its sentence at the terminal; the other forms always have them."""
+
+FEW_COLUMNS = 5
+"""Up to so many columns, differences on single data sets stand with their intervals."""
+
+FEW_FLIPS = 5
+"""Pairs of unstable order that are named at the terminal."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with what is needed to read it."""
+
+    title: str
+    rows: list[dict[str, Any]]
+    caption: str = ""
+
+
+def print_comparison(console: Console, result: Comparison) -> None:
+    """The comparison at the terminal: what was compared, what may be said, and the tables behind it."""
+    for line in (*heading(result), ""):
+        console.print(line, markup=False, highlight=False)
+    sentences = [*result.summary, *(result.verdicts if len(result.verdicts) <= FEW_VERDICTS else ())]
+    for sentence in sentences:
+        console.print(f"- {sentence}", markup=False, highlight=False)
+    for section in sections(result):
+        console.print(f"\n{section.title}", markup=False, highlight=False, style="bold")
+        print_table(console, section.rows)
+        if section.caption:
+            console.print(section.caption, markup=False, highlight=False)
+    if result.notes:
+        console.print("\nnotes", markup=False, highlight=False, style="bold")
+    for note in result.notes:
+        console.print(f"- {note}", markup=False, highlight=False)
+
+
+def plain(result: Comparison) -> str:
+    """The same as text, for a file."""
+    from rich.console import Console
+
+    buffer = io.StringIO()
+    print_comparison(Console(file=buffer, width=PIPE_WIDTH), result)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def markdown(result: Comparison) -> str:
+    """The same as Markdown, with a sentence per method."""
+    parts = [*heading(result), "", *(f"- {sentence}" for sentence in (*result.summary, *result.verdicts))]
+    for section in sections(result):
+        columns = [name.replace("\n", " ") for name in section.rows[0]]
+        parts += ["", f"## {section.title}", "", _bars(columns), _bars(["---"] * len(columns))]
+        parts += [_bars(_show(value) for value in row.values()) for row in section.rows]
+        parts += ["", *section.caption.splitlines()] if section.caption else []
+    if result.notes:
+        parts += ["", "## notes", "", *(f"- {note}" for note in result.notes)]
+    return "\n".join(parts) + "\n"
+
+
+def as_json(result: Comparison) -> str:
+    """All of the result."""
+    return json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n"
+
+
+def as_csv(result: Comparison) -> str:
+    """A line per claim about two methods: against the control, all pairs, and each data set by itself."""
+    effects = {(effect.method, effect.other): effect for effect in result.effects}
+    beliefs = {(belief.method, belief.other, belief.test): belief for belief in result.beliefs}
+    rows = [_csv_pair("primary", result, pair, effects, beliefs) for pair in result.primary]
+    rows += [_csv_pair("all pairs", result, pair, {}, {}) for pair in result.secondary]
+    rows += [_csv_pair("diverged at chance level", result, pair, {}, {}) for pair in result.with_chance]
+    rows += [_csv_dataset(row) for row in result.per_dataset]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _csv(value) for name, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def heading(result: Comparison) -> list[str]:
+    """What was compared, in which state."""
+    lines = [f"{many(len(result.methods), 'method')} on {size(result)}"]
+    lines.append(
+        f"control {result.control or '(none)'}, level {number(result.options.alpha)}, "
+        f"ROPE and tie margin {result.options.rope:g} points"
+    )
+    lines.append(f"numbers: {result.selection}; {result.tuning}")
+    if result.missing:
+        lines += ["missing:", *(f"  {line}" for line in result.missing)]
+        left = "; ".join(result.dropped) or "nothing more"
+        lines.append(f"left out because of it ({result.options.on_missing}): {left}")
+    return lines
+
+
+def sections(result: Comparison) -> list[Section]:
+    """The tables, in the order in which they are read."""
+    found = [_standing(result)]
+    if result.primary:
+        found += [_primary(result), _beliefs(result), _datasets(result)]
+    if result.with_chance:
+        found.append(
+            Section("With diverged runs at the accuracy of guessing", [_test(pair) for pair in result.with_chance])
+        )
+    found += [section for section in (_pairs(result), _stability(result), _variance(result)) if section.rows]
+    return found
+
+
+def _standing(result: Comparison) -> Section:
+    level = f"{100 * (1 - result.options.alpha):g} %"
+    rows = [
+        {
+            "method": row.method,
+            "mean %": f"{row.mean:.2f}",
+            "interval": _span(row.low, row.high, 2),
+            "mean\nrank": "" if row.mean_rank is None else f"{row.mean_rank:.2f}",
+            "rank\ninterval": _span(row.rank_low, row.rank_high, 1),
+            "without\none": "" if row.without_one is None else _span(*row.without_one, 1),
+            "best": "" if row.best is None else f"{row.best:.2f}",
+        }
+        for row in result.ranks
+    ]
+    return Section(
+        "Where the methods stand",
+        _without_empty(rows),
+        "mean over data sets of means over seeds; without one: lowest and highest mean rank when a data set is left "
+        "out; best: share of bootstrap draws with the best mean rank; intervals: "
+        f"{level}, hierarchical bootstrap over data sets, settings and seeds",
+    )
+
+
+def _primary(result: Comparison) -> Section:
+    effects = {effect.other: effect for effect in result.effects}
+    rows = []
+    for pair in result.primary:
+        effect = effects[pair.other]
+        rows.append(
+            {
+                "than": pair.other,
+                "points": f"{effect.difference:+.2f}",
+                "interval": _span(effect.low, effect.high, 2, sign="+"),
+                "win tie\nloss": f"{effect.wins} {effect.ties} {effect.losses}",
+                "p": number(pair.p),
+                "p Holm": number(pair.p_holm) + ("*" if pair.significant else ""),
+                "rank\nbiserial": f"{pair.rank_biserial:+.2f}",
+                "P(impr.)": f"{effect.probability_of_improvement:.2f}",
+                "p ranks": "" if pair.rank_p is None else number(pair.rank_p),
+            }
+        )
+    return Section(
+        f"Is {result.control} better?",
+        _without_empty(rows),
+        f"exact two-sided signed rank over {many(result.counts.blocks, 'block')}, Holm over {many(len(rows), 'test')}; "
+        f"* at {number(result.options.alpha)}. points: {result.control} minus the other. win tie loss: blocks, margin "
+        f"{result.options.rope:g}. P(impr.): share of runs that it wins, paired by seed. p ranks: from mean ranks, "
+        "Holm; depends on who else takes part",
+    )
+
+
+def _beliefs(result: Comparison) -> Section:
+    rows: dict[str, dict[str, Any]] = {}
+    for belief in result.beliefs:
+        row = rows.setdefault(belief.other, {"than": belief.other})
+        for name in ("worse", "equivalent", "better"):
+            short = name if belief.test == "signed rank" else f"{name}\n(seeds)"
+            row[short] = f"{getattr(belief, name):.2f}"
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    seeds = "; (seeds): hierarchical model of correlated seeds" if any("seeds" in name for name in columns) else ""
+    return Section(
+        f"Where does the difference of {result.control} lie on a next data set?",
+        [{name: row.get(name, "") for name in columns} for row in rows.values()],
+        f"Bayesian signed rank, equivalent: within {result.options.rope:g} points{seeds}; from "
+        f"{many(result.counts.datasets, 'data set')}, and with few of them mostly the shape of the test",
+    )
+
+
+def _datasets(result: Comparison) -> Section:
+    """Methods down and data sets across, or the other way round where there are more data sets."""
+    conditions = result.table.conditions
+    settings = len(result.table.settings) > 1
+    labels = {(at.dataset, at.setting): at.label if settings else at.dataset for at in conditions}
+    others = list(dict.fromkeys(row.other for row in result.per_dataset))
+    across = min(len(others), len(conditions))
+    cells = {
+        (row.other, labels[row.dataset, row.setting]): _difference(row, spread=across <= FEW_COLUMNS)
+        for row in result.per_dataset
+    }
+    if len(conditions) > len(others):
+        rows = [
+            {"data set": label, **{f"than {other}": cells.get((other, label), "") for other in others}}
+            for label in labels.values()
+        ]
+    else:
+        rows = [
+            {"than": other, **{label: cells.get((other, label), "") for label in labels.values()}} for other in others
+        ]
+    spread = (
+        f"± Student's t, simultaneous over the {many(len(conditions), 'data set')} (Bonferroni)"
+        if across <= FEW_COLUMNS
+        else "intervals are in --format csv"
+    )
+    return Section(
+        f"{result.control} on each data set by itself",
+        rows,
+        f"points, paired by seed; {spread}; * after Holm over them. Says something about that data set only",
+    )
+
+
+def _difference(row: OnDataset, *, spread: bool) -> str:
+    half = "" if not spread or row.low is None or row.high is None else f" ± {(row.high - row.low) / 2:.1f}"
+    return f"{row.difference:+.1f}{half}{'*' if row.significant else ''}"
+
+
+def _pairs(result: Comparison) -> Section:
+    shown = [pair for pair in result.secondary if pair.significant or len(result.methods) <= FEW_METHODS]
+    rows = [{"method": pair.method, "than": pair.other, **_test(pair, other="")} for pair in shown]
+    ranks = result.rank_differences
+    caption = f"exact signed rank, Holm over {many(len(result.secondary), 'pair')}"
+    if len(shown) < len(result.secondary):
+        caption += f", of which {len(shown)} differ; the others are in --format csv"
+    if ranks is not None:
+        groups = "; ".join(f"{{{', '.join(group)}}}" for group in ranks.groups) or "none"
+        caption += (
+            f". p ranks: Nemenyi, critical difference of mean ranks {ranks.critical_difference:.2f} "
+            f"(against one method, Bonferroni-Dunn: {ranks.control_difference:.2f}); not told apart: {groups}"
+        )
+    return Section("All pairs", _without_empty(rows), caption)
+
+
+def _stability(result: Comparison) -> Section:
+    rows: list[dict[str, Any]] = [
+        {
+            "without": left.dataset,
+            "best mean rank": left.leader,
+            "differs only then": ", ".join(left.gained),
+            "differs no more": ", ".join(left.lost),
+        }
+        for left in result.left_out
+    ]
+    named = [f"{flip.better} > {flip.worse} (not without {' or '.join(flip.without)})" for flip in result.flips]
+    more = len(named) - FEW_FLIPS
+    caption = ""
+    if named:
+        caption = "order by mean rank that depends on a third method: " + "; ".join(named[:FEW_FLIPS])
+        caption += f"; and {more} more (--format json)" if more > 0 else ""
+    return Section("How firm is this? One data set left out at a time", _without_empty(rows), caption)
+
+
+def _variance(result: Comparison) -> Section:
+    labels = {(at.dataset, at.setting): at.label for at in result.table.conditions}
+    rows: dict[str, dict[str, Any]] = {}
+    for part in result.seed_variance:
+        label = labels[part.dataset, part.setting]
+        row = rows.setdefault(label, {"data set": label})
+        row[part.factor] = "" if part.std is None else f"{part.std:.2f} ({part.degrees})"
+    return Section(
+        "Where the variance of repetitions comes from",
+        list(rows.values()),
+        "standard deviation in points when only this varies (degrees of freedom), pooled over methods",
+    )
+
+
+def _test(pair: Pair, other: str = "than") -> dict[str, Any]:
+    return {
+        **({other: pair.other} if other else {}),
+        "points": f"{pair.difference:+.2f}",
+        "blocks": pair.blocks,
+        "p": number(pair.p),
+        "p Holm": number(pair.p_holm) + ("*" if pair.significant else ""),
+        "rank\nbiserial": f"{pair.rank_biserial:+.2f}",
+        "p ranks": "" if pair.rank_p is None else number(pair.rank_p),
+    }
+
+
+def _csv_pair(
+    family: str,
+    result: Comparison,
+    pair: Pair,
+    effects: dict[tuple[str, str], Effect],
+    beliefs: dict[tuple[str, str, Any], Belief],
+) -> dict[str, Any]:
+    effect = effects.get((pair.method, pair.other))
+    row: dict[str, Any] = {
+        "family": family,
+        "dataset": "",
+        "setting": "",
+        "method": pair.method,
+        "other": pair.other,
+        "blocks": pair.blocks,
+        "datasets": result.counts.datasets,
+        "settings": result.counts.settings,
+        "seeds": f"{result.counts.seeds_least}-{result.counts.seeds_most}",
+        "difference": pair.difference,
+        "low": effect and effect.low,
+        "high": effect and effect.high,
+        "p": pair.p,
+        "p_holm": pair.p_holm,
+        "significant": pair.significant,
+        "w_plus": pair.w_plus,
+        "w_minus": pair.w_minus,
+        "zeros": pair.zeros,
+        "rank_biserial": pair.rank_biserial,
+        "rank_p": pair.rank_p,
+    }
+    if effect is not None:
+        row |= {
+            "wins": effect.wins,
+            "ties": effect.ties,
+            "losses": effect.losses,
+            "probability_of_improvement": effect.probability_of_improvement,
+        }
+    for test, prefix in (("signed rank", "p"), ("hierarchical", "hierarchical")):
+        belief = beliefs.get((pair.method, pair.other, test))
+        if belief is not None:
+            row |= {f"{prefix}_{name}": getattr(belief, name) for name in ("worse", "equivalent", "better")}
+    return row
+
+
+def _csv_dataset(row: OnDataset) -> dict[str, Any]:
+    return {
+        "family": "data set",
+        "dataset": row.dataset,
+        "setting": row.setting,
+        "method": row.method,
+        "other": row.other,
+        "seeds": row.seeds,
+        "difference": row.difference,
+        "low": row.low,
+        "high": row.high,
+        "p": row.p,
+        "p_holm": row.p_holm,
+        "significant": row.significant,
+        "bca_low": row.bca_low,
+        "bca_high": row.bca_high,
+    }
+
+
+def _csv(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _span(low: float | None, high: float | None, places: int, sign: str = "") -> str:
+    return "" if low is None or high is None else f"{low:{sign}.{places}f} to {high:{sign}.{places}f}"
+
+
+def _without_empty(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the columns in which no row has anything."""
+    full = [name for name in rows[0] if any(row[name] != "" for row in rows)] if rows else []
+    return [{name: row[name] for name in full} for row in rows]
+
+
+def _bars(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _show(value: Any) -> str:
+    return str(value).replace("|", "\\|")

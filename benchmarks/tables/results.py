@@ -1,0 +1,84 @@
+"""The table at the end of a run (benchmarks room): leaderboard lines for people, and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ..grid.repetition import Repetition
+from ..leaderboard.reported import SELECTIONS
+from .printing import print_json, print_table
+from .values import show_bytes, show_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from ..leaderboard.lines import Line
+
+
+def print_results(console: Console, board: Sequence[Line]) -> None:
+    """The table at the end of a run: a table per dataset and setting, with what is needed to read it."""
+    for dataset, setting in dict.fromkeys((line.dataset, line.setting) for line in board):
+        block = [line for line in board if (line.dataset, line.setting) == (dataset, setting)]
+        ordered = sorted(
+            block, key=lambda line: (-_best(block, line.method), line.method, not line.deployed, line.view)
+        )
+        badges = dict.fromkeys(line.badges for line in ordered if line.badges)
+        marks = {badge: "*" * count for count, badge in enumerate(badges, 1)}
+        print_table(
+            console,
+            [_result(line, marks) for line in ordered],
+            title=dataset,
+            whole=True,
+            caption="\n".join([*(f"{mark} {badge}" for badge, mark in marks.items()), _caption(block)]),
+        )
+
+
+def print_lines_json(board: Sequence[Line]) -> None:
+    """The same lines as JSON."""
+    print_json([asdict(line) for line in board])
+
+
+def _result(line: Line, marks: Mapping[str, str]) -> dict[str, Any]:
+    spread = "" if line.acc_std is None else f" ± {line.acc_std:.2f}"
+    ended = Counter(part.partition(":")[2] for part in line.seeds_not_done.split())
+    troubles = [f"{count} {status}" for status, count in sorted(ended.items())]
+    missing = [f"no seed {line.seeds_missing}"] if line.seeds_missing else []
+    name = line.method if line.deployed else f"· {line.view}"
+    if line.deployed and line.view not in ("", "client"):
+        name += f" ({line.view})"
+    return {
+        "method": " ".join([name, marks[line.badges]] if line.badges else [name]),
+        "accuracy %": "" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
+        "vs\nlocal": "" if line.gap_to_local is None else f"{line.gap_to_local:+.2f}",
+        "worst\n10%": "" if line.acc_worst_decile is None else f"{line.acc_worst_decile:.2f}",
+        "up": show_bytes(line.bytes_up),
+        "down": show_bytes(line.bytes_down),
+        "time": show_seconds(line.seconds),
+        "runs": ", ".join([str(line.seeds), *troubles, *missing]),
+    }
+
+
+def _best(block: Sequence[Line], method: str) -> float:
+    return max((line.acc_mean or 0.0 for line in block if line.method == method and line.deployed), default=0.0)
+
+
+def _caption(block: Sequence[Line]) -> str:
+    ceilings = [line.in_group_ceiling for line in block if line.in_group_ceiling is not None]
+    seeds = sorted({Repetition.parse(seed) for line in block for seed in line.seeds_done.split()})
+    text = (
+        f"{block[0].setting_text}\n"
+        f"accuracy: mean over clients, mean ± std over seeds {' '.join(map(str, seeds)) or '(none)'}, "
+        f"at {SELECTIONS[block[0].selection]}; a view after · is not the method's number\n"
+        f"up, down: bytes per client, mean over rounds (in the first, nothing is received)"
+    )
+    if ceilings:
+        text += (
+            f"\nin-group share {fmean(ceilings):.1f} %: the ceiling of a model that knows only its own group's classes"
+        )
+    notes = dict.fromkeys(f"{line.method}: {line.note}" for line in block if line.note)
+    return "\n".join([text, *notes])

@@ -1,0 +1,342 @@
+"""`fl-bench compare` as a user meets it: records, a CSV file, every format, every refusal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from fl_bench.benchmarks.commands.cli import run_command
+from fl_bench.benchmarks.grid.cell import Cell
+from fl_bench.benchmarks.grid.grid import Grid
+from fl_bench.benchmarks.records.reading import read_record
+from fl_bench.benchmarks.records.record import Outcome
+from fl_bench.benchmarks.running.runner import Options, run_cell
+
+if TYPE_CHECKING:
+    from fl_bench.benchmarks.records.store import Store
+
+OFFLINE = Path(__file__).parents[3] / "results" / "offline"
+
+MakeCell = Callable[..., Cell]
+MakeGrid = Callable[..., Grid]
+MakeOutcome = Callable[..., Outcome]
+
+TABLE = """dataset,seed,cosmos,fedmd,local_50%
+digits,0,90.1,89.0,83.0
+digits,1,91.1,89.5,84.0
+letter,0,80.1,80.0,73.0
+letter,1,81.1,80.5,74.0
+vowel,0,70.1,69.0,63.0
+vowel,1,71.1,69.5,64.0
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "table.csv"
+    path.write_text(TABLE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def results(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> Path:
+    for seed, (fedmd, local) in enumerate([(60.0, 50.0), (70.0, 65.0)]):
+        store.write(cell_of("fedmd", seed), outcome({"client": [fedmd]}))
+        store.write(cell_of("local", seed), outcome({"client": [local]}))
+    return store.results
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_records_at_the_terminal(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", str(results), "--control", "fedmd"]) == 0
+    text = flat(capsys.readouterr().out)
+    assert "2 methods on 1 block (data sets), 1 setting, 2 seeds" in text
+    assert "fedmd is not significantly better than local on 1 data set (p = 1; +7.50 points)" in text
+    assert "with 1 data set no signed-rank test can reach .05 (the least possible p is 1); 6 are needed" in text
+
+
+def test_a_deleted_record_is_refused_by_name(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (gone,) = (results / "runs" / "digits").glob("local-1-*")
+    shutil.rmtree(gone)
+    assert run_command(["compare", str(results)]) == 2
+    assert re.search(r"digits \[\w{6}\], seed 1, missing: local", capsys.readouterr().err)
+    assert run_command(["compare", str(results), "--on-missing", "complete-blocks", "--control", "fedmd"]) == 0
+    text = flat(capsys.readouterr().out)
+    assert re.search(r"missing: digits \[\w{6}\], seed 1, missing: local", text)
+    assert re.search(r"left out because of it \(complete-blocks\): digits \[\w{6}\], seed 1", text)
+
+
+def test_variance_of_records_that_vary_parts_of_their_randomness(
+    store: Store, small_grid: MakeGrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = small_grid(vary={"partition": "1-2", "init": (1,)})
+    done = [run_cell(cell, store, Options()) for cell in grid.cells]
+    assert {ending.status for ending in done} == {"done"}
+    assert run_command(["compare", str(store.results), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    parts = {part["factor"]: part for part in found["seed_variance"]}
+    scores = [read_record(ending.folder).rounds[-1]["client.acc_mean"] for ending in done]
+    # local and fedmd in turn of 0, 0/partition=1, 0/partition=2, 0/init=1; pooled over the two methods
+    partition = np.array([scores[0:6:2], scores[1:6:2]])
+    init = np.array([[scores[0], scores[6]], [scores[1], scores[7]]])
+    for factor, runs, degrees in (("partition", partition, 4), ("init", init, 2)):
+        assert parts[factor]["degrees"] == degrees
+        assert parts[factor]["std"] == pytest.approx(runs.var(axis=1, ddof=1).mean() ** 0.5)
+        assert parts[factor]["std"] > 0
+    assert [(parts[factor]["degrees"], parts[factor]["std"]) for factor in ("draws", "batches")] == [(0, None)] * 2
+    assert run_command(["compare", str(store.results)]) == 0
+    text = flat(capsys.readouterr().out)
+    assert "Where the variance of repetitions comes from" in text
+    assert f"{parts['partition']['std']:.2f} (4)" in text
+    assert "they are no independent seeds" in text
+    assert "cannot be told apart" not in text
+    assert "1 setting, 4 repetitions" in text
+    assert run_command(["compare", str(store.results), "--format", "latex"]) == 0
+    assert r"\pm" not in capsys.readouterr().out  # an interval over repetitions that share seeds would be too short
+
+
+def test_a_table_of_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", str(table)]) == 0
+    text = flat(capsys.readouterr().out)
+    assert "3 methods on 3 blocks (data sets), 1 setting, 2 seeds" in text
+    # means 90.6, 80.6, 70.6 against 89.25, 80.25, 69.25: (1.35 + 0.35 + 1.35) / 3
+    assert (
+        "cosmos is not significantly better than fedmd on 3 data sets (p = .5, Holm over 2 tests; +1.02 points)" in text
+    )
+    assert "with 3 blocks no signed-rank test can reach .05, 7 are needed" in text
+    # more data sets than other methods: they go down. letter: differences .1 and .6, mean .35, t_{1 - .05/6, 1} = 38.19
+    # times .25
+    assert "letter +0.3 ± 9.5" in text
+    # every block agrees: (1 / 3!)^2
+    assert "all blocks agree completely, p = .028; Friedman chi2(2) = 6.00" in text
+
+
+def test_json_holds_everything(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", str(table), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["format"] == 1
+    assert found["counts"]["blocks"] == 3
+    assert [pair["p"] for pair in found["primary"]] == [0.25, 0.25]
+    assert found["table"]["conditions"][0]["accuracy"][0] == [90.1, 91.1]
+
+
+def test_csv_has_a_line_per_claim(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", str(table), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    # 2 against the control, 3 pairs, 2 methods on 3 data sets
+    assert [row["family"] for row in rows] == ["primary"] * 2 + ["all pairs"] * 3 + ["data set"] * 6
+    assert (rows[0]["other"], rows[0]["difference"], rows[0]["p_holm"], rows[0]["seeds"]) == (
+        "fedmd",
+        "1.01667",
+        "0.5",
+        "2-2",
+    )
+
+
+def test_markdown_tables_are_rectangular(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", str(table), "--format", "markdown"]) == 0
+    blocks = re.findall(r"(?:^\|.*\|\n)+", capsys.readouterr().out, re.MULTILINE)
+    assert len(blocks) == 6
+    for block in blocks:
+        widths = {line.replace("\\|", "").count("|") for line in block.splitlines()}
+        assert len(widths) == 1
+        assert re.fullmatch(r"\|( --- \|)+", block.splitlines()[1])
+
+
+def test_latex(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.tex"
+    assert run_command(["compare", str(table), "--format", "latex", "--out", str(out)]) == 0
+    assert capsys.readouterr().out == ""
+    text = out.read_text(encoding="utf-8")
+    for name in ("table", "tabular"):
+        assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 1
+    assert [text.index(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule")] == sorted(
+        text.index(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule")
+    )
+    (columns,) = re.findall(r"\\begin\{tabular\}\{@\{\}(lr*)@\{\}\}", text)
+    lines = [line for line in text.splitlines() if line.endswith("\\\\")]
+    assert {line.count(" & ") for line in lines} == {len(columns) - 1}
+    # best first and in bold; Student's half width over 90.1 and 91.1: 12.706 * 0.7071 / sqrt(2) = 6.35
+    assert lines[1].startswith(r"cosmos & \textbf{90.60} $\pm$ 6.35 & \textbf{80.60}")
+    assert lines[3].startswith(r"local\_50\%$^{\dagger}$ & ")
+    # three blocks cannot tell anyone apart, so all others have the mark of not significantly worse
+    assert ["\\dag" in line for line in lines[1:]] == [False, True, True]
+    caption = flat(re.findall(r"\\caption\{(.*)\}", text)[0])
+    for part in (
+        "signed-rank test over 3 blocks",
+        "Holm correction over 3 pairs",
+        "2 seeds",
+        "as given in table.csv",
+        "tuning budget not stated",
+        "no signed-rank test can reach .05",
+    ):
+        assert part in caption
+    assert re.sub(r"\\[%_&#]", "", caption).count("%") == 0  # a bare one would comment out the rest
+
+
+def test_latex_marks_only_what_the_best_does_not_beat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # on nine data sets a beats c everywhere (p = 2 / 512, Holm over three: .012), and b on five of them
+    rows = [
+        f"d{place},{80 + place},{80 + place + (-1) ** place * 0.1 * (place + 1)},{60 + place}" for place in range(9)
+    ]
+    path = tmp_path / "nine.csv"
+    path.write_text("\n".join(["dataset,a,b,c", *rows]), encoding="utf-8")
+    assert run_command(["compare", str(path), "--format", "latex"]) == 0
+    text = capsys.readouterr().out
+    marked = {line[0]: "\\dag" in line for line in text.splitlines() if line[:1] in "abc" and " & " in line}
+    assert marked == {"a": False, "b": False, "c": False} | {min("ab", key=lambda name: _mean_of(text, name)): True}
+
+
+def test_a_wide_table_goes_on_in_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # 80 characters: names take 6 (the heading), a data set 8 for its name and 3 for the gap; six fit and a seventh does
+    # not, then mean and rank take 4 + 5 + 3 + 3 more than the one that is left
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join(["dataset,a,b", *(f"dataset{place},90.5,80.5" for place in range(7))]), encoding="utf-8")
+    assert run_command(["compare", str(path), "--control", "a", "--format", "latex"]) == 0
+    text = capsys.readouterr().out
+    headings = [line.removesuffix(" \\\\").split(" & ") for line in text.splitlines() if line.startswith("method &")]
+    assert headings == [
+        ["method", *(f"dataset{place}" for place in range(6))],
+        ["method", "dataset6", "mean", "rank"],
+    ]
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
+    first, second = re.findall(r"\\caption\{(.*)\}", text)
+    assert "signed-rank test" in first
+    assert first.endswith("Part 1 of 2.")
+    assert second == "Part 2 of 2; part 1 says what it shows."
+
+
+NASTY = r"""dataset,seed,[a]_x%&#~^\ {y} $z$,*star|<b> · c ± d,plain
+a_name_of_a_data_set,0,90.1,89.0,83.0
+a_name_of_a_data_set,1,91.1,88.0,84.0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["nasty.csv"], [str(OFFLINE)], [str(OFFLINE), "--methods", "cosmos,local"]])
+def test_latex_is_set_within_the_page(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = shutil.which("pdflatex")
+    if compiler is None or not shutil.which("kpsewhich") or not _has_package("booktabs"):
+        pytest.skip("needs LaTeX: pdflatex and booktabs (texlive-latex-base, texlive-latex-recommended)")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nasty.csv").write_text(NASTY, encoding="utf-8")
+    assert run_command(["compare", *arguments, "--format", "latex", "--out", "table.tex"]) == 0
+    page = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table.tex}\end{document}"
+    (tmp_path / "page.tex").write_text(page, encoding="utf-8")
+    command = [compiler, "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
+    assert "Warning" not in done.stdout  # of a float too large for a page, for one
+
+
+def _has_package(name: str) -> bool:
+    found = subprocess.run(["kpsewhich", f"{name}.sty"], capture_output=True, timeout=60, check=False)
+    return found.returncode == 0
+
+
+def _mean_of(text: str, method: str) -> float:
+    (mean,) = re.findall(rf"^{method}\b.* & \D*(\d+\.\d+)\}}? \[", text, re.MULTILINE)
+    return float(mean)
+
+
+def test_the_same_bytes_every_time(table: Path, tmp_path: Path) -> None:
+    written = []
+    for name in ("one", "two"):
+        assert run_command(["compare", str(table), "--out", str(tmp_path / name)]) == 0
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+    assert b"\x1b" not in written[0]
+
+
+def test_a_page_keeps_what_stands_around_the_comparison(table: Path, tmp_path: Path) -> None:
+    page, command = tmp_path / "page.md", ["compare", str(table), "--format", "markdown", "--out"]
+    page.write_text("before\n<!-- comparison -->\nold\n<!-- /comparison -->\nafter\n", encoding="utf-8")
+    alone = tmp_path / "alone.md"
+    for _ in range(2):  # and a second time changes nothing
+        assert run_command([*command, str(page)]) == 0
+        assert run_command([*command, str(alone)]) == 0
+        text = alone.read_text(encoding="utf-8").strip()
+        assert page.read_text(encoding="utf-8") == (
+            f"before\n<!-- comparison -->\n\n{text}\n\n<!-- /comparison -->\nafter\n"
+        )
+
+
+def test_a_file_that_is_no_text_is_left_alone(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tmp_path / "figure.png"
+    found.write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    assert run_command(["compare", str(table), "--out", str(found)]) == 2
+    said = flat(capsys.readouterr().err)
+    for part in ("figure.png", "no UTF-8 text", "another name"):
+        assert part in said
+    assert "codec" not in said
+    assert found.read_bytes() == b"\x89PNG\r\n\x1a\n\xff"
+
+
+def test_chosen_methods_and_data_sets(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["compare", str(table), "--methods", "cosmos,fedmd", "--datasets", "digits,vowel", "--format", "json"]
+    assert run_command(line) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["methods"], found["blocks"]) == (["cosmos", "fedmd"], ["digits", "vowel"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--control", "cosmo"], "no method of this comparison is named 'cosmo'; did you mean 'cosmos'"),
+        (["--methods", "cosmos,fedm"], "named 'fedm'; did you mean 'fedmd'"),
+        (["--methods", "cosmos"], "at least two methods"),
+        (["--datasets", "digit"], "no data set of this table is named 'digit'; did you mean 'digits'"),
+        (["--format", "latx"], "did you mean 'latex'"),
+        (["--blocks", "seed"], "no kind of block is named 'seed'"),
+        (["--on-missing", "drop"], "known: complete-blocks, refuse, skillings-mack"),
+        (["--alpha", "5"], "alpha must lie between 0 and 0.5"),
+        (["--rope", "-1"], "rope must be at least 0"),
+        (["--select", "best"], "no selection is named 'best'"),
+        (["--format", "json", "--out", "/dev/null/x"], "cannot write /dev/null/x"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    table: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["compare", str(table), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_records_and_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", str(tmp_path)]) == 2
+    assert "has no records" in capsys.readouterr().err
+    assert run_command(["compare", str(tmp_path / "no.csv")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_shares_of_one_are_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "shares.csv"
+    path.write_text("dataset,cosmos,local\nx,0.9,0.8\ny,0.7,0.6\n", encoding="utf-8")
+    assert run_command(["compare", str(path)]) == 0
+    assert "if they are shares of 1 and no percentages, give --rope 0.01" in flat(capsys.readouterr().out)
+
+
+def test_a_dry_run_says_what_the_grid_cannot_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # five methods on one data set, and a bound that is not compared
+    line = ["run", "--dry-run", "--methods", "cosmos,fedmd,fedavg,ditto,local,centralized", "--datasets", "digits"]
+    assert run_command([*line, "--seeds", "0", "--out", str(tmp_path)]) == 0
+    said = flat(capsys.readouterr().err)
+    assert (
+        "power, against the control: with 1 data set no signed-rank test can reach .05 after Holm over 4 tests" in said
+    )
+    assert "8 are needed" in said
+    assert "9 are needed" in said

@@ -1,0 +1,52 @@
+"""What `fl-bench list methods` and `describe` say of every method: nothing missing, and every example runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from fl_bench.benchmarks.commands.listing import describe, methods
+from fl_bench.benchmarks.grid.grid import Overrides, expand, find_grid, read_grid
+from fl_bench.methods.registry import METHODS
+
+BOUNDS = {"local", "local-public", "centralized", "centralized-group"}
+"""Not published as methods: nothing to cite."""
+
+
+def test_the_catalogue_is_as_large_as_a_credible_comparison_needs() -> None:
+    assert len(METHODS.names()) >= 36
+    assert {row["category"] for row in methods()} == {
+        "averaging",
+        "bound",
+        "clustered",
+        "distillation",
+        "personalized",
+        "prototypes",
+    }
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_method_says_all_there_is_to_say(name: str) -> None:
+    facts = describe(name)
+    if name not in BOUNDS:
+        assert re.fullmatch(r".+, .*\b20\d\d(, arXiv:\d{4}\.\d{4,5})?", facts["paper"])
+        number = re.search(r"arXiv:(\S+)", facts["paper"])
+        assert number is None or number[1] in facts["text"]
+    assert (facts["exchange"] != "nothing") == bool(facts["payloads"])
+    assert all(setting["meaning"] for setting in facts["settings"])
+    assert facts["text"].partition("\n")[0].endswith(".")
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_the_example_is_a_grid_that_can_run(name: str) -> None:
+    words = shlex.split(describe(name)["example"])
+    options = dict(zip(words[2::2], words[3::2], strict=True))
+    grid = expand(
+        read_grid(find_grid("quick")),
+        "quick",
+        Overrides(methods=options["--methods"], datasets=options["--datasets"], seeds=options["--seeds"]),
+    )
+    assert name in {cell.method for cell in grid.cells}
+    assert not grid.unsupported

@@ -1,0 +1,30 @@
+"""Which record `fl-bench show` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fl_bench.benchmarks.commands.run_view import find_record
+from fl_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fl_bench.benchmarks.grid.cell import Cell
+    from fl_bench.benchmarks.records.record import Outcome
+    from fl_bench.benchmarks.records.store import Store
+
+
+def test_a_record_whose_name_begins_so_comes_before_those_that_contain_it(
+    store: Store, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+) -> None:
+    asked = cell_of("local", datasets=("digits",))
+    other = cell_of("local", datasets=("optdigits",))
+    for cell in (asked, other):
+        store.write(cell, outcome({"client": [50.0]}))
+    assert find_record("digits/local", store.results).cell["dataset"] == "digits"
+    assert find_record("optdigits", store.results).cell["dataset"] == "optdigits"
+    with pytest.raises(ConfigError, match="part of 2 records"):
+        find_record("local-0", store.results)

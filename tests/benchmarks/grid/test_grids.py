@@ -1,0 +1,51 @@
+"""The grids that come with fl-bench: all can be read, and the mixed one does what it promises on real data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fl_bench.benchmarks.commands.cli import run_command
+from fl_bench.benchmarks.grid.grid import GRIDS, expand, read_grid
+from fl_bench.benchmarks.records.store import Store
+from fl_bench.datasets.catalogue import available
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("path", sorted(GRIDS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_grid_of_ours_expands_without_an_unsupported_cell(path: Path) -> None:
+    file = read_grid(path)
+    grid = expand(file, str(path))
+    assert file.name == path.stem
+    assert grid.cells
+    assert grid.unsupported == {}
+    assert "local" in {cell.method for cell in grid.cells}
+
+
+@pytest.mark.slow
+def test_mixed_networks_on_fashion_mnist(tmp_path: Path) -> None:
+    found, remedy = available("fashion-mnist")
+    if not found:
+        pytest.skip(f"needs real data: fashion-mnist ({remedy})")
+    out = tmp_path / "out"
+    smaller = ["-o", "partition.public=0.01", "-o", "training.batch_size=64", "--rounds", "2", "--jobs", "2"]
+    assert run_command(["run", "fashion-mixed", "--methods", "cosmos", *smaller, "--out", str(out)]) == 0
+    records = {record.cell["method"]["name"]: record for record in Store(out).records()}
+    assert {name: record.status for name, record in records.items()} == {"cosmos": "done", "local": "done"}
+    cosmos = records["cosmos"]
+    # methods.md 2.8: n N C 4 bytes each way; N = 10 classes * ceil(0.01 * 6000); nothing is received in round 0
+    each_way = 25 * 600 * 10 * 4
+    assert [(row["bytes_up"], row["bytes_down"]) for row in cosmos.rounds] == [(each_way, 0), (each_way, each_way)]
+    for row in cosmos.rounds:
+        assert -1 <= row["cluster_ari"] <= 1
+        assert 1 <= row["clusters"] <= 5
+    last = [row for row in cosmos.clients if row["round"] == 1]
+    assert all(row["cluster"] is not None for row in last)
+    # balanced: round-robin inside each of the 5 groups of 5 clients, so 2 + 2 + 1
+    per_group = {group: Counter(row["model"] for row in last if row["group"] == group) for group in range(5)}
+    assert all(counts == {"cnn-small": 2, "lenet5": 2, "mlp-200": 1} for counts in per_group.values())
+    assert cosmos.facts["parameters"]["lenet5"] == 44426

@@ -1,0 +1,184 @@
+"""A cell runs, ends in a record whatever happens, and continues from its checkpoint with the same bytes."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fl_bench.benchmarks.records.locks import Locked
+from fl_bench.benchmarks.records.reading import read_record, without_clocks
+from fl_bench.benchmarks.records.record import RecordError
+from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.running.runner import Options, run_cell
+from fl_bench.methods.local import Local
+from fl_bench.streams import FACTORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fl_bench.benchmarks.grid.cell import Cell
+    from fl_bench.benchmarks.grid.grid import Grid
+
+    MakeCell = Callable[..., Cell]
+
+
+def test_a_record_says_what_was_run(store: Store, cell_of: MakeCell) -> None:
+    cell = cell_of("fedmd")
+    rounds = []
+    ending = run_cell(cell, store, Options(), lambda row: rounds.append(row.values["round"]))
+    assert (ending.status, ending.reason, rounds) == ("done", None, [0, 1])
+    record = read_record(ending.folder)
+    assert record.cell == cell.as_dict()
+    assert record.facts["pairing"].keys() == {"partition", "initial_weights", "client_draws", "public_order"}
+    assert record.run["provenance"]["torch_threads"] == 1
+    assert {"fl_bench", "python", "packages", "cpu", "cores", "memory_gib", "system", "device"} <= set(
+        record.run["provenance"]
+    )
+    assert [row["round"] for row in record.rounds] == [0, 1]
+    assert len(record.clients) == 2 * 5
+    assert record.seconds > 0
+    assert sorted(path.name for path in store.runs.rglob("*")) == sorted(
+        ["digits", ending.folder.name, "run.json", "rounds.csv", "clients.csv"]
+    )
+
+
+def test_every_part_of_the_randomness_moves_what_is_its_own(store: Store, small_grid: Callable[..., Grid]) -> None:
+    """What a record says of the pairing, and the numbers: those move whatever moves."""
+    grid = small_grid(
+        methods=("fedmd",), vary=dict.fromkeys(FACTORS, "1"), training={"rounds": 2, "participation": 0.4}
+    )
+    plain, *varied = [read_record(run_cell(cell, store, Options()).folder) for cell in grid.cells]
+    moves = {
+        "partition": {"partition", "public_order"},
+        "init": {"initial_weights"},
+        "draws": {"client_draws"},
+        "batches": set(),
+    }
+    for factor, record in zip(FACTORS, varied, strict=True):
+        assert (record.cell["seed"], record.cell["varied"]) == (0, {factor: 1})
+        pairing, before = record.facts["pairing"], plain.facts["pairing"]
+        assert {what for what in before if pairing[what] != before[what]} == moves[factor], factor
+        assert [row["client.loss_mean"] for row in record.rounds] != [row["client.loss_mean"] for row in plain.rounds]
+
+
+@pytest.mark.parametrize("method", ["fedmd", "cosmos"])
+def test_a_run_that_is_stopped_ends_with_the_same_record(tmp_path: Path, cell_of: MakeCell, method: str) -> None:
+    cell = cell_of(method, training={"rounds": 3})
+    whole = run_cell(cell, Store(tmp_path / "whole"), Options())
+    stopped = Store(tmp_path / "stopped")
+    for after in (0, 1, 2):
+
+        def stop(row: Any, after: int = after) -> None:
+            if row.values["round"] == after:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(cell, stopped, Options(), stop)
+        assert stopped.find(cell) is None
+        assert stopped.has_checkpoint(cell)
+    ending = run_cell(cell, stopped, Options())
+    assert without_clocks(ending.folder) == without_clocks(whole.folder)
+    assert not stopped.has_checkpoint(cell)
+
+
+def test_a_cell_that_is_done_is_left_alone(store: Store, cell_of: MakeCell) -> None:
+    cell = cell_of()
+    first = run_cell(cell, store, Options())
+    before = (first.folder / "run.json").stat().st_mtime_ns
+    assert run_cell(cell, store, Options(retry=True)) == first
+    assert (first.folder / "run.json").stat().st_mtime_ns == before
+
+
+def test_a_cell_that_is_locked_is_left_to_others(store: Store, cell_of: MakeCell) -> None:
+    cell = cell_of()
+    with store.lock(cell), pytest.raises(Locked):
+        run_cell(cell, store, Options())
+    assert store.find(cell) is None
+
+
+def test_what_cannot_run_is_recorded_with_the_reason(store: Store, cell_of: MakeCell) -> None:
+    ending = run_cell(cell_of("fedmd", partition={"clients": 5, "public": 0}), store, Options())
+    assert (ending.status, ending.reason) == ("unsupported", "needs public data, but partition.public is 0")
+
+
+def test_divergence_is_recorded_as_such(store: Store, cell_of: MakeCell) -> None:
+    training = {"rounds": 2, "optimizer": "sgd", "lr": 1e12, "local_epochs": 5}
+    ending = run_cell(cell_of(training=training), store, Options())
+    assert ending.status == "diverged"
+    assert ending.reason is not None
+    assert ending.reason.startswith("round 0: ")
+    assert read_record(ending.folder).rounds == []
+
+
+def test_a_method_that_fails_is_recorded_with_its_traceback_and_runs_again_on_retry(
+    store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def client_update(*_: Any) -> None:
+        raise RuntimeError("by design")
+
+    cell = cell_of()
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "client_update", client_update)
+        ending = run_cell(cell, store, Options())
+    assert (ending.status, ending.reason) == ("failed", "RuntimeError: by design")
+    assert "client_update" in read_record(ending.folder).run["traceback"]
+    assert run_cell(cell, store, Options()) == ending
+    assert run_cell(cell, store, Options(retry=True)).status == "done"
+
+
+def test_a_disk_that_fills_up_is_no_failure_of_the_method(
+    store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RecordError, match="No space left on device"):
+        run_cell(cell_of(), store, Options())
+    assert store.find(cell_of()) is None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_a_system_error_of_the_method_is_its_failure(
+    store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def client_update(*_: Any) -> None:
+        raise OSError(number, "by design", "/somewhere/else")
+
+    monkeypatch.setattr(Local, "client_update", client_update)
+    ending = run_cell(cell_of(), store, Options())
+    assert ending.status == "failed"
+    assert ending.reason is not None
+    assert ending.reason.endswith(f"[Errno {number}] by design: '/somewhere/else'")
+
+
+def test_a_folder_that_takes_no_lock_is_no_failure_of_the_method(store: Store, cell_of: MakeCell) -> None:
+    store.results.mkdir()
+    store.runs.write_text("a file where a folder should be")
+    with pytest.raises(RecordError, match="Not a directory"):
+        run_cell(cell_of(), store, Options())
+
+
+def test_a_checkpoint_that_a_kill_left_beside_a_record_goes_away(store: Store, cell_of: MakeCell) -> None:
+    cell = cell_of()
+    run_cell(cell, store, Options())
+    store.checkpoint(cell).write_bytes(b"killed between the record and the clean-up")
+    assert run_cell(cell, store, Options()).status == "done"
+    assert not store.has_checkpoint(cell)
+
+
+def test_a_run_continues_under_another_label(store: Store, cell_of: MakeCell) -> None:
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    first, second = (cell_of(f"fedmd[label={label};digest_epochs=2]") for label in ("before", "after"))
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(first, store, Options(), stop)
+    assert store.has_checkpoint(second)
+    assert run_cell(second, store, Options()).status == "done"
+    assert sorted(path.name for path in (store.runs / "digits").iterdir()) == [second.folder.rpartition("/")[2]]
