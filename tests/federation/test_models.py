@@ -587,5 +587,6 @@ def test_statistics_weigh_on_the_wire_and_are_not_trained() -> None:
     norms = [part for part in build_net("resnet8-bn", DIGIT, 4).modules() if isinstance(part, nn.BatchNorm2d)]
     channels = sum(norm.num_features for norm in norms)
     assert found.weights - found.trainable == 2 * channels * 4 + len(norms) * 8
+    assert found.norms == 4 * channels * 4 + len(norms) * 8  # scale, shift, mean, variance; a counter of 8 bytes
     assert floats.weights - floats.trainable == 2 * channels * 8 + len(norms) * 8  # counters do not follow the floats
     assert found.trainable == 4 * count_parameters(build_net("resnet8-bn", DIGIT, 4))
