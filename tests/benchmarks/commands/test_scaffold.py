@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.commands.scaffold import Kind
 
-PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
+LINT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+RULES = ("--select", ",".join(LINT["select"]), "--ignore", ",".join(LINT["ignore"]))
 
 QUICK = (contract.bytes_equal_the_closed_form, contract.partial_participation_works, contract.one_client_works)
 """Checks that a template is likeliest to fail after a change of the interface."""
@@ -65,8 +67,9 @@ def test_what_is_written_is_clean_and_of_a_readable_size(tmp_path: Path, kind: K
     assert 50 <= len(plugin.read_text(encoding="utf-8").splitlines()) <= 90
     if importlib.util.find_spec("ruff") is None:
         pytest.skip("needs ruff")
-    for words in (["format", "--check"], ["check"]):
-        command = [sys.executable, "-m", "ruff", *words, "--config", str(PYPROJECT), str(plugin), str(test)]
+    alone = ["--isolated", "--line-length", "120"]  # as in a folder that knows nothing of our settings
+    for words in (["format", "--check"], ["check", *RULES]):
+        command = [sys.executable, "-m", "ruff", *words[:1], *alone, *words[1:], str(plugin), str(test)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
 
