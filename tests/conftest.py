@@ -1,7 +1,8 @@
-"""A federation small enough to compute by hand, and softmax regression written a second time, in NumPy."""
+"""A federation small enough to compute by hand, softmax regression once more in NumPy, and how tests are run."""
 
 from __future__ import annotations
 
+import gc
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,23 @@ CLASSES = 3
 settings.register_profile("no clock", deadline=None)  # a busy machine is no failure of a property
 settings.load_profile("no clock")
 torch.set_num_threads(1)  # as the executor does; two threads of tiny kernels beside a busy neighbour only wait
+gc.disable()  # what is imported stays: looking through it again and again would take a tenth of the time
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but not among modules, tests and their parameters."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let what ends with the process be collected: libraries count what they leak."""
+    gc.unfreeze()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Who names files or tests gets them in this process; everything runs in a process per core."""
+    return 0 if all(".py" in argument for argument in config.args) else None
 
 
 @dataclass
