@@ -147,7 +147,7 @@ def _items(lines: list[str]) -> list[str]:
 def _escaped(text: str) -> str:
     """The same for Markdown: signs that it would take for its own outside of code."""
     pieces = re.split(r"(`[^`]*`)", text)
-    return "".join(piece if piece.startswith("`") else re.sub(r"([*<_])", r"\\\1", piece) for piece in pieces)
+    return "".join(piece if piece.startswith("`") else re.sub(r"([*<])", r"\\\1", piece) for piece in pieces)
 
 
 def entry_text(entry: Entry, example: str) -> str:
