@@ -5,34 +5,30 @@ from __future__ import annotations
 import keyword
 import re
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import typer
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, unknown_name
 
 from ..tables.terminal import say
 
 TEMPLATES = Path(__file__).parent / "templates"
 """The files that new plugins are made of."""
 
-Kind = Literal["scores", "weights", "server-model", "personal"]
-"""What a method is about: scores on public data, averaged weights, a net that the server trains, a part that stays."""
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""All of them; each has a template."""
-
-RIVALS: dict[Kind, str] = {"scores": "fedmd", "weights": "fedavg", "server-model": "fedmd", "personal": "fedper"}
-"""The method that a new one of a kind is first compared with."""
+KINDS = {"scores": "fedmd", "weights": "fedavg", "server-model": "fedmd", "personal": "fedper"}
+"""What a new method is about, each with a template: scores on public data, averaged weights, a net that the server
+trains, a part that stays with the client. And the method that it is first compared with."""
 
 
 def new_method(
     name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens, such as my-method.")],
     kind: Annotated[
-        Kind,
+        str,
         typer.Option(
+            metavar="|".join(KINDS),
             help="What clients and server exchange: scores on public data, all weights, scores that a net of the "
-            "server learns from, or all but a personal part."
+            "server learns from, or all but a personal part.",
         ),
     ] = "scores",
     folder: Annotated[Path, typer.Option("--dir", metavar="FOLDER", help="Where to write.")] = Path(),
@@ -49,25 +45,28 @@ def new_method(
     """
     plugin, test = write_method(name, kind, folder)
     say(f"wrote {plugin} and {test}; next:")
-    print(f"fl-bench run --plugin {plugin} --methods {name},{RIVALS[kind]}\npytest {test}")
+    print(f"fl-bench run --plugin {plugin} --methods {name},{KINDS[kind]}\npytest {test}")
 
 
-def write_method(name: str, kind: Kind, folder: Path) -> tuple[Path, Path]:
+def write_method(name: str, kind: str, folder: Path) -> tuple[Path, Path]:
     """Write `<name>.py`, a complete working method, and `test_<name>.py`, which runs the contract checks on it.
 
     Args:
         name: the method's name in grids: small letters, digits and hyphens.
-        kind: which method to start from.
+        kind: one of `KINDS`.
         folder: where to.
 
     Returns:
         The two files.
 
     Raises:
-        ConfigError: the name cannot be used or is taken, or a file is there already or cannot be written.
+        ConfigError: there is no such kind, the name cannot be used or is taken, or a file is there already or cannot be
+            written.
     """
     from ...methods.registry import METHODS
 
+    if kind not in KINDS:
+        raise unknown_name("kind of method", kind, KINDS)
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise ConfigError(

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fl_bench.benchmarks.commands.cli import run_command
-from fl_bench.benchmarks.commands.scaffold import KINDS, RIVALS, write_method
+from fl_bench.benchmarks.commands.scaffold import KINDS, write_method
 from fl_bench.benchmarks.grid.plugins import load_plugins
 from fl_bench.methods import contract
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from fl_bench.benchmarks.commands.scaffold import Kind
 
 LINT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
 RULES = ("--select", ",".join(LINT["select"]), "--ignore", ",".join(LINT["ignore"]))
@@ -30,10 +28,10 @@ QUICK = (contract.bytes_equal_the_closed_form, contract.partial_participation_wo
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[[Kind], str]:
+def written(tmp_path: Path) -> Callable[[str], str]:
     """Writes and registers a method of a kind; gives its name."""
 
-    def write(kind: Kind) -> str:
+    def write(kind: str) -> str:
         plugin, _ = write_method(f"my-{kind}", kind, tmp_path)
         load_plugins([str(plugin)])
         return f"my-{kind}"
@@ -42,7 +40,7 @@ def written(tmp_path: Path) -> Callable[[Kind], str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_round_and_the_quick_checks(written: Callable[[Kind], str], kind: Kind) -> None:
+def test_a_round_and_the_quick_checks(written: Callable[[str], str], kind: str) -> None:
     name = written(kind)
     dataset = contract.made_up_data()
     run = contract.make_run(name, dataset, contract.deal(dataset))
@@ -55,14 +53,14 @@ def test_a_round_and_the_quick_checks(written: Callable[[Kind], str], kind: Kind
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_contract(written: Callable[[Kind], str], kind: Kind) -> None:
+def test_the_contract(written: Callable[[str], str], kind: str) -> None:
     name = written(kind)
     for check in contract.CHECKS:
         check(name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_is_clean_and_of_a_readable_size(tmp_path: Path, kind: Kind) -> None:
+def test_what_is_written_is_clean_and_of_a_readable_size(tmp_path: Path, kind: str) -> None:
     plugin, test = write_method("my-method", kind, tmp_path)
     assert 50 <= len(plugin.read_text(encoding="utf-8").splitlines()) <= 90
     if importlib.util.find_spec("ruff") is None:
@@ -76,19 +74,20 @@ def test_what_is_written_is_clean_and_of_a_readable_size(tmp_path: Path, kind: K
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_command_says_what_to_do_next(
-    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_command(["new", "method", "my-idea", "--kind", kind]) == 0
     steps = capsys.readouterr().out.splitlines()
     assert steps == [
-        f"fl-bench run --plugin my_idea.py --methods my-idea,{RIVALS[kind]}",
+        f"fl-bench run --plugin my_idea.py --methods my-idea,{KINDS[kind]}",
         "pytest test_my_idea.py",
     ]
-    assert RIVALS[kind] in METHODS.names()
+    assert KINDS[kind] in METHODS.names()
 
 
 def test_an_unknown_kind_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["new", "method", "my-idea", "--kind", "gossip"]) != 0
-    said = capsys.readouterr().err
+    assert run_command(["new", "method", "my-idea", "--kind", "weight"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "did you mean 'weights'?" in said
     assert all(kind in said for kind in KINDS)

@@ -165,6 +165,39 @@ def test_example_runs_in_both_engines(key: str) -> None:
         exec(line, scene(key, line, engine))
 
 
+GIVEN: dict[str, Any] = {
+    "on d samples": {"d": 3, "positions": torch.tensor([0, 3, 5]), "values": torch.zeros(6, 3, 4)},
+    "K matrices": {"K": 2, "values": torch.zeros(1, 2, 20, 4)},
+    "hard labels": {"N": 48, "classes": 4, "values": torch.zeros(6, 48, dtype=torch.int64)},
+    "all but BatchNorm": {"shared": lambda name: True},
+    "two numbers": {"one": torch.zeros(6), "other": torch.zeros(6)},
+}
+"""What rows of the guide's table of bytes leave open, by how they begin."""
+
+
+def closed_forms() -> list[tuple[str, str, str]]:
+    """What travels, its bytes and its payload, of the rows of that table that are whole expressions."""
+    table = PAGE.read_text(encoding="utf-8").partition("| what travels |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return [
+        (what, re.findall("`(.*?)`", form)[0], re.findall("`(.*?)`", payload)[0])
+        for what, form, payload in rows
+        if "..." not in payload
+    ]
+
+
+@pytest.mark.parametrize(("what", "form", "payload"), closed_forms(), ids=lambda text: text[:20])
+def test_the_guides_closed_forms_are_what_payloads_weigh(what: str, form: str, payload: str) -> None:
+    names = scene("", "twins" if "in common" in what else "", "loop")
+    for start, given in GIVEN.items():
+        names |= given if what.startswith(start) else {}
+    assert eval(form, names) == eval(payload, names).nbytes()[0]
+
+
+def test_the_table_of_bytes_is_read() -> None:
+    assert len(closed_forms()) == 11
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_examples_of_method_make_a_method(engine: str) -> None:
     lines = [EXAMPLES[key] for key in EXAMPLES if in_class_body(key)]
