@@ -70,7 +70,7 @@ class Outcome:
 
 
 @lru_cache
-def made_up_data(classes: int = 4, features: int = 6, per_class: int = 30) -> Dataset:
+def made_up_data(classes: int = 4, features: int = 6, per_class: int = 60) -> Dataset:
     """Gaussian clouds around random centres: easy enough to learn in three rounds, overlapping enough to err."""
     stream = np.random.Generator(np.random.Philox(key=7))
     labels = np.tile(np.arange(classes), per_class)
