@@ -165,14 +165,17 @@ def test_example_runs_in_both_engines(key: str) -> None:
         exec(line, scene(key, line, engine))
 
 
-GIVEN: dict[str, Any] = {
-    "on d samples": {"d": 3, "positions": torch.tensor([0, 3, 5]), "values": torch.zeros(6, 3, 4)},
-    "K matrices": {"K": 2, "values": torch.zeros(1, 2, 20, 4)},
-    "hard labels": {"N": 48, "classes": 4, "values": torch.zeros(6, 48, dtype=torch.int64)},
-    "all but BatchNorm": {"shared": lambda name: True},
-    "two numbers": {"one": torch.zeros(6), "other": torch.zeros(6)},
-}
-"""What rows of the guide's table of bytes leave open, by how they begin."""
+def given(what: str, facts: base.Facts) -> dict[str, Any]:
+    """What a row of the guide's table of bytes leaves open, by how it begins."""
+    n, pool, classes = facts.clients, facts.public, facts.classes
+    rows: dict[str, dict[str, Any]] = {
+        "on d samples": {"d": 3, "positions": torch.tensor([0, 3, 5]), "values": torch.zeros(n, 3, classes)},
+        "K matrices": {"K": 2, "values": torch.zeros(1, 2, pool, classes)},
+        "hard labels": {"N": pool, "classes": classes, "values": torch.zeros(n, pool, dtype=torch.int64)},
+        "all but BatchNorm": {"shared": lambda name: True},
+        "two numbers": {"one": torch.zeros(n), "other": torch.zeros(n)},
+    }
+    return next((names for start, names in rows.items() if what.startswith(start)), {})
 
 
 def closed_forms() -> list[tuple[str, str, str]]:
@@ -189,8 +192,7 @@ def closed_forms() -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(("what", "form", "payload"), closed_forms(), ids=lambda text: text[:20])
 def test_the_guides_closed_forms_are_what_payloads_weigh(what: str, form: str, payload: str) -> None:
     names = scene("", "twins" if "in common" in what else "", "loop")
-    for start, given in GIVEN.items():
-        names |= given if what.startswith(start) else {}
+    names |= given(what, names["facts"])
     assert eval(form, names) == eval(payload, names).nbytes()[0]
 
 
