@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test mutate bench page format
+.PHONY: check lint types links test mutate bench page reference format
 
 check: lint types test
 
@@ -42,3 +42,7 @@ bench:
 # The page again, from the stored results.
 page:
 	$(PYTHON) -P -m fl_bench.benchmarks.performance
+
+# docs/method-interface.md again: the complete methods, and the reference from docstrings.
+reference:
+	$(PYTHON) -P -m fl_bench.benchmarks.manual

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from fl_bench.lazy import np
 
@@ -42,8 +42,8 @@ class PrivateData:
     target: Tensor | None = None
     """What each member was told about its own samples, in the order of `Cohort.predict_private`: shape (members, most
     samples of a member, ...). An objective finds it in `Batch.target`, beside the labels."""
-    stream = "local"
-    work: Literal["local"] = "local"
+    stream: ClassVar[str] = "local"
+    work: ClassVar[Literal["local"]] = "local"
 
 
 PRIVATE = PrivateData()
@@ -51,7 +51,10 @@ PRIVATE = PrivateData()
 
 @dataclass(frozen=True)
 class Teaching:
-    """Public samples, in one order for every member, and what each member is told about them."""
+    """Public samples, in one order for every member, and what each member is told about them.
+
+    Its steps count as distillation, or as the server's where server models train.
+    """
 
     inputs: Tensor
     """Network inputs, shape (samples, *shape); shared by all members."""
@@ -59,8 +62,8 @@ class Teaching:
     """Shape (members, samples, ...) with a row per member (an expanded axis costs nothing)."""
     weight: Tensor | None = None
     """Weight of each sample for each member, shape (members, samples); equal when None."""
-    stream = "public"
-    work: Literal["distill"] = "distill"
+    stream: ClassVar[str] = "public"
+    work: ClassVar[Literal["distill"]] = "distill"
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class Pairs:
     own. Epochs count the first.
     """
 
-    stream = "local"
-    work: Literal["local"] = "local"
+    stream: ClassVar[str] = "local"
+    work: ClassVar[Literal["local"]] = "local"
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,8 @@ class Beside:
 
     public: Teaching
     """The public samples; their order is that of a phase on them alone."""
-    stream = "local"
-    work: Literal["local"] = "local"
+    stream: ClassVar[str] = "local"
+    work: ClassVar[Literal["local"]] = "local"
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,14 @@ class Together:
     """Private and taught public samples shuffled into one set, D_i with U (FedCT, Cronus).
 
     Batches have no `y`: `target` holds probabilities of both kinds, one-hot for private samples. Where the public
-    samples have weights, private ones weigh 1. There may be no public samples yet: the set is then D_i.
+    samples have weights, private ones weigh 1. There may be no public samples yet: the set is then D_i. Steps count
+    as local ones.
     """
 
     public: Teaching
     """The public samples and, as probabilities of shape (members, samples, classes), what members were told."""
-    stream = "together"
-    work: Literal["local"] = "local"
+    stream: ClassVar[str] = "together"
+    work: ClassVar[Literal["local"]] = "local"
 
 
 Source: TypeAlias = "PrivateData | Pairs | Teaching | Beside | Together"

@@ -50,15 +50,20 @@ class Parcel:
     """One payload of the server and the clients it is for."""
 
     payload: Payload
+    """A message with one row, or a row for each of some clients."""
     address: dict[int, int]
     """Client id to the row of `payload` it gets; many clients may get one row."""
 
 
 @dataclass(frozen=True)
 class Downloads:
-    """What the server sends at the end of a round; a client's latest parcel waits until it next takes part."""
+    """What the server sends at the end of a turn; a client's latest parcel waits until it next takes part.
+
+    It is charged when it is delivered: never, where a newer one replaces it or the client is not drawn any more.
+    """
 
     parcels: tuple[Parcel, ...]
+    """What is sent; where two are for one client, the later replaces the earlier."""
 
     @classmethod
     def to_all(cls, clients: int, payload: Payload) -> Downloads:
@@ -86,6 +91,7 @@ class Uploads:
         self._owners = owners
         self._dtype = dtype
         self.ids: tuple[int, ...] = tuple(sorted(client for _, ids, _ in self._groups for client in ids))
+        """The clients that sent something, ascending; rows of everything below are in this order."""
 
     def sizes(self, architecture: str | None = None) -> Tensor:
         """Private training samples of the participants (of one architecture), as they sent them: shape (participants,).
@@ -144,7 +150,7 @@ class Uploads:
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """Architectures among the participants."""
+        """Architectures among the participants, in the federation's order."""
         return tuple(dict.fromkeys(name for name, _, _ in self._groups))
 
     def parameters(self, architecture: str | None = None) -> Tree:

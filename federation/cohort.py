@@ -69,7 +69,7 @@ class Cohort:
         return Cohort(self.members.at(round_index), self.work, self._label_counts)
 
     def only(self, positions: Sequence[int]) -> Cohort:
-        """The members at `positions` of this cohort, with the same storage."""
+        """The members at `positions` of this cohort, with the same storage: what they learn, this one learns."""
         counts = None if self._label_counts is None else self._label_counts[list(positions)]
         return Cohort(self.members.only(positions), self.work, counts)
 
@@ -104,7 +104,7 @@ class Cohort:
 
     @property
     def side(self) -> Literal["client", "server"]:
-        """Whose models these are."""
+        """Whose models these are; it decides whether steps count as local or as the server's."""
         return self.members.side
 
     @property
@@ -114,29 +114,34 @@ class Cohort:
 
     @property
     def sizes(self) -> Tensor:
-        """Number of private training samples of each member, shape (members,), float."""
+        """Number of private training samples of each member, shape (members,), float. The server learns them from a
+        message: `Parameters(clients.weights, sizes=clients.sizes)`, one number each."""
         data, rows = self.members.data, self.members.private_rows
         return torch.tensor([own.numel() for own in rows], dtype=data.dtype, device=data.device)
 
     @property
     def label_counts(self) -> Tensor:
-        """Private samples of each member and class, shape (members, classes)."""
+        """Private samples of each member and class, shape (members, classes), integers."""
         if self._label_counts is None:
             raise TypeError("server models hold no private data")
         return self._label_counts
 
     @property
     def parameters(self) -> Tree:
-        """A copy of the trainable tensors, name to (members, ...), as they are now; write with `load`."""
+        """A copy of the trainable tensors, name to (members, ...), as they are now; write with `load`. Each reading
+        copies: read once, outside of loops."""
         return self.members.copied(self._models.parameters)
 
     @property
     def weights(self) -> Tree:
-        """The same with buffers (BatchNorm statistics): what parameter-averaging methods send."""
+        """The same with buffers (BatchNorm statistics), maybe integers: what parameter-averaging methods send."""
         return self.members.copied({**self._models.parameters, **self._models.buffers})
 
     def load(self, tree: Tree) -> None:
-        """Overwrite the named tensors of every member; each tensor is (members, ...) or broadcasts to it."""
+        """Overwrite the named tensors of every member; each tensor is (members, ...) or (1, ...) for all.
+
+        Tensors that are not named stay. Optimizer moments that persist stay, too.
+        """
         for name, value in tree.items():
             storage = self._models.parameters.get(name)
             storage = self._models.buffers[name] if storage is None else storage
@@ -146,7 +151,10 @@ class Cohort:
                 storage[self.members.index] = value.expand(len(self), *storage.shape[1:]).to(storage.dtype)
 
     def keep(self, name: str, tree: Tree) -> None:
-        """Keep a tree with the members between rounds, under a name of the method's own; saved with the run."""
+        """Keep a tree, name to (members, ...), with the members between rounds, under a name of the method's own.
+
+        It is the client's memory: nothing is sent, the run saves it, and clients outside this cohort keep theirs.
+        """
         kept = self._models.kept.setdefault(name, {})
         for key, value in tree.items():
             if key not in kept:
@@ -172,11 +180,11 @@ class Cohort:
         return self._models.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned, into models of the same number and architecture."""
         self._models.load_state_dict(state)
 
     def module(self, part: str = "") -> nn.Module:
-        """A network of the architecture, or its submodule `part`; the weights in it do not matter."""
+        """A network of the architecture, or its submodule `part`, to look at: the weights in it do not matter."""
         return self._models.template.get_submodule(part)
 
     def fit(
@@ -265,6 +273,8 @@ class Cohort:
     ) -> Tensor:
         """Every member's output on shared inputs, evaluation mode, temperature 1; chunk by chunk.
 
+        One forward pass, no step; what it costs on the wire is decided by the message that it is put into.
+
         Args:
             inputs: network inputs, shape (samples, *shape).
             as_: what to return.
@@ -294,8 +304,8 @@ class Cohort:
         """Mean features of each member's private samples by class: the body's output, in evaluation mode.
 
         Returns:
-            values, shape (members, classes, features), zero where a member has no sample of a class, and which
-            classes each member has.
+            A payload: values, shape (members, classes, features), zero where a member has no sample of a class, and
+            which classes each member has. One forward pass, no step.
         """
         return Prototypes(private.class_means(self.members, self.label_counts), self.label_counts > 0)
 
@@ -306,7 +316,7 @@ class Cohort:
             tree: weights of this architecture, name to (models, ...).
 
         Returns:
-            Shape (members, models).
+            Shape (members, models). One forward pass per model, no step.
         """
         return private.losses(self.members, tree)
 
@@ -323,7 +333,8 @@ class Cohort:
     def private_gradient(self) -> Tree:
         """Gradient of the mean cross-entropy on all of each member's private training data, in evaluation mode.
 
-        It is taken at the member's own weights, of samples as stored, and counts as one local pass in the run's steps.
+        It is taken at the member's own weights, of samples as stored, and counts as one local pass in the run's steps,
+        ceil(samples / batch_size).
 
         Returns:
             Name to (members, ...), for every parameter; zero where the output does not depend on it.
@@ -342,8 +353,10 @@ class Cohort:
     def deployed(self, index: Sequence[int] | np.ndarray | None = None, *, part: str = "") -> Deployed:
         """For evaluation: each member's own model; or, with `index`, the member that serves each client.
 
+        Nothing is copied, sent or trained.
+
         Args:
-            index: the member that serves each client.
+            index: of server models, the member that serves each of the clients that are scored, in their order.
             part: name of a submodule that is deployed instead of the whole ("personal").
         """
         serving = range(len(self)) if index is None else index
@@ -365,7 +378,7 @@ class Cohort:
         return Deployed(self.module(part), tree, tuple(serving))
 
     def best_of(self) -> Deployed:
-        """For `*_oracle` views only: whichever member is best on a client's *test* data serves it."""
+        """For `*_oracle` views only: whichever member is best on a client's *test* data serves it; carries a badge."""
         return Deployed(self.module(), self.members.weights, None)
 
     def check_finite(self) -> None:

@@ -80,6 +80,8 @@ class PublicPool:
     def inputs(self, positions: Tensor | None = None) -> Tensor:
         """Network inputs of the given positions in the pool (all of them by default), shape (samples, *shape).
 
+        Free of charge: a pool is shipped to clients once, which the record says apart (`bytes_one_off`).
+
         To read: all of them are one tensor, which is handed out again.
         """
         if positions is not None:

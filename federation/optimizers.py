@@ -21,10 +21,13 @@ class Optimizer:
     """An update rule; its moments live with the caller, stacked over clients."""
 
     rule: Literal["adam", "sgd"]
+    """Adam with beta 0.9 and 0.999 and epsilon 1e-8, or gradient descent."""
     lr: float
+    """Learning rate, at the start of a phase."""
     momentum: float = 0.0
     """Of `sgd`."""
     weight_decay: float = 0.0
+    """L2 penalty added to the gradient."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Over the steps of one phase; `cosine` falls from `lr` to 0."""
 

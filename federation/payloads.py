@@ -96,6 +96,7 @@ class Scores(Payload):
     values: Tensor
     """Shape (clients, samples, classes); (clients, k, samples, classes) where a client gets k matrices."""
     form: Literal["probabilities", "logits"] = "probabilities"
+    """What the numbers are, for whoever receives them; the channel codes both alike."""
     rows: Tensor | None = None
     """Positions in the public pool, shape (samples,), known to both sides; None means all, in order."""
     coded_bytes: Tensor | None = None
@@ -122,6 +123,7 @@ class Labels(Payload):
     values: Tensor
     """Class ids, shape (clients, samples), int64."""
     classes: int
+    """Number of classes C, which decides the bits of an id."""
     rows: Tensor | None = None
     """As in `Scores`."""
 
@@ -134,7 +136,7 @@ class Labels(Payload):
         return [self.values, *_present(self.sizes)]
 
     def content_bytes(self) -> list[int]:
-        """samples * ceil(log2 classes) bits, in whole bytes."""
+        """samples * ceil(log2 classes) bits, in whole bytes, of each client."""
         return _uniform(self, label_bytes(self.values.shape[1], self.classes))
 
 

@@ -25,6 +25,7 @@ class Step:
     """One update on a batch; a phase takes all of its steps, in order, on every batch."""
 
     objective: Objective
+    """What it descends: loss of one member on one batch, a scalar tensor."""
     trainable: Callable[[str], bool] | None = None
     """Which parameters it trains, by name; those of the phase by default."""
     optimizer: Optimizer | None = None
@@ -32,7 +33,7 @@ class Step:
     clip: float | Literal["phase"] | None = "phase"
     """Largest 2-norm of a member's gradient; that of the phase by default, None for no limit."""
     repeat: int = 1
-    """How often it is taken on the same batch."""
+    """How often it is taken on the same batch; each time is a gradient evaluation, and counts as a step."""
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Bounds that parameters are clamped to after it, by name (a mixing weight in [0, 1])."""
 

@@ -42,6 +42,7 @@ class Round:
     seed: int
     """Of what the method draws in this round (`Seeds.draws`)."""
     federation: Federation
+    """The run's, as `self.federation` of the method."""
     turn: int = 0
     """Number of the exchange inside the round, from 0; mostly there is one."""
 
@@ -51,7 +52,10 @@ class Round:
         return self.federation.public
 
     def stream(self, purpose: str) -> np.random.Generator:
-        """Random numbers of this round for one purpose of the method's own."""
+        """Random numbers of this round for one purpose of the method's own: a NumPy generator at its start.
+
+        The same in every turn of the round: put the turn into the purpose where each is to draw others.
+        """
         return numpy_stream(self.seed, purpose, self.index)
 
 
@@ -62,13 +66,17 @@ class Federation:
         self._factory = factory
         data, training = factory.data, factory.training
         self.clients = data.clients
+        """Number of clients n; they are 0, ..., n - 1."""
         self.classes = data.about.classes
+        """Number of classes C."""
         self.modality = data.about.modality
         """Kind of data, `image` or `tabular`."""
         self.init_seed = factory.seeds.init
         """Of initial weights that the method draws itself."""
         self.device = data.device
+        """Where all tensors of the run are."""
         self.training = training
+        """Rounds and local training, the same for all methods of a comparison."""
         self.dtype = data.dtype
         """Number format of weights and messages."""
         self.stored_as = torch.float16 if training.store == "float16" else data.dtype
@@ -76,10 +84,11 @@ class Federation:
         self.has_validation = data.validation.rows.numel() > 0
         """Whether any client keeps samples for validation (`partition.val_fraction`)."""
         self.architectures = factory.architectures
-        """Architecture of each client."""
+        """Architecture of each client, by client id: shape (clients,) of names."""
         self.identities = factory.identities
         """What names each client's random streams: its id, unless a run renumbers its clients."""
         self.public = data.public
+        """The public pool, as `Round.public`; empty where the run has none."""
         self.groups: Sealed[np.ndarray] | None = data.groups
         """True latent group of each client; opening it marks the run `oracle: true groups`."""
         self.start: dict[str, Tree] = {}
@@ -95,7 +104,9 @@ class Federation:
         return self._factory.net(name, "init", name)
 
     def server_models(self, count: int, wrap: Callable[[nn.Module, int], nn.Module] | None = None) -> Cohort:
-        """`count` fresh models of the run's server architecture, each with its own initial weights.
+        """`count` fresh models of the run's server architecture, each with its own initial weights; nothing is sent.
+
+        Build them in `setup` and keep the cohort; its `state_dict` belongs into the method's.
 
         Args:
             count: number of models; member k of the cohort is model k. `Cohort.at` moves it to a round.

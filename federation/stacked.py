@@ -50,6 +50,21 @@ if TYPE_CHECKING:
     from .phase import Objective, Phase, ResolvedStep
 
 
+REFUSED = {
+    "vmap: called random": (
+        "draws random numbers of its own, which no run could repeat: ask for `fit(noise=True)` and use `batch.noise`"
+    ),
+    "vmap:": (
+        "looks at its numbers (an `if` on a loss, .item()), which cannot be done for all clients at once: "
+        "write it with torch.where, or run it with -o training.engine=loop"
+    ),
+    "element 0 of tensors does not require grad": (
+        "calls torch.autograd or backward(), which see no single client here: take inner gradients with "
+        "torch.func.grad, or run it with -o training.engine=loop"
+    ),
+}
+"""What torch says of an objective that cannot be run for all clients at once, and what we say; the first that fits."""
+
 BATCHES = ("public", "second")
 """Fields of a `Batch` that hold another."""
 
@@ -102,12 +117,10 @@ def _for_all(loss: Callable[..., Tensor], weights: Tree, parts: dict[str, Any], 
     try:
         losses: Tensor = torch.vmap(loss, in_dims=(0, axes))(weights, parts)
     except RuntimeError as error:
-        if not str(error).startswith("vmap:"):
-            raise
-        raise ConfigError(
-            "the objective looks at its numbers (an `if` on a loss, .item()), which cannot be done for all clients at "
-            "once: write it with torch.where, or run it with -o training.engine=loop"
-        ) from error
+        for sign, reason in REFUSED.items():
+            if str(error).startswith(sign):
+                raise ConfigError(f"the objective {reason}") from error
+        raise
     return losses
 
 

@@ -183,7 +183,9 @@ class Method(ABC, Generic[Config]):
 
     def __init__(self, config: Config | None = None) -> None:
         self.config: Config = self.config_type() if config is None else config
-        self.federation: Federation  # the run's, from before the clients are built
+        """The settings, an instance of the dataclass in `Method[YourConfig]`."""
+        self.federation: Federation
+        """The run's, from before the clients are built."""
 
     @classmethod
     def summary(cls) -> str:

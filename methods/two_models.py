@@ -23,7 +23,9 @@ class TwoModels(nn.Module):
     def __init__(self, base: nn.Module, shared: nn.Module | None = None) -> None:
         super().__init__()
         self.personal = base
+        """The client's own net; it is the one that `forward` runs."""
         self.shared = deepcopy(base) if shared is None else shared
+        """The client's copy of the server's net."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the personal net, shape (batch, classes)."""
@@ -41,6 +43,7 @@ class Mixture(TwoModels):
     def __init__(self, base: nn.Module, alpha: float) -> None:
         super().__init__(base)
         self.alpha = nn.Parameter(torch.tensor(alpha, dtype=torch.float64))  # stored in the run's format
+        """Mixing weight of the client, without axes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the net with mixed weights, shape (batch, classes)."""

@@ -39,8 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = page.read_text(encoding="utf-8")
         for block in blocks(page, "python"):
             before = text[: text.index(block)]
-            named = re.findall(r"^## .*`(\w+\.py)`", before, re.MULTILINE)
-            (fresh / (named[-1] if named else "median_md.py")).write_text(block, encoding="utf-8")
+            named = re.findall(r"^###? .*`(\w+\.py)`", before, re.MULTILINE)
+            if block.startswith('"""'):  # a file; others are pieces of one
+                (fresh / (named[-1] if named else "median_md.py")).write_text(block, encoding="utf-8")
     return fresh
 
 
@@ -74,7 +75,8 @@ def test_every_python_file_shown_is_valid_and_short_enough() -> None:
     for page in PAGES:
         for block in blocks(page, "python"):
             compile(block, page.name, "exec")
-            assert len(block.splitlines()) <= 65, f"{page.name} promises about 60 lines"
+            if page.name != "method-interface.md":  # whose files are what `fl-bench new method` writes
+                assert len(block.splitlines()) <= 65, f"{page.name} promises about 60 lines"
 
 
 def test_links_lead_somewhere() -> None:

@@ -1,0 +1,341 @@
+"""A line of code for everything in the reference; a test runs every one of them in a small federation.
+
+Names in the lines: `clients`, `received` and `rnd` are what `client_update` gets, `uploads` what `server_update` gets,
+`self` the method, `federation` its `self.federation`; `server` is a cohort of two server models, `public` the inputs of
+the public pool, `facts` what `plan` gets. Lines of `Method` stand in a class and make a method together.
+"""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    # Method: lines of a class body, or of its functions
+    "Method.name": 'f"{self.name}.lr must be above 0"',
+    "Method.requires": "requires = Requires(one_architecture=True, shared_init=True)",
+    "Method.exchanges": "exchanges = frozenset({Parameters})",
+    "Method.deployed_view": 'deployed_view = "global"',
+    "Method.category": 'category = "averaging"',
+    "Method.paper": 'paper = "McMahan et al., AISTATS 2017, arXiv:1602.05629"',
+    "Method.wire": 'wire = "up #theta * b + b, down #theta * b"',
+    "Method.config": "type(self.config).__name__",
+    "Method.federation": "self.federation.classes",
+    "Method.summary": "type(self).summary()",
+    "Method.needs": "def needs(self): return replace(self.requires, public_data=True)",
+    "Method.payloads": "def payloads(self): return self.exchanges | {Scalars}",
+    "Method.plan": "def plan(self, facts): return Plan(facts.weights_bytes + facts.number_bytes, facts.weights_bytes)",
+    "Method.setup": "def setup(self, federation): self.w = start_of(federation)",
+    "Method.turns": "def turns(self, participants, rnd): return (Turn(participants[:1]), Turn(participants[1:]))",
+    "Method.opening": "def opening(self): return Downloads.to_all(self.federation.clients, Parameters(self.w))",
+    "Method.build_client": "def build_client(self, base): return TwoModels(base)",
+    "Method.client_update": (
+        "def client_update(self, clients, received, rnd): "
+        "clients.fit(cross_entropy); return Parameters(clients.weights, sizes=clients.sizes)"
+    ),
+    "Method.server_update": (
+        "def server_update(self, uploads, rnd): self.w = weighted_mean(uploads.parameters(), "
+        'shares(uploads, "size")); return uploads.to_all(Parameters(self.w))'
+    ),
+    "Method.deployed": "def deployed(self, clients, rnd): return clients.with_weights(self.w)",
+    "Method.views": 'def views(self, clients, rnd): return {"+local": clients.deployed()}',
+    "Method.clusters": "def clusters(self): return np.zeros(self.federation.clients, dtype=np.int64)",
+    "Method.report": 'def report(self, rnd): return {"temperature": 0.5**rnd.index}',
+    "Method.state_dict": 'def state_dict(self): return {"w": self.w}',
+    "Method.load_state_dict": 'def load_state_dict(self, state): self.w = dict(state["w"])',
+    # Requires
+    "Requires.public_data": "Requires(public_data=True)",
+    "Requires.public_data_at_server": "Requires(public_data_at_server=True)",
+    "Requires.one_architecture": "Requires(one_architecture=True, shared_init=True)",
+    "Requires.one_width": "Requires(one_width=True)",
+    "Requires.server_width": "Requires(one_width=True, server_width=True)",
+    "Requires.shared_init": "Requires(shared_init=True)",
+    "Requires.groups": "Requires(groups=True)",
+    "Requires.public_labels": "Requires(public_data=True, public_labels=True)",
+    "Requires.pooled_data": "Requires(pooled_data=True)",
+    "Requires.words": "self.needs().words()",
+    # Facts, Plan, NetBytes
+    "Facts.public": "Plan(up_bytes=facts.public * facts.classes * facts.number_bytes)",
+    "Facts.classes": "Plan(up_bytes=facts.classes * facts.number_bytes)",
+    "Facts.net": "Plan(up_bytes=facts.net.trainable)",
+    "Facts.server": "Plan(down_bytes=(facts.server or facts.net).head)",
+    "Facts.clients": "Plan(down_bytes=min(5, facts.clients) * facts.scores_bytes)",
+    "Facts.classes_held": "Plan(up_bytes=facts.prototypes_bytes(facts.classes_held or facts.classes))",
+    "Facts.number_bytes": "Plan(up_bytes=facts.weights_bytes + facts.number_bytes)",
+    "Facts.codec": "facts.codec.nbytes(500, facts.classes, facts.number_bytes)",
+    "Facts.local_epochs": "facts.local_epochs",
+    "Facts.weights_bytes": "Plan(up_bytes=facts.weights_bytes, down_bytes=facts.weights_bytes)",
+    "Facts.body_bytes": "Plan(up_bytes=facts.body_bytes)",
+    "Facts.head_bytes": "Plan(down_bytes=facts.head_bytes)",
+    "Facts.norm_bytes": "Plan(up_bytes=facts.weights_bytes - facts.norm_bytes)",
+    "Facts.common_bytes": "Plan(up_bytes=facts.common_bytes)",
+    "Facts.prototypes_bytes": "Plan(down_bytes=facts.prototypes_bytes(facts.classes))",
+    "Facts.scores_bytes": "Plan(up_bytes=facts.scores_bytes)",
+    "Facts.bytes_of_scores": "Plan(up_bytes=facts.bytes_of_scores(min(500, facts.public)))",
+    "Plan.up_bytes": "Plan(up_bytes=facts.weights_bytes)",
+    "Plan.down_bytes": "Plan(down_bytes=facts.weights_bytes)",
+    "Plan.first_down_bytes": "Plan(down_bytes=facts.weights_bytes, first_down_bytes=facts.weights_bytes)",
+    "Plan.bound": "Plan(up_bytes=facts.prototypes_bytes(facts.classes), bound=True)",
+    "Plan.client_public_epochs": "Plan(down_bytes=facts.scores_bytes, client_public_epochs=1)",
+    "Plan.server_public_epochs": "Plan(up_bytes=facts.scores_bytes, server_public_epochs=5)",
+    "NetBytes.weights": "facts.net.weights",
+    "NetBytes.trainable": "facts.net.trainable",
+    "NetBytes.head": "facts.net.weights - facts.net.head",
+    "NetBytes.features": "facts.net.features * facts.number_bytes",
+    "NetBytes.norms": "facts.net.weights - facts.net.norms",
+    "NetBytes.factors": "Plan(up_bytes=facts.net.factors, bound=True)",
+    # Cohort
+    "Cohort.at": "server.at(rnd.index).fit(distillation, on=Teaching(public, server.predict(public)))",
+    "Cohort.only": "clients.only([0, 2]).fit(cross_entropy)",
+    "Cohort.copy": "clients.copy().fit(cross_entropy, epochs=1)",
+    "Cohort.ids": "list(clients.ids)",
+    "Cohort.keys": 'numpy_stream(rnd.seed, "my noise", rnd.index, clients.keys[0])',
+    "Cohort.training": "clients.training.local_epochs",
+    "Cohort.seed": "clients.seed",
+    "Cohort.round_index": "clients.round_index == rnd.index",
+    "Cohort.side": 'clients.side == "client"',
+    "Cohort.architecture": "federation.start[clients.architecture]",
+    "Cohort.sizes": "Parameters(clients.weights, sizes=clients.sizes)",
+    "Cohort.label_counts": "clients.label_counts / clients.label_counts.sum(dim=1, keepdim=True)",
+    "Cohort.parameters": 'clients.fit(near, per_client={"w": clients.parameters})',
+    "Cohort.weights": "Parameters(clients.weights)",
+    "Cohort.load": "clients.load(received.tree)",
+    "Cohort.keep": 'clients.keep("last", clients.parameters)',
+    "Cohort.kept": 'last = clients.kept("last")',
+    "Cohort.take_over": "server.take_over(server.copy(), torch.tensor([1, 1]), torch.tensor([False, True]))",
+    "Cohort.state_dict": '{"server": server.state_dict()}',
+    "Cohort.load_state_dict": "server.load_state_dict(server.state_dict())",
+    "Cohort.module": 'clients.module("head").in_features',
+    "Cohort.fit": "clients.fit(cross_entropy, epochs=2, lr=0.01, trainable=is_head)",
+    "Cohort.predict": "Scores(clients.predict(public))",
+    "Cohort.predict_private": "clients.fit(told, on=PrivateData(target=clients.predict_private()))",
+    "Cohort.prototypes": "clients.prototypes()",
+    "Cohort.private_loss": "clients.private_loss(received.tree).argmin(dim=1)",
+    "Cohort.validation_accuracy": 'Scalars({"accuracy": clients.validation_accuracy()})',
+    "Cohort.private_gradient": "Parameters(clients.private_gradient())",
+    "Cohort.note": 'clients.note("alpha", torch.full((len(clients),), 0.5))',
+    "Cohort.deployed": "server.deployed([0] * len(clients))",
+    "Cohort.with_weights": "clients.with_weights(start_of(federation))",
+    "Cohort.best_of": '{"server_oracle": server.best_of()}',
+    "Cohort.check_finite": "server.check_finite()",
+    "FitLog.steps": "sum(clients.fit(cross_entropy).steps)",
+    "FitLog.loss": 'clients.note("first_loss", clients.fit(cross_entropy).loss)',
+    # Round, Turn, Federation, PublicPool, Sealed
+    "Round.index": "0.9**rnd.index",
+    "Round.seed": 'torch_stream(rnd.seed, "my draw", rnd.index)',
+    "Round.federation": "rnd.federation.clients",
+    "Round.turn": "rnd.turn == 0",
+    "Round.public": "rnd.public.inputs()",
+    "Round.stream": 'rnd.stream("who lies").random(federation.clients)',
+    "Turn.clients": "Turn((0, 1)).clients",
+    "Turn.name": 'Turn((0, 1), "train")',
+    "Federation.clients": "Downloads.to_all(federation.clients, Scalars({'k': torch.ones(1)}))",
+    "Federation.classes": "torch.zeros(federation.clients, federation.classes)",
+    "Federation.modality": 'federation.modality == "image"',
+    "Federation.init_seed": 'torch.randn(8, generator=torch_stream(federation.init_seed, "my embedding"))',
+    "Federation.device": "torch.zeros(3, device=federation.device)",
+    "Federation.training": "federation.training.rounds",
+    "Federation.dtype": "torch.zeros(3, dtype=federation.dtype)",
+    "Federation.stored_as": "server.predict(public).to(federation.stored_as)",
+    "Federation.has_validation": "federation.has_validation",
+    "Federation.architectures": "set(federation.architectures)",
+    "Federation.identities": "[federation.identities[client] for client in clients.ids]",
+    "Federation.public": "len(federation.public)",
+    "Federation.groups": "federation.groups.open(self.name)",
+    "Federation.start": "federation.start[clients.architecture]",
+    "Federation.common_net": "TwoModels(federation.common_net(), federation.common_net())",
+    "Federation.server_models": "federation.server_models(3)",
+    "Federation.holding": "federation.holding(clients.architecture, clients.weights).predict(public)",
+    "Federation.fresh_weights": "federation.fresh_weights(clients.architecture, 4)",
+    "Federation.pooled": "federation.pooled([range(federation.clients)]).fit(cross_entropy)",
+    "PublicPool.rows": "rnd.public.rows.numel()",
+    "PublicPool.labels": "rnd.public.labels.open(self.name)",
+    "PublicPool.inputs": "rnd.public.inputs(torch.tensor([0, 3, 5]))",
+    "PublicPool.subset": "rnd.public.subset(10, rnd.seed, rnd.index)",
+    "Sealed.what": "federation.groups.what",
+    "Sealed.openings": "federation.groups.openings",
+    "Sealed.open": "rnd.public.labels.open(self.name)",
+    # Uploads
+    "Uploads.ids": "len(uploads.ids)",
+    "Uploads.sizes": "uploads.sizes() / uploads.sizes().sum()",
+    "Uploads.ones": "uploads.ones() / len(uploads.ids)",
+    "Uploads.scores": "uploads.to_all(Scores(uploads.scores().mean(dim=0, keepdim=True)))",
+    "Uploads.labels": "uploads.labels().mode(dim=0).values",
+    "Uploads.rows": "Scores(uploads.scores(), rows=uploads.rows())",
+    "Uploads.prototypes": "uploads.prototypes().present.sum(dim=0)",
+    "Uploads.scalars": 'uploads.scalars("accuracy").mean()',
+    "Uploads.part": 'uploads.part("model").parameters()',
+    "Uploads.ids_of": "uploads.ids_of(uploads.architectures[0])",
+    "Uploads.architectures": "{name: uploads.parameters(name) for name in uploads.architectures}",
+    "Uploads.parameters": "flatten(uploads.parameters())",
+    "Uploads.to_all": 'uploads.to_all(Parameters(weighted_mean(uploads.parameters(), shares(uploads, "size"))))',
+    "Uploads.to_each": "uploads.to_each(Scalars({'k': torch.arange(2)}), [k % 2 for k in range(federation.clients)])",
+    "Uploads.to_participants": "uploads.to_participants(Parameters(uploads.parameters()))",
+    "Uploads.to_architectures": (
+        "uploads.to_architectures({name: Parameters(weighted_mean(uploads.parameters(name), "
+        'shares(uploads, "uniform", name))) for name in uploads.architectures})'
+    ),
+    # Training
+    "Training.rounds": "rnd.index + 1 == federation.training.rounds",
+    "Training.local_epochs": "clients.fit(cross_entropy, epochs=2 * clients.training.local_epochs)",
+    "Training.batch_size": "clients.sizes / clients.training.batch_size",
+    "Training.optimizer": "Optimizer(clients.training.optimizer, 0.01)",
+    "Training.lr": "clients.fit(cross_entropy, lr=clients.training.lr / 10)",
+    "Training.momentum": "clients.training.momentum",
+    "Training.weight_decay": "clients.training.weight_decay",
+    "Training.clip": "clients.training.clip",
+    "Training.optimizer_state": 'clients.training.optimizer_state == "persist"',
+    "Training.participation": "clients.training.participation < 1",
+    "Training.init": 'clients.training.init == "shared_per_arch"',
+    "Training.augment": "clients.training.augment",
+    "Training.engine": "clients.training.engine",
+    "Training.precision": "clients.training.precision",
+    "Training.store": "clients.training.store",
+    "Training.views": "clients.training.views",
+    "Training.dtype_name": "getattr(torch, clients.training.dtype_name)",
+    # Sources, batches, steps
+    "PrivateData.target": "clients.fit(told, on=PrivateData(target=clients.predict_private()))",
+    "Teaching.inputs": "clients.fit(distillation, on=Teaching(public, clients.predict(public)))",
+    "Teaching.target": "clients.fit(distillation, on=Teaching(public, received.values.expand(len(clients), -1, -1)))",
+    "Teaching.weight": (
+        "clients.fit(distillation, on=Teaching(public, clients.predict(public), weight=torch.ones(len(clients), "
+        "len(public))))"
+    ),
+    "Beside.public": (
+        "clients.fit(lambda model, batch: cross_entropy(model, batch) + distillation(model, batch.public), "
+        "on=Beside(Teaching(public, clients.predict(public))))"
+    ),
+    "Together.public": "clients.fit(soft_cross_entropy, on=Together(Teaching(public, clients.predict(public))))",
+    "Batch.x": "clients.fit(lambda model, batch: model(batch.x).square().mean())",
+    "Batch.y": "clients.fit(lambda model, batch: F.cross_entropy(model(batch.x), batch.y))",
+    "Batch.target": (
+        "clients.fit(lambda model, batch: F.l1_loss(model(batch.x), batch.target), "
+        'on=Teaching(public, clients.predict(public, as_="logits")))'
+    ),
+    "Batch.weight": (
+        "clients.fit(lambda model, batch: kl_divergence(batch.target, model(batch.x), batch.weight), "
+        "on=Teaching(public, clients.predict(public), weight=torch.ones(len(clients), len(public))))"
+    ),
+    "Batch.noise": (
+        "clients.fit(lambda model, batch: F.cross_entropy(model(batch.x + 0.1 * batch.noise), batch.y), noise=True)"
+    ),
+    "Batch.public": (
+        "clients.fit(lambda model, batch: cross_entropy(model, batch) + distillation(model, batch.public), "
+        "on=Beside(Teaching(public, clients.predict(public))))"
+    ),
+    "Batch.second": (
+        "clients.fit(lambda model, batch: cross_entropy(model, batch) + cross_entropy(model, batch.second), on=Pairs())"
+    ),
+    "Batch.extra": (
+        'clients.fit(lambda model, batch: F.cross_entropy(model(batch.x), batch.y, weight=batch.extra["shares"]), '
+        'per_client={"shares": clients.label_counts / clients.sizes[:, None]})'
+    ),
+    "Step.objective": "clients.fit([Step(cross_entropy)])",
+    "Step.trainable": "clients.fit([Step(cross_entropy, trainable=is_head), Step(cross_entropy, trainable=is_body)])",
+    "Step.optimizer": 'clients.fit([Step(cross_entropy, optimizer=Optimizer("sgd", 0.1))])',
+    "Step.clip": "clients.fit([Step(cross_entropy, clip=1.0), Step(cross_entropy, clip=None)])",
+    "Step.repeat": "clients.fit([Step(cross_entropy, repeat=5)])",
+    "Step.within": 'clients.fit([Step(cross_entropy, within={"head.bias": (-1.0, 1.0)})])',
+    "phase.is_cross_entropy": (
+        "clients.fit(is_cross_entropy(lambda model, batch: F.nll_loss(model(batch.x).log_softmax(-1), batch.y)))"
+    ),
+    "Optimizer.rule": 'clients.fit(cross_entropy, optimizer=Optimizer("adam", 0.001))',
+    "Optimizer.lr": 'clients.fit(cross_entropy, optimizer=Optimizer("sgd", 0.1))',
+    "Optimizer.momentum": 'clients.fit(cross_entropy, optimizer=Optimizer("sgd", 0.1, momentum=0.9))',
+    "Optimizer.weight_decay": 'clients.fit(cross_entropy, optimizer=Optimizer("sgd", 0.1, weight_decay=1e-4))',
+    "Optimizer.schedule": 'clients.fit(cross_entropy, optimizer=Optimizer("sgd", 0.1, schedule="cosine"))',
+    "Optimizer.step": 'Optimizer("sgd", 0.1).step([torch.zeros(3)], [torch.ones(3)], [], [])',
+    # Payloads
+    "Payload.sizes": "Parameters(clients.weights, sizes=clients.sizes)",
+    "Payload.nbytes": "Scores(clients.predict(public)).nbytes()",
+    "Payload.take": "received.take(torch.tensor([0, 0, 0]))",
+    "Payload.detached": "received.detached()",
+    "Payload.to_bytes": "len(received.to_bytes())",
+    "Payload.from_bytes": "Payload.from_bytes(received.to_bytes())",
+    "Scores.values": "Scores(clients.predict(public))",
+    "Scores.form": 'Scores(clients.predict(public, as_="logits"), form="logits")',
+    "Scores.rows": "Scores(clients.predict(rnd.public.inputs(torch.tensor([0, 3]))), rows=torch.tensor([0, 3]))",
+    "Scores.coded_bytes": "Scores(clients.predict(public), coded_bytes=torch.full((len(clients),), 100))",
+    "Scores.content_bytes": "Scores(clients.predict(public)).content_bytes()",
+    "Labels.values": "Labels(clients.predict(public).argmax(dim=-1), federation.classes)",
+    "Labels.classes": "received.classes",
+    "Labels.rows": "Labels(torch.zeros(len(clients), 2, dtype=torch.int64), 4, rows=torch.tensor([0, 3]))",
+    "Labels.content_bytes": "Labels(clients.predict(public).argmax(dim=-1), federation.classes).content_bytes()",
+    "Parameters.tree": "Parameters(chosen(clients.weights, is_body))",
+    "Parameters.coded_bytes": "Parameters(clients.weights, coded_bytes=torch.full((len(clients),), 100))",
+    "Parameters.content_bytes": "Parameters(clients.weights).content_bytes()",
+    "Prototypes.values": "received.values.mean(dim=0)",
+    "Prototypes.present": "clients.prototypes().present",
+    "Prototypes.content_bytes": "clients.prototypes().content_bytes()",
+    "Scalars.values": 'Scalars({"loss": clients.fit(cross_entropy).loss})',
+    "Scalars.content_bytes": 'Scalars({"loss": clients.fit(cross_entropy).loss}).content_bytes()',
+    "Bundle.parts": 'Bundle({"model": Parameters(clients.weights), "n": Scalars({"seen": clients.sizes})})',
+    "Bundle.content_bytes": 'received.parts["model"].nbytes()',
+    "payloads.label_bits": "label_bits(10)",
+    "payloads.label_bytes": "Plan(up_bytes=label_bytes(facts.public, facts.classes))",
+    "Downloads.parcels": "Downloads((Parcel(received, {client: row for row, client in enumerate(clients.ids)}),))",
+    "Downloads.to_all": 'Downloads.to_all(federation.clients, Scalars({"temperature": torch.tensor([0.5])}))',
+    "Parcel.payload": "Parcel(received, {0: 0, 1: 1})",
+    "Parcel.address": "Parcel(received, dict.fromkeys(range(federation.clients), 0))",
+    # Deployed
+    "Deployed.module": "replace(clients.deployed(), module=clients.module())",
+    "Deployed.weights": "clients.deployed().weights",
+    "Deployed.index": "replace(server.deployed([0] * len(clients)), index=(1,) * len(clients))",
+    "Deployed.logits": "clients.deployed().logits(0, public)",
+    # Helpers
+    "base.positive": 'positive("my-idea", lr=0.1)',
+    "base.not_negative": 'not_negative("my-idea", epochs=0)',
+    "losses.cross_entropy": "clients.fit(cross_entropy)",
+    "losses.shared_cross_entropy": "twins.fit(shared_cross_entropy, trainable=is_shared)",
+    "losses.told_cross_entropy": (
+        "clients.fit(told_cross_entropy, on=Teaching(public, clients.predict(public).argmax(dim=-1)))"
+    ),
+    "losses.distillation": "clients.fit(distillation, on=Teaching(public, clients.predict(public)), lr=1e-3)",
+    "losses.kl_divergence": "kl_divergence(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, -1.0]]))",
+    "losses.imitation": (
+        "twins.fit(lambda model, batch: imitation(model.personal(batch.x), model.shared(batch.x), temperature=2.0))"
+    ),
+    "losses.soft_cross_entropy": "clients.fit(soft_cross_entropy, on=Teaching(public, clients.predict(public)))",
+    "losses.squared_distance": (
+        'clients.fit(lambda model, batch: cross_entropy(model, batch) + squared_distance(model, batch.extra["w"]), '
+        'per_client={"w": clients.parameters})'
+    ),
+    "losses.inner_product": (
+        'clients.fit(lambda model, batch: cross_entropy(model, batch) - inner_product(model, batch.extra["g"]), '
+        'per_client={"g": clients.private_gradient()})'
+    ),
+    # Averaging, trees, parts
+    "averaging.weighted_mean": "weighted_mean(uploads.parameters(), uploads.ones() / len(uploads.ids))",
+    "averaging.shares": 'shares(uploads, "size")',
+    "averaging.told_sizes": 'Parameters(clients.weights, sizes=told_sizes(clients, "uniform"))',
+    "averaging.size_bytes": 'Plan(up_bytes=facts.weights_bytes + size_bytes(facts, "size"))',
+    "trees.subtree": 'subtree(clients.weights, "head")',
+    "trees.under": 'clients.load(under("head", subtree(clients.weights, "head")))',
+    "trees.chosen": "Parameters(chosen(clients.weights, is_body))",
+    "trees.flatten": "cosines(flatten(uploads.parameters()))",
+    "trees.minus": "Parameters(minus(clients.weights, start_of(federation)))",
+    "trees.plus": "plus(start_of(federation), minus(clients.weights, start_of(federation)), 0.5)",
+    "parts.is_head": "clients.fit(cross_entropy, trainable=is_head)",
+    "parts.is_body": "clients.fit(cross_entropy, trainable=is_body)",
+    "parts.check_bodies": "check_bodies(self.name, federation)",
+    "TwoModels.personal": "twins.fit(lambda model, batch: cross_entropy(model.personal, batch), trainable=is_personal)",
+    "TwoModels.shared": 'Parameters(subtree(twins.weights, "shared"))',
+    "TwoModels.forward": "twins.fit(lambda model, batch: F.cross_entropy(model(batch.x), batch.y))",
+    "Mixture.alpha": "Mixture(federation.common_net(), 0.5).alpha",
+    "Mixture.forward": "Mixture(federation.common_net(), 0.5)(public)",
+    "two_models.is_personal": "twins.fit(cross_entropy, trainable=is_personal)",
+    "two_models.is_shared": "twins.fit(shared_cross_entropy, trainable=is_shared)",
+    "server_steps.start_of": "start_of(federation)",
+    "server_steps.trained_names": "trained_names(federation)",
+    "optimizers.clip_gradients": "clip_gradients([torch.ones(3), torch.ones(2)], 1.0)",
+    "optimizers.clip_rows": "clip_rows([torch.ones(2, 3)], 1.0)",
+    # Clustering
+    "clustering.kmeans": 'kmeans(uploads.scores(), 2, stream=rnd.stream("clusters")).labels',
+    "clustering.agglomerative": "agglomerative(1 - cosines(flatten(uploads.parameters())), 2)",
+    "clustering.single": "single(federation.clients)",
+    "clustering.ordered": "ordered(np.array([2, 0, 2]))",
+    "clustering.identity_order": "identity_order(federation, uploads.ids)",
+    "similarity.cosines": "cosines(flatten(uploads.parameters()))",
+    "simplex.project_on_simplex": "project_on_simplex(torch.tensor([[0.9, 0.4]]))",
+    "streams.stream_key": 'stream_key(federation.init_seed, "my embedding", 3)',
+    "streams.numpy_stream": 'numpy_stream(rnd.seed, "my draw", rnd.index).permutation(federation.clients)',
+    "streams.torch_stream": 'torch.randn(8, generator=torch_stream(federation.init_seed, "my embedding", 3))',
+}
+"""By owner and name."""
