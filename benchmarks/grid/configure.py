@@ -134,7 +134,8 @@ def configure(kind: type[T], values: Any, key: str) -> T:
     known_keys(values, [field.name for field in dataclasses.fields(kind) if field.init], key)
     try:
         # JSON mode is the strict mode that takes a list for a tuple and an int for a float, and nothing else.
-        return _adapter(kind).validate_json(json.dumps(values, default=str), strict=True)
+        read: T = _adapter(kind).validate_json(json.dumps(values, default=str), strict=True)
+        return read
     except ValidationError as error:
         raise _explain(error, key) from None
     except (PydanticUserError, NameError, TypeError) as error:  # a plugin whose annotations cannot be read
@@ -142,7 +143,7 @@ def configure(kind: type[T], values: Any, key: str) -> T:
 
 
 @lru_cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     """What reads settings of a class; made once, because it takes milliseconds and a grid has thousands of cells."""
     return TypeAdapter(kind)
 
