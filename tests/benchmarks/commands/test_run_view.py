@@ -24,7 +24,7 @@ def test_a_record_whose_name_begins_so_comes_before_those_that_contain_it(
     other = cell_of("local", datasets=("optdigits",))
     for cell in (asked, other):
         store.write(cell, outcome({"client": [50.0]}))
-    assert find_record("digits/local", store.results).cell["dataset"] == "digits"
-    assert find_record("optdigits", store.results).cell["dataset"] == "optdigits"
+    assert find_record("digits/local", store.results)[0].cell["dataset"] == "digits"
+    assert find_record("optdigits", store.results)[0].cell["dataset"] == "optdigits"
     with pytest.raises(ConfigError, match="part of 2 records"):
         find_record("local-0", store.results)
