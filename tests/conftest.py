@@ -245,6 +245,21 @@ def numbers_of(sums: Callable[..., dict[str, float]]) -> Callable[[Run], dict[st
 
 
 @pytest.fixture
+def coarse_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Initial weights are multiples of 1/256: as torch draws them, machines differ in the last bit of a float32."""
+
+    def coarse(draw: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def drawn(*arguments: Any, **options: Any) -> torch.Tensor:
+            with torch.no_grad():
+                return draw(*arguments, **options).mul_(256).round_().div_(256)
+
+        return drawn
+
+    for owner, name in ((torch.Tensor, "uniform_"), (torch.Tensor, "normal_"), (torch, "randn")):
+        monkeypatch.setattr(owner, name, coarse(getattr(owner, name)))
+
+
+@pytest.fixture
 def sums() -> Callable[..., dict[str, float]]:
     """Sum and sum of squares over all entries of some tensors, in float64."""
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     Measure = Callable[[str], dict[str, Any]]
 
+pytestmark = pytest.mark.usefixtures("coarse_weights")
+
 FOLDER = Path(__file__).parent / "golden"
 VERSIONS = "federation/protocol.py, or datasets/protocol.py where the change is theirs"
 USUAL = Training(rounds=3, batch_size=8, optimizer="sgd", lr=0.1, precision="float64", engine="loop")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     Measure = Callable[[str], dict[str, Any]]
 
+pytestmark = pytest.mark.usefixtures("coarse_weights")
+
 FOLDER = Path(__file__).parent / "golden"
 OURS = [name for name in METHODS.names() if METHODS[name].__module__.startswith("fl_bench.")]
 TRAINING = Training(rounds=3, batch_size=8, optimizer="sgd", momentum=0.9, lr=0.1, precision="float64", engine="loop")
