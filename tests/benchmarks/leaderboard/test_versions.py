@@ -97,13 +97,15 @@ def test_files_name_protocols_only_where_one_is_beyond_the_first(store: Store, w
     write("local", 0, 60.0, rounds=2)
     write("local", 1, 60.0)
     write("local", 0, 60.0, datasets=("letter",))
+    write("local", 0, 60.0, rounds=3, datasets=("vowel",))
     after = files(store.records())
     assert after["digits.csv"].splitlines()[0] == before["digits.csv"].splitlines()[0] + ",protocols"
     assert after["digits.csv"].splitlines()[1].endswith(',"data 1, rounds 1 and 2, method 1"')
-    assert after["overall.csv"].splitlines()[1].endswith(',"data 1, rounds 1 and 2, method 1"')
+    assert after["vowel.csv"].splitlines()[1].endswith(',"data 1, rounds 3, method 1"')
+    assert after["overall.csv"].splitlines()[1].endswith(',"data 1, rounds 1 and 2 and 3, method 1"')
     assert after["letter.csv"].splitlines()[0] == before["digits.csv"].splitlines()[0]
     (line,) = overall(lines(store.records()))
-    assert line.protocols == (Protocol(1, 1, 1), Protocol(1, 2, 1))
+    assert line.protocols == (Protocol(1, 1, 1), Protocol(1, 2, 1), Protocol(1, 3, 1))
 
 
 def test_an_older_record_does_not_have_to_pair_with_newer_ones(
