@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden bench page format
+.PHONY: check lint types links test golden mutate bench page format
 
 check: lint types test
 
@@ -27,6 +27,12 @@ test:
 golden:
 	pytest -q -k their_version --golden tests/datasets/test_golden.py tests/federation/test_golden.py \
 		tests/methods/test_golden.py
+
+# What no test notices: breaks FILE in many small ways, in a copy under build/mutate/, and runs its tests on each.
+# make mutate FILE=methods/fedmd.py [TESTS="tests/methods/test_fedmd.py tests/methods/test_contract.py"] [SECONDS=30]
+SECONDS = 60
+mutate:
+	@$(PYTHON) .ci/mutate.py $(FILE) --seconds $(SECONDS) $(if $(TESTS),--tests $(TESTS))
 
 # Measures, stores in benchmarks/performance/results/, writes docs/performance.md; make bench SIZE=quick DEVICE=cpu
 SIZE = full

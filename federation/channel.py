@@ -35,6 +35,10 @@ class RoundTraffic:
     kinds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of all clients by direction and kind: `up Scores`, `down Parameters`."""
 
+    def total(self) -> tuple[int, int]:
+        """Bytes of all clients, up and down."""
+        return int(self.up.sum()), int(self.down.sum())
+
     @classmethod
     def empty(cls, clients: int) -> RoundTraffic:
         """No bytes yet."""
@@ -241,6 +245,11 @@ class Channel:
                 carried = _in_format(carried, self._formats[1])
             for client, row in parcel.address.items():
                 self._waiting[client] = (self._version, carried, row)
+
+    def undelivered(self) -> int:
+        """Bytes of all messages that wait for a client."""
+        sizes = {version: payload.nbytes() for version, payload, _ in self._waiting.values()}
+        return sum(sizes[version][row] for version, _, row in self._waiting.values())
 
     def deliver(self, ids: Sequence[int]) -> list[tuple[tuple[int, ...], Payload | None]]:
         """Hand the waiting messages to participating clients, grouped so that one group reads one message.

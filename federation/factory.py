@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, Unsupported
 from fl_bench.streams import numpy_stream, stream_key
 
 from .cohort import Cohort
@@ -97,6 +97,17 @@ class Factory:
             self.clients[name] = self.stacked(name, modules)
         return digest.hexdigest()
 
+    def check_server_width(self, method: str) -> None:
+        """Raise `Unsupported` where the server's net makes features of another width than a client's."""
+        names = {*self.architectures, self.mix.server_name}
+        widths = {name: self.net(name, "init", name).features for name in sorted(names)}
+        if len(set(widths.values())) > 1:
+            found = ", ".join(f"{name} makes {width}" for name, width in widths.items())
+            raise Unsupported(
+                f"{method} needs nets of one feature width at clients and server, but {found}; "
+                "models.width pools the features of all nets to one width"
+            )
+
     def ids_of(self, architecture: str) -> list[int]:
         """The clients of one architecture, ascending."""
         return [client for client, name in enumerate(self.architectures) if name == architecture]
@@ -112,6 +123,7 @@ class Factory:
         label_counts: Tensor | None = None,
         keys: Sequence[int] | None = None,
         round_index: int = 0,
+        turn: int = 0,
     ) -> Cohort:
         """A cohort of this run, whose training counts as work of the run.
 
@@ -124,6 +136,7 @@ class Factory:
             label_counts: private samples of each member and class.
             keys: what names the members' random streams; their ids by default.
             round_index: the round it is in.
+            turn: the exchange inside the round.
         """
         members = Members(
             models,
@@ -137,11 +150,12 @@ class Factory:
             seed=self.seeds.batches,
             side=side,
             round_index=round_index,
+            turn=turn,
         )
         return Cohort(members, self.work, label_counts)
 
-    def client_cohort(self, architecture: str, ids: Sequence[int], round_index: int) -> Cohort:
-        """The clients `ids`, all of one architecture, in a round."""
+    def client_cohort(self, architecture: str, ids: Sequence[int], round_index: int, turn: int = 0) -> Cohort:
+        """The clients `ids`, all of one architecture, in a round and one of its turns."""
         owned = self.data.train.split()
         place = {client: row for row, client in enumerate(self.ids_of(architecture))}
         return self.cohort(
@@ -152,6 +166,7 @@ class Factory:
             label_counts=self.data.label_counts[list(ids)],
             keys=[self.identities[client] for client in ids],
             round_index=round_index,
+            turn=turn,
         )
 
 

@@ -85,7 +85,7 @@ def first_pass(members: Members, phase: Phase, member: int) -> int:
 
 def draw(members: Members, phase: Phase, member: int) -> Draws:
     """The samples of all steps of one member, from counter-based streams; on the CPU, with an axis of steps first."""
-    on, client, index = phase.on, members.keys[member], members.round_index
+    on, client, moment = phase.on, members.keys[member], members.moment
     steps = batches_of(members, phase, member)
 
     def order(samples: int, *stream: str | int) -> Tensor:
@@ -93,17 +93,17 @@ def draw(members: Members, phase: Phase, member: int) -> Draws:
         return torch.from_numpy(drawn)
 
     def keys(purpose: str) -> Tensor:
-        return step_keys(stream_key(members.seed, purpose, phase.stream, members.side, client, index), steps)
+        return step_keys(stream_key(members.seed, purpose, phase.stream, members.side, client, *moment), steps)
 
     noise = keys("noise") if phase.noise is not False else None
     masks = keys("dropout") if has_dropout(members.models.template) else None
     if isinstance(on, Teaching):  # one order for all members, so that they can share what does not depend on them
-        return Draws(public=order(on.inputs.shape[0], phase.stream, index), noise=noise, masks=masks)
-    place, public, own = order(_samples(members, phase, member), phase.stream, client, index), None, None
+        return Draws(public=order(on.inputs.shape[0], phase.stream, *moment), noise=noise, masks=masks)
+    place, public, own = order(_samples(members, phase, member), phase.stream, client, *moment), None, None
     told = place if isinstance(on, PrivateData) and on.target is not None else None
     second = crops = None
     if isinstance(on, Pairs):
-        second = order(_samples(members, phase, member), phase.stream, "second", client, index)
+        second = order(_samples(members, phase, member), phase.stream, "second", client, *moment)
         crops = _crops(members, phase, member, second, "second")
     if isinstance(on, Together):  # position p >= n_i of the joined set is public sample p - n_i
         samples = members.private_rows[member].numel()
@@ -111,7 +111,7 @@ def draw(members: Members, phase: Phase, member: int) -> Draws:
         public = (place - samples).clamp_min(0)
         place = place.where(own, 0)
     elif isinstance(on, Beside):
-        public = order(on.public.inputs.shape[0], on.public.stream, index)
+        public = order(on.public.inputs.shape[0], on.public.stream, *moment)
     return Draws(place, _crops(members, phase, member, place), told, second, crops, public, own, noise, masks)
 
 
@@ -182,7 +182,7 @@ def _crops(members: Members, phase: Phase, member: int, place: Tensor, *which: s
     if members.training.augment == "frozen":
         samples = max(1, members.private_rows[member].numel())
         return torch.from_numpy(augment.draw(rule, samples, numpy_stream(members.seed, "augment", client)))[place]
-    stream = numpy_stream(members.seed, "augment", phase.stream, *which, client, members.round_index)
+    stream = numpy_stream(members.seed, "augment", phase.stream, *which, client, *members.moment)
     return torch.from_numpy(augment.draw(rule, place.numel(), stream)).view(*place.shape, 3)
 
 

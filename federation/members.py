@@ -40,6 +40,8 @@ class Members:
     """Of what training steps draw (`Seeds.batches`)."""
     side: Literal["client", "server"] = "client"
     round_index: int = 0
+    turn: int = 0
+    """Number of the exchange inside the round."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,6 +67,11 @@ class Members:
     def owning(self, weights: Tree) -> Members:
         """The same members with models of their own, which take over `weights`, name to (members, ...)."""
         return replace(self, models=self.models.holding(weights), rows=tuple(range(len(self))))
+
+    @property
+    def moment(self) -> tuple[str | int, ...]:
+        """Round and turn, as names of a random stream; the first turn of a round is named by the round alone."""
+        return (self.round_index, "turn", self.turn) if self.turn else (self.round_index,)
 
     @cached_property
     def whole(self) -> bool:

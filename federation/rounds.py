@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
+from fl_bench.lazy import torch
 from fl_bench.streams import numpy_stream, stream_key
 
 if TYPE_CHECKING:
@@ -25,6 +24,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One exchange inside a round: some clients receive, work and send, then the server works and sends."""
+
+    clients: tuple[int, ...]
+    """Who takes part in it, of the round's participants."""
+    name: str = ""
+    """What the record calls it: bytes and clocks are also counted by name where a round has turns of several names."""
+
+
+@dataclass(frozen=True)
 class Round:
     """One communication round, as both sides see it."""
 
@@ -33,6 +42,8 @@ class Round:
     seed: int
     """Of what the method draws in this round (`Seeds.draws`)."""
     federation: Federation
+    turn: int = 0
+    """Number of the exchange inside the round, from 0; mostly there is one."""
 
     @property
     def public(self) -> PublicPool:

@@ -6,8 +6,9 @@ import hashlib
 import json
 import math
 import time
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from .data import FederatedData
 from .factory import Factory
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
-from .rounds import Federation, Round
+from .rounds import Federation, Round, Turn
 from .rows import RoundRow, Scoring, client_rows, cluster_metrics, training_losses
 from .settings import Execution
 
@@ -52,6 +53,7 @@ class RoundMethod(Protocol):
     federation: Federation
 
     def needs(self) -> Any: ...  # noqa: D102
+    def turns(self, participants: tuple[int, ...], rnd: Round) -> Sequence[Turn]: ...  # noqa: D102
     def payloads(self) -> frozenset[type[Payload]]: ...  # noqa: D102
     def setup(self, federation: Federation) -> None: ...  # noqa: D102
     def opening(self) -> Downloads | None: ...  # noqa: D102
@@ -119,6 +121,8 @@ class Run:
         self._split = split
         self._checkpoint = checkpoint
         self.federation = method.federation = Federation(self.factory)
+        if method.needs().server_width:
+            self.factory.check_server_width(method.name)
         self._initial_weights = self.factory.build_clients()
         self.federation.start = {name: models.first() for name, models in self.factory.clients.items()}
         formats = (self.dtype, self.federation.stored_as)
@@ -169,6 +173,7 @@ class Run:
             "heterogeneity": asdict(split.measured),
             "public_samples": len(self.data.public),
             "bytes_one_off": self._public_bytes(),
+            "bytes_undelivered": self._channel.undelivered(),
             "parameters": {name: count_parameters(models.template) for name, models in self.factory.clients.items()},
         }
 
@@ -199,7 +204,7 @@ class Run:
 
     def client_cohort(self, architecture: str, ids: Sequence[int], rnd: Round) -> Cohort:
         """The clients `ids`, all of one architecture, as a method gets them in a round."""
-        return self.factory.client_cohort(architecture, ids, rnd.index)
+        return self.factory.client_cohort(architecture, ids, rnd.index, rnd.turn)
 
     def _channels_last(self) -> bool:
         """Memory format of images: on a CPU, convolutions and pools of a single net are faster with channels last."""
@@ -211,19 +216,10 @@ class Run:
         self._channel.open_round()
         self.factory.work.clear()
         participants = self.participants(rnd.index)
-        with clock.measure("training"):
-            sent = []
-            for architecture in self.factory.clients:
-                mine = [client for client in participants if self.architectures[client] == architecture]
-                for ids, received in self._channel.deliver(mine):
-                    cohort = self.client_cohort(architecture, ids, rnd)
-                    payload = self.method.client_update(cohort, received, rnd)
-                    cohort.check_finite()
-                    if payload is not None:
-                        sent.append((architecture, ids, self._channel.up(ids, payload)))
-        with clock.measure("server"):
-            uploads = Uploads(sent, owners=self.architectures, dtype=self.dtype)
-            self._channel.post(self.method.server_update(uploads, rnd))
+        turns = self._turns(participants, rnd)
+        parts: Counter[str] = Counter()
+        for number, turn in enumerate(turns):
+            parts.update(self._exchange(turn, replace(rnd, turn=number), clock))
         losses = training_losses(self.factory.work, self.data.about.classes)
         with clock.measure("evaluation"):
             scores = self._scores(rnd)
@@ -250,11 +246,41 @@ class Run:
             **self.factory.work.noted(),
             **{f"seconds_{name}": clock.seconds[name] for name in ("training", "server", "evaluation")},
             "seconds_checkpoint": None,
+            **({} if len({turn.name for turn in turns}) == 1 else parts),
         }
         for row in per_client:
             client = int(row["client"])  # type: ignore[arg-type]  # written as an int a few lines below
             row["bytes_up"], row["bytes_down"] = int(traffic.up[client]), int(traffic.down[client])
         return RoundRow(values, per_client)
+
+    def _turns(self, participants: Sequence[int], rnd: Round) -> Sequence[Turn]:
+        """The exchanges of a round, checked."""
+        turns = self.method.turns(tuple(participants), rnd)
+        strangers = sorted({client for turn in turns for client in turn.clients} - set(participants))
+        if not turns or strangers:
+            wrong = f"clients {strangers} who do not take part" if strangers else "nothing"
+            raise ValueError(f"{self.method.name}.turns makes turns of {wrong}; participants are {list(participants)}")
+        return turns
+
+    def _exchange(self, turn: Turn, rnd: Round, clock: Clock) -> dict[str, float | int]:
+        """One turn; returns its bytes and seconds by its name."""
+        before, began = self._channel.traffic.total(), dict(clock.seconds)
+        with clock.measure("training"):
+            sent = []
+            for architecture in self.factory.clients:
+                mine = [client for client in turn.clients if self.architectures[client] == architecture]
+                for ids, received in self._channel.deliver(mine):
+                    cohort = self.client_cohort(architecture, ids, rnd)
+                    payload = self.method.client_update(cohort, received, rnd)
+                    cohort.check_finite()
+                    if payload is not None:
+                        sent.append((architecture, ids, self._channel.up(ids, payload)))
+        with clock.measure("server"):
+            uploads = Uploads(sent, owners=self.architectures, dtype=self.dtype)
+            self._channel.post(self.method.server_update(uploads, rnd))
+        up, down = (now - old for now, old in zip(self._channel.traffic.total(), before, strict=True))
+        spent = {f"seconds_{part}_{turn.name}": clock.seconds[part] - began.get(part, 0.0) for part in clock.seconds}
+        return {f"bytes_up_{turn.name}": up, f"bytes_down_{turn.name}": down, **spent}
 
     def _kinds(self) -> list[str]:
         """Kinds of payload that the record counts apart: what the method may send, and sizes where they are told."""
@@ -322,7 +348,7 @@ class Run:
 
 
 class Clock:
-    """Seconds spent in the named parts of a round; waits for the device at the ends of a part only."""
+    """Seconds spent in the named parts of a round, summed over turns; waits for the device at a part's ends only."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -335,7 +361,7 @@ class Clock:
         yield
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        self.seconds[part] = time.perf_counter() - started
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
 
 def _digest(*arrays: np.ndarray) -> str:

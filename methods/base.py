@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 from fl_bench.errors import ConfigError
 
 from ..federation.codecs import Codec
+from ..federation.rounds import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from torch import nn
@@ -52,6 +53,9 @@ class Requires:
     """All clients have the same network, because weights are averaged."""
     one_width: bool = False
     """Bodies may differ, but all make features of one width: heads or class means of features are shared."""
+    server_width: bool = False
+    """The server's net makes features as wide as the clients' do, because one learns from the other's features. Known
+    when the nets are built, before the first round."""
     shared_init: bool = False
     """Clients start from equal weights."""
     groups: bool = False
@@ -103,6 +107,11 @@ class Facts:
     def head_bytes(self) -> int:
         """Bytes of the head."""
         return self.net.head
+
+    @property
+    def norm_bytes(self) -> int:
+        """Bytes of BatchNorm layers, parameters and buffers: what FedBN keeps at home."""
+        return self.net.norms
 
     @property
     def common_bytes(self) -> int:
@@ -198,6 +207,23 @@ class Method(ABC, Generic[Config]):
 
     def setup(self, federation: Federation) -> None:
         """Make what lasts, once, when all clients are there; before the first round or before `load_state_dict`."""
+
+    def turns(self, participants: tuple[int, ...], rnd: Round) -> Sequence[Turn]:
+        """The exchanges of a round, in order; by default one, of all participants.
+
+        `client_update` and `server_update` are called once for each (`rnd.turn` says which it is), evaluation follows
+        the last. Bytes and seconds of a round are sums over its turns; where turns have several names, the record has
+        them by name too. A client's phases draw other batches in another turn.
+
+        Args:
+            participants: the clients drawn for the round, ascending.
+            rnd: the round.
+
+        Returns:
+            Turns whose clients are participants: `(Turn(participants, "train"), Turn(participants, "distill"))`, or
+            one turn for each client in sequence.
+        """
+        return (Turn(participants),)
 
     def opening(self) -> Downloads | None:
         """What the server sends before the first round; nothing by default, as both sides know the initial weights."""

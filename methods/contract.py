@@ -18,7 +18,7 @@ from inspect import currentframe
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from traceback import walk_stack
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,6 +54,8 @@ HUGE = 1e6
 """A learning rate that nothing survives."""
 TRAINING = Training(rounds=3, batch_size=8, lr=0.01)
 """The runs of the checks."""
+FEW = replace(TRAINING, participation=0.4)
+"""Those in which few take part."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,11 @@ def finish(run: Run, rounds: int | None = None, after_each: Callable[[], Any] = 
     return Outcome(weights, rows, run.facts()["badges"])
 
 
-@lru_cache(maxsize=4)
-def undisturbed(method: type[Method[Any]], engine: Literal["auto", "loop"] = "auto") -> Outcome:
+@lru_cache(maxsize=8)
+def undisturbed(method: type[Method[Any]], training: Training = TRAINING) -> Outcome:
     """What a method comes to at its defaults, which several checks compare a disturbed run with."""
     dataset = made_up_data()
-    return finish(make_run(method.name, dataset, deal(dataset), replace(TRAINING, engine=engine)))
+    return finish(make_run(method.name, dataset, deal(dataset), training))
 
 
 def same_seed_same_bits(name: str) -> None:
@@ -164,7 +166,7 @@ def threads_change_nothing(name: str) -> None:
     """Clients that train side by side, on two threads, end with the same bits and rows as one after the other."""
     dataset, training = made_up_data(), replace(TRAINING, engine="loop")
     side_by_side = finish(make_run(name, dataset, deal(dataset), training, execution=Execution(threads=2)))
-    _assert_same(undisturbed(METHODS[name], "loop"), side_by_side, f"{name} trained its clients on two threads")
+    _assert_same(undisturbed(METHODS[name], training), side_by_side, f"{name} trained its clients on two threads")
 
 
 def views_change_nothing(name: str) -> None:
@@ -181,22 +183,19 @@ def views_change_nothing(name: str) -> None:
 
 
 def stopping_and_resuming_changes_nothing(name: str) -> None:
-    """A run that is dropped after any round and continued from its checkpoint ends with the same bits and rows.
+    """A run that is dropped after every round and continued from its checkpoint ends with the same bits and rows.
 
     The same where few take part, so that the state of clients who are absent has to survive.
     """
     dataset = made_up_data()
-    dealt = deal(dataset)
-    few = replace(TRAINING, participation=0.4)
-    wholes = {TRAINING: undisturbed(METHODS[name]), few: finish(make_run(name, dataset, dealt, few))}
-    for training, whole in wholes.items():
-        for rounds in range(1, TRAINING.rounds):
-            with TemporaryDirectory() as folder:
+    for training in (TRAINING, FEW):
+        with TemporaryDirectory() as folder:
+            for rounds in range(1, TRAINING.rounds + 1):
                 checkpoint = Path(folder) / "checkpoint.pt"
-                finish(make_run(name, dataset, dealt, training, checkpoint=checkpoint), rounds)
-                resumed = finish(make_run(name, dataset, dealt, training, checkpoint=checkpoint))
-            share = f"with participation {training.participation:g}"
-            _assert_same(whole, resumed, f"{name} was stopped after round {rounds} {share} and continued")
+                resumed = finish(make_run(name, dataset, deal(dataset), training, checkpoint=checkpoint), rounds)
+        share = f"with participation {training.participation:g}"
+        what = f"{name} was stopped after every round {share} and continued"
+        _assert_same(undisturbed(METHODS[name], training), resumed, what)
 
 
 def order_of_clients_changes_nothing(name: str) -> None:
@@ -204,7 +203,7 @@ def order_of_clients_changes_nothing(name: str) -> None:
     dataset, training = made_up_data(), replace(TRAINING, engine="loop")
     with last_client_first():
         backwards = finish(make_run(name, dataset, deal(dataset), training))
-    forwards = undisturbed(METHODS[name], "loop")
+    forwards = undisturbed(METHODS[name], training)
     _assert_same(forwards, backwards, f"{name} trained its clients from the last to the first")
 
 
@@ -231,7 +230,7 @@ def renumbering_clients_renumbers_results(name: str) -> None:
     dataset = made_up_data()
     dealt = deal(dataset)
     training = replace(TRAINING, precision="float64")  # sums over clients run in another order
-    first = finish(make_run(name, dataset, dealt, training))
+    first = undisturbed(METHODS[name], training)
     renumbered = make_run(name, dataset, renumber(dealt, RENUMBERED), training, identities=RENUMBERED)
     second = finish(renumbered)
     for key, tensor in renumbered.client_weights()[MODEL].items():
@@ -290,7 +289,7 @@ def bytes_equal_the_closed_form(name: str) -> None:
     dataset = made_up_data()
     for precision in ("float32", "float64"):
         run = make_run(name, dataset, deal(dataset), replace(TRAINING, precision=precision))
-        rows = undisturbed(METHODS[name]).rows if run.training == TRAINING else finish(run).rows
+        rows = undisturbed(METHODS[name], run.training).rows
         for client in range(run.data.clients):
             plan = METHODS[name]().plan(client_facts(run, client))
             moved = [(row["clients"][client]["bytes_up"], row["clients"][client]["bytes_down"]) for row in rows]
@@ -310,8 +309,8 @@ def bytes_equal_the_closed_form(name: str) -> None:
 def partial_participation_works(name: str) -> None:
     """With 0.4 of the clients per round the run ends, and in every round only those who take part send."""
     dataset = made_up_data()
-    run = make_run(name, dataset, deal(dataset), replace(TRAINING, participation=0.4))
-    for row in finish(run).rows:
+    run = make_run(name, dataset, deal(dataset), FEW)
+    for row in undisturbed(METHODS[name], FEW).rows:
         drawn = run.participants(row["round"])
         assert len(drawn) == 2
         strangers = [

@@ -52,8 +52,6 @@ class FedAvg(ServerModel[FedAvgConfig]):
     """
 
     paper = "McMahan et al., AISTATS 2017, arXiv:1602.05629"
-    finetune_steps: int | None = None
-    """Steps that the view `+finetuned` took in this round, of all clients."""
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model; before the first message all clients hold the common initial weights."""
@@ -74,10 +72,6 @@ class FedAvg(ServerModel[FedAvgConfig]):
             tuned = clients.copy()
             tuned.load(self.w)
             log = tuned.fit(cross_entropy, epochs=self.config.finetune_epochs, stream="finetune")
-            self.finetune_steps = sum(log.steps)
+            clients.note("steps_finetune", log.steps, "sum")
             views["+finetuned"] = tuned.deployed()
         return views
-
-    def report(self, rnd: Round) -> dict[str, float | int | None]:
-        """Gradients that fine-tuning took, on all clients, where its view is scored."""
-        return {} if self.finetune_steps is None else {"steps_finetune": self.finetune_steps}

@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from fl_bench.errors import ConfigError, Diverged, Unsupported
+from fl_bench.errors import ConfigError, Diverged
 from fl_bench.lazy import F, np, torch
 
 from ..federation.payloads import Parameters
@@ -88,13 +88,14 @@ class PFedCK(Method[PFedCKConfig]):
     category = "personalized"
     paper = "Zhang & Shi, Electronics 2024"
     wire = "up #omega * b, down #omega * b"
-    requires = Requires(one_width=True)
+    requires = Requires(one_width=True, server_width=True)
     exchanges = frozenset({Parameters})
     deployed_view = "personal"
 
     def needs(self) -> Requires:
         """Features of one width where they are compared."""
-        return replace(self.requires, one_width=self.config.feature_weight > 0)
+        compared = self.config.feature_weight > 0
+        return replace(self.requires, one_width=compared, server_width=compared)
 
     def plan(self, facts: Facts) -> Plan:
         """An update of the interactive model each way."""
@@ -104,13 +105,7 @@ class PFedCK(Method[PFedCKConfig]):
         """The client's own net and an interactive one."""
         from .two_models import TwoModels
 
-        common = self.federation.common_net()
-        if base.features != common.features and self.config.feature_weight > 0:
-            raise Unsupported(
-                f"needs one body width, but a client's net makes {base.features} features and that of the server "
-                f"{common.features}; models.width pools both to one width"
-            )
-        return TwoModels(base, common)
+        return TwoModels(base, self.federation.common_net())
 
     def setup(self, federation: Federation) -> None:
         """Start without clusters."""

@@ -1,29 +1,24 @@
-"""A federation small enough to compute by hand, and softmax regression written a second time, in NumPy."""
+"""A federation small enough to compute by hand, softmax regression once more in NumPy, and how tests are run."""
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import settings
 
 from fl_bench.benchmarks.grid import plugins
 from fl_bench.datasets.catalogue import DATASETS
 from fl_bench.datasets.dataset import Dataset, Description
-from fl_bench.datasets.heterogeneity import measure
 from fl_bench.datasets.partition import PARTITIONS
 from fl_bench.datasets.split import Split
 from fl_bench.federation.models import MODELS
-from fl_bench.federation.rounds import Round
-from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
-from fl_bench.methods.contract import finish
+from fl_bench.lazy import np, torch
 from fl_bench.methods.registry import METHODS
 from fl_bench.sealed import Sealed
 
@@ -32,12 +27,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fl_bench.federation.deployed import Deployed
+    from fl_bench.federation.run import Run
 
 CLASSES = 3
 
-settings.register_profile("no clock", deadline=None)  # a busy machine is no failure of a property
-settings.load_profile("no clock")
-torch.set_num_threads(1)  # as the executor does; two threads of tiny kernels beside a busy neighbour only wait
+gc.disable()  # what is imported stays: looking through it again and again would take a tenth of the time
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set what tests run under, unless other processes run them: those start without waiting for torch here."""
+    if config.option.numprocesses:
+        return
+    from hypothesis import settings
+
+    settings.register_profile("no clock", deadline=None)  # a busy machine is no failure of a property
+    settings.load_profile("no clock")
+    torch.set_num_threads(1)  # as the executor does; two threads of tiny kernels beside a busy neighbour only wait
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but not among modules, tests and their parameters."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let what ends with the process be collected: libraries count what they leak."""
+    gc.unfreeze()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Who names files or tests gets them in this process; everything runs in a process per core."""
+    return 0 if all(".py" in argument for argument in config.args) else None
 
 
 @dataclass
@@ -102,6 +123,8 @@ class World:
 
     @property
     def split(self) -> Split:
+        from fl_bench.datasets.heterogeneity import measure
+
         clients, ends = len(self.private), np.cumsum([len(x) for x, _ in self.private])
         rows = tuple(np.split(np.arange(ends[-1]), ends[:-1]))
         counts = np.stack([np.bincount(y, minlength=CLASSES) for _, y in self.private])
@@ -113,6 +136,8 @@ class World:
 
     def build(self, name: str, **settings: Any) -> Run:
         """The method's run, from `start` where the net is linear; client weights are float64."""
+        from fl_bench.federation.run import Run
+
         method = METHODS[name]
         training = Training(
             rounds=self.rounds,
@@ -137,6 +162,8 @@ class World:
         return run
 
     def set_start(self, run: Run) -> None:
+        from fl_bench.federation.rounds import Round
+
         everyone = run.client_cohort("linear", range(len(self.start)), Round(0, 0, run.federation))
         everyone.load(
             {
@@ -225,6 +252,8 @@ def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
 def numbers_of(sums: Callable[..., dict[str, float]]) -> Callable[[Run], dict[str, Any]]:
     """A handful of numbers that a finished run comes to, for golden files."""
 
+    from fl_bench.methods.contract import finish
+
     def read(run: Run) -> dict[str, Any]:
         outcome, view = finish(run), run.method.deployed_view
         kept = {key: tensor for key, tensor in outcome.weights.items() if key.startswith("method")}
@@ -255,7 +284,9 @@ def coarse_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return drawn
 
-    for owner, name in ((torch.Tensor, "uniform_"), (torch.Tensor, "normal_"), (torch, "randn")):
+    # The lazy name, which remembers functions, and the module that it stands for.
+    places = ((torch.Tensor, "uniform_"), (torch.Tensor, "normal_"), (torch, "randn"), (sys.modules["torch"], "randn"))
+    for owner, name in places:
         monkeypatch.setattr(owner, name, coarse(getattr(owner, name)))
 
 

@@ -10,12 +10,15 @@ from fl_bench.errors import ConfigError, unknown_name
 from ..leaderboard.pairing import setting_text
 from ..leaderboard.versions import newest
 from ..records.reading import read_record
+from ..records.rows import seconds_of
 from ..records.store import Store
 from ..tables.charts import curves
 from ..tables.printing import print_table
 from ..tables.values import show_bytes, show_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from ..records.record import Record
@@ -69,6 +72,7 @@ def print_record(console: Console, record: Record) -> None:
         + (", ".join(f"{key}={value}" for key, value in record.cell["method"]["settings"].items()) or "no settings"),
         f"protocol: {record.protocol}",
         *facts.get("badges", []),
+        *_one_off(facts),
     ]
     console.print("\n".join(lines), markup=False, highlight=False)
     rows = rounds_table(record)
@@ -88,9 +92,20 @@ def rounds_table(record: Record) -> list[dict[str, Any]]:
         shown: dict[str, Any] = {name: row[name] for name in COLUMNS if row.get(name) is not None}
         accuracies = {f"{view} %": row[f"{view}.acc_mean"] for view in views}
         traffic = {name: show_bytes(float(shown.pop(name, 0) or 0)) for name in ("bytes_up", "bytes_down")}
-        spent = sum(float(value or 0) for name, value in row.items() if name.startswith("seconds_"))
-        rows.append({"round": shown.pop("round"), **accuracies, **shown, **traffic, "time": show_seconds(spent)})
+        rows.append(
+            {"round": shown.pop("round"), **accuracies, **shown, **traffic, "time": show_seconds(seconds_of(row))}
+        )
     return rows
+
+
+def _one_off(facts: Mapping[str, Any]) -> list[str]:
+    """What the bytes of the rounds leave out."""
+    parts = {
+        "shipping the public data once": facts.get("bytes_one_off"),
+        "delivering what still waits for clients after the last round": facts.get("bytes_undelivered"),
+    }
+    said = [f"{what} takes {show_bytes(float(number))}" for what, number in parts.items() if number]
+    return [f"not in the rounds' bytes: {', '.join(said)}"] if said else []
 
 
 def _course(record: Record, view: str) -> list[float]:

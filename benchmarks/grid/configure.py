@@ -10,6 +10,7 @@ import json
 import re
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
@@ -132,13 +133,18 @@ def configure(kind: type[T], values: Any, key: str) -> T:
         )
     known_keys(values, [field.name for field in dataclasses.fields(kind) if field.init], key)
     try:
-        adapter = TypeAdapter(kind)
         # JSON mode is the strict mode that takes a list for a tuple and an int for a float, and nothing else.
-        return adapter.validate_json(json.dumps(values, default=str), strict=True)
+        return _adapter(kind).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise _explain(error, key) from None
     except (PydanticUserError, NameError, TypeError) as error:  # a plugin whose annotations cannot be read
         raise ConfigError(f"{kind.__module__}.{kind.__qualname__} is no class of settings: {error}") from None
+
+
+@lru_cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """What reads settings of a class; made once, because it takes milliseconds and a grid has thousands of cells."""
+    return TypeAdapter(kind)
 
 
 def plain(settings: Any) -> dict[str, Any]:

@@ -17,6 +17,15 @@ Value: TypeAlias = "float | int | str | None"
 Row: TypeAlias = "dict[str, Value]"
 
 
+CLOCKS = ("seconds_training", "seconds_server", "seconds_evaluation", "seconds_checkpoint")
+"""Columns whose sum is the time of a round; further clocks are parts of these."""
+
+
+def seconds_of(row: Mapping[str, Value]) -> float:
+    """Seconds of one round."""
+    return sum(float(row.get(name) or 0) for name in CLOCKS)
+
+
 def csv_text(rows: Sequence[Mapping[str, Value]]) -> str:
     """Rows as CSV: columns in order of first appearance, clocks last; floats by `repr`, None as nothing."""
     columns = dict.fromkeys(name for row in rows for name in row)

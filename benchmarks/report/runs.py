@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..leaderboard.pairing import comparisons, setting_text
+from ..records.rows import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +94,7 @@ def _course(record: Record) -> Plain:
             **{words: _column(rows, name, 3 if name == "cluster_ari" else 2) for name, words in EXTRA.items()},
             "bytes up": _column(rows, "bytes_up", 0),
             "bytes down": _column(rows, "bytes_down", 0),
-            "seconds": _packed([round(_clock(row), 2) for row in rows]),
+            "seconds": _packed([round(seconds_of(row), 2) for row in rows]),
         },
     }
     columns["columns"] = {words: column for words, column in columns["columns"].items() if column is not None}
@@ -107,10 +108,6 @@ def _column(rows: Sequence[Row], name: str, places: int) -> Any:
 
 def _packed(values: list[Any]) -> Any:
     return values[0] if len(set(values)) == 1 else values
-
-
-def _clock(row: Row) -> float:
-    return sum(float(value or 0) for name, value in row.items() if name.startswith("seconds_"))
 
 
 def _parts(cell: Mapping[str, Any]) -> Plain:

@@ -18,6 +18,7 @@ from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
 from ..records.record import Outcome, RecordError, Status
+from ..records.rows import seconds_of
 from .provenance import provenance
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRo
         raise RecordError(str(error)) from error
     except Exception as error:
         status, reason, trace = "failed", f"{type(error).__name__}: {error}", traceback.format_exc()
-    spent = sum(float(value or 0) for row in rows for name, value in row.values.items() if name.startswith("seconds_"))
+    spent = sum(seconds_of(row.values) for row in rows)
     return Outcome(
         status=status,
         reason=reason,

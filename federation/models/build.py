@@ -72,6 +72,8 @@ class NetBytes:
     """The head."""
     features: int
     """Numbers between body and head (not bytes)."""
+    norms: int = 0
+    """BatchNorm layers, parameters and buffers."""
     factors: int = 0
     """The same weights with every matrix as the factors of its singular value decomposition, at full rank."""
 
@@ -89,8 +91,15 @@ def net_bytes(name: str, shape: tuple[int, ...], classes: int, width: int | None
         trainable=sum(sizes[key] for key, _ in net.named_parameters()),
         head=sum(size for key, size in sizes.items() if key.startswith("head.")),
         features=net.features,
+        norms=sum(size for key, size in sizes.items() if key.rpartition(".")[0] in _batch_norms(net)),
         factors=sum(_factored(tensor.shape, sizes[key]) for key, tensor in net.state_dict().items()),
     )
+
+
+def _batch_norms(net: nn.Module) -> set[str]:
+    """Names of the BatchNorm layers."""
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    return {name for name, module in net.named_modules() if isinstance(module, kind)}
 
 
 def _factored(shape: Sequence[int], size: int) -> int:

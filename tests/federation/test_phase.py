@@ -180,6 +180,15 @@ def test_clipping_is_a_steps_own(make_data, make_cohort, nets) -> None:
         assert torch.cat(moved).norm().item() == pytest.approx(0.1, rel=1e-5)
 
 
+@pytest.mark.parametrize(("clip", "most"), [("phase", 0.1), (0.3, 0.3), (None, None)])
+def test_a_step_may_have_a_limit_of_its_own_or_none(make_data, make_cohort, nets, clip, most) -> None:
+    cohort = make_cohort(make_data((4,)), nets(1), lr=1.0, clip=0.1)
+    before = cohort.weights
+    cohort.fit([Step(lambda model, batch: 1e3 * model(batch.x).square().sum(), clip=clip)])
+    moved = torch.cat([(tensor - before[name]).flatten() for name, tensor in cohort.weights.items()]).norm().item()
+    assert moved > 1 if most is None else moved == pytest.approx(most, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("within", "expected"),
     [

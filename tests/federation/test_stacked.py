@@ -12,7 +12,6 @@ from torch import nn
 from torch._C._functorch import is_batchedtensor
 
 from fl_bench.errors import ConfigError
-from fl_bench.federation import engine as engines
 from fl_bench.federation.batches import PRIVATE, Batch, Beside, Pairs, PrivateData, Teaching, Together
 from fl_bench.federation.models import build_net
 from fl_bench.federation.models.dropout import masks_from, with_counted_dropout
@@ -478,21 +477,3 @@ def test_an_objective_that_looks_at_its_numbers_is_told_of_the_other_engine(pair
 def test_dropout_that_cannot_be_seeded_is_refused() -> None:
     with pytest.raises(ConfigError, match="AlphaDropout, whose masks cannot be seeded per client"):
         with_counted_dropout(nn.Sequential(nn.Linear(2, 2), nn.AlphaDropout()))
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "net", "members", "expected"),
-    [
-        ("auto", "cpu", "mlp-64", 4, "stacked"),
-        ("auto", "cpu", "mlp-64", 3, "loop"),
-        # 784 * 82 + 82 + 82 * 10 + 10 weights are 65 200 of 65 536; one unit more has 795 more
-        ("auto", "cpu", "mlp-82", 4, "stacked"),
-        ("auto", "cpu", "mlp-83", 4, "loop"),
-        ("auto", "cpu", "cnn-small", 100, "loop"),
-        ("auto", "cuda", "cnn-small", 1, "stacked"),
-        ("loop", "cuda", "mlp-64", 4, "loop"),
-        ("stacked", "cpu", "cnn-small", 1, "stacked"),
-    ],
-)
-def test_the_engine_fits_device_net_and_cohort(name: Any, kind: str, net: str, members: int, expected: str) -> None:
-    assert engines.chosen_engine(name, kind, build_net(net, (1, 28, 28), 10), members) == expected

@@ -363,7 +363,7 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (HiddenRate, contract.divergence_is_not_an_accuracy, AssertionError, "reports an accuracy"),
         (Sharing, contract.mixed_architectures_work_or_are_refused, TypeError, "different architectures"),
         (SharingInOneWidth, contract.mixed_architectures_work_or_are_refused, TypeError, "different architectures"),
-        (Forgetful, contract.stopping_and_resuming_changes_nothing, AssertionError, "was stopped after round 1"),
+        (Forgetful, contract.stopping_and_resuming_changes_nothing, AssertionError, "was stopped after every round"),
         (Hoarding, contract.stopping_and_resuming_changes_nothing, AssertionError, "with participation 0.4"),
         (Communal, contract.other_runs_change_nothing, AssertionError, "took turns"),
         (Threaded, contract.threads_change_nothing, AssertionError, "on two threads"),

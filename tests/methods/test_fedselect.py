@@ -224,3 +224,9 @@ def test_trees_by_hand() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"fedselect.{next(iter(wrong))}"):
         FedSelectConfig(**wrong)
+
+
+def test_both_passes_have_moments_of_their_own_where_they_persist(deep_world) -> None:
+    deep_world.options = {"momentum": 0.9, "optimizer_state": "persist"}
+    run = deep_world.run("fedselect")
+    assert run.client_models("mlp-4").moments.keys() == {"personal", "shared"}

@@ -213,10 +213,11 @@ def mixed(world: Any, mix: ModelMix, **settings: Any) -> Run:
 
 def test_features_must_be_comparable_where_they_are_compared(world) -> None:
     method = METHODS["pfedck"]
-    assert method(method.config_type()).needs().one_width
-    assert not method(method.config_type(feature_weight=0.0)).needs().one_width
+    compared, apart = method(method.config_type()).needs(), method(method.config_type(feature_weight=0.0)).needs()
+    assert (compared.one_width, compared.server_width) == (True, True)
+    assert (apart.one_width, apart.server_width) == (False, False)
     mix = ModelMix(("mlp-4",), server="mlp-3")
-    with pytest.raises(Unsupported, match=r"needs one body width, but .* makes 4 features and that of the server 3"):
+    with pytest.raises(Unsupported, match=r"pfedck needs nets of one feature width .* mlp-3 makes 3, mlp-4 makes 4"):
         mixed(world, mix)
     for run in (mixed(world, mix, feature_weight=0.0), mixed(world, ModelMix(("mlp-4", "linear"), width=2))):
         assert len(list(run.rounds())) == 2

@@ -234,6 +234,12 @@ def test_how_clients_train(world, same_bits) -> None:
     assert not same_bits(trained({"local_epochs": 2}, inner_lr=0.5, inner_momentum=0.0), two)
 
 
+def test_generated_weights_meet_a_fresh_optimizer_in_every_round(world) -> None:
+    run = build(world, training={"optimizer_state": "persist"})
+    list(run.rounds())
+    assert not run.client_models(run.architectures[0]).moments
+
+
 def test_personal_heads_never_travel(world, same_bits) -> None:
     run = build(world, personal_head=True, training={"rounds": 2})
     start = everyone(run).weights

@@ -47,6 +47,23 @@ def test_against_numpy(deep_world, two_layers, steps_of_client, settings, partic
     assert two_layers(run.method.views(clients, rnd)["global"].weights) == [w]
 
 
+def test_the_outer_step_is_never_clipped(deep_world) -> None:
+    # One batch with one inner step, and a limit of 0.01 on gradients: theta moves by 0.2 * 0.01 at most, and w_i goes
+    # the share lr * lam = 0.3 of the way to it, although the gradient of that, 20 * 0.002, is beyond the limit.
+    world = deep_world
+    world.rounds, world.epochs, world.options = 1, 1, {"clip": 0.01}
+    world.private = [(x[:3], y[:3]) for x, y in world.private]
+    start = part(world.build("pfedme"), "shared")
+    run = world.run("pfedme", lam=20.0, inner_steps=1, personal_lr=0.2, lr=0.015, decay=0.0)
+    theta, w_i = part(run, "personal"), part(run, "shared")
+    for client in range(3):
+        moved = torch.cat([(theta[name] - start[name])[client].flatten() for name in start])
+        assert moved.norm() == pytest.approx(0.2 * 0.01, rel=1e-3)
+    for name, tensor in w_i.items():
+        expected = start[name] + 0.3 * (theta[name] - start[name])
+        torch.testing.assert_close(tensor, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("weights", ["size", "uniform"])
 def test_with_one_inner_step_and_a_full_outer_step_it_is_fedavg(deep_world, two_layers, weights) -> None:
     # lr * lam = 1 makes w_i = theta_i after each batch, where the spring is slack; but w - (w - theta) is rounded.

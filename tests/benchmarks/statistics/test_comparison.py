@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_bench.benchmarks.statistics import effects, study
+from fl_bench.benchmarks.statistics import bayes, effects, study
 from fl_bench.benchmarks.statistics.comparison import compare
 from fl_bench.benchmarks.statistics.result import Options
 from fl_bench.errors import ConfigError, DataError
@@ -29,10 +29,11 @@ GAP = np.nan
 
 @pytest.fixture(autouse=True, scope="module")
 def few_draws() -> Iterator[None]:
-    """Intervals need many draws; what is looked at here does not."""
+    """Intervals and beliefs need many draws; what is looked at here does not."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "DRAWS", 200)
         patch.setattr(effects, "DRAWS", 200)
+        patch.setattr(bayes, "DRAWS", 1000)
         yield
 
 
