@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test mutate bench page reference format
+.PHONY: check lint types links test golden mutate bench page reference format
 
 check: lint types test
 
@@ -22,6 +22,11 @@ types: links
 
 test:
 	pytest
+
+# Writes golden numbers anew where a protocol version was raised; refuses numbers that moved under an unchanged one.
+golden:
+	pytest -q -k their_version --golden tests/datasets/test_golden.py tests/federation/test_golden.py \
+		tests/methods/test_golden.py
 
 # What no test notices: breaks FILE in many small ways, in a copy under build/mutate/, and runs its tests on each.
 # make mutate FILE=methods/fedmd.py [TESTS="tests/methods/test_fedmd.py tests/methods/test_contract.py"] [SECONDS=30]

@@ -171,6 +171,9 @@ class Method(ABC, Generic[Config]):
     """Who published it, where, and its arXiv number: `McMahan et al., AISTATS 2017, arXiv:1602.05629`."""
     wire: ClassVar[str] = ""
     """What a client sends and receives per round, in closed form, for people: `up N * C * b, down N * C * b`."""
+    protocol: ClassVar[int] = 1
+    """Version of its numbers: raised in the commit that moves a number or a byte which unchanged settings lead to. As a
+    part of every cell's key it keeps records from before from being taken for new ones."""
     config_type: ClassVar[type[Any]] = NoSettings
 
     def __init_subclass__(cls, **keywords: Any) -> None:

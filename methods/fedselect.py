@@ -85,6 +85,7 @@ class FedSelect(Method[FedSelectConfig]):
     client's shared entries.
     """
 
+    protocol = 2  # its two passes keep optimizer states of their own
     category = "personalized"
     paper = "Tamirisa et al., CVPR 2024, arXiv:2404.02478"
     wire = "up #shared_i * b + #theta/8 when the mask changed, down #shared_i * b"

@@ -105,6 +105,7 @@ class PFedHN(Method[PFedHNConfig]):
     The server keeps phi, the embeddings, and the momentum of both.
     """
 
+    protocol = 2  # freshly generated weights start with a fresh optimizer
     category = "personalized"
     paper = "Shamsian et al., ICML 2021, arXiv:2103.04628"
     wire = "up #theta * b, down #theta * b (no buffers)"

@@ -82,6 +82,7 @@ class PFedMe(Method[PFedMeConfig]):
     A client holds w_i ("shared") and theta_i ("personal"); the server keeps w.
     """
 
+    protocol = 2  # the outer step is never clipped
     category = "personalized"
     paper = "Dinh et al., NeurIPS 2020, arXiv:2006.08848"
     wire = "up #theta * b + b, down #theta * b"

@@ -62,7 +62,7 @@ def method(name: str) -> Callable[[AnyMethod], AnyMethod]:
     """Register a `Method` subclass under the name that grids and tables use.
 
     Raises:
-        ConfigError: another method has the name, or the settings are no dataclass.
+        ConfigError: another method has the name, the settings are no dataclass, or `protocol` is no version.
     """
 
     def register(cls: AnyMethod) -> AnyMethod:
@@ -70,6 +70,11 @@ def method(name: str) -> Callable[[AnyMethod], AnyMethod]:
             raise ConfigError(
                 f"method {name!r}: the settings in Method[{cls.config_type.__name__}] must be a frozen dataclass, "
                 "so that grids can be checked against them"
+            )
+        if type(cls.protocol) is not int or cls.protocol < 1:
+            raise ConfigError(
+                f"method {name!r}: protocol must be a whole number from 1 on, raised when numbers move; "
+                f"found {cls.protocol!r}"
             )
         METHODS.register(name)(cls)
         cls.name = name

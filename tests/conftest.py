@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import math
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,8 @@ from fl_bench.methods.registry import METHODS
 from fl_bench.sealed import Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from fl_bench.federation.deployed import Deployed
     from fl_bench.federation.run import Run
@@ -225,3 +228,135 @@ def served() -> Callable[[Deployed], Softmax]:
         return Softmax(deployed.weights["head.weight"][0].numpy(), deployed.weights["head.bias"][0].numpy())
 
     return read
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="write golden numbers anew where a protocol version is new")
+
+
+Golden = dict[str, Any]
+"""`protocol` (part to version), `asked` (what was run), `numbers`: plain values, as they stand in a golden file."""
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Compares what was found with its golden file, or writes the file (`make golden`); see `check_golden`."""
+
+    def check(path: Path, found: Golden, versions: str, *, write: bool = request.config.getoption("--golden")) -> None:
+        check_golden(path, found, versions, write=write)
+
+    return check
+
+
+@pytest.fixture
+def numbers_of(sums: Callable[..., dict[str, float]]) -> Callable[[Run], dict[str, Any]]:
+    """A handful of numbers that a finished run comes to, for golden files."""
+
+    from fl_bench.methods.contract import finish
+
+    def read(run: Run) -> dict[str, Any]:
+        outcome, view = finish(run), run.method.deployed_view
+        kept = {key: tensor for key, tensor in outcome.weights.items() if key.startswith("method")}
+        losses = [[client[f"{view}.loss"] for client in row["clients"]] for row in outcome.rows]
+        moved = {
+            way: [sum(row["clients"][client][way] for row in outcome.rows) for client in range(run.data.clients)]
+            for way in ("bytes_up", "bytes_down")
+        }
+        return {
+            "accuracy": [row[f"{view}.acc_mean"] for row in outcome.rows],
+            "test loss": [float(np.mean(row)) for row in losses],
+            "clients' weights": sums(tensor for key, tensor in outcome.weights.items() if key not in kept),
+            "kept by the method": sums(kept.values()),
+            **moved,
+        }
+
+    return read
+
+
+@pytest.fixture
+def coarse_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Initial weights are multiples of 1/256: as torch draws them, machines differ in the last bit of a float32."""
+
+    def coarse(draw: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def drawn(*arguments: Any, **options: Any) -> torch.Tensor:
+            with torch.no_grad():
+                return draw(*arguments, **options).mul_(256).round_().div_(256)
+
+        return drawn
+
+    # The lazy name, which remembers functions, and the module that it stands for.
+    places = ((torch.Tensor, "uniform_"), (torch.Tensor, "normal_"), (torch, "randn"), (sys.modules["torch"], "randn"))
+    for owner, name in places:
+        monkeypatch.setattr(owner, name, coarse(getattr(owner, name)))
+
+
+@pytest.fixture
+def sums() -> Callable[..., dict[str, float]]:
+    """Sum and sum of squares over all entries of some tensors, in float64."""
+
+    def add(tensors: Iterable[torch.Tensor]) -> dict[str, float]:
+        wide = [tensor.double() for tensor in tensors]
+        return {
+            "sum": math.fsum(float(tensor.sum()) for tensor in wide),
+            "squares": math.fsum(float(tensor.square().sum()) for tensor in wide),
+        }
+
+    return add
+
+
+def check_golden(path: Path, found: Golden, versions: str, *, write: bool) -> None:
+    """Fail where numbers moved and no version was raised, and where the file is of another version.
+
+    Args:
+        path: the golden file; its name without suffix is what messages speak of.
+        found: what there is now.
+        versions: where the versions stand, for who has to raise one.
+        write: whether the file is written anew; numbers that moved under an unchanged version never are.
+    """
+    name = path.stem
+    kept: Golden | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if kept is None:
+        outdated = "there are no golden numbers"
+    elif lower := [part for part, version in found["protocol"].items() if version < kept["protocol"].get(part, 1)]:
+        pytest.fail(f"{name}: the version of {', '.join(lower)} is below that of {path.name}; versions only rise")
+    elif kept["protocol"] != found["protocol"]:
+        outdated = f"the golden numbers are of protocol {kept['protocol']}, the code is at {found['protocol']}"
+    elif differing(kept["asked"], found["asked"]):
+        outdated = f"the golden numbers are of another run ({', '.join(differing(kept['asked'], found['asked']))})"
+    elif moved := differing(kept["numbers"], found["numbers"]):
+        pytest.fail(
+            f"{name}: numbers moved ({', '.join(moved[:6])}{', ...' if len(moved) > 6 else ''}): "
+            f"raise its protocol version ({versions}) and run `make golden`"
+        )
+    else:
+        return
+    if not write:
+        pytest.fail(f"{name}: {outdated}: run `make golden`")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json_lines(found) + "\n", encoding="utf-8")
+
+
+def differing(kept: Any, found: Any, place: str = "") -> list[str]:
+    """Where plain values differ: accuracies by more than 1e-6, other floats by more than 1e-8 of their size."""
+    if isinstance(kept, dict) and isinstance(found, dict):
+        names = dict.fromkeys([*kept, *found])
+        return [
+            where
+            for name in names
+            for where in differing(kept.get(name), found.get(name), f"{place}.{name}" if place else name)
+        ]
+    if isinstance(kept, list) and isinstance(found, list) and len(kept) == len(found):
+        return [place] if any(differing(*pair, place) for pair in zip(kept, found, strict=True)) else []
+    if isinstance(kept, float) and isinstance(found, float):
+        nearly = {"abs_tol": 1e-6} if "accuracy" in place else {"rel_tol": 1e-8, "abs_tol": 1e-12}
+        return [] if math.isclose(kept, found, **{"rel_tol": 0.0, **nearly}) else [place]
+    return [] if type(kept) is type(found) and kept == found else [place]
+
+
+def json_lines(value: Any, indent: str = "") -> str:
+    """JSON with a line per name; lists stay on one line."""
+    if isinstance(value, dict) and value:
+        inner = indent + " "
+        items = [f"{inner}{json.dumps(name)}: {json_lines(part, inner)}" for name, part in value.items()]
+        return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+    return json.dumps(value)

@@ -19,6 +19,7 @@ from ..running.provenance import available_cores
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
 from ..tables.values import show_bytes, show_seconds
+from .outdated import outdated, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def print_plan(
             "engine": row["engine"],
             "time": show_seconds(row["estimated_seconds"]),
             "estimated from": row["estimated_from"],
-            "reason": row["reason"],
+            "reason": row["reason"] or (f"protocol: {row['moved']}" if row["moved"] else None),
         }
         for row in rows
     ]
@@ -67,8 +68,9 @@ def print_plan(
         f"Estimate: {len(waiting)} of {len(rows)} runs take "
         f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
     )
-    for sentence in grid_power(grid):
-        say(sentence)
+    moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
+    for said in (*([moved] if moved else ()), *grid_power(grid)):
+        say(said)
 
 
 def plan_grid(
@@ -86,9 +88,11 @@ def plan_grid(
         DataError: a record cannot be read.
     """
     records = store.records()
+    found = {cell.key: store.find(cell) for cell in grid.cells}
+    moved = outdated([cell for cell in grid.cells if found[cell.key] is None], records)
     rows = []
     for cell in grid.cells:
-        record = store.find(cell)
+        record = found[cell.key]
         state = _state(cell, record, grid, retry=retry)
         plan = _plan(cell)
         to_run = state in ("to run", "to run again", "to continue")
@@ -107,6 +111,7 @@ def plan_grid(
                 "estimated_seconds": seconds,
                 "estimated_from": basis,
                 "reason": grid.unsupported.get(cell.key) or (record.reason if record is not None else None),
+                "moved": moved.get(cell.key),
                 "key": cell.key,
             }
         )
@@ -213,13 +218,13 @@ def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
 
 def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: str) -> tuple[float | None, str]:
     """Estimated seconds of a run, and what the estimate is made from."""
-    own, seeds = cell.as_dict(), {"seed": None, "varied": None}
+    own, apart = cell.as_dict(), {"seed": None, "varied": None, "protocol": None}
     alike = [
         record.seconds / record.cell["training"]["rounds"]
         for record in records
-        # the same cell but for its seeds and its number of rounds
+        # the same cell but for its seeds, its protocol and its number of rounds
         if record.status == "done"
-        and {**record.cell, **seeds} == {**own, **seeds, "training": record.cell["training"]}
+        and {**record.cell, **apart} == {**own, **apart, "training": record.cell["training"]}
         and {**record.cell["training"], "rounds": cell.training.rounds} == own["training"]
     ]
     if alike:

@@ -105,6 +105,7 @@ def figures(
     from ..figures.gallery import KINDS
     from ..figures.style import Format, check_matplotlib, save
     from ..grid.grid import split_list
+    from ..leaderboard.pairing import cautions
 
     check_matplotlib()
     formats = split_list(form, "--format")
@@ -129,6 +130,8 @@ def figures(
         say(f"not drawn: {', '.join(lacking)}")
     if obstacle:
         say(f"no comparison: {obstacle}")
+    for caution in cautions(records):
+        say(caution)
 
 
 def report(

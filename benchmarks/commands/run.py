@@ -180,6 +180,8 @@ def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> N
 
 
 def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell]) -> None:
+    from .outdated import outdated, sentence
+
     keys = {cell.key for cell in waiting}
     earlier = [store.find(cell) for cell in grid.cells if cell.key not in keys]
     bad = [record for record in earlier if record is not None and record.status != "done"]
@@ -187,6 +189,9 @@ def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell]) -> Non
     if bad:
         parts.append(f"{len(bad)} of those not done (--retry runs them again)")
     say(f"{grid.name}: {', '.join(parts)}")
+    moved = sentence(outdated(waiting, store.repeated(waiting)), grid.cells)
+    if moved:
+        say(moved)
 
 
 def _interrupt(*_: Any) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.errors import ConfigError, unknown_name
 
 from ..leaderboard.pairing import setting_text
+from ..leaderboard.versions import newest
 from ..records.reading import read_record
 from ..records.rows import seconds_of
 from ..records.store import Store
@@ -26,20 +27,30 @@ COLUMNS = ("round", "val_acc_mean", "bytes_up", "bytes_down", "clusters", "clust
 """Columns of rounds.csv that the table shows beside the accuracies of all views."""
 
 
-def find_record(name: str, results: Path) -> Record:
+def find_record(name: str, results: Path) -> tuple[Record, list[str]]:
     """The record of a folder, or the only one whose dataset/folder name begins with `name`, or else contains it.
+
+    Of a run with records of several protocols it is the newest.
+
+    Returns:
+        The record, and the names of those of older protocols that it was preferred to.
 
     Raises:
         ConfigError: none or several do.
         DataError: it cannot be read.
     """
     if (Path(name) / "run.json").exists():
-        return read_record(Path(name))
+        return read_record(Path(name)), []
     store = Store(results)
     names = store.names()
     hits = [full for full in names if full.startswith(name)] or [full for full in names if name in full]
     if len(hits) == 1:
-        return store.read(hits[0])
+        return store.read(hits[0]), []
+    if len({hit.rpartition("-")[0] for hit in hits}) == 1:  # one label and seed
+        records = [store.read(hit) for hit in hits]
+        kept = newest(records)
+        if len(kept) == 1:
+            return kept[0], [record.name for record in records if record is not kept[0]]
     if not names:
         raise ConfigError(f"{results} has no records; name another folder with --out, or a record's own folder")
     if not hits:
@@ -59,6 +70,7 @@ def print_record(console: Console, record: Record) -> None:
         setting_text(record.cell),
         f"{record.cell['method']['name']}: "
         + (", ".join(f"{key}={value}" for key, value in record.cell["method"]["settings"].items()) or "no settings"),
+        f"protocol: {record.protocol}",
         *facts.get("badges", []),
         *_one_off(facts),
     ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..tables.terminal import make_console
+from ..tables.terminal import make_console, say
 from .options import AsJson, Out  # noqa: TC001 - typer reads annotations when it runs
 
 
@@ -27,7 +27,9 @@ def show(
     from ..tables.printing import print_json
     from .run_view import find_record, print_record
 
-    record = find_record(run, out)
+    record, older = find_record(run, out)
+    if older:
+        say(f"not shown, of an older protocol: {', '.join(older)}")
     if as_json:
         print_json({**record.run, "rounds": record.rounds})
     else:

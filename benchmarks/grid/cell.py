@@ -18,6 +18,7 @@ from ...federation.settings import ModelMix, Training
 from ...methods.registry import METHODS
 from .configure import configure, known_keys, plain, show_value
 from .plugins import source_digest
+from .protocol import Protocol
 from .repetition import Repetition
 
 if TYPE_CHECKING:
@@ -105,8 +106,14 @@ class Cell:
             "dataset": self.dataset.name,
             **self.setting(),
             "method": self.method_identity(),
+            "protocol": self.protocol.as_dict(),
             **self.repetition.as_dict(),
         }
+
+    @property
+    def protocol(self) -> Protocol:
+        """The versions of the code that its numbers come about with."""
+        return Protocol.now(METHODS[self.method])
 
     @property
     def seed(self) -> int:
@@ -117,6 +124,11 @@ class Cell:
     def key(self) -> str:
         """First 10 hex digits of the SHA-256 of the canonical JSON of `as_dict`."""
         return short_hash(self.as_dict(), 10)
+
+    @property
+    def identity(self) -> str:
+        """What it shares with records of the same run under other protocols; see `identity_of`."""
+        return identity_of(self.as_dict())
 
     @property
     def folder(self) -> str:
@@ -213,6 +225,11 @@ def resolve_config(method: str, values: Any, key: str) -> Any:
         ConfigError: an unknown method or setting, or an impossible value.
     """
     return configure(METHODS[method].config_type, values, key)
+
+
+def identity_of(cell: Mapping[str, Any]) -> str:
+    """Ten hex digits for all of a cell but its protocol: what was asked, whatever the code made of it."""
+    return short_hash({name: value for name, value in cell.items() if name != "protocol"}, 10)
 
 
 def short_hash(values: Any, digits: int) -> str:

@@ -12,7 +12,9 @@ from fl_bench.errors import StorageError
 from fl_bench.files import write_file
 
 from ..grid.cell import safe_name
+from ..grid.protocol import Protocol
 from .lines import Line, OverallLine, lines, overall
+from .versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +75,8 @@ def differences(folder: Path, content: Mapping[str, str]) -> list[str]:
 
 def _table(kind: type[Line] | type[OverallLine], rows: Sequence[Line] | Sequence[OverallLine]) -> str:
     names = [column.name for column in fields(kind)]
+    if all(protocol == Protocol() for row in rows for protocol in row.protocols):
+        names.remove("protocols")  # tables that were published before there were versions keep their bytes
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
@@ -85,6 +89,8 @@ def _format(name: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return versions(value)
     if isinstance(value, float):
         text = f"{value:.{PLACES.get(name, 4)}f}"
         return text.removeprefix("-") if not text.strip("-0.") else text  # no -0.0000

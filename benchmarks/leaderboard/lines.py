@@ -18,10 +18,12 @@ from fl_bench.errors import DataError
 from ..records.record import Status
 from .pairing import check_pairing, comparisons, setting_text
 from .reported import deployed_view, reported
+from .versions import left_out, superseded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..grid.protocol import Protocol
     from ..grid.repetition import Repetition
     from ..records.record import Record
     from .reported import Selection
@@ -81,6 +83,8 @@ class Line:
     seeds_missing: str
     """Seeds that other methods of this comparison have and this one has not."""
     note: str
+    protocols: tuple[Protocol, ...]
+    """Those of the runs that are averaged or counted, oldest first; a column only where one is beyond the first."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class OverallLine:
     rank_mean: float | None
     """Mean rank among deployed views, 1 is best, ties share."""
     badges: str
+    protocols: tuple[Protocol, ...]
+    """Those of the runs on all datasets, oldest first; a column only where one is beyond the first."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,9 @@ def lines(records: Sequence[Record], selection: Selection = "last") -> list[Line
         DataError: methods of one comparison did not run on the same partition, weights, draws or public order.
     """
     check_pairing(records)
-    return [line for block, methods in comparisons(records).items() for line in _block(block, methods, selection)]
+    older = superseded(records)
+    blocks = comparisons(records).items()
+    return [line for block, methods in blocks for line in _block(block, methods, older, selection)]
 
 
 def overall(board: Sequence[Line]) -> list[OverallLine]:
@@ -158,12 +166,15 @@ def overall(board: Sequence[Line]) -> list[OverallLine]:
                 gap_to_local=fmean(gaps) if whole and len(gaps) == len(numbers) else None,
                 rank_mean=fmean(places) if whole and len(places) == len(numbers) else None,
                 badges="; ".join(sorted({badge for line in group for badge in line.badges.split("; ") if badge})),
+                protocols=tuple(sorted({protocol for line in group for protocol in line.protocols})),
             )
         )
     return result
 
 
-def _block(block: tuple[str, str], methods: Mapping[str, Sequence[Record]], selection: Selection) -> list[Line]:
+def _block(
+    block: tuple[str, str], methods: Mapping[str, Sequence[Record]], older: Sequence[Record], selection: Selection
+) -> list[Line]:
     """The lines of one dataset and setting."""
     seeds = sorted({record.repetition for group in methods.values() for record in group})
     scores = {label: _scores(group, selection) for label, group in methods.items()}
@@ -171,9 +182,10 @@ def _block(block: tuple[str, str], methods: Mapping[str, Sequence[Record]], sele
     result = []
     for label, group in methods.items():
         deployed = deployed_view(group)
+        outdated = left_out(older, group)
         for view in sorted(scores[label] or {deployed: {}}, key=lambda view: (view != deployed, view)):
             own = scores[label].get(view, {})
-            result.append(_line(block, label, view, deployed, group, own, references, seeds, selection))
+            result.append(_line(block, label, view, deployed, group, own, references, seeds, outdated, selection))
     return result
 
 
@@ -186,6 +198,7 @@ def _line(
     scores: Mapping[Repetition, _Score],
     references: Mapping[str, Mapping[Repetition, _Score]],
     seeds: Sequence[Repetition],
+    outdated: str,
     selection: Selection,
 ) -> Line:
     done = sorted((record for record in group if record.status == "done"), key=lambda record: record.repetition)
@@ -229,7 +242,8 @@ def _line(
         seeds_done=" ".join(str(record.repetition) for record in done),
         seeds_not_done=" ".join(f"{seed}:{how}" for seed, how in sorted(ended.items()) if how != "done"),
         seeds_missing=" ".join(str(seed) for seed in seeds if seed not in ended),
-        note=_note(done, scores, references, selection),
+        note="; ".join(filter(None, [_note(done, scores, references, selection), outdated])),
+        protocols=tuple(sorted({record.protocol for record in group})),
     )
 
 

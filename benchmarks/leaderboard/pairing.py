@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.errors import DataError
 
 from ..grid.cell import short_hash
+from .versions import left_out, mixture, newest, superseded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 def comparisons(records: Sequence[Record]) -> dict[tuple[str, str], dict[str, list[Record]]]:
     """What may be compared: (dataset, setting hash) -> name of a method in tables -> its records, all sorted by name.
 
-    Methods are told apart by their settings. One that goes by several labels is named by its commonest; where two go by
-    one label, the names carry a hash of their settings.
+    Of a run with records of several protocols the newest counts. Methods are told apart by their settings. One that
+    goes by several labels is named by its commonest; where two go by one label, the names carry a hash of their
+    settings.
     """
     blocks: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
+    for record in newest(records):
         block = str(record.cell["dataset"]), setting_hash(record.cell)
         blocks[block][short_hash(record.cell["method"], 6)].append(record)
     named = {}
@@ -42,7 +44,7 @@ def check_pairing(records: Sequence[Record]) -> None:
         DataError: names what differs and in which records.
     """
     seen: dict[tuple[Any, ...], tuple[str, Record]] = {}
-    for record in sorted(records, key=lambda record: record.folder.as_posix()):
+    for record in sorted(newest(records), key=lambda record: record.folder.as_posix()):
         hashes = dict(record.facts.get("pairing", {}))
         if "dataset" in record.facts:
             hashes["data"] = record.facts["dataset"].get("fingerprint")
@@ -56,9 +58,19 @@ def check_pairing(records: Sequence[Record]) -> None:
                 )
 
 
+def cautions(records: Sequence[Record]) -> list[str]:
+    """What a reader of tables or figures of these records must know of their protocols, a sentence each."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for (dataset, setting), methods in comparisons(records).items():
+        caution = mixture({name: [record.protocol for record in group] for name, group in methods.items()})
+        places[caution].append(f"{dataset} [{setting}]")
+    mixed = [f"{caution}: {', '.join(blocks)}" for caution, blocks in places.items() if caution]
+    return [*filter(None, [left_out(superseded(records), newest(records))]), *mixed]
+
+
 def setting_hash(cell: Mapping[str, Any]) -> str:
-    """Six hex digits for all of a cell but dataset, method and repetition."""
-    other = ("dataset", "method", "seed", "varied")
+    """Six hex digits for all of a cell but dataset, method, protocol and repetition."""
+    other = ("dataset", "method", "protocol", "seed", "varied")
     return short_hash({name: value for name, value in cell.items() if name not in other}, 6)
 
 

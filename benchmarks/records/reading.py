@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from fl_bench.errors import DataError
 
+from ..grid.protocol import Protocol
 from .record import FORMAT, Record, Status
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def parse_run(text: str, path: Path) -> dict[str, Any]:
         wrong = ["status"]
     if not wrong and not {"dataset", "partition", "method", "seed", "training"} <= run["cell"].keys():
         wrong = ["cell"]
+    if not wrong and not Protocol.reads(run["cell"].get("protocol", {})):
+        wrong = ["protocol"]
     if wrong:
         raise DataError(f"{path} lacks or garbles {', '.join(wrong)}; restore it, or remove the folder to run it again")
     run.setdefault("reason", None)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import DataError, StorageError
 
+from ..grid.cell import identity_of
+from ..grid.protocol import Protocol
 from ..grid.repetition import Repetition
 from . import bundle
 from .rows import parse_csv, read_csv
@@ -83,6 +85,16 @@ class Record:
     def repetition(self) -> Repetition:
         """Which repetition of its comparison it is."""
         return Repetition.of(self.cell)
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The versions of the code that made it."""
+        return Protocol.of(self.cell)
+
+    @cached_property
+    def identity(self) -> str:
+        """What it shares with records of the same run under other protocols."""
+        return identity_of(self.cell)
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError, DataError
 
+from ..grid.cell import safe_name
 from . import bundle
 from .locks import take_lock
 from .reading import parse_run, read_record
@@ -33,7 +34,7 @@ from .rows import csv_text
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ..grid.cell import Cell
@@ -127,6 +128,14 @@ class Store:
             map(self.read, self.names()),
             key=lambda record: (str(record.cell["dataset"]), record.label, record.cell["seed"], record.folder.name),
         )
+
+    def repeated(self, cells: Sequence[Cell]) -> Iterator[Record]:
+        """Records with the dataset and seed of a cell; one that cannot be read is left to whoever needs it."""
+        places = {(safe_name(cell.dataset.name), str(cell.seed)) for cell in cells}
+        for name in self.names() if places else ():
+            if _cell_of(name)[:2] in places:
+                with contextlib.suppress(DataError):
+                    yield self.read(name)
 
     def unpack(self) -> list[Path]:
         """Write the records of the bundle into folders, each in one step; what is there already stays.

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.files import write_file
 
+from ..leaderboard.pairing import cautions
 from ..leaderboard.reported import SELECTIONS
+from ..leaderboard.versions import newest
 from ..statistics.verdicts import many
 from ..tables.comparison import heading, sections
 from ..tables.values import show
@@ -102,10 +104,12 @@ def render_page(
     environment.filters["shown"] = show
     board = entries(records, selection)
     data = drill_down(records)
+    kept = newest(records)
     return environment.get_template("report.html").render(
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
-        lead=_lead(records, board),
+        lead=_lead(kept, board),
+        cautions=cautions(records),
         selection=SELECTIONS[selection],
         board=board,
         columns=COLUMNS,

@@ -16,6 +16,7 @@ from ...methods.registry import METHODS
 from ..grid.configure import plain
 from ..leaderboard.pairing import check_pairing, comparisons, setting_text
 from ..leaderboard.reported import SELECTIONS, deployed_view, reported
+from ..leaderboard.versions import left_out, mixture, superseded
 from ..records.record import Status
 from .table import DONE, MISSING, Condition, Table
 
@@ -87,6 +88,14 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
                         levels=tuple(map(str, astuple(record.repetition.seeds))) if factors else (),
                     )
                 )
+    used: dict[str, list[Record]] = {name: [] for name in sorted(compared)}
+    for name, group in groups:
+        used.get(name, []).extend(group)
+    runs = [record for group in used.values() for record in group]
+    cautions = (
+        mixture({name: [record.protocol for record in group] for name, group in used.items()}),
+        left_out(superseded(records), runs),
+    )
     notes = [] if methods or not pooled else [f"not compared unless named (pooled data): {', '.join(sorted(pooled))}"]
     return Table(
         methods=tuple(sorted(set(columns))),
@@ -94,7 +103,7 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
         selection=SELECTIONS[selection],
         tuning=_tuning([(name, group) for name, group in groups if name in compared]),
         factors=factors,
-        notes=(*notes, *_badges(groups, columns)),
+        notes=(*filter(None, cautions), *notes, *_badges(groups, columns)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..grid.repetition import Repetition
 from ..leaderboard.reported import SELECTIONS
+from ..leaderboard.versions import mixture
 from .printing import print_json, print_table
 from .values import show_bytes, show_seconds
 
@@ -81,4 +82,5 @@ def _caption(block: Sequence[Line]) -> str:
             f"\nin-group share {fmean(ceilings):.1f} %: the ceiling of a model that knows only its own group's classes"
         )
     notes = dict.fromkeys(f"{line.method}: {line.note}" for line in block if line.note)
-    return "\n".join([text, *notes])
+    caution = mixture({line.method: line.protocols for line in block})
+    return "\n".join([text, *notes, *([caution] if caution else [])])

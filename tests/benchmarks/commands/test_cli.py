@@ -290,6 +290,76 @@ def test_what_runs_again_is_not_counted_as_left_alone(
     assert "2 runs, 1 of them finished earlier\n" in capsys.readouterr().err
 
 
+def test_run_says_what_runs_again_since_numbers_moved(
+    out: Callable[..., str],
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fl_bench.benchmarks.running import local
+
+    monkeypatch.setattr(local, "run_cells", lambda *_, **__: (event for event in ()))
+    store = Store(Path("results"))
+    store.write(cell_of("fedmd", 1), outcome({"client": [60.0]}))
+    monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 3)
+    for method, seed in (("fedmd", 1), ("local", 1), ("fedmd", 0)):
+        store.write(cell_of(method, seed), outcome({"client": [60.0]}))
+    (store.runs / "digits" / "local-0-0123456789").mkdir()  # of the right seed, but unreadable: no matter here
+    monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 4)
+    store.write(cell_of("local", 0), outcome({"client": [60.0]}))
+    said = "3 of 4 runs have records of an older protocol: rounds 3 -> 4; they run again, the old records stay\n"
+    run_command(["run", "grid.yaml", "--device", "cpu"])
+    assert said in capsys.readouterr().err
+    monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 1)
+    run_command(["run", "grid.yaml", "--device", "cpu"])
+    assert "older protocol" not in capsys.readouterr().err  # all that is there is of newer ones
+    monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 4)
+    monkeypatch.setattr(METHODS["fedmd"], "protocol", 2)
+    run_command(["run", "grid.yaml", "--device", "cpu"])
+    assert ": rounds 3 -> 4, method 1 -> 2 (2); rounds 3 -> 4 (1); they" in capsys.readouterr().err
+    (store.runs / "digits" / "local-0-0123456789").rmdir()
+    rows = json.loads(out("run", "grid.yaml", "--dry-run", "--json"))
+    assert {(row["method"], row["seed"]): (row["state"], row["moved"]) for row in rows} == {
+        ("local", 0): ("done", None),
+        ("local", 1): ("to run", "rounds 3 -> 4"),
+        ("fedmd", 0): ("to run", "rounds 3 -> 4, method 1 -> 2"),
+        ("fedmd", 1): ("to run", "rounds 3 -> 4, method 1 -> 2"),
+    }
+    assert {row["estimated_from"] for row in rows} == {"", "2 finished runs", "3 finished runs"}
+    assert run_command(["run", "grid.yaml", "--dry-run"]) == 0
+    assert "3 of 4 runs have records of an older protocol" in capsys.readouterr().err
+    monkeypatch.setattr(METHODS["fedmd"], "protocol", 1)
+    assert "fedmd" in out("show", "fedmd-1")
+
+
+def test_figures_and_reports_say_what_is_left_out(
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store(Path("results"))
+    store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
+    store.write(cell_of("local"), outcome({"client": [50.0]}))
+    monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 3)
+    store.write(cell_of("fedmd"), outcome({"client": [70.0]}))
+    assert run_command(["figures", "--kinds", "curves"]) == 0
+    said = capsys.readouterr().err
+    assert "left out, as there are runs of a newer protocol: 1 of protocol data 1, rounds 2, method 1\n" in said
+    assert "(fedmd: data 1, rounds 3; local: data 1, rounds 2): digits [" in said
+    assert run_command(["report", "--no-figures"]) == 0
+    page = Path("report/index.html").read_text(encoding="utf-8")
+    assert "<p>left out, as there are runs of a newer protocol: 1 of" in page
+    assert "2 runs: 2 methods" in page
+    capsys.readouterr()
+    for command in ("compare", "leaderboard"):
+        assert run_command([command]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "caution: runs of different protocols, so that differences may be the code's (fedmd: data 1," in shown
+        assert "left out, as there are runs of a newer protocol: 1 of protocol data 1, rounds 2, method 1" in shown
+
+
 def test_run_takes_away_checkpoints_of_what_is_done(
     cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
 ) -> None:

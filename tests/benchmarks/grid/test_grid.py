@@ -23,14 +23,18 @@ from fl_bench.benchmarks.grid.grid import (
     read_grid,
 )
 from fl_bench.errors import ConfigError
-from fl_bench.methods.registry import METHODS
+from fl_bench.methods.base import Method, NoSettings
+from fl_bench.methods.registry import METHODS, method
 from fl_bench.streams import Seeds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MakeGrid = Callable[..., Grid]
-PINNED = ["66c1ddc853", "3a48be0e45"]
+PINNED = ["f0107b6ebd", "150d7d8d44"]
+"""Of the small grid with the protocol data 1, rounds 2, method 1."""
+PUBLISHED = ["66c1ddc853", "3a48be0e45"]
+"""Its keys before protocols entered, with which keys moved once."""
 
 
 def keys(grid: Grid) -> list[str]:
@@ -103,12 +107,45 @@ def test_parts_of_the_randomness_vary_one_at_a_time_around_every_seed(small_grid
     assert grid.cells[2].as_dict() == {**grid.cells[0].as_dict(), "varied": {"init": 1}}
 
 
-def test_runs_that_vary_nothing_keep_their_keys(small_grid: MakeGrid) -> None:
+def test_runs_that_vary_nothing_keep_their_keys(small_grid: MakeGrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fl_bench.datasets.protocol.VERSION", 1)
+    monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 2)
     plain = small_grid()
     assert "varied" not in plain.cells[0].as_dict()
     assert keys(small_grid(vary={"init": "1-2"}))[:2] == keys(plain)
     # Pinned: the records of this run are found by these keys.
     assert keys(plain) == PINNED
+    # Records from before name no protocol; they are found again by all the rest, whose hash was their key.
+    assert [cell.identity for cell in plain.cells] == PUBLISHED
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ("data", "fl_bench.datasets.protocol.VERSION"),
+        ("rounds", "fl_bench.federation.protocol.VERSION"),
+        ("method", "fl_bench.methods.fedmd.FedMD.protocol"),
+    ],
+)
+def test_a_raised_version_moves_the_keys_that_it_is_about(
+    small_grid: MakeGrid, monkeypatch: pytest.MonkeyPatch, part: str, place: str
+) -> None:
+    cells = small_grid().cells
+    before = [(cell.key, cell.identity, cell.as_dict()["protocol"]) for cell in cells]
+    monkeypatch.setattr(place, 9)
+    assert [cell.key != key for cell, (key, _, _) in zip(cells, before, strict=True)] == [part != "method", True]
+    assert [cell.identity for cell in cells] == [identity for _, identity, _ in before]
+    assert cells[1].as_dict()["protocol"] == {**before[1][2], part: 9}
+
+
+def test_a_method_says_its_version_as_a_whole_number() -> None:
+    with pytest.raises(ConfigError, match=r"protocol must be a whole number from 1 on, .*found '2'"):
+
+        @method("odd")
+        class Odd(Method[NoSettings]):
+            protocol = "2"  # type: ignore[assignment]  # as a plugin may have it
+
+            def client_update(self, clients: Any, received: Any, rnd: Any) -> None: ...
 
 
 def test_words_on_tuning_go_with_the_methods_that_they_are_about(small_grid: MakeGrid) -> None:

@@ -159,6 +159,19 @@ def test_a_record_with_a_wrong_field_is_named(
         read_record(folder)
 
 
+@pytest.mark.parametrize("protocol", [None, [], 2, {"rounds": "2"}, {"rounds": True}, {"data": 1, "other": 1}])
+def test_a_record_with_a_garbled_protocol_is_named(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, protocol: Any
+) -> None:
+    folder = store.write(cell_of(), outcome())
+    run = json.loads((folder / "run.json").read_text())
+    assert run["cell"]["protocol"].keys() == {"data", "rounds", "method"}
+    run["cell"]["protocol"] = protocol
+    (folder / "run.json").write_text(json.dumps(run))
+    with pytest.raises(DataError, match="garbles protocol"):
+        read_record(folder)
+
+
 @pytest.mark.parametrize("text", ["", "round,x\n1\n", 'round\n"1'])
 def test_garbled_rounds_are_named(store: Store, cell_of: MakeCell, outcome: MakeOutcome, text: str) -> None:
     folder = store.write(cell_of(), outcome())
