@@ -11,6 +11,7 @@ EXAMPLES = {
     # Method: lines of a class body, or of its functions
     "Method.name": 'f"{self.name}.lr must be above 0"',
     "Method.requires": "requires = Requires(one_architecture=True, shared_init=True)",
+    "Method.protocol": "protocol = 2",
     "Method.exchanges": "exchanges = frozenset({Parameters})",
     "Method.deployed_view": 'deployed_view = "global"',
     "Method.category": 'category = "averaging"',
