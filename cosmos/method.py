@@ -15,7 +15,9 @@ Local training comes after distillation, so the deployed client model has seen i
 round's feedback is never consumed and never charged.
 Reported apart, and never mixed: `client` (what a client deploys), `server_assigned` (its cluster's model) and
 `server_oracle` (for each client the cluster model that is best on its *test* data; the paper's curves).
-Absent clients keep their model, cluster and last P_i; until every client has reported once there is one cluster.
+Absent clients keep their model, cluster and last P_i. With partial participation the server clusters those who have
+reported, again whenever they have doubled and once all have; meanwhile a client that reports for the first time joins
+the cluster whose members' mean prediction is nearest. Who has never reported has no cluster and is sent nothing.
 Departures: public labels are sealed, so label weighting is off (`weighting`); the consistency loss has a gradient
 (`consistency_grad`); the threshold search is exact (`epsilon_step`); what is ours is marked so in `settings`. Noise is
 added to pixels (`noise`), and each head of the multi-head server has two hidden layers of 512 and 256 units.
@@ -76,6 +78,7 @@ class Cosmos(Method[CosmosConfig]):
     paper = "Rachmut et al., 2026, arXiv:2605.11165"
     wire = "up N * C * b, down N * C * b"
     requires = Requires(public_data=True)
+    protocol = 2  # those who have reported are clustered, not only all at once
     exchanges = frozenset({Scores})
 
     def needs(self) -> Requires:
@@ -96,9 +99,9 @@ class Cosmos(Method[CosmosConfig]):
         )
 
     def setup(self, federation: Federation) -> None:
-        """Start with one cluster and no server models."""
+        """Start without clusters and without server models."""
         self.assignment = single(federation.clients)
-        self.clustered = False
+        self.clustered = 0  # clients that the clusters were last made of
         self.predictions: Tensor | None = None
         self.reported = np.zeros(federation.clients, dtype=bool)
         self.sizes = torch.zeros(federation.clients, dtype=federation.dtype, device=federation.device)
@@ -140,20 +143,30 @@ class Cosmos(Method[CosmosConfig]):
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Cluster, aggregate, teach the cluster models, and feed their predictions back."""
         fresh = np.isin(np.arange(self.federation.clients), uploads.ids)
+        newcomers = fresh & ~self.reported
         self.remember(uploads)
-        if self.reported.all() and self.is_time_to_cluster(rnd):
+        if self.clustered and newcomers.any():
+            self.admit(np.flatnonzero(newcomers))
+        if self.is_time_to_cluster(rnd):
             self.recluster(rnd)
         assert self.predictions is not None
         active = np.unique(self.assignment[fresh])
         targets = self.aggregates(fresh)
         if self.config.feedback == "no_model":
-            return uploads.to_each(Scores(targets), self.assignment.tolist())
+            return self.addressed(Scores(targets), self.assignment)
         answers = self.teach(targets, active, rnd)
         if self.config.feedback == "max_conf_global":
-            return uploads.to_all(Scores(max_conf_global(answers[np.unique(self.assignment)])[None]))
+            return uploads.to_all(Scores(max_conf_global(answers[np.unique(self.assignment[self.reported])])[None]))
         if self.config.feedback == "soft_mix":
-            return uploads.to_each(Scores(self.mixed(answers)))
-        return uploads.to_each(Scores(answers), self.assignment.tolist())
+            return self.addressed(Scores(self.mixed(answers)), np.arange(self.federation.clients))
+        return self.addressed(Scores(answers), self.assignment)
+
+    def addressed(self, feedback: Scores, rows: np.ndarray) -> Downloads:
+        """Row `rows[i]` of the feedback for every client i that has a cluster."""
+        from ..federation.channel import Downloads, Parcel
+
+        clients = np.flatnonzero(self.reported).tolist()
+        return Downloads((Parcel(feedback, {client: int(rows[client]) for client in clients}),))
 
     def remember(self, uploads: Uploads) -> None:
         """Keep every client's last predictions, shape (clients, samples, classes), and its size where that counts."""
@@ -172,33 +185,45 @@ class Cosmos(Method[CosmosConfig]):
         return self.predictions[clients].to(self.federation.dtype)
 
     def is_time_to_cluster(self, rnd: Round) -> bool:
-        """Once all have reported; then by the schedule."""
-        every = self.config.recluster_every
-        return not self.clustered or (every > 0 and rnd.index % every == 0)
+        """By the schedule; without one whenever those who have reported have doubled, and once all have."""
+        every, reported = self.config.recluster_every, int(self.reported.sum())
+        grown = reported >= 2 * self.clustered or (reported == len(self.reported) > self.clustered)
+        return grown or (every > 0 and rnd.index % every == 0)
+
+    def admit(self, newcomers: np.ndarray) -> None:
+        """Put clients into the cluster whose members' mean prediction is nearest (ties: the smallest id)."""
+        members = self.reported.copy()
+        members[newcomers] = False
+        present = np.unique(self.assignment[members])
+        means = torch.stack(
+            [self.remembered(np.flatnonzero(members & (self.assignment == k))).mean(dim=0) for k in present]
+        )
+        nearest = to_centroids(self.remembered(newcomers), means).argmin(dim=1).cpu().numpy()
+        self.assignment[newcomers] = present[nearest]
 
     def recluster(self, rnd: Round) -> None:
-        """Cluster clients by their predictions; clusters that go on keep their id and model (methods.md 2.3).
+        """Cluster those who have reported; clusters that go on keep their id and model (methods.md 2.3).
 
         Ties, and the ids of new clusters, go by the clients' identities, so that renumbered clients find the same.
         """
         order = np.argsort(self.federation.identities)
-        place = np.argsort(order)
+        order = order[self.reported[order]]
         found = self.find_clusters(order, rnd)
-        carries_identity = self.config.clustering == "kmeans" and self.clustered
+        carries_identity = self.config.clustering == "kmeans" and self.clustered > 0
         if carries_identity:
-            self.assignment = found[place]
+            self.assignment[order] = found
         else:
             matching = match_clusters(self.assignment[order], found)
             if self.servers is not None:
                 self.servers = self.servers.regrouped(matching)
             if self.centroids is not None:
                 self.centroids = self.centroids[_renumbering(found, matching.labels)]
-            self.assignment = matching.labels[place]
-        self.clustered = True
+            self.assignment[order] = matching.labels
+        self.clustered = len(order)
 
     def find_clusters(self, order: np.ndarray, rnd: Round) -> np.ndarray:
-        """The clusters of all clients, in an order; ids without meaning but for k-means' second and later times."""
-        config, n = self.config, self.federation.clients
+        """The clusters of some clients, in an order; ids without meaning but for k-means' second and later times."""
+        config, n = self.config, len(order)
         predictions = self.remembered(order)
         if config.clustering == "single":
             return single(n)
@@ -209,7 +234,7 @@ class Cosmos(Method[CosmosConfig]):
             return oracle(groups) if config.clustering == "oracle" else random_like(groups, rnd.stream("clustering"))
         if config.clustering == "kmeans":
             start = self.centroids
-            clusters = self.target_number() if start is None else len(start)
+            clusters = self.target_number(order) if start is None else len(start)
             result = kmeans(predictions, clusters, stream=rnd.stream("clustering"), start=start)
             self.centroids = result.centroids
             return result.labels
@@ -218,24 +243,23 @@ class Cosmos(Method[CosmosConfig]):
             assert config.epsilon is not None
             return greedy_eps(distances, config.epsilon)
         if config.clustering == "agglomerative":
-            return agglomerative(distances, None if config.clusters == "auto" else self.target_number())
+            return agglomerative(distances, None if config.clusters == "auto" else self.target_number(order))
         if config.clustering == "farthest":
-            return farthest(distances, self.target_number(), config.farthest_rule)
+            return farthest(distances, self.target_number(order), config.farthest_rule)
         if config.epsilon_step is not None:
-            labels, self.threshold = greedy_step(distances, self.target_number(), config.epsilon_step)
+            labels, self.threshold = greedy_step(distances, self.target_number(order), config.epsilon_step)
         else:
-            labels, self.threshold = greedy_k(distances, self.target_number())
+            labels, self.threshold = greedy_k(distances, self.target_number(order))
         return labels
 
-    def target_number(self) -> int:
-        """K: given, the true number of groups, or found by complete linkage and silhouette."""
+    def target_number(self, order: np.ndarray) -> int:
+        """K of these clients: given, the true number of groups, or found by complete linkage and silhouette."""
         clusters = self.config.clusters
         if clusters == "groups":
             clusters = len(np.unique(self.true_groups("clusters=groups")))
         elif clusters == "auto":
-            everyone = self.remembered(np.arange(self.federation.clients))
-            clusters = len(np.unique(agglomerative(pairwise(everyone, self.config.distance))))
-        return min(clusters, self.federation.clients)
+            clusters = len(np.unique(agglomerative(pairwise(self.remembered(order), self.config.distance))))
+        return min(clusters, len(order))
 
     def true_groups(self, why: str) -> np.ndarray:
         """Open the seal of the groups; the run carries the badge."""
@@ -265,8 +289,9 @@ class Cosmos(Method[CosmosConfig]):
     def mixed(self, answers: Tensor) -> Tensor:
         """Every client's mixture of all cluster models by its distance to their members' mean prediction."""
         predictions = self.remembered(np.arange(self.federation.clients))
-        present = np.unique(self.assignment)
-        centroids = torch.stack([predictions[self.assignment == cluster].mean(dim=0) for cluster in present])
+        present = np.unique(self.assignment[self.reported])
+        members = [self.reported & (self.assignment == cluster) for cluster in present]
+        centroids = torch.stack([predictions[mine].mean(dim=0) for mine in members])
         distances = to_centroids(predictions, centroids)
         return soft_mix(answers[present], distances.to(answers), self.config.mix_width)
 
@@ -309,14 +334,16 @@ class Cosmos(Method[CosmosConfig]):
         """The cluster models' accuracies, apart from the clients'."""
         if self.servers is None:
             return {}
+        largest = np.bincount(self.assignment[self.reported]).argmax()  # for who has no cluster yet
+        assigned = np.where(self.reported, self.assignment, largest)
         return {
-            "server_assigned": self.servers.serving(self.assignment[list(clients.ids)]),
+            "server_assigned": self.servers.serving(assigned[list(clients.ids)]),
             "server_oracle": self.servers.best(),
         }
 
     def clusters(self) -> np.ndarray:
-        """The cluster of each client."""
-        return self.assignment
+        """The cluster of each client; -1 for who has never reported."""
+        return np.where(self.reported, self.assignment, -1)
 
     def report(self, rnd: Round) -> dict[str, float | int | None]:
         """The threshold that greedy elimination found."""

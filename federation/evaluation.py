@@ -185,21 +185,25 @@ def cluster_quality(labels: np.ndarray, groups: np.ndarray | None) -> dict[str, 
     """How clusters agree with the true groups (methods.md 1.4).
 
     Args:
-        labels: cluster of each client, shape (clients,).
+        labels: cluster of each client, shape (clients,); -1 for a client without one, who is left out.
         groups: true group of each client; None where the partition has none.
 
     Returns:
-        Number of clusters in use, smallest and largest size, adjusted Rand index and purity (None without groups).
+        Clients that have a cluster, number of clusters in use, smallest and largest size, adjusted Rand index and
+        purity (None without groups).
     """
+    placed = labels >= 0
+    labels, groups = labels[placed], None if groups is None else groups[placed]
     _, sizes = np.unique(labels, return_counts=True)
     quality: dict[str, float | int | None] = {
+        "cluster_clients": len(labels),
         "clusters": len(sizes),
-        "cluster_smallest": int(sizes.min()),
-        "cluster_largest": int(sizes.max()),
+        "cluster_smallest": int(sizes.min(initial=len(labels))),
+        "cluster_largest": int(sizes.max(initial=0)),
         "cluster_ari": None,
         "cluster_purity": None,
     }
-    if groups is not None:
+    if groups is not None and len(labels):
         from sklearn.metrics import adjusted_rand_score  # scikit-learn takes a second to import
 
         majority = sum(int(np.bincount(groups[labels == label]).max()) for label in np.unique(labels))

@@ -7,7 +7,8 @@ method alone is that method's `protocol`.
 
     1   as published
     2   a client's size is sent and charged where a method uses it, `loss_local` is the loss of the first pass on
-        private data in every method, persisting optimizer states are kept by phase
+        private data in every method, persisting optimizer states are kept by phase, and cluster metrics leave out
+        clients that have no cluster yet
 """
 
 from __future__ import annotations

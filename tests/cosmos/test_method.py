@@ -203,14 +203,53 @@ class TestHeads:
 
 
 class TestParticipation:
-    def test_one_cluster_until_all_have_reported_then_clusters(self, world) -> None:
+    def test_those_who_have_reported_are_clustered_and_the_others_are_sent_nothing(self, world) -> None:
         world.rounds, world.options = 8, {"participation": 0.4}  # one of three clients a round
         run = world.run("cosmos", clustering="singleton", **PLAIN)
         reported: set[int] = set()
         for t, row in enumerate(run.rounds()):
-            reported |= set(run.participants(t))
-            assert row.values["clusters"] == (3 if len(reported) == 3 else 1)
+            (drawn,) = run.participants(t)
+            assert (row.clients[drawn]["bytes_down"] > 0) == (drawn in reported)
+            reported.add(drawn)
+            assert row.values["clusters"] == row.values["cluster_clients"] == len(reported)
+            assert {client["client"] for client in row.clients if client["cluster"] >= 0} == reported
         assert len(reported) == 3
+
+    @pytest.mark.parametrize(
+        ("reported", "clustered", "index", "recluster", "due"),
+        [
+            ([1, 0, 0], 0, 0, 0, True),  # for the first time
+            ([1, 1, 0], 1, 1, 0, True),  # they have doubled
+            ([1, 1, 1], 2, 2, 0, True),  # and now all have reported
+            ([1, 1, 1], 3, 3, 0, False),
+            ([1, 1, 1], 3, 4, 2, True),  # by the schedule
+            ([1, 1, 1], 3, 5, 2, False),
+        ],
+    )
+    def test_when_it_is_time_to_cluster(self, world, reported, clustered, index, recluster, due: bool) -> None:
+        run = world.build("cosmos", recluster=recluster, **PLAIN)
+        method = remembering(run, [[1.0, 0.0]] * 3, [0, 0, 0], [bool(seen) for seen in reported])
+        method.clustered = clustered
+        assert method.is_time_to_cluster(Round(index, 0, run.federation)) == due
+
+    @pytest.mark.parametrize(("says", "joins"), [(0.7, 2), (0.3, 1)])
+    def test_a_late_joiner_goes_to_the_nearest_mean(self, world, says: float, joins: int) -> None:
+        # The first class has 1.0 in cluster 2 and 0.2 in cluster 1; 0.6 is in the middle.
+        method = remembering(
+            world.build("cosmos", **PLAIN), [[1.0, 0.0], [0.2, 0.8], [says, 1 - says]], [2, 1, 0], [True] * 3
+        )
+        method.admit(np.array([2]))
+        assert method.assignment.tolist() == [2, 1, joins]
+
+    def test_clusters_form_where_few_take_part(self) -> None:
+        dataset, training = made_up_data(), replace(TRAINING, rounds=4, participation=0.2, local_epochs=1)
+        config = CosmosConfig(clusters=2, consistency=0.0, distill_epochs=1, server_epochs=1)
+        for seed in range(3):
+            run = make_run("cosmos", dataset, deal(dataset, 16), training, config=config, seed=seed)
+            rows = finish(run).rows
+            assert [row["clusters"] for row in rows] == [2] * 4
+            drawn = [set(run.participants(t)) for t in range(4)]
+            assert [row["cluster_clients"] for row in rows] == [len(set().union(*drawn[: t + 1])) for t in range(4)]
 
     def test_absent_clients_count_by_their_last_predictions_or_not_at_all(self, world) -> None:
         world.rounds, world.options = 4, {"participation": 0.4}
@@ -387,7 +426,7 @@ class TestClustering:
 
     @pytest.mark.parametrize(("asked", "found"), [(2, 2), (3, 3), (5, 3), ("groups", 2)])
     def test_no_more_clusters_than_clients(self, world, asked: int | str, found: int) -> None:
-        assert world.build("cosmos", clusters=asked, **PLAIN).method.target_number() == found
+        assert world.build("cosmos", clusters=asked, **PLAIN).method.target_number(np.arange(3)) == found
 
     def test_reclustering_keeps_models_with_their_clusters(self, world) -> None:
         # Nobody changes cluster, so re-clustering every round must change nothing at all.
@@ -543,7 +582,7 @@ def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes
     "settings",
     [
         {"clustering": "kmeans"},  # whose centroids go on
-        {},  # whose clusters are those of the first time that all had reported
+        {},  # whose clusters are made again as clients report for the first time
     ],
     ids=["again", "once"],
 )
@@ -556,7 +595,7 @@ def test_clusters_and_predictions_survive_a_restart(settings: dict[str, Any], tm
         resumed = finish(run, rounds)
         assert resumed.rows == whole.rows[:rounds]
     assert all(torch.equal(value, resumed.weights[key]) for key, value in whole.weights.items())
-    assert {row["clusters"] for row in whole.rows} == {1, 2}
+    assert {row["clusters"] for row in whole.rows} == {2}
 
 
 def test_needs_say_what_is_opened() -> None:

@@ -167,7 +167,10 @@ def test_cluster_quality_by_hand() -> None:
     # Pairs together in both: 1 of (0,1) + 3 of (3,4,5) = 4; in clusters 3 + 3 = 6; in groups 1 + 6 = 7; of 15 pairs
     # 6*7/15 = 2.8 are expected by chance: ARI = (4 - 2.8) / ((6 + 7)/2 - 2.8) = 1.2 / 3.7.
     quality = cluster_quality(np.array([7, 7, 7, 2, 2, 2]), np.array([0, 0, 1, 1, 1, 1]))
+    # A client without a cluster is left out.
+    assert cluster_quality(np.array([7, 7, 7, -1, 2, 2, 2]), np.array([0, 0, 1, 0, 1, 1, 1])) == quality
     assert quality == {
+        "cluster_clients": 6,
         "clusters": 2,
         "cluster_smallest": 3,
         "cluster_largest": 3,
@@ -176,9 +179,15 @@ def test_cluster_quality_by_hand() -> None:
     }
 
 
+def test_nobody_has_a_cluster() -> None:
+    quality = cluster_quality(np.array([-1, -1]), np.array([0, 1]))
+    assert (quality["cluster_clients"], quality["clusters"], quality["cluster_ari"]) == (0, 0, None)
+
+
 def test_cluster_sizes_without_groups() -> None:
     quality = cluster_quality(np.array([0, 3, 3, 3]), None)
     assert quality == {
+        "cluster_clients": 4,
         "clusters": 2,
         "cluster_smallest": 1,
         "cluster_largest": 3,
