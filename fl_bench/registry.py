@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from fl_bench.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -48,6 +49,15 @@ class Registry(Generic[T]):
             return plugin
 
         return add
+
+    @contextmanager
+    def lent(self, name: str, plugin: T) -> Iterator[None]:
+        """Have a plugin under a name for a while: one that a check needs and no listing should show."""
+        self.register(name)(plugin)
+        try:
+            yield
+        finally:
+            del self._entries[name]
 
     def __getitem__(self, name: str) -> T:
         """The plugin called `name`; an unknown name is a `ConfigError` that suggests the nearest."""

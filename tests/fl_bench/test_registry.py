@@ -119,6 +119,20 @@ def test_a_broken_plugin_is_named_whenever_it_is_in_the_way(installed: dict[str,
             look()
 
 
+def test_what_is_lent_is_gone_afterwards() -> None:
+    fruits: Registry[type] = Registry("fruit")
+    fruits.register("apple")(int)
+    with fruits.lent("pear", str):
+        assert (fruits["pear"], fruits.names()) == (str, ["apple", "pear"])
+    assert fruits.names() == ["apple"]
+    with pytest.raises(ZeroDivisionError), fruits.lent("pear", str):
+        raise ZeroDivisionError
+    assert fruits.names() == ["apple"]
+    with pytest.raises(ConfigError, match="already registered"), fruits.lent("apple", str):
+        pass
+    assert fruits["apple"] is int
+
+
 def test_our_own_modules_are_imported_at_the_first_look(
     installed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
