@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fl_bench.errors import DataError
 from fl_bench.sealed import Sealed
 from fl_bench.streams import numpy_stream
 
@@ -169,6 +170,21 @@ class FederatedData:
     def clients(self) -> int:
         """Number of clients."""
         return len(self.train.sizes)
+
+    def check_owners(self) -> None:
+        """Refuse data on which nothing could be trained or scored: 0 samples make no mean.
+
+        Raises:
+            DataError: a client has no training samples, or no client has test samples.
+        """
+        without = [client for client, size in enumerate(self.train.sizes) if not size]
+        if without:
+            raise DataError(
+                f"clients {', '.join(map(str, without))} have no training samples; leave them out of the split, or "
+                "deal each client at least one (`split` does, whatever the partition)"
+            )
+        if not any(self.test.sizes):
+            raise DataError("no client has test samples to score its model on; deal some, as `split` does")
 
     def reveal_public_labels(self, by: str) -> Tensor:
         """Open the public labels for the method `by`, make them visible in `labels`, and return the pool's rows."""

@@ -161,23 +161,24 @@ def _sample_scores(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def summarise(scores: ClientScores, sizes: np.ndarray) -> dict[str, float]:
-    """The metrics of methods.md 1.4 over clients.
+    """The metrics of methods.md 1.4 over the clients that have test samples.
 
     Args:
         scores: one view's per-client results.
-        sizes: test samples of each client.
+        sizes: test samples of each client; some client has one.
     """
-    accuracy = scores.accuracy
+    tested = sizes > 0
+    accuracy = scores.accuracy[tested]
     worst = np.sort(accuracy)[: math.ceil(0.1 * len(accuracy))]
     return {
         "acc_mean": float(accuracy.mean()),
-        "acc_weighted": float(np.average(accuracy, weights=sizes)),
+        "acc_weighted": float(np.average(accuracy, weights=sizes[tested])),
         "acc_std": float(accuracy.std()),
         "acc_worst_decile": float(worst.mean()),
         "acc_min": float(accuracy.min()),
-        "loss_mean": float(scores.loss.mean()),
-        "brier_mean": float(scores.brier.mean()),
-        "top5_mean": float(scores.top5.mean()),
+        "loss_mean": float(scores.loss[tested].mean()),
+        "brier_mean": float(scores.brier[tested].mean()),
+        "top5_mean": float(scores.top5[tested].mean()),
     }
 
 

@@ -64,11 +64,12 @@ class Scoring:
         """The scores of all clients, by view.
 
         Raises:
-            Diverged: a loss is not finite.
+            Diverged: a loss of a client that has test samples is not finite.
         """
+        tested = np.array(self._data.test.sizes) > 0
         joined = {view: ClientScores.join(parts, self._data.clients) for view, parts in self._scored.items()}
         for view, scores in joined.items():
-            if not np.isfinite(scores.loss).all():
+            if not np.isfinite(scores.loss[tested]).all():
                 raise Diverged(f"the test loss of view {view} is not finite")
         return joined
 
@@ -121,7 +122,7 @@ def client_rows(
     groups: np.ndarray | None,
     joined: Mapping[str, ClientScores],
 ) -> list[dict[str, float | int | str | None]]:
-    """A row per client of round `index`: who it is, and its accuracy and loss in every view."""
+    """A row per client of round `index`: who it is, and its accuracy and loss in every view (None without samples)."""
     return [
         {
             "round": index,
@@ -132,7 +133,7 @@ def client_rows(
             "test_size": data.test.sizes[client],
             "cluster": None if clusters is None else int(clusters[client]),
             **{
-                f"{view}.{short}": float(column[client])
+                f"{view}.{short}": float(column[client]) if data.test.sizes[client] else None
                 for view, scores in joined.items()
                 for short, column in (("acc", scores.accuracy), ("loss", scores.loss))
             },

@@ -109,6 +109,7 @@ class Run:
         self.device = torch.device(device)
         self.dtype: torch.dtype = getattr(torch, training.dtype_name)
         self.data = FederatedData(dataset, split, self.device, self.dtype, channels_last=self._channels_last())
+        self.data.check_owners()
         self.factory = Factory(
             self.data,
             models,

@@ -154,6 +154,22 @@ def test_summary_by_hand() -> None:
     )
 
 
+def test_clients_without_test_samples_are_left_out_of_the_summary() -> None:
+    # Clients at 10, nobody, and 40 %, with 1, 0 and 2 test samples: (10 + 40) / 2 and (10 + 2 * 40) / 3.
+    column = np.array([10.0, np.nan, 40.0])
+    summary = summarise(ClientScores(column, column, column, column), np.array([1, 0, 2]))
+    assert summary == {
+        "acc_mean": 25.0,
+        "acc_weighted": 30.0,
+        "acc_std": 15.0,
+        "acc_worst_decile": 10.0,
+        "acc_min": 10.0,
+        "loss_mean": 25.0,
+        "brier_mean": 25.0,
+        "top5_mean": 25.0,
+    }
+
+
 @pytest.mark.parametrize(("clients", "worst"), [(1, 0.0), (10, 0.0), (11, 0.5), (20, 0.5), (21, 1.0)])
 def test_the_worst_decile_is_rounded_up(clients: int, worst: float) -> None:
     # Accuracies 0, 1, 2, ...: the mean of the ceil(n / 10) smallest.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fl_bench.errors import ConfigError, Diverged
+from fl_bench.errors import ConfigError, DataError, Diverged
 from fl_bench.federation import checkpoint
 from fl_bench.federation.batches import Teaching
 from fl_bench.federation.channel import Downloads, Parcel
@@ -159,6 +159,33 @@ def test_accuracy_is_that_of_the_clients_own_models(make_run, deal) -> None:
 def test_validation_accuracy_needs_validation_rows(make_run) -> None:
     assert finish(make_run("local", rounds=1))[0].values["val_acc_mean"] is not None
     assert finish(make_run("local", rounds=1, data={"validation": 0}))[0].values["val_acc_mean"] is None
+
+
+def test_a_client_without_test_samples_has_no_accuracy_and_counts_in_no_mean(deal) -> None:
+    dataset, split = deal(train=(5, 8, 3, 6), groups=[0, 0, 1, 1])
+    split = replace(split, test=(split.test[0][:0], *split.test[1:]))
+    run = Run(METHODS["local"](), dataset, split, ModelMix(("mlp-4",)), Training(rounds=1), seed=0)
+    row = finish(run)[0]
+    accuracies = [client["client.acc"] for client in row.clients]
+    assert (accuracies[0], row.clients[0]["client.loss"], row.clients[0]["test_size"]) == (None, None, 0)
+    assert row.values["client.acc_mean"] == pytest.approx(np.mean(accuracies[1:]))
+    assert all(np.isfinite(row.values[f"client.{name}"]) for name in METRICS)
+
+
+@pytest.mark.parametrize(
+    ("part", "without", "words"),
+    [
+        ("train", (1, 3), "clients 1, 3 have no training samples; leave them out of the split"),
+        ("test", (0, 1, 2, 3), "no client has test samples"),
+    ],
+)
+def test_data_that_no_mean_can_be_taken_of_are_refused_before_the_rounds(
+    deal, part: str, without: tuple[int, ...], words: str
+) -> None:
+    dataset, split = deal(train=(5, 8, 3, 6))
+    left = [rows[:0] if client in without else rows for client, rows in enumerate(getattr(split, part))]
+    with pytest.raises(DataError, match=words):
+        Run(METHODS["local"](), dataset, replace(split, **{part: tuple(left)}), ModelMix(), Training(), seed=0)
 
 
 def test_only_a_single_model_is_tested_on_everything(make_run, deal) -> None:

@@ -126,6 +126,39 @@ def test_nets_of_the_zoo_learn_from_augmented_images(pair, make_data, name: str)
     torch.testing.assert_close(stacked.predict(public), looped.predict(public), rtol=0, atol=1e-9)
 
 
+class ThreeHeads(nn.Module):
+    """A body with three heads, logits (batch, heads, classes)."""
+
+    def __init__(self, key: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(key)
+            self.body = nn.Linear(4, 5)
+            self.heads = nn.ModuleList(nn.Linear(5, 3) for _ in range(3))
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.body(x).tanh()
+        return torch.stack([head(features) for head in self.heads], dim=1)
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_nets_with_several_heads_learn_and_predict(pair, side: str) -> None:
+    looped, stacked = pair([ThreeHeads(key) for key in range(len(SIZES))], side=side)
+    inputs = looped.members.data.public.inputs()
+    generator = torch.Generator().manual_seed(3)
+    target = torch.randn(len(SIZES), len(inputs), 3, 3, generator=generator, dtype=torch.float64).softmax(dim=3)
+    fit_both([looped, stacked], all_heads, on=Teaching(inputs, target))
+    found = stacked.predict(inputs)
+    assert found.shape == target.shape  # (members, samples, heads, classes)
+    torch.testing.assert_close(found, looped.predict(inputs), rtol=0, atol=1e-9)
+
+
+def all_heads(model: nn.Module, batch: Batch) -> Tensor:
+    assert batch.target is not None
+    return F.cross_entropy(model(batch.x).flatten(0, 1), batch.target.flatten(0, 1))
+
+
 def test_nets_of_one_width_learn(pair) -> None:
     fit_both(pair(zoo("mlp-5", (4,), width=3)), cross_entropy)
 
