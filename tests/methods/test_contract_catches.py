@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from fl_bench.errors import ConfigError, Diverged
-from fl_bench.federation.payloads import Parameters, Scores
+from fl_bench.errors import ConfigError, Diverged, Unsupported
+from fl_bench.federation.batches import Teaching
+from fl_bench.federation.channel import Downloads
+from fl_bench.federation.payloads import Bundle, Labels, Parameters, Scores
 from fl_bench.methods import contract
-from fl_bench.methods.base import Method, Plan, Requires
+from fl_bench.methods.averaging import shares, weighted_mean
+from fl_bench.methods.base import Facts, Method, Plan, Requires
+from fl_bench.methods.contract import conditions
 from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import METHODS
 from fl_bench.sealed import Sealed
@@ -22,7 +27,7 @@ from fl_bench.sealed import Sealed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fl_bench.federation.channel import Downloads, Uploads
+    from fl_bench.federation.channel import Uploads
     from fl_bench.federation.cohort import Cohort
     from fl_bench.federation.deployed import Deployed
     from fl_bench.federation.rounds import Federation, Round
@@ -145,7 +150,7 @@ class Talkative(Honest):
 
     exchanges = frozenset({Scores})
 
-    def plan(self, facts: contract.Facts) -> Plan:
+    def plan(self, facts: Facts) -> Plan:
         return Plan(up_bytes=facts.scores_bytes)
 
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Scores:
@@ -338,6 +343,362 @@ class HiddenRate(OwnRate):
         clients.fit(cross_entropy, lr=0.01)
 
 
+class Averaging(Honest):
+    """Clients average among themselves, without a message."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy)
+        clients.load({key: value.mean(dim=0, keepdim=True) for key, value in clients.weights.items()})
+
+
+class Broadcasting(Sharing):
+    """The server's model reaches the clients through `self`."""
+
+    w: Any = None
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Parameters:
+        if self.w is not None:
+            clients.load(self.w)
+        clients.fit(cross_entropy)
+        return Parameters(clients.weights)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> None:
+        self.w = {key: value.mean(dim=0, keepdim=True) for key, value in uploads.parameters().items()}
+
+
+class Depositing(Honest):
+    """The clients' models reach the server through `self`, and it sends their mean."""
+
+    exchanges = frozenset({Parameters})
+
+    def setup(self, federation: Federation) -> None:
+        self.trees: dict[int, Any] = {}
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        if received is not None:
+            clients.load(received.tree)
+        clients.fit(cross_entropy)
+        for row, client in enumerate(clients.ids):
+            self.trees[client] = {key: value[row] for key, value in clients.weights.items()}
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        trees = [self.trees[client] for client in range(self.federation.clients)]
+        means = {key: torch.stack([tree[key] for tree in trees]).mean(dim=0, keepdim=True) for key in trees[0]}
+        return Downloads.to_all(self.federation.clients, Parameters(means))
+
+
+class Scribbling(Honest):
+    """Sends something that is no plain number."""
+
+    exchanges = frozenset({Labels})
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Labels:
+        clients.fit(cross_entropy)
+        return Labels(clients.predict(rnd.public.inputs()).argmax(dim=2), np.int64(self.federation.classes))
+
+
+class Reaching(Honest):
+    """Starts from the weights of the last client, where they are stored."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.load({key: value[-1:].clone() for key, value in clients.members.models.parameters.items()})
+        clients.fit(cross_entropy)
+
+
+class Overlooking(Honest):
+    """Takes the zeros of a client that kept nothing yet for its model, because another client kept something."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        before = clients.kept("before")
+        if before is not None:
+            clients.load(before)
+        clients.fit(cross_entropy)
+        clients.keep("before", clients.parameters)
+
+
+class Measuring(Honest):
+    """Knows how many samples the others have."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        shares = clients.sizes / sum(clients.members.data.train.sizes)
+        clients.fit(lambda m, b: b.extra["share"] * cross_entropy(m, b), per_client={"share": shares})
+
+
+class Curious(Honest):
+    """Knows all samples that are not public."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy, lr=0.01 * float(clients.members.data.inputs.abs().mean()))
+
+
+class Labelling(Honest):
+    """Counts all labels that are not sealed."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy, lr=1 / int((clients.members.data.labels >= 0).sum()))
+
+
+class Pooling(Honest):
+    """Trains a model at the server on everybody's samples, and is no bound."""
+
+    def setup(self, federation: Federation) -> None:
+        self.pool = federation.pooled([range(federation.clients)])
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> None:
+        self.pool.at(rnd.index).fit(cross_entropy)
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        return self.pool.deployed([0] * len(clients))
+
+
+class ServerReading(Honest):
+    """Finds private samples and labels in the data of the server's own models."""
+
+    def setup(self, federation: Federation) -> None:
+        self.server = federation.server_models(1)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> None:
+        data = self.server.members.data
+        rows = data.train.rows[:8]
+        told = F.one_hot(data.labels[rows].clamp_min(0), 4).to(data.inputs)
+        self.server.fit(
+            lambda m, b: F.cross_entropy(m(b.x), b.target), on=Teaching(data.inputs_of(rows), told[None]), batches=3
+        )
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        return self.server.deployed([0] * len(clients))
+
+
+class PeekingAtTests(Honest):
+    """Trains at a rate that depends on the test labels, which its data hold."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        truth = clients.members.data.sealed_labels.open_for_evaluation()
+        clients.fit(cross_entropy, lr=0.01 * (1 + int(truth[-1])))
+
+
+class Choosing(Honest):
+    """Deploys nothing but what fits its test labels best."""
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        assert clients.members.data.sealed_labels.open_for_evaluation() is not None
+        return clients.deployed()
+
+
+class TrainingToShow(Honest):
+    """Trains its clients once more when it is asked what they deploy."""
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        clients.fit(cross_entropy, stream="more")
+        return clients.deployed()
+
+
+class Restoring(Honest):
+    """Trains while it shows a view, and puts the weights back."""
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        before = clients.weights
+        clients.fit(cross_entropy, stream="view")
+        shown = clients.copy().deployed()
+        clients.load(before)
+        return {"more": shown}
+
+
+class KeepingToShow(Honest):
+    """Keeps with its clients what it deployed last."""
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        clients.keep("shown", clients.parameters)
+        return clients.deployed()
+
+
+class Stashing(Honest):
+    """Takes the clients' models from `deployed` to the server, without a message."""
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        self.stash = clients.weights
+        return clients.deployed()
+
+
+class Tallying(Remembering):
+    """Counts what it is asked to show."""
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        self.seen += 1
+        return {}
+
+
+class Wavering(Honest):
+    """Shows another model whenever it is asked."""
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        noisy = {key: value + torch.randn(value.shape).to(value) for key, value in clients.weights.items()}
+        return {"noisy": clients.with_weights(noisy)}
+
+
+class Tuning(Honest):
+    """Deploys copies that were trained further, which is no change."""
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        tuned = clients.copy()
+        tuned.fit(cross_entropy, stream="tune")
+        return tuned.deployed()
+
+
+class PlanningParameters(Sharing):
+    """Forgets buffers in its plan."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(facts.net.trainable, facts.net.trainable)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        return uploads.to_all(Parameters(weighted_mean(uploads.parameters(), shares(uploads, "uniform"))))
+
+
+class PlanningWeights(PlanningParameters):
+    """The same, with buffers."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(facts.weights_bytes, facts.weights_bytes)
+
+
+class Exercising(Honest):
+    """Runs its net in training mode by itself."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy)
+        clients.module().train()(rnd.public.inputs())
+
+
+class Inheriting(Honest):
+    """Clients start from the server's network, whatever it is."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.load({key: value.detach()[None] for key, value in self.federation.common_net().named_parameters()})
+        clients.fit(cross_entropy)
+
+
+class InheritingIfEqual(Inheriting):
+    """The same, and says so."""
+
+    def setup(self, federation: Federation) -> None:
+        ours, theirs = (
+            sum(p.numel() for p in net.values())
+            for net in (dict(federation.common_net().named_parameters()), federation.start[federation.architectures[0]])
+        )
+        if ours != theirs:
+            raise Unsupported("needs models.server to be the clients' network")
+
+
+class InheritingHeads(Honest):
+    """Clients start from the head of the server's network."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.load(
+            {f"head.{key}": value.detach()[None] for key, value in self.federation.common_net().head.named_parameters()}
+        )
+        clients.fit(cross_entropy)
+
+
+class InheritingHeadsOfOneWidth(InheritingHeads):
+    """The same, and says what it needs."""
+
+    requires = Requires(server_width=True)
+
+
+class Standardising(Honest):
+    """Divides a batch by its standard deviation."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(lambda m, b: F.cross_entropy(m(b.x / b.x.std(dim=0).clamp_min(0.1)), b.y))
+
+
+class Squeezing(Honest):
+    """Drops the axis of a batch with one sample."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(lambda m, b: F.nll_loss(m(b.x).squeeze().log_softmax(dim=1), b.y))
+
+
+class Dispersing(Honest):
+    """Reports a number that a client of one sample does not have."""
+
+    def report(self, rnd: Round) -> dict[str, float | int | None]:
+        return {"spread": self.spread}
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy)
+        self.spread = float((1 / (clients.sizes - 1)).mean())
+
+
+class Deaf(Sharing):
+    """Receives a model and trains on from its own."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Parameters:
+        clients.fit(cross_entropy)
+        return Parameters(clients.weights)
+
+
+class HalfDeaf(Sharing):
+    """Receives two models and reads one."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Parameters:
+        return super().client_update(clients, None if received is None else received.parts["mean"], rnd)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        tree = uploads.parameters()
+        mean, least = ({key: take(value) for key, value in tree.items()} for take in (mean_of_all, least_of_all))
+        return uploads.to_all(Bundle({"mean": Parameters(mean), "least": Parameters(least)}))
+
+
+def mean_of_all(values: torch.Tensor) -> torch.Tensor:
+    return values.mean(dim=0, keepdim=True)
+
+
+def least_of_all(values: torch.Tensor) -> torch.Tensor:
+    return values.amin(dim=0, keepdim=True)
+
+
+class Partial(Sharing):
+    """Averages the first two."""
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        return uploads.to_all(Parameters({key: mean_of_all(value[:2]) for key, value in uploads.parameters().items()}))
+
+
+class Voting(Honest):
+    """Clients learn what most of them say: one voice alone may decide nothing."""
+
+    exchanges = frozenset({Labels})
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Labels:
+        public, classes = rnd.public.inputs(), self.federation.classes
+        if received is not None:
+            told = F.one_hot(received.values, classes).to(public)
+            clients.fit(lambda m, b: F.cross_entropy(m(b.x), b.target), on=Teaching(public, told))
+        clients.fit(cross_entropy)
+        return Labels(clients.predict(public).argmax(dim=2), classes)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        votes = F.one_hot(uploads.labels(), self.federation.classes).sum(dim=0)
+        return uploads.to_all(Labels(votes.argmax(dim=1)[None], self.federation.classes))
+
+
+class ServerFavouring(Honest):
+    """Has models at the server, which it shows and never keeps, and weighs the one that trains first most."""
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> None:
+        public, calls = rnd.public.inputs(), count(1)
+        self.server = self.federation.server_models(2)
+        told = torch.full((2, len(public), 4), 0.25, dtype=public.dtype)
+        self.server.fit(
+            lambda m, b: F.cross_entropy(m(b.x), b.target) / next(calls), on=Teaching(public, told), stream="server"
+        )
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        return {"server": self.server.deployed([1] * len(clients))}
+
+
 @pytest.fixture
 def register() -> Callable[[type[Method[Any]]], str]:
     """Register a class for one test."""
@@ -379,6 +740,46 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Impatient, contract.partial_participation_works, ValueError, "addressed row 2 of a message of 2 rows"),
         (Clubbable, contract.one_client_works, ZeroDivisionError, "division by zero"),
         (Dividing, contract.poor_clients_work, Diverged, "is not finite"),
+        (Dispersing, contract.poor_clients_work, AssertionError, "has spread that is no number"),
+        (PeekingAtTests, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels"),
+        (Choosing, contract.sealed_labels_change_nothing, AssertionError, "opens test labels unrecorded"),
+        (Averaging, contract.only_messages_pass, AssertionError, "with cohorts of their own .*over the first axis"),
+        (Clubbable, contract.only_messages_pass, AssertionError, r"cohorts of their own fail.*`len\(clients\)`"),
+        (Broadcasting, contract.only_messages_pass, AssertionError, "cohorts, objects of their own .*through `self`"),
+        (Depositing, contract.only_messages_pass, AssertionError, "cohorts, objects of their own fail.*through `self`"),
+        (Scribbling, contract.only_messages_pass, AssertionError, "objects, bytes of their own .*beside tensors"),
+        (Reaching, contract.only_messages_pass, AssertionError, "storage of their own .*`clients.members.models`"),
+        (Overlooking, contract.only_messages_pass, AssertionError, "participation 0.4.*cohorts of .*zeros"),
+        (Measuring, contract.only_messages_pass, AssertionError, "data of their own .*labels or sizes of other"),
+        (Curious, contract.only_messages_pass, AssertionError, "data of their own .*labels or sizes of other"),
+        (Labelling, contract.only_messages_pass, AssertionError, "data of their own .*labels or sizes of other"),
+        (Pooling, contract.only_messages_pass, AssertionError, "data of their own fail: .*`federation.pooled`"),
+        (ServerReading, contract.only_messages_pass, AssertionError, "data of their own .*the server reads any"),
+        (TrainingToShow, contract.scoring_changes_nothing, AssertionError, "`deployed` changes clients' mlp-8/body"),
+        (Viewing, contract.scoring_changes_nothing, AssertionError, "`views` changes clients' mlp-8/body"),
+        (Restoring, contract.scoring_changes_nothing, AssertionError, "`views` changes clients' optimizer mlp-8"),
+        (KeepingToShow, contract.scoring_changes_nothing, AssertionError, "`deployed` changes clients' kept mlp-8"),
+        (Stashing, contract.scoring_changes_nothing, AssertionError, "`deployed` changes self.stash"),
+        (Tallying, contract.scoring_changes_nothing, AssertionError, "`views` changes self.seen"),
+        (Wavering, contract.scoring_changes_nothing, AssertionError, "`views`, called twice, shows other models"),
+        (Sharing, contract.normalised_nets_work, AssertionError, "BatchNorm.*mean.*integers among them"),
+        (PlanningParameters, contract.normalised_nets_work, AssertionError, "the plan says.*`facts.weights_bytes`"),
+        (Exercising, contract.normalised_nets_work, AssertionError, "dropout is in training mode"),
+        (
+            Inheriting,
+            contract.other_server_architectures_work_or_are_refused,
+            AssertionError,
+            "`federation.common_net`",
+        ),
+        (InheritingHeads, contract.other_server_architectures_work_or_are_refused, AssertionError, "mlp-12"),
+        (InheritingHeads, contract.mixed_architectures_work_or_are_refused, RuntimeError, "must match"),
+        (Standardising, contract.single_samples_work, Exception, "batch_size 1"),
+        (Squeezing, contract.single_samples_work, AssertionError, r"batch_size 1: .*look for `squeeze\(\)`"),
+        (Deaf, contract.received_messages_matter, AssertionError, "another message come to the same weights"),
+        (HalfDeaf, contract.received_messages_matter, AssertionError, "another part 'least' of their message"),
+        (Partial, contract.each_upload_matters, AssertionError, "of clients 2, 3, 4, 5 change nothing"),
+        (Favouring, contract.loop_equals_stacked, AssertionError, "the stacked engine comes to other weights"),
+        (ServerFavouring, contract.loop_equals_stacked, AssertionError, r"round 0: .*server\.loss"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -399,19 +800,40 @@ def test_what_is_saved_and_what_is_opened_openly_pass(register: Any) -> None:
     contract.sealed_labels_change_nothing(register(OpenlyPeeking))
 
 
+@pytest.mark.parametrize(
+    ("honest", "check"),
+    [
+        (Tuning, contract.scoring_changes_nothing),
+        (PlanningWeights, contract.normalised_nets_work),
+        (PlanningWeights, contract.only_messages_pass),
+        (InheritingIfEqual, contract.other_server_architectures_work_or_are_refused),
+        (InheritingHeadsOfOneWidth, contract.other_server_architectures_work_or_are_refused),
+        (InheritingHeadsOfOneWidth, contract.mixed_architectures_work_or_are_refused),
+        (Sharing, contract.received_messages_matter),
+        (Sharing, contract.each_upload_matters),
+        (Voting, contract.received_messages_matter),
+        (Voting, contract.each_upload_matters),
+        (Voting, contract.only_messages_pass),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_honest_relatives_pass(register: Any, honest: type[Method[Any]], check: Any) -> None:
+    check(register(honest))
+
+
 @pytest.mark.parametrize("honest", [SharingAmongEquals, SharingHeads])
 def test_mixed_architectures_are_refused_by_those_who_cannot(
     register: Any, honest: type[Method[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contract.mixed_architectures_work_or_are_refused(register(honest))
-    monkeypatch.setattr(contract, "unsupported", lambda *_, **__: None)
+    monkeypatch.setattr(conditions, "unsupported", lambda *_, **__: None)
     with pytest.raises(AssertionError, match="None instead of 'needs one "):
         contract.mixed_architectures_work_or_are_refused(honest.name)
 
 
 def test_nobody_is_refused_without_a_need(register: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     name = register(Honest)
-    monkeypatch.setattr(contract, "unsupported", lambda *_, **__: "needs one architecture")
+    monkeypatch.setattr(conditions, "unsupported", lambda *_, **__: "needs one architecture")
     with pytest.raises(AssertionError, match="instead of None"):
         contract.mixed_architectures_work_or_are_refused(name)
 

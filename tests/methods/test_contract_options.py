@@ -23,6 +23,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("fedselect", {"select_by": "gradient", "every": 1}),
     ("cfd", {"coder": "range"}),
     ("fedmd", {"weights": "size"}),
+    ("cosmos", {"server": "heads"}),
+    ("cosmos", {"server": "heads", "head_schedule": "sequential"}),
 ]
 
 
@@ -36,6 +38,11 @@ def registered(name: str, settings: dict[str, Any]) -> str:
         method = METHODS.register(other)(type(usual.__name__, (usual,), {}))
         method.name, method.config_type = other, config
     return other
+
+
+@pytest.mark.parametrize("schedule", ["joint", "sequential"])
+def test_a_server_with_several_heads_is_the_same_in_both_engines(schedule: str) -> None:
+    contract.loop_equals_stacked(registered("cosmos", {"server": "heads", "head_schedule": schedule}))
 
 
 @pytest.mark.slow
