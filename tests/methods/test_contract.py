@@ -12,8 +12,30 @@ from fl_bench.methods.registry import METHODS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+QUICK = {
+    "centralized": "a bound, which sends nothing and pools data",
+    "cosmos": "scores, clusters and server models",
+    "ditto": "two models at each client",
+    "fedavg": "weights, and their server's model",
+    "fedbabu": "trains copies where it is scored",
+    "fedct": "hard labels",
+    "fedmd": "scores of a subset",
+    "fedproto": "prototypes",
+    "ifca": "a bundle of models and their numbers",
+    "local": "sends nothing",
+    "pfedhn": "an opening, and weights that the server generates",
+    "scaffold": "what clients keep",
+}
+"""One method of each kind, and what it stands for: checked among the fast tests, all others among the slow."""
+
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", METHODS.names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in METHODS.names()]
+)
 def test_method_keeps_the_contract(name: str, check: Callable[[str], None]) -> None:
     check(name)
+
+
+def test_the_quick_ones_are_methods() -> None:
+    assert set(METHODS.names()) >= QUICK.keys()
