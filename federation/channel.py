@@ -67,7 +67,16 @@ class Downloads:
 
     @classmethod
     def to_all(cls, clients: int, payload: Payload) -> Downloads:
-        """The same content for every client of a federation of so many; `payload` has one row."""
+        """The same content for every client of a federation of so many.
+
+        Raises:
+            ValueError: `payload` has more than one row.
+        """
+        if len(payload) != 1:
+            raise ValueError(
+                f"`to_all` sends one row to every client, but this message has {len(payload)}; use `to_participants` "
+                "for a row per participant, or `to_each` for a row per client of the federation"
+            )
         return cls((Parcel(payload, dict.fromkeys(range(clients), 0)),))
 
 
@@ -161,17 +170,27 @@ class Uploads:
         return self._joined(Parameters, architecture).tree
 
     def to_all(self, payload: Payload) -> Downloads:
-        """The same content for every client of the federation; `payload` has one row."""
+        """The same content for every client of the federation; a `payload` of more than one row is refused."""
         return Downloads.to_all(len(self._owners), payload)
 
     def to_each(self, payload: Payload, index: Sequence[int] | None = None) -> Downloads:
         """Client i of the federation gets row `index[i]` of `payload` (row i by default)."""
         rows = list(range(len(self._owners))) if index is None else [int(row) for row in index]
+        if index is None and len(payload) != len(rows):
+            raise ValueError(
+                f"`to_each` wants a row for each of the federation's {len(rows)} clients, but this message has "
+                f"{len(payload)}; `to_participants` takes a row per participant"
+            )
         return Downloads((Parcel(payload, dict(enumerate(rows))),))
 
     def to_participants(self, payload: Payload, index: Sequence[int] | None = None) -> Downloads:
         """Participant j, in the order of `ids`, gets row `index[j]` of `payload` (row j by default); others nothing."""
         rows = list(range(len(self.ids))) if index is None else [int(row) for row in index]
+        if index is None and len(payload) != len(rows):
+            raise ValueError(
+                f"`to_participants` wants a row for each of {len(rows)} participants, but this message has "
+                f"{len(payload)}; `to_each` takes a row per client of the federation"
+            )
         return Downloads((Parcel(payload, dict(zip(self.ids, rows, strict=True))),))
 
     def to_architectures(self, payloads: Mapping[str, Payload]) -> Downloads:
@@ -184,6 +203,11 @@ class Uploads:
         )
 
     def _of(self, architecture: str | None) -> tuple[list[int], Payload]:
+        if not self._groups:
+            raise TypeError(
+                "nobody sent anything in this turn, as `client_update` returned None everywhere; "
+                "`uploads.ids` is empty then, and `server_update` may return None"
+            )
         return _sorted_by_client(
             [(ids, payload) for name, ids, payload in self._groups if architecture in (None, name)]
         )
@@ -229,9 +253,9 @@ class Channel:
 
     def up(self, ids: Sequence[int], payload: Payload) -> Payload:
         """Carry one cohort's message to the server."""
+        arrived = self._carry(payload)
         if len(payload) != len(ids):
             raise ValueError(f"{self._sender} sent {len(payload)} rows for {len(ids)} clients")
-        arrived = self._carry(payload)
         self._count("up", self.traffic.up, ids, arrived)
         return arrived
 
@@ -303,6 +327,11 @@ class Channel:
         if isinstance(payload, Bundle):
             parts = {name: self._carry(part) for name, part in payload.parts.items()}
             return Bundle(parts, sizes=None if payload.sizes is None else payload.sizes.detach().clone())
+        if not isinstance(payload, Payload):
+            raise TypeError(
+                f"{self._sender} put a {type(payload).__name__} on the wire; wrap it in a payload, "
+                "such as Scores(values) or Parameters(tree)"
+            )
         if type(payload) not in self._declared:
             declared = ", ".join(sorted(kind.__name__ for kind in self._declared)) or "nothing"
             raise ConfigError(

@@ -74,8 +74,11 @@ class Cohort:
         return Cohort(self.members.only(positions), self.work, counts)
 
     def copy(self) -> Cohort:
-        """The same members with weights of their own, to train on the side: no trace in the run's step counts."""
-        return Cohort(self.members.owning(self.weights), WorkLog(), self._label_counts)
+        """The same members with weights of their own, to train on the side and be scored.
+
+        Steps on them count as `steps_aside` in the record, and not as local ones.
+        """
+        return Cohort(self.members.owning(self.weights), WorkLog(original=self.work), self._label_counts)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -235,7 +238,11 @@ class Cohort:
         Returns:
             Steps and mean loss of each member.
 
+        Raises:
+            ValueError: a target or something in `per_client` does not have a row for each member.
+
         """
+        self._check_rows(on, per_client or {})
         defaults = self.training
         if optimizer is None:
             optimizer = Optimizer(
@@ -388,6 +395,24 @@ class Cohort:
         extremes = [end for tensor in weights if tensor.numel() for end in torch.aminmax(tensor)]
         if not bool(torch.stack(extremes).isfinite().all()):
             raise Diverged(f"a weight of {self.side} models {self.architecture} is not finite")
+
+    def _check_rows(self, on: Source, per_client: Mapping[str, Tensor | Tree]) -> None:
+        """Raise where something has not a row for each member, for which engines have no words, or none at all."""
+        members = len(self)
+        told = on if isinstance(on, Teaching) else getattr(on, "public", None)
+        if told is not None and tuple(told.target.shape[:2]) != (members, len(told.inputs)):
+            raise ValueError(
+                f"the target of public samples has shape {tuple(told.target.shape)}; {members} members and "
+                f"{len(told.inputs)} samples need shape ({members}, {len(told.inputs)}, ...)"
+            )
+        rows = {name: tree.values() if isinstance(tree, dict) else [tree] for name, tree in per_client.items()}
+        for name, tensors in rows.items():
+            short = next((tensor for tensor in tensors if tensor.shape[:1] != (members,)), None)
+            if short is not None:
+                raise ValueError(
+                    f"per_client[{name!r}] has a tensor of shape {tuple(short.shape)}, which needs a row for each of "
+                    f"{members} members; `tensor.expand({members}, ...)` repeats one without a copy"
+                )
 
     def _resolved(
         self, step: Step, optimizer: Optimizer, trainable: Callable[[str], bool] | None, clip: float | None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fl_bench.errors import ConfigError
 from fl_bench.lazy import torch
 from fl_bench.streams import numpy_stream, stream_key
 
@@ -62,8 +64,10 @@ class Round:
 class Federation:
     """What the server knows of the run, and the models it may build. A method has it as `self.federation`."""
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: Factory, *, reads_public: bool = True) -> None:
         self._factory = factory
+        self._reads_public = reads_public
+        self._public = factory.data.public
         data, training = factory.data, factory.training
         self.clients = data.clients
         """Number of clients n; they are 0, ..., n - 1."""
@@ -87,12 +91,30 @@ class Federation:
         """Architecture of each client, by client id: shape (clients,) of names."""
         self.identities = factory.identities
         """What names each client's random streams: its id, unless a run renumbers its clients."""
-        self.public = data.public
-        """The public pool, as `Round.public`; empty where the run has none."""
         self.groups: Sealed[np.ndarray] | None = data.groups
         """True latent group of each client; opening it marks the run `oracle: true groups`."""
         self.start: dict[str, Tree] = {}
         """Initial weights of the first client of each architecture, name to (1, ...); everyone's where shared."""
+
+    @property
+    def public(self) -> PublicPool:
+        """The public pool, as `Round.public`; empty where the run has none.
+
+        Raises:
+            ConfigError: the method does not say that it needs public data, whose shipping would then be free.
+        """
+        if not self._reads_public:
+            raise ConfigError(
+                "this method reads the public pool, but does not declare it; add `public_data=True` to its `Requires` "
+                "(or `public_data_at_server=True`, if the server alone reads it), so that its shipping is counted"
+            )
+        return self._public
+
+    def with_public(self, pool: PublicPool) -> Federation:
+        """The same federation as somebody sees it who has this copy of the pool."""
+        seen = copy(self)
+        seen._public = pool
+        return seen
 
     def common_net(self) -> Net:
         """A net of the run's server architecture with the initial weights that every client knows by the seed.

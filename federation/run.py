@@ -121,8 +121,10 @@ class Run:
         )
         self._split = split
         self._checkpoint = checkpoint
-        self.federation = method.federation = Federation(self.factory)
-        if method.needs().server_width:
+        needs = method.needs()
+        reads_public = needs.public_data or needs.public_data_at_server
+        self.federation = method.federation = Federation(self.factory, reads_public=reads_public)
+        if needs.server_width:
             self.factory.check_server_width(method.name)
         self._initial_weights = self.factory.build_clients()
         self.federation.start = {name: models.first() for name, models in self.factory.clients.items()}
@@ -242,6 +244,7 @@ class Run:
                 for direction in ("up", "down")
             },
             **{f"steps_{kind}": self.factory.work.steps[kind] for kind in ("local", "distill", "server")},
+            **({"steps_aside": aside} if (aside := self.factory.work.steps["aside"]) else {}),
             **cluster_metrics(clusters, groups),
             **self.method.report(rnd),
             **self.factory.work.noted(),

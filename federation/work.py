@@ -31,13 +31,15 @@ class WorkLog:
     """What training did in a round, over all cohorts; read once, at the round's end."""
 
     steps: Counter[str] = field(default_factory=Counter)
-    """Steps by kind: `local`, `distill`, `server`."""
+    """Steps by kind: `local`, `distill`, `server`; `aside`: of copies, which are trained to be scored."""
     losses: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     """Mean objective of each member of each phase, by the same kinds."""
     cross_entropy: dict[int, Tensor] = field(default_factory=dict)
     """Mean cross-entropy of each client's first pass over its private data, by client id."""
     notes: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     """What methods noted of clients, by column."""
+    original: WorkLog | None = None
+    """Of a cohort that was copied: where its steps count as `aside`."""
     sums: set[str] = field(default_factory=set)
     """The columns of notes that are summed and not averaged."""
 
@@ -51,6 +53,8 @@ class WorkLog:
     def add(self, kind: str, done: Trained) -> None:
         """Count a phase."""
         self.steps[kind] += sum(done.steps)
+        if self.original is not None:
+            self.original.steps["aside"] += sum(done.steps)
         self.losses[kind].append(done.loss)
 
     def measure(self, ids: Sequence[int], done: Trained) -> None:

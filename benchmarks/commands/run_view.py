@@ -75,6 +75,9 @@ def print_record(console: Console, record: Record) -> None:
         *_one_off(facts),
     ]
     console.print("\n".join(lines), markup=False, highlight=False)
+    trace = record.run.get("traceback")
+    if trace:
+        console.print(trace.rstrip(), markup=False, highlight=False)
     rows = rounds_table(record)
     if rows:
         print_table(console, rows)

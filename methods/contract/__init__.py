@@ -29,7 +29,7 @@ from .fairness import (
     sealed_labels_change_nothing,
     test_data_change_nothing,
 )
-from .messages import each_upload_matters, received_messages_matter
+from .messages import each_upload_matters, received_messages_matter, scores_are_what_they_say
 from .repeating import (
     RENUMBERED,
     loop_equals_stacked,
@@ -75,6 +75,7 @@ __all__ = [
     "renumber",
     "renumbering_clients_renumbers_results",
     "same_seed_same_bits",
+    "scores_are_what_they_say",
     "scoring_changes_nothing",
     "sealed_labels_change_nothing",
     "single_samples_work",
@@ -98,6 +99,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     only_messages_pass,
     received_messages_matter,
     each_upload_matters,
+    scores_are_what_they_say,
     sealed_labels_change_nothing,
     test_data_change_nothing,
     bytes_equal_the_closed_form,

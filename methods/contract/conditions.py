@@ -101,7 +101,8 @@ def normalised_nets_work(name: str) -> None:
     dataset = made_up_data()
     hint = (
         "buffers travel with `clients.weights` and count in `facts.weights_bytes`; integers among them cannot be "
-        "averaged (`averaging.weighted_mean` takes the first), and `clients.parameters` leaves all buffers out"
+        "averaged (`averaging.weighted_mean` takes the first), and `clients.parameters` leaves all buffers out; "
+        "BatchNorm layers that stay with the client are `facts.norm_bytes` less"
     )
     with normed_net() as models:
         try:

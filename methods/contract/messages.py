@@ -36,6 +36,42 @@ def received_messages_matter(name: str) -> None:
         _replaced(name, part)
 
 
+def scores_are_what_they_say(name: str) -> None:
+    """Scores that are called probabilities are not negative and sum to 1, unless they are coded."""
+    dataset = made_up_data()
+    method = METHODS[name]()
+    run = make_run(method, dataset, deal(dataset))
+    update_client, update_server = method.client_update, method.server_update
+
+    def client_update(clients: Cohort, received: Payload | None, rnd: Round) -> Payload | None:
+        message = update_client(clients, received, rnd)
+        _assert_probabilities(name, "client_update", message)
+        return message
+
+    def server_update(uploads: Uploads, rnd: Round) -> Downloads | None:
+        answer = update_server(uploads, rnd)
+        for parcel in () if answer is None else answer.parcels:
+            _assert_probabilities(name, "server_update", parcel.payload)
+        return answer
+
+    method.client_update, method.server_update = client_update, server_update  # type: ignore[method-assign]
+    finish(run)
+
+
+def _assert_probabilities(name: str, where: str, message: Payload | None) -> None:
+    from ...federation.payloads import Bundle, Scores
+
+    if isinstance(message, Bundle):
+        for part in message.parts.values():
+            _assert_probabilities(name, where, part)
+    if isinstance(message, Scores) and message.form == "probabilities" and message.coded_bytes is None:
+        off = float((message.values.sum(dim=-1) - 1).abs().max())
+        assert off < 1e-3 and float(message.values.min()) >= 0, (  # noqa: PT018 - one statement about one message
+            f"{name}: `{where}` sends Scores as probabilities whose rows are off 1 by up to {off:.2g}; "
+            'say form="logits", or take a softmax'
+        )
+
+
 def each_upload_matters(name: str) -> None:
     """Another valid message of any one client changes what the server answers, keeps or makes of its clusters."""
     dataset = made_up_data()

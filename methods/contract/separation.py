@@ -195,7 +195,8 @@ class Apart:
             mine = type(self._server)(self._server.config)
             mine.federation = copy(self._server.federation)
             if "data" in self._walls:
-                mine.federation.public = self._data_of(client, clients.members.data).public
+                pool = self._data_of(client, clients.members.data).public
+                mine.federation = self._server.federation.with_public(pool)
             about = clients.members.data.about
             mine.build_client(build_net(clients.architecture, about.shape, about.classes))  # which may set attributes
             mine.setup(mine.federation)

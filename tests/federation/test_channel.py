@@ -364,6 +364,25 @@ def test_several_matrices_for_a_client_are_coded_one_by_one(codec: str, nbytes: 
         assert torch.equal(received.tensors()[0][1, matrix], alone[0])
 
 
+def test_messages_of_the_wrong_number_of_rows_name_the_right_call() -> None:
+    received = uploads(("a", [0, 2], scalars(1.0, 2.0)))
+    with pytest.raises(ValueError, match="sends one row to every client, but this message has 2; use `to_p"):
+        received.to_all(scalars(1.0, 2.0))
+    with pytest.raises(
+        ValueError, match="row for each of the federation's 4 clients, but this message has 2; `to_parti"
+    ):
+        received.to_each(scalars(1.0, 2.0))
+    with pytest.raises(ValueError, match="row for each of 2 participants, but this message has 4; `to_each`"):
+        received.to_participants(scalars(1.0, 2.0, 3.0, 4.0))
+
+
+def test_what_is_no_message_and_no_upload_is_said_in_words() -> None:
+    with pytest.raises(TypeError, match="mymethod put a Tensor on the wire; wrap it in a payload"):
+        channel().up([0], torch.ones(1))
+    with pytest.raises(TypeError, match="nobody sent anything in this turn"):
+        uploads().scores()
+
+
 def test_sizes_are_sent_charged_and_read() -> None:
     # A float32 number for each of two clients, in a message, in a bundle or in one of its parts; nothing without.
     alone = Scores(torch.ones(2, 3, 2), sizes=torch.tensor([5.0, 7.0]))

@@ -9,7 +9,7 @@ from torch import nn
 
 from fl_bench.errors import Diverged
 from fl_bench.federation import checkpoint, private
-from fl_bench.federation.batches import Batch, Teaching
+from fl_bench.federation.batches import Batch, Beside, Teaching
 from fl_bench.federation.storage import Models
 from fl_bench.federation.work import WorkLog
 
@@ -66,7 +66,7 @@ def test_server_models_hold_no_private_data(make_data, make_cohort, nets) -> Non
     server = make_cohort(data, nets(2), side="server")
     with pytest.raises(TypeError, match="no private data"):
         _ = server.label_counts
-    told = Teaching(data.public.inputs(), torch.zeros(2, 6, 3, dtype=torch.float64))
+    told = Teaching(data.public.inputs(), torch.zeros(1, 6, 3, dtype=torch.float64))
     server.only([1]).fit(pull, on=told, epochs=2)
     assert server.work.steps == {"server": 3}  # ceil(2 * 6 / 4)
 
@@ -239,7 +239,7 @@ def test_a_copy_trains_on_the_side(make_data, make_cohort, nets, members: list[i
     copied = cohort.copy()
     log = copied.fit(pull, epochs=2, noise=True)
     assert equal(whole.weights, everyone)
-    assert whole.work.steps == {}
+    assert whole.work.steps == {"aside": sum(log.steps)}  # for the record, and no local ones
     assert whole.work.mean_loss("local") is None
     assert not equal(copied.weights, before)
     original = cohort.fit(pull, epochs=2, noise=True)
@@ -275,7 +275,7 @@ def test_a_copy_on_the_servers_side(make_data, make_cohort, nets) -> None:
     copied.fit(pull, on=told, noise=True)
     server.fit(pull, on=told, noise=True)
     assert equal(copied.weights, server.weights)
-    assert server.work.steps == {"server": 4}
+    assert server.work.steps == {"aside": 4, "server": 4}
 
 
 def test_models_hold_other_weights(make_data, make_cohort, nets) -> None:
@@ -436,3 +436,22 @@ def test_notes_are_means_or_sums_over_clients(make_data, make_cohort, nets) -> N
     assert cohort.work.noted() == {"alpha": 0.5, "steps_inner": 7}
     cohort.work.clear()
     assert cohort.work.noted() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"per_client": {"mu": torch.ones(1)}},
+            r"per_client\['mu'\] has a tensor of shape \(1,\), .* each of 3 members",
+        ),
+        ({"per_client": {"w": {"a": torch.ones(3), "b": torch.ones(2, 4)}}}, r"per_client\['w'\] .* shape \(2, 4\)"),
+        ({"on": lambda x: Teaching(x, torch.ones(1, 6, 3))}, r"has shape \(1, 6, 3\); 3 members and 6 samples need"),
+        ({"on": lambda x: Beside(Teaching(x, torch.ones(3, 5, 3)))}, r"has shape \(3, 5, 3\); 3 members and 6 samples"),
+    ],
+)
+def test_what_has_no_row_for_each_member_is_refused(make_data, make_cohort, nets, settings, says: str) -> None:
+    data = make_data()
+    given = {name: value(data.public.inputs()) if callable(value) else value for name, value in settings.items()}
+    with pytest.raises(ValueError, match=says):
+        make_cohort(data, nets(3)).fit(pull, **given)

@@ -24,7 +24,8 @@ from fl_bench.federation.payloads import Scalars
 from fl_bench.federation.rounds import Round
 from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
-from fl_bench.methods.base import Method
+from fl_bench.methods.base import Method, Requires
+from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import METHODS
 from fl_bench.streams import FACTORS, Seeds
 
@@ -226,6 +227,8 @@ def test_all_methods_of_a_seed_draw_the_same_clients(make_run) -> None:
 
 class Watching(Echo):
     """Notes what clients train on in every round, what it draws, and what noise and public samples there are."""
+
+    requires = Requires(public_data=True)
 
     def __init__(self) -> None:
         super().__init__()
@@ -472,6 +475,8 @@ def test_a_damaged_checkpoint_starts_the_run_again(make_run, tmp_path: Path) -> 
 
 class Peeker(Echo):
     """Opens the public labels in its first round only."""
+
+    requires = Requires(public_data=True)
 
     def client_update(self, clients: Cohort, received: Scalars | None, rnd: Round) -> Scalars:
         if rnd.index == 0:
@@ -795,3 +800,39 @@ def test_features_are_pooled_to_one_width(make_run) -> None:
     assert run.facts()["parameters"] == {"mlp-6": 4 * 6 + 6 + 2 * 3 + 3, "linear": 2 * 3 + 3}
     assert run.federation.server_models(2).weights["head.weight"].shape == (2, 3, 2)
     assert run.federation.common_net().features == 2
+
+
+class Undeclared(Echo):
+    """Reads the public pool and does not say so."""
+
+    def client_update(self, clients: Cohort, received: Scalars | None, rnd: Round) -> Scalars:
+        clients.predict(rnd.public.inputs())
+        return super().client_update(clients, received, rnd)
+
+
+class AtTheServer(Undeclared):
+    """Says so."""
+
+    requires = Requires(public_data_at_server=True)
+
+
+def test_only_who_needs_public_data_reads_them(make_run) -> None:
+    with pytest.raises(ConfigError, match="reads the public pool, but does not declare it"):
+        finish(make_run(Undeclared()))
+    assert len(finish(make_run(AtTheServer()))) == ROUNDS
+
+
+class Tuning(Echo):
+    """Deploys copies that it has trained."""
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        tuned = clients.copy()
+        tuned.fit(cross_entropy, epochs=1)
+        return tuned.deployed()
+
+
+def test_steps_of_copies_that_are_scored_are_in_the_record(make_run) -> None:
+    # Clients of 5, 8, 3 and 6 samples in batches of 4: 2 + 2 + 1 + 2 steps for everybody's evaluation, in every round.
+    rows = finish(make_run(Tuning()))
+    assert [(row.values["steps_local"], row.values["steps_aside"]) for row in rows] == [(0, 7)] * ROUNDS
+    assert "steps_aside" not in finish(make_run(Echo()))[0].values

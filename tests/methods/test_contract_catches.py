@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,6 +43,24 @@ class Honest(Method[NoConfig]):
 
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Any:
         clients.fit(cross_entropy)
+
+
+class Mislabelled(Honest):
+    """Sends logits and does not say so."""
+
+    requires = Requires(public_data=True)
+    exchanges = frozenset({Scores})
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Scores:
+        clients.fit(cross_entropy)
+        return Scores(clients.predict(rnd.public.inputs(), as_="logits"))
+
+
+class Labelled(Mislabelled):
+    """Says so."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Scores:
+        return replace(super().client_update(clients, received, rnd), form="logits")
 
 
 class Unseeded(Honest):
@@ -118,6 +136,8 @@ class Sorting(Honest):
 class Peeking(Honest):
     """Trains at a rate that depends on the sealed labels, and tells nobody."""
 
+    requires = Requires(public_data=True)
+
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
         first = int(rnd.public.labels.open_for_evaluation()[0])
         clients.fit(cross_entropy, lr=0.01 * (1 + first))
@@ -126,12 +146,16 @@ class Peeking(Honest):
 class Glancing(Honest):
     """Looks at the sealed labels for a number that it reports, which changes no weight."""
 
+    requires = Requires(public_data=True)
+
     def report(self, rnd: Round) -> dict[str, float | int | None]:
         return {"first": int(rnd.public.labels.open_for_evaluation()[0])}
 
 
 class OpenlyPeeking(Honest):
     """The same, through the door that leaves a badge."""
+
+    requires = Requires(public_data=True)
 
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
         first = int(rnd.public.labels.open("openly peeking")[0])
@@ -147,6 +171,8 @@ class TestTuned(Honest):
 
 class Talkative(Honest):
     """Sends twice what its plan says."""
+
+    requires = Requires(public_data=True)
 
     exchanges = frozenset({Scores})
 
@@ -390,6 +416,8 @@ class Depositing(Honest):
 class Scribbling(Honest):
     """Sends something that is no plain number."""
 
+    requires = Requires(public_data=True)
+
     exchanges = frozenset({Labels})
 
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Labels:
@@ -565,6 +593,8 @@ class PlanningWeights(PlanningParameters):
 class Exercising(Honest):
     """Runs its net in training mode by itself."""
 
+    requires = Requires(public_data=True)
+
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
         clients.fit(cross_entropy)
         clients.module().train()(rnd.public.inputs())
@@ -669,6 +699,8 @@ class Partial(Sharing):
 class Voting(Honest):
     """Clients learn what most of them say: one voice alone may decide nothing."""
 
+    requires = Requires(public_data=True)
+
     exchanges = frozenset({Labels})
 
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Labels:
@@ -686,6 +718,8 @@ class Voting(Honest):
 
 class ServerFavouring(Honest):
     """Has models at the server, which it shows and never keeps, and weighs the one that trains first most."""
+
+    requires = Requires(public_data=True)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> None:
         public, calls = rnd.public.inputs(), count(1)
@@ -732,6 +766,7 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Sorting, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels or groups"),
         (Keeping, contract.poor_clients_work, AssertionError, "method/shares is not finite"),
         (Peeking, contract.sealed_labels_change_nothing, AssertionError, "uses sealed labels"),
+        (Mislabelled, contract.scores_are_what_they_say, AssertionError, "say form=.logits., or take a softmax"),
         (Glancing, contract.sealed_labels_change_nothing, AssertionError, "opens public labels unrecorded"),
         (TestTuned, contract.test_data_change_nothing, AssertionError, "trains on test data"),
         (Talkative, contract.bytes_equal_the_closed_form, AssertionError, "the plan says"),
@@ -811,6 +846,7 @@ def test_what_is_saved_and_what_is_opened_openly_pass(register: Any) -> None:
         (InheritingHeadsOfOneWidth, contract.mixed_architectures_work_or_are_refused),
         (Sharing, contract.received_messages_matter),
         (Sharing, contract.each_upload_matters),
+        (Labelled, contract.scores_are_what_they_say),
         (Voting, contract.received_messages_matter),
         (Voting, contract.each_upload_matters),
         (Voting, contract.only_messages_pass),
