@@ -30,17 +30,17 @@ WORDS = {
 
 def written(text: str) -> str:
     """The page with everything generated anew."""
-    for mark, source, content in (
-        ("methods", "benchmarks/commands/templates", complete_methods()),
-        ("reference", "docstrings, and examples in benchmarks/manual", reference()),
-        ("contents", "headings", ""),
-    ):
-        begin = NOTE.format(mark, source)
-        content = content or contents(text)
-        pattern = rf"<!-- {mark}:.*?-->\n.*?{re.escape(END)}"
-        text, found = re.subn(pattern, lambda _: f"{begin}\n\n{content}\n\n{END}", text, flags=re.DOTALL)  # noqa: B023
-        if found != 1:
-            raise ValueError(f"the page has {found} places for {mark}; one `<!-- {mark}: -->` ... `{END}` is needed")
+    text = _placed(text, "methods", "benchmarks/commands/templates", complete_methods())
+    text = _placed(text, "reference", "docstrings, and examples in benchmarks/manual", reference())
+    return _placed(text, "contents", "headings", contents(text))
+
+
+def _placed(text: str, mark: str, source: str, content: str) -> str:
+    """The page with one of its generated pieces in its place."""
+    filled_in = f"{NOTE.format(mark, source)}\n\n{content}\n\n{END}"
+    text, found = re.subn(rf"<!-- {mark}:.*?-->\n.*?{re.escape(END)}", lambda _: filled_in, text, flags=re.DOTALL)
+    if found != 1:
+        raise ValueError(f"the page has {found} places for {mark}; one `<!-- {mark}: -->` ... `{END}` is needed")
     return text
 
 
