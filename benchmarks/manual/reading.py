@@ -61,7 +61,7 @@ def read_class(file: str, name: str) -> Topic:
             call = f"{name}({_arguments(item)})" if "Args:" in doc else ""
             for statement, following in zip(item.body, [*item.body[1:], None], strict=True):
                 if isinstance(statement, ast.AnnAssign | ast.Assign):
-                    entries += _attribute(name, statement, following)
+                    entries += _attribute(name, statement, following, made=True)
         elif isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
             entries += _method(name, item)
     return Topic(name, _module(file), doc, tuple(entries), call)
@@ -80,11 +80,13 @@ def _parsed(file: str) -> ast.Module:
 
 
 def _module(file: str) -> str:
-    return "fl_bench." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return "fl_bench." + file.removeprefix("fl_bench/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _attribute(owner: str, item: ast.AnnAssign | ast.Assign, after: ast.stmt | None) -> list[Entry]:
-    """A field or an attribute that is set in `__init__`, with the string below it; nothing where it is private."""
+def _attribute(
+    owner: str, item: ast.AnnAssign | ast.Assign, after: ast.stmt | None, *, made: bool = False
+) -> list[Entry]:
+    """A field, or an attribute `made` in `__init__`, with the string below it; nothing where it is private."""
     target = item.target if isinstance(item, ast.AnnAssign) else item.targets[0]
     name = target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else "_"
     if name.startswith("_"):
@@ -92,7 +94,7 @@ def _attribute(owner: str, item: ast.AnnAssign | ast.Assign, after: ast.stmt | N
     words = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else None
     kind = f": {ast.unparse(item.annotation)}" if isinstance(item, ast.AnnAssign) else ""
     default = ""
-    if isinstance(item, ast.AnnAssign) and item.value is not None and "field(" not in ast.unparse(item.value):
+    if not made and isinstance(item, ast.AnnAssign) and item.value and "field(" not in ast.unparse(item.value):
         default = f" = {ast.unparse(item.value)}"
     kind = re.sub(r"ClassVar\[(.*)\]$", r"\1", kind)
     return [Entry(owner, name, name + kind + default, words if isinstance(words, str) else "")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 from dataclasses import replace
@@ -176,6 +177,13 @@ def test_a_class_that_is_made_by_hand_says_how() -> None:
     made = {topic.name: topic.call for content in topics().values() for topic in content if topic.call}
     assert made["Uploads"].startswith("Uploads(groups: Sequence[tuple[str, Sequence[int], Payload]], *, owners: ")
     assert "Cohort" not in made
+
+
+def test_everything_is_imported_from_where_the_reference_says() -> None:
+    for topic in (topic for content in topics().values() for topic in content):
+        module = importlib.import_module(topic.where)
+        names = [topic.name] if topic.name not in MODULES else [entry.name for entry in topic.entries]
+        assert all(hasattr(module, name) for name in names), topic.where
 
 
 def test_modules_have_readable_headings() -> None:
