@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 from ...methods.registry import METHODS
+from ..grid.plugins import plugin_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +129,8 @@ def describe(name: str) -> Row:
         "payloads": sorted(payload.__name__ for payload in method().payloads()),
         "deployed view": method.deployed_view,
         "example": example(name),
-        "text": inspect.getdoc(sys.modules[method.__module__]) or "",
+        # As it stands: `getdoc` would take the indent of a box of formulas that nothing unindented follows.
+        "text": (sys.modules[method.__module__].__doc__ or "").strip(),
         "settings": settings(method.config_type),
     }
 
@@ -136,7 +139,9 @@ def example(name: str) -> str:
     """A command that runs the method against Local-only, with a setting written out to change."""
     shown = [f"{setting.name}={_default(setting)}" for setting in dataclasses.fields(METHODS[name].config_type)]
     chosen = f"{name}[{shown[0]}]" if shown else name
-    return f'fl-bench run --methods "{chosen}" --datasets digits --seeds 0 --rounds 2 --out tryout'
+    file = plugin_path(METHODS[name])
+    plugin = "" if file is None else f"--plugin {shlex.quote(file)} "
+    return f'fl-bench run {plugin}--methods "{chosen}" --datasets digits --seeds 0 --rounds 2 --out tryout'
 
 
 def settings(kind: type[Any]) -> list[Row]:

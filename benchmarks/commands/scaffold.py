@@ -76,7 +76,7 @@ def write_method(name: str, kind: str, folder: Path) -> tuple[Path, Path]:
         raise ConfigError(f"a method named {name!r} exists already; choose another name")
     made = [
         (folder / f"{module}.py", filled(f"{kind}.py.txt", name)),
-        (folder / f"test_{module}.py", filled("test_method.py.txt", name)),
+        (folder / f"test_{module}.py", filled_test(kind, name)),
     ]
     for path, _ in made:
         if path.exists():
@@ -90,9 +90,21 @@ def write_method(name: str, kind: str, folder: Path) -> tuple[Path, Path]:
     return made[0][0], made[1][0]
 
 
-def filled(template: str, name: str) -> str:
-    """The text of a template for a method of a name."""
+def filled(template: str, name: str, **blocks: str) -> str:
+    """The text of a template for a method of a name.
+
+    Args:
+        template: a file of `TEMPLATES`.
+        name: the method's name in grids.
+        blocks: what stands for further words between @ signs.
+    """
     module = name.replace("-", "_")
-    words = {"NAME": name, "MODULE": module, "CLASS": "".join(part.capitalize() for part in name.split("-"))}
+    words = {"NAME": name, "MODULE": module, "CLASS": "".join(part.capitalize() for part in name.split("-")), **blocks}
     text = (TEMPLATES / template).read_text(encoding="utf-8")
-    return re.sub(r"@(NAME|MODULE|CLASS)@", lambda match: words[match[1]], text)
+    return re.sub(r"@([A-Z]+)@", lambda match: words[match[1]], text)
+
+
+def filled_test(kind: str, name: str) -> str:
+    """The test of a method of a kind: the contract, and by hand what is true of this kind alone."""
+    imports, _, tests = filled(f"test_{kind}.py.txt", name).partition("\n\n\n")
+    return filled("test_method.py.txt", name, IMPORTS=imports, TESTS=tests.rstrip())

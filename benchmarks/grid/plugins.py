@@ -13,19 +13,24 @@ from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 _digests: dict[str, str] = {}
 """SHA-256 of every loaded plugin file, by the name of its module."""
+_paths: dict[str, str] = {}
+"""Where each was found, as it was first asked for."""
 
 
-def load_plugins(paths: Sequence[str]) -> None:
+def load_plugins(paths: Sequence[str]) -> tuple[ModuleType, ...]:
     """Import plugin files, whose decorators register what they define; a file already loaded is left alone.
+
+    Returns:
+        Their modules, in this order.
 
     Raises:
         ConfigError: a file is missing, fails, or registers nothing.
     """
-    for path in paths:
-        _load(Path(path))
+    return tuple(_load(Path(path)) for path in paths)
 
 
 def source_digest(plugin: Any) -> str | None:
@@ -37,7 +42,12 @@ def source_digest(plugin: Any) -> str | None:
     return None if digest is None else digest[:10]
 
 
-def _load(path: Path) -> None:
+def plugin_path(plugin: Any) -> str | None:
+    """The file given with `--plugin` that defines `plugin`; None for installed code."""
+    return _paths.get(plugin.__module__)
+
+
+def _load(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"--plugin {path}: there is no such file")
     if path.suffix != ".py":
@@ -47,7 +57,7 @@ def _load(path: Path) -> None:
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
     name = f"fl_bench_plugin_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}_{place}"
     if name in _digests:
-        return
+        return sys.modules[name]
     before = _registered()
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # the suffix is .py
@@ -64,6 +74,8 @@ def _load(path: Path) -> None:
         raise ConfigError(
             f"--plugin {path} registers nothing; decorate what it defines with @method, @dataset, @model or @partition"
         )
+    _paths[name] = str(path)
+    return module
 
 
 def _registered() -> list[list[str]]:

@@ -1,14 +1,15 @@
-"""Writes what is generated in docs/method-interface.md: the complete methods, and the reference."""
+"""Writes what is generated in docs/method-interface.md: the contents, the complete methods, and the reference."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..commands.scaffold import KINDS, filled
 from .examples import EXAMPLES
 from .reading import ROOT, Topic, as_markdown, entry_text
-from .topics import topics
+from .topics import MODULES, topics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,15 +30,17 @@ WORDS = {
 
 def written(text: str) -> str:
     """The page with everything generated anew."""
-    for mark, source, content in (
-        ("methods", "benchmarks/commands/templates", complete_methods()),
-        ("reference", "docstrings, and examples in benchmarks/manual", reference()),
-    ):
-        begin = NOTE.format(mark, source)
-        pattern = rf"<!-- {mark}:.*?-->\n.*?{re.escape(END)}"
-        text, found = re.subn(pattern, lambda _: f"{begin}\n\n{content}\n\n{END}", text, flags=re.DOTALL)  # noqa: B023
-        if found != 1:
-            raise ValueError(f"the page has {found} places for {mark}; one `<!-- {mark}: -->` ... `{END}` is needed")
+    text = _placed(text, "methods", "benchmarks/commands/templates", complete_methods())
+    text = _placed(text, "reference", "docstrings, and examples in benchmarks/manual", reference())
+    return _placed(text, "contents", "headings", contents(text))
+
+
+def _placed(text: str, mark: str, source: str, content: str) -> str:
+    """The page with one of its generated pieces in its place."""
+    filled_in = f"{NOTE.format(mark, source)}\n\n{content}\n\n{END}"
+    text, found = re.subn(rf"<!-- {mark}:.*?-->\n.*?{re.escape(END)}", lambda _: filled_in, text, flags=re.DOTALL)
+    if found != 1:
+        raise ValueError(f"the page has {found} places for {mark}; one `<!-- {mark}: -->` ... `{END}` is needed")
     return text
 
 
@@ -67,7 +70,24 @@ def reference() -> str:
 def _topic_text(topic: Topic) -> str:
     words = as_markdown(topic.doc)
     items = [entry_text(entry, EXAMPLES[entry.key]) for entry in topic.entries]
-    return "\n\n".join([f"#### {topic.name}", f"From `{topic.where}`. {words}", *(["\n".join(items)] if items else [])])
+    made = f"`{topic.call}` " if topic.call else ""
+    heading = f"#### {MODULES.get(topic.name, topic.name)}"
+    return "\n\n".join([heading, f"From `{topic.where}`. {made}{words}", *(["\n".join(items)] if items else [])])
+
+
+def contents(text: str) -> str:
+    """Links to the sections of a page in Markdown, a line for each part."""
+    lines: list[str] = []
+    used: Counter[str] = Counter()
+    for mark, heading in re.findall(r"^(#{2,4}) (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE):
+        anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")  # as GitHub makes them
+        link = f"[{heading}](#{anchor}-{used[anchor]})" if used[anchor] else f"[{heading}](#{anchor})"
+        used[anchor] += 1
+        if mark == "##":
+            lines.append(f"- **{link}**:")
+        elif mark == "###":
+            lines[-1] += (" " if lines[-1].endswith(":") else " · ") + link
+    return "\n".join(lines)
 
 
 def write(page: Path = PAGE) -> Path:

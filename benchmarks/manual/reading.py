@@ -15,6 +15,10 @@ SECTIONS = ("Args:", "Returns:", "Raises:")
 """What a docstring may have below its words."""
 
 
+SPECIFICATION = re.compile(r"\s*\(methods\.md [\d.]+\)|\s*methods\.md [\d.]+ has [^.]*\.")
+"""References to the specification, which readers of the page do not have."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A public member of a class, or a function of a module."""
@@ -42,22 +46,25 @@ class Topic:
     """What it is imported from: `fl_bench.federation.cohort`."""
     doc: str
     entries: tuple[Entry, ...]
+    call: str = ""
+    """How a class is made that says so in its docstring, `Uploads(groups: ..., *, ...)`; else empty."""
 
 
 def read_class(file: str, name: str) -> Topic:
     """A class of a file of the repository."""
     node = next(node for node in _parsed(file).body if isinstance(node, ast.ClassDef) and node.name == name)
-    entries = []
+    entries, call, doc = [], "", ast.get_docstring(node) or ""
     for item, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(item, ast.AnnAssign | ast.Assign):
             entries += _attribute(name, item, after)
         elif isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            call = f"{name}({_arguments(item)})" if "Args:" in doc else ""
             for statement, following in zip(item.body, [*item.body[1:], None], strict=True):
                 if isinstance(statement, ast.AnnAssign | ast.Assign):
-                    entries += _attribute(name, statement, following)
+                    entries += _attribute(name, statement, following, made=True)
         elif isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
             entries += _method(name, item)
-    return Topic(name, _module(file), ast.get_docstring(node) or "", tuple(entries))
+    return Topic(name, _module(file), doc, tuple(entries), call)
 
 
 def read_module(file: str) -> Topic:
@@ -73,11 +80,13 @@ def _parsed(file: str) -> ast.Module:
 
 
 def _module(file: str) -> str:
-    return "fl_bench." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return "fl_bench." + file.removeprefix("fl_bench/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _attribute(owner: str, item: ast.AnnAssign | ast.Assign, after: ast.stmt | None) -> list[Entry]:
-    """A field or an attribute that is set in `__init__`, with the string below it; nothing where it is private."""
+def _attribute(
+    owner: str, item: ast.AnnAssign | ast.Assign, after: ast.stmt | None, *, made: bool = False
+) -> list[Entry]:
+    """A field, or an attribute `made` in `__init__`, with the string below it; nothing where it is private."""
     target = item.target if isinstance(item, ast.AnnAssign) else item.targets[0]
     name = target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else "_"
     if name.startswith("_"):
@@ -85,7 +94,7 @@ def _attribute(owner: str, item: ast.AnnAssign | ast.Assign, after: ast.stmt | N
     words = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else None
     kind = f": {ast.unparse(item.annotation)}" if isinstance(item, ast.AnnAssign) else ""
     default = ""
-    if isinstance(item, ast.AnnAssign) and item.value is not None and "field(" not in ast.unparse(item.value):
+    if not made and isinstance(item, ast.AnnAssign) and item.value and "field(" not in ast.unparse(item.value):
         default = f" = {ast.unparse(item.value)}"
     kind = re.sub(r"ClassVar\[(.*)\]$", r"\1", kind)
     return [Entry(owner, name, name + kind + default, words if isinstance(words, str) else "")]
@@ -100,14 +109,18 @@ def _method(owner: str, item: ast.FunctionDef) -> list[Entry]:
     returns = "" if item.returns is None else ast.unparse(item.returns)
     if decorators & {"property", "cached_property"}:
         return [Entry(owner, item.name, f"{item.name}: {returns}", doc)]
-    arguments = re.sub(r"^(self|cls)(, )?", "", ast.unparse(item.args))
-    return [Entry(owner, item.name, f"{item.name}({arguments})" + (f" -> {returns}" if returns else ""), doc)]
+    return [Entry(owner, item.name, f"{item.name}({_arguments(item)})" + (f" -> {returns}" if returns else ""), doc)]
+
+
+def _arguments(item: ast.FunctionDef) -> str:
+    """The arguments of a function or method, as who calls it sees them."""
+    return re.sub(r"^(self|cls)(, )?", "", ast.unparse(item.args))
 
 
 def as_markdown(doc: str) -> str:
     """A docstring in Markdown: arguments as a list, the other sections as paragraphs that say what they are."""
     paragraphs, items, section = [], [], ""
-    for block in re.split(r"\n\s*\n", doc.strip()):
+    for block in re.split(r"\n\s*\n", SPECIFICATION.sub("", doc).strip()):
         lines = [line.rstrip() for line in block.splitlines()]
         for start, end in _pieces(lines):
             head = lines[start].strip()

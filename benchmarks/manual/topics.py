@@ -52,6 +52,24 @@ PARTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 }
 """Heading to files; of each, the classes, or the functions where none is named."""
 
+MODULES = {
+    "phase": "Helpers of objectives",
+    "payloads": "Helpers of payloads",
+    "base": "Helpers of settings",
+    "losses": "Helpers of losses",
+    "averaging": "Helpers of averaging",
+    "trees": "Helpers of trees",
+    "parts": "Helpers of parts of a model",
+    "two_models": "Helpers of two models in a client",
+    "server_steps": "Helpers of steps at the server",
+    "optimizers": "Helpers of optimizers",
+    "clustering": "Helpers of clustering",
+    "similarity": "Helpers of similarity",
+    "simplex": "Helpers of the simplex",
+    "streams": "Helpers of randomness",
+}
+"""Headings of modules of functions."""
+
 LEFT_OUT = {
     "Method.config_type": "found in `Method[YourConfig]`",
     "Cohort.members": "what engines read",

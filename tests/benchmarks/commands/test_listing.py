@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fl_bench.benchmarks.commands.listing import describe, methods
 from fl_bench.benchmarks.grid.grid import Overrides, expand, find_grid, read_grid
+from fl_bench.benchmarks.grid.plugins import load_plugins
 from fl_bench.methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BOUNDS = {"local", "local-public", "centralized", "centralized-group"}
 """Not published as methods: nothing to cite."""
@@ -50,3 +55,35 @@ def test_the_example_is_a_grid_that_can_run(name: str) -> None:
     )
     assert name in {cell.method for cell in grid.cells}
     assert not grid.unsupported
+
+
+PLUGIN = '''"""A box of formulas.
+
+    train   f_k
+    send    z_k
+"""
+
+from fl_bench.methods.base import Method
+from fl_bench.methods.registry import method
+
+
+@method("boxed")
+class Boxed(Method):
+    """Clients train alone."""
+
+    def client_update(self, clients, received, rnd):
+        """Nothing."""
+'''
+
+
+def test_a_plugin_is_tried_with_its_file_and_its_box_keeps_its_indent(tmp_path: Path) -> None:
+    file = tmp_path / "my boxed.py"
+    file.write_text(PLUGIN, encoding="utf-8")
+    (module,) = load_plugins([str(file)])
+    assert module.Boxed is METHODS["boxed"]
+    assert load_plugins([str(file)]) == (module,)
+    facts = describe("boxed")
+    words = shlex.split(facts["example"])
+    assert words[words.index("--plugin") + 1] == str(file)
+    assert facts["text"] == "A box of formulas.\n\n    train   f_k\n    send    z_k"
+    assert facts["settings"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -57,6 +58,15 @@ def test_the_contract(written: Callable[[str], str], kind: str) -> None:
     name = written(kind)
     for check in contract.CHECKS:
         check(name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_its_test_says_of_this_kind_is_true(tmp_path: Path, kind: str) -> None:
+    _, test = write_method("my-method", kind, tmp_path)
+    content = runpy.run_path(str(test))
+    by_hand = [content[name] for name in content if name.startswith("test_") and name != "test_contract"]
+    assert len(by_hand) == 1
+    by_hand[0]()
 
 
 @pytest.mark.parametrize("kind", KINDS)

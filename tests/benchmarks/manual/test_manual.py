@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import runpy
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fl_bench.benchmarks.commands.scaffold import write_method
 from fl_bench.benchmarks.manual.examples import EXAMPLES
-from fl_bench.benchmarks.manual.page import PAGE, written
+from fl_bench.benchmarks.manual.page import PAGE, contents, reference, written
 from fl_bench.benchmarks.manual.reading import Topic, as_markdown, read_class, read_module
-from fl_bench.benchmarks.manual.topics import LEFT_OUT, PARTS, topics
+from fl_bench.benchmarks.manual.topics import LEFT_OUT, MODULES, PARTS, topics
 from fl_bench.federation import batches, channel, optimizers, payloads, phase, rounds, trees
 from fl_bench.federation.payloads import Bundle, Labels, Parameters, Payload, Scalars, Scores
 from fl_bench.methods import averaging, base, clustering, losses, parts, server_steps, similarity, simplex, two_models
@@ -24,6 +27,8 @@ from fl_bench.methods.contract import TRAINING, client_facts, deal, finish, made
 from fl_bench.methods.registry import method
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fl_bench.federation.cohort import Cohort
     from fl_bench.federation.run import Run
 
@@ -150,6 +155,54 @@ def test_everything_public_has_an_example_and_no_example_is_left_over() -> None:
     assert not EXAMPLES.keys() - known.keys(), "nothing has these names any more"
 
 
+def test_the_contents_lead_to_every_section_once() -> None:
+    text = (
+        "## A b\n\n### C: `d_e.py`\n\n```python\n### no heading\n```\n\n#### C: `d_e.py`\n\n## F\n\n### C: `d_e.py`\n"
+    )
+    assert contents(text) == ("- **[A b](#a-b)**: [C: `d_e.py`](#c-d_epy)\n- **[F](#f)**: [C: `d_e.py`](#c-d_epy-2)")
+
+
+def test_links_inside_the_page_have_a_target() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    known = set(re.findall(r"\]\((#[^)]*)\)", contents(text)))
+    assert set(re.findall(r"\]\((#[^)]*)\)", text)) <= known
+
+
+def test_the_reference_needs_no_specification() -> None:
+    assert "methods.md" not in reference()
+    assert as_markdown("A (methods.md 1.3). B. methods.md 2.3 has the definitions.") == "A. B."
+
+
+def test_a_class_that_is_made_by_hand_says_how() -> None:
+    made = {topic.name: topic.call for content in topics().values() for topic in content if topic.call}
+    assert made["Uploads"].startswith("Uploads(groups: Sequence[tuple[str, Sequence[int], Payload]], *, owners: ")
+    assert "Cohort" not in made
+
+
+def test_everything_is_imported_from_where_the_reference_says() -> None:
+    for topic in (topic for content in topics().values() for topic in content):
+        module = importlib.import_module(topic.where)
+        names = [topic.name] if topic.name not in MODULES else [entry.name for entry in topic.entries]
+        assert all(hasattr(module, name) for name in names), topic.where
+
+
+def test_modules_have_readable_headings() -> None:
+    modules = {topic.name for content in topics().values() for topic in content if topic.name.islower()}
+    assert modules == MODULES.keys()
+
+
+def test_the_guides_test_by_hand_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (shown,) = [block for block in blocks if "def test_" in block]
+    write_method("my-weights", "weights", tmp_path)
+    (tmp_path / "test_by_hand.py").write_text(shown, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    tests = [value for name, value in runpy.run_path("test_by_hand.py").items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
+
+
 def test_what_is_left_out_exists() -> None:
     found: list[Topic] = []
     for files in PARTS.values():
@@ -172,7 +225,7 @@ def given(what: str, facts: base.Facts) -> dict[str, Any]:
         "on d samples": {"d": 3, "positions": torch.tensor([0, 3, 5]), "values": torch.zeros(n, 3, classes)},
         "K matrices": {"K": 2, "values": torch.zeros(1, 2, pool, classes)},
         "hard labels": {"N": pool, "classes": classes, "values": torch.zeros(n, pool, dtype=torch.int64)},
-        "all but BatchNorm": {"shared": lambda name: True},
+        "all but BatchNorm": {"norms": frozenset()},
         "two numbers": {"one": torch.zeros(n), "other": torch.zeros(n)},
     }
     return next((names for start, names in rows.items() if what.startswith(start)), {})
