@@ -96,7 +96,7 @@ class Scores(Payload):
     values: Tensor
     """Shape (clients, samples, classes); (clients, k, samples, classes) where a client gets k matrices."""
     form: Literal["probabilities", "logits"] = "probabilities"
-    """What the numbers are, for whoever receives them; the channel codes both alike."""
+    """What the numbers are. Codec `float16` codes both; `top-<k>` and `hard` need probabilities."""
     rows: Tensor | None = None
     """Positions in the public pool, shape (samples,), known to both sides; None means all, in order."""
     coded_bytes: Tensor | None = None

@@ -9,7 +9,7 @@ from fl_bench.lazy import torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from .payloads import Tree
 
@@ -31,6 +31,17 @@ def under(part: str, tree: Tree) -> Tree:
 def chosen(tree: Tree, wanted: Callable[[str], bool]) -> Tree:
     """The tensors whose names are wanted."""
     return {name: tensor for name, tensor in tree.items() if wanted(name)}
+
+
+def batch_norm_names(module: nn.Module) -> frozenset[str]:
+    """Full names of the parameters and buffers of a net's BatchNorm layers: what FedBN keeps at home."""
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    return frozenset(
+        f"{layer}.{name}" if layer else name
+        for layer, part in module.named_modules()
+        if isinstance(part, kind)
+        for name in part.state_dict()
+    )
 
 
 def flatten(tree: Tree) -> Tensor:

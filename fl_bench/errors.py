@@ -33,9 +33,9 @@ class Diverged(FLBenchError):
     """Training left the finite numbers; the run is recorded as `diverged`, never as an accuracy."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """Say that no `kind` is named `name`, with the nearest known name and all of them."""
+def unknown_name(kind: str, name: str, known: Iterable[str], *, more: str = "") -> ConfigError:
+    """Say that no `kind` is named `name`, with the nearest known name and all of them, and `more` behind it."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"no {kind} is named {name!r}{hint} (known: {', '.join(names)})")
+    return ConfigError(f"no {kind} is named {name!r}{hint} (known: {', '.join(names)}){more}")

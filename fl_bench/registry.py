@@ -65,7 +65,8 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except KeyError:
-            raise unknown_name(self.kind, name, self._entries) from None
+            more = "; one of your own comes with --plugin FILE.py"
+            raise unknown_name(self.kind, name, self._entries, more=more) from None
 
     def __contains__(self, name: object) -> bool:
         self._load()

@@ -139,9 +139,9 @@ class Plan:
     up_bytes: int = 0
     """Bytes a client sends per round."""
     down_bytes: int = 0
-    """Bytes a client receives per round, from its second round on."""
+    """Bytes a client receives in a round in which a message of the server waits for it."""
     first_down_bytes: int = 0
-    """Bytes it receives in its first round: what `Method.opening` sends."""
+    """Bytes it receives in the run's first round: what `Method.opening` sends."""
     bound: bool = False
     """Whether the bytes depend on the data (coded lengths, masks) or on the round (a warm start), and these are the
     most that a round can cost."""

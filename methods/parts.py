@@ -1,4 +1,4 @@
-"""Body, head and BatchNorm: what belongs to which, for every method that shares or freezes one of them.
+"""Body and head: which parameters belong to which, for every method that shares or freezes one of them.
 
 The head is the last linear layer, the body everything before it, BatchNorm statistics included (methods.md 3.3).
 """
@@ -8,11 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import Unsupported
-from fl_bench.lazy import torch
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ..federation.rounds import Federation
 
 
@@ -24,17 +21,6 @@ def is_head(name: str) -> bool:
 def is_body(name: str) -> bool:
     """Whether a parameter or buffer belongs to the body."""
     return not is_head(name)
-
-
-def batch_norm_names(module: nn.Module) -> frozenset[str]:
-    """Full names of the parameters and buffers of a net's BatchNorm layers: what FedBN keeps at home."""
-    kind = torch.nn.modules.batchnorm._BatchNorm
-    return frozenset(
-        f"{layer}.{name}" if layer else name
-        for layer, part in module.named_modules()
-        if isinstance(part, kind)
-        for name in part.state_dict()
-    )
 
 
 def check_bodies(method: str, federation: Federation) -> None:

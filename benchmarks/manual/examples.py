@@ -315,7 +315,7 @@ EXAMPLES = {
     "trees.plus": "plus(start_of(federation), minus(clients.weights, start_of(federation)), 0.5)",
     "parts.is_head": "clients.fit(cross_entropy, trainable=is_head)",
     "parts.is_body": "clients.fit(cross_entropy, trainable=is_body)",
-    "parts.batch_norm_names": "norms = batch_norm_names(clients.module())",
+    "trees.batch_norm_names": "norms = batch_norm_names(clients.module())",
     "parts.check_bodies": "check_bodies(self.name, federation)",
     "TwoModels.personal": "twins.fit(lambda model, batch: cross_entropy(model.personal, batch), trainable=is_personal)",
     "TwoModels.shared": 'Parameters(subtree(twins.weights, "shared"))',

@@ -73,6 +73,7 @@ MODULES = {
 LEFT_OUT = {
     "Method.config_type": "found in `Method[YourConfig]`",
     "Cohort.members": "what engines read",
+    "Federation.with_public": "for the contract",
     "Cohort.work": "what the run counts",
     "PrivateData.stream": "the engines' own",
     "PrivateData.work": "the engines' own",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fl_bench.lazy import torch
 
+from ..trees import batch_norm_names
 from .registry import check_model, find_model
 
 if TYPE_CHECKING:
@@ -91,15 +92,9 @@ def net_bytes(name: str, shape: tuple[int, ...], classes: int, width: int | None
         trainable=sum(sizes[key] for key, _ in net.named_parameters()),
         head=sum(size for key, size in sizes.items() if key.startswith("head.")),
         features=net.features,
-        norms=sum(size for key, size in sizes.items() if key.rpartition(".")[0] in _batch_norms(net)),
+        norms=sum(sizes[key] for key in batch_norm_names(net)),
         factors=sum(_factored(tensor.shape, sizes[key]) for key, tensor in net.state_dict().items()),
     )
-
-
-def _batch_norms(net: nn.Module) -> set[str]:
-    """Names of the BatchNorm layers."""
-    kind = torch.nn.modules.batchnorm._BatchNorm
-    return {name for name, module in net.named_modules() if isinstance(module, kind)}
 
 
 def _factored(shape: Sequence[int], size: int) -> int:

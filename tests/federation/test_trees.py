@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_bench.federation.trees import chosen, flatten, minus, plus, subtree, under
+from fl_bench.federation.models import build_net, net_bytes
+from fl_bench.federation.trees import batch_norm_names, chosen, flatten, minus, plus, subtree, under
 
 
 def tree() -> dict[str, torch.Tensor]:
@@ -71,3 +72,18 @@ def test_what_is_taken_away_can_be_added(first: list[float], second: list[float]
     one, other = ({"w": torch.tensor([row], dtype=torch.float64)} for row in (first, second))
     assert torch.allclose(plus(other, minus(one, other))["w"], one["w"], rtol=0, atol=1e-9)
     assert torch.equal(plus(one, other, scale=0.0)["w"], one["w"])
+
+
+def test_batch_norm_layers_are_named_with_their_statistics() -> None:
+    net = build_net("resnet8-bn", (1, 8, 8), 4)
+    names = batch_norm_names(net)
+    weights = net.state_dict()
+    assert names <= weights.keys()
+    assert {name.rpartition(".")[2] for name in names} == {
+        *("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    }
+    assert (
+        sum(weights[name].numel() * weights[name].element_size() for name in names)
+        == net_bytes("resnet8-bn", (1, 8, 8), 4).norms
+    )
+    assert not batch_norm_names(build_net("mlp-8", (6,), 4))

@@ -75,7 +75,7 @@ def test_an_unknown_name_suggests_the_nearest(installed: Any, asked: str, says: 
         fruits.register(name)(name)
     with pytest.raises(ConfigError) as caught:
         fruits[asked]
-    assert str(caught.value) == says
+    assert str(caught.value) == f"{says}; one of your own comes with --plugin FILE.py"
 
 
 def test_installed_plugins_are_loaded_once_at_the_first_look(installed: dict[str, list[EntryPoint]]) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from fl_bench.errors import Unsupported
 from fl_bench.federation.models import build_net
-from fl_bench.federation.models.build import net_bytes
-from fl_bench.methods.parts import batch_norm_names, check_bodies, is_body, is_head
+from fl_bench.methods.parts import check_bodies, is_body, is_head
 
 
 @pytest.mark.parametrize("name", ["mlp-8", "linear", "resnet8-bn"])
@@ -21,21 +20,6 @@ def test_the_head_is_the_last_layer_and_the_body_all_before_it(name: str, width:
 def test_a_head_goes_by_its_whole_name() -> None:
     assert is_body("body.head.weight")
     assert is_body("headless.weight")
-
-
-def test_batch_norm_layers_are_named_with_their_statistics() -> None:
-    net = build_net("resnet8-bn", (1, 8, 8), 4)
-    names = batch_norm_names(net)
-    weights = net.state_dict()
-    assert names <= weights.keys()
-    assert {name.rpartition(".")[2] for name in names} == {
-        *("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    }
-    assert (
-        sum(weights[name].numel() * weights[name].element_size() for name in names)
-        == net_bytes("resnet8-bn", (1, 8, 8), 4).norms
-    )
-    assert not batch_norm_names(build_net("mlp-8", (6,), 4))
 
 
 def test_a_body_without_parameters_cannot_be_shared() -> None:
