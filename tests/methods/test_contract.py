@@ -13,18 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 QUICK = {
-    "centralized": "a bound, which sends nothing and pools data",
     "cosmos": "scores, clusters and server models",
     "ditto": "two models at each client",
     "fedavg": "weights, and their server's model",
-    "fedbabu": "trains copies where it is scored",
     "fedct": "hard labels",
     "fedmd": "scores of a subset",
     "fedproto": "prototypes",
     "ifca": "a bundle of models and their numbers",
     "local": "sends nothing",
     "pfedhn": "an opening, and weights that the server generates",
-    "scaffold": "what clients keep",
 }
 """One method of each kind, and what it stands for: checked among the fast tests, all others among the slow."""
 

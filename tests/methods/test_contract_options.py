@@ -40,7 +40,7 @@ def registered(name: str, settings: dict[str, Any]) -> str:
     return other
 
 
-@pytest.mark.parametrize("schedule", ["joint", "sequential"])
+@pytest.mark.parametrize("schedule", ["joint", pytest.param("sequential", marks=pytest.mark.slow)])
 def test_a_server_with_several_heads_is_the_same_in_both_engines(schedule: str) -> None:
     contract.loop_equals_stacked(registered("cosmos", {"server": "heads", "head_schedule": schedule}))
 
