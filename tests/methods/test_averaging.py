@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_bench.federation.channel import Uploads
+from fl_bench.federation.models import NetBytes
 from fl_bench.federation.payloads import Parameters
-from fl_bench.methods.averaging import shares, weighted_mean
+from fl_bench.methods.averaging import shares, size_bytes, told_sizes, weighted_mean
+from fl_bench.methods.base import Facts, Plan
+from fl_bench.methods.fedavg import FedAvg, FedAvgConfig
 
 
 def uploads(sizes: list[int] | None = None) -> Uploads:
@@ -74,3 +79,13 @@ def test_shares_sum_to_one_and_are_alike_for_clients_alike(sizes: list[int]) -> 
         assert bool((found > 0).all())
     equal = uploads([7, 7, 7, 7])
     assert torch.allclose(shares(equal, "size"), shares(equal, "uniform"))
+
+
+def test_sizes_are_told_and_planned_where_they_count() -> None:
+    clients = SimpleNamespace(sizes=torch.tensor([3.0, 4.0]))
+    assert told_sizes(clients, "size") is clients.sizes
+    assert told_sizes(clients, "uniform") is None
+    facts = Facts(public=0, classes=3, net=NetBytes(weights=100, trainable=90, head=30, features=4), number_bytes=8)
+    assert (size_bytes(facts, "size"), size_bytes(facts, "uniform")) == (8, 0)
+    assert FedAvg().plan(facts) == Plan(up_bytes=108, down_bytes=100)
+    assert FedAvg(FedAvgConfig(weights="uniform")).plan(facts) == Plan(up_bytes=100, down_bytes=100)
