@@ -19,9 +19,7 @@ QUICK = {
     "fedct": "hard labels",
     "fedmd": "scores of a subset",
     "fedproto": "prototypes",
-    "ifca": "a bundle of models and their numbers",
     "local": "sends nothing",
-    "pfedhn": "an opening, and weights that the server generates",
 }
 """One method of each kind, and what it stands for: checked among the fast tests, all others among the slow."""
 
