@@ -347,7 +347,7 @@ class Cohort:
             Name to (members, ...), for every parameter; zero where the output does not depend on it.
         """
         size = self.training.batch_size
-        self.work.steps["local"] += sum(steps_of(1, rows.numel(), size) for rows in self.members.private_rows)
+        self.work.count("local", sum(steps_of(1, rows.numel(), size) for rows in self.members.private_rows))
         return private.gradients(self.members)
 
     def note(self, name: str, values: Tensor | Sequence[float], how: Literal["mean", "sum"] = "mean") -> None:

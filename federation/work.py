@@ -50,11 +50,15 @@ class WorkLog:
         self.cross_entropy.clear()
         self.notes.clear()
 
+    def count(self, kind: str, steps: int) -> None:
+        """Count steps; those of a copy also as `aside` of its original."""
+        self.steps[kind] += steps
+        if self.original is not None:
+            self.original.count("aside", steps)
+
     def add(self, kind: str, done: Trained) -> None:
         """Count a phase."""
-        self.steps[kind] += sum(done.steps)
-        if self.original is not None:
-            self.original.steps["aside"] += sum(done.steps)
+        self.count(kind, sum(done.steps))
         self.losses[kind].append(done.loss)
 
     def measure(self, ids: Sequence[int], done: Trained) -> None:
