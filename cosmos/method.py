@@ -49,6 +49,7 @@ from .clustering import (
     singleton,
 )
 from .distances import pairwise, to_centroids
+from .emergence import threshold
 from .feedback import soft_mix
 from .objectives import ConsistentDistillation
 from .servers import ClusterModels, SeparateModels, ServerPhase, SharedBackbone
@@ -246,6 +247,10 @@ class Cosmos(Method[CosmosConfig]):
             return agglomerative(distances, None if config.clusters == "auto" else self.target_number(order))
         if config.clustering == "farthest":
             return farthest(distances, self.target_number(order), config.farthest_rule)
+        if config.clusters == "emerges":
+            stream = rnd.stream("emergence")
+            self.threshold = threshold(config.emergence, predictions, distances, config.distance, stream)
+            return greedy_eps(distances, self.threshold)
         if config.epsilon_step is not None:
             labels, self.threshold = greedy_step(distances, self.target_number(order), config.epsilon_step)
         else:
@@ -253,12 +258,13 @@ class Cosmos(Method[CosmosConfig]):
         return labels
 
     def target_number(self, order: np.ndarray) -> int:
-        """K of these clients: given, the true number of groups, or found by complete linkage and silhouette."""
-        clusters = self.config.clusters
-        if clusters == "groups":
-            clusters = len(np.unique(self.true_groups("clusters=groups")))
+        """K of these clients: given, of the true groups, or found by complete linkage and silhouette."""
+        clusters, beyond = self.config.clusters, self.config.beyond_groups
+        if beyond is not None:
+            clusters = max(len(np.unique(self.true_groups(f"clusters={clusters}"))) + beyond, 1)
         elif clusters == "auto":
             clusters = len(np.unique(agglomerative(pairwise(self.remembered(order), self.config.distance))))
+        assert isinstance(clusters, int)  # `emerges` has no target
         return min(clusters, len(order))
 
     def true_groups(self, why: str) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.later import LATER
 
 from ..methods.base import not_negative, positive
 
@@ -27,9 +29,14 @@ class CosmosConfig:
     ] = "greedy_k"
     """How the server clusters clients by their predictions; `oracle` and `random` open the true groups.
     `agglomerative`, complete linkage, is ours."""
-    clusters: int | Literal["auto", "groups"] = 5
-    """Target number K: a number; `auto`, by the silhouette of complete linkage (ours); or `groups`, the true number of
-    latent groups, which the paper's runs know (it opens the seal)."""
+    clusters: int | str = 5
+    """Target number K: a number; `auto`, by the silhouette of complete linkage (ours); `emerges`, whatever greedy
+    elimination leaves at a threshold that `emergence` sets (`greedy_k` only); or `groups`, the true number of latent
+    groups, which the paper's runs know (it opens the seal), also as `groups+2` or `groups-1`, but never below 1."""
+    emergence: Literal["silhouette", "gap", "quantile", "stability"] = field(default="silhouette", metadata=LATER)
+    """How `clusters: emerges` sets the distance threshold B0 without the number of groups: the best mean silhouette of
+    greedy elimination, the largest gap of merge heights, a quantile of distances, or the clusters on which small parts
+    of the public samples agree best. All ours."""
     epsilon: float | None = None
     """Distance threshold of `greedy_eps`."""
     epsilon_step: float | None = None
@@ -89,8 +96,20 @@ class CosmosConfig:
     and `pseudo` is ours."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.clusters, int) and self.clusters < 1:
-            raise ConfigError(f"cosmos.clusters must be at least 1, auto or groups, got {self.clusters}")
+        if (
+            self.clusters not in ("auto", "emerges")
+            and self.beyond_groups is None
+            and not (isinstance(self.clusters, int) and self.clusters >= 1)
+        ):
+            raise ConfigError(
+                "cosmos.clusters must be a number of at least 1, auto, emerges, groups, or groups with a difference "
+                f"such as groups+2, got {self.clusters}"
+            )
+        if self.clusters == "emerges" and (self.clustering != "greedy_k" or self.epsilon_step is not None):
+            raise ConfigError(
+                "cosmos.clusters=emerges belongs to clustering=greedy_k without epsilon_step, "
+                f"got clustering={self.clustering} with epsilon_step={self.epsilon_step}"
+            )
         if (self.epsilon is not None) != (self.clustering == "greedy_eps"):
             raise ConfigError(
                 f"cosmos.epsilon is the threshold of clustering=greedy_eps and needed there, "
@@ -112,7 +131,13 @@ class CosmosConfig:
     @property
     def opens_groups(self) -> bool:
         """Whether the server uses the true groups."""
-        return self.clustering in ("oracle", "random") or self.clusters == "groups"
+        return self.clustering in ("oracle", "random") or self.beyond_groups is not None
+
+    @property
+    def beyond_groups(self) -> int | None:
+        """What `clusters` adds to the true number of groups; None where it does not name them."""
+        named = re.fullmatch(r"groups([+-]\d+)?", str(self.clusters))
+        return None if named is None else int(named[1] or 0)
 
     def server_passes(self, clients: int) -> int:
         """How often the server goes through the public pool per epoch, with `clients` clients.
