@@ -390,6 +390,12 @@ class TestClustering:
             ({"clusters": 3}, [0, 1, 2], 0.0),
             ({"clusters": "auto"}, [0, 0, 1], 0.2 * 2**0.5),
             ({"clusters": 2, "epsilon_step": 0.2}, [0, 0, 1], 0.4),
+            ({"clusters": "groups+1"}, [0, 1, 2], 0.0),
+            ({"clusters": "groups-1"}, [0, 0, 0], 0.8 * 2**0.5),
+            ({"clusters": "emerges"}, [0, 0, 1], 0.2 * 2**0.5),
+            ({"clusters": "emerges", "emergence": "gap"}, [0, 0, 1], (0.2 + 0.1 * 0.7) * 2**0.5),
+            ({"clusters": "emerges", "emergence": "quantile"}, [0, 0, 1], 0.2 * 2**0.5),
+            ({"clusters": "emerges", "emergence": "stability"}, [0, 0, 1], 0.2 * 2**0.5),
         ],
         ids=str,
     )
@@ -424,7 +430,20 @@ class TestClustering:
             assert method.assignment.tolist() == then_found
             assert method.centroids.flatten().tolist() == pytest.approx([0.8, 0.2, 0.1, 0.9])
 
-    @pytest.mark.parametrize(("asked", "found"), [(2, 2), (3, 3), (5, 3), ("groups", 2)])
+    @pytest.mark.parametrize(
+        ("asked", "found"),
+        [
+            (2, 2),
+            (3, 3),
+            (5, 3),
+            ("groups", 2),
+            ("groups+0", 2),
+            ("groups+1", 3),
+            ("groups+2", 3),
+            ("groups-1", 1),
+            ("groups-7", 1),
+        ],
+    )
     def test_no_more_clusters_than_clients(self, world, asked: int | str, found: int) -> None:
         assert world.build("cosmos", clusters=asked, **PLAIN).method.target_number(np.arange(3)) == found
 
@@ -468,6 +487,9 @@ class TestClustering:
             {"clustering": "agglomerative", "clusters": "auto"},
             {"clustering": "random"},
             {"clustering": "greedy_k", "clusters": "groups"},
+            {"clustering": "greedy_k", "clusters": "groups-1"},
+            {"clustering": "greedy_k", "clusters": "emerges"},
+            {"clustering": "greedy_k", "clusters": "emerges", "emergence": "stability"},
         ],
         ids=str,
     )
@@ -478,7 +500,7 @@ class TestClustering:
             assert 1 <= last.values["clusters"] <= 3
             assert last.values["cluster_ari"] is not None
             assert [row["cluster"] for row in last.clients] == run.method.clusters().tolist()
-        opens = settings["clustering"] == "random" or settings.get("clusters") == "groups"
+        opens = settings["clustering"] == "random" or "groups" in str(settings.get("clusters"))
         assert any("true groups" in badge for badge in run.facts()["badges"]) == opens
 
     def test_greedy_threshold_is_reported(self, world) -> None:
@@ -516,6 +538,13 @@ def test_every_aggregation_runs(world, aggregation: str) -> None:
     ("wrong", "key"),
     [
         ({"clusters": 0}, "clusters"),
+        ({"clusters": "many"}, "clusters"),
+        ({"clusters": "groups+"}, "clusters"),
+        ({"clusters": "groups*2"}, "clusters"),
+        ({"clusters": "groups+2 "}, "clusters"),
+        ({"clusters": "5"}, "clusters"),
+        ({"clusters": "emerges", "clustering": "kmeans"}, "clusters=emerges"),
+        ({"clusters": "emerges", "epsilon_step": 0.1}, "clusters=emerges"),
         ({"clustering": "greedy_eps"}, "epsilon"),
         ({"epsilon": 0.1}, "epsilon"),
         ({"clustering": "greedy_eps", "epsilon": -1.0}, "epsilon"),
@@ -561,6 +590,7 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
         ({"clusters": 2}, 6),
         ({"clusters": 4}, 9),
         ({"clusters": "auto"}, 3),
+        ({"clusters": "emerges"}, 3),
         ({"clustering": "greedy_eps", "epsilon": 0.1}, 3),
         ({"clustering": "single"}, 3),
         ({"clustering": "singleton", "clusters": 2}, 9),
@@ -602,6 +632,8 @@ def test_needs_say_what_is_opened() -> None:
     method = METHODS["cosmos"]
     assert not method().needs().groups
     assert method(CosmosConfig(clusters="groups")).needs().groups
+    assert method(CosmosConfig(clusters="groups-2")).needs().groups
+    assert not method(CosmosConfig(clusters="emerges")).needs().groups
     assert method(CosmosConfig(weighting="oracle")).needs().public_labels
 
 

@@ -42,12 +42,14 @@ def measure(datasets: Sequence[str], folder: Path) -> None:
     """Write `<data set>-clusters.csv` into a folder for each data set, `<data set>-accuracy.csv` for judged ones."""
     for name in datasets:
         data = load_dataset(name)
-        rows = [_clustered(data, case) for case in cases(name)]
-        pd.DataFrame(rows).to_csv(folder / f"{name}-clusters.csv", index=False, float_format="%.4g")
-        if name not in JUDGED:
-            continue
-        rows = [row for case in longer(name) for row in _accuracies(data, case)]
-        pd.DataFrame(rows).to_csv(folder / f"{name}-accuracy.csv", index=False, float_format="%.4f")
+        pd.DataFrame([_clustered(data, case) for case in cases(name)]).to_csv(
+            folder / f"{name}-clusters.csv", index=False, float_format="%.4g"
+        )
+    for name in datasets:
+        if name in JUDGED:
+            data = load_dataset(name)
+            rows = [row for case in longer(name) for row in _accuracies(data, case)]
+            pd.DataFrame(rows).to_csv(folder / f"{name}-accuracy.csv", index=False, float_format="%.4f")
 
 
 def _clustered(data: Dataset, case: Case) -> dict[str, Any]:

@@ -62,8 +62,8 @@ class Case:
 def cases(dataset: str) -> list[Case]:
     """Cases for the adjusted Rand index; with one group there is nothing to mix."""
     worlds = [(2, 10), (2, 24), (5, 10), (5, 25)]
-    found = [Case(dataset, *world, a, m, s) for world, a, m, s in product(worlds, (0.5, 5.0), (0.0, 0.1), range(3))]
-    return found + [Case(dataset, 1, n, a, 0.0, s) for n, a, s in product((10, 25), (0.5, 5.0), range(3))]
+    found = [Case(dataset, *world, a, m, s) for world, a, m, s in product(worlds, (0.5, 5.0), (0.0, 0.1), range(2))]
+    return found + [Case(dataset, 1, n, a, 0.0, s) for n, a, s in product((10, 25), (0.5, 5.0), range(2))]
 
 
 def longer(dataset: str) -> list[Case]:
