@@ -20,7 +20,7 @@ from ....federation.run import Run
 from ....federation.settings import ModelMix, Training
 from ....methods.clustering import ordered
 from ....methods.registry import METHODS
-from .protocol import JUDGED, RULES, SETTINGS, Case, cases, clusters, longer
+from .protocol import JUDGED, ROUNDS, RULES, SETTINGS, Case, cases, clusters, longer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
     from ....datasets.dataset import Dataset
     from ....methods.clustering import Labels
-
-ROUNDS = 5
-"""Rounds for accuracy."""
 
 DISTILLATION = {"distill_epochs": 2, "server_epochs": 2, "distill_lr": 0.003}
 """As in the grid `offline`."""

@@ -33,6 +33,9 @@ JUDGED = ("fashion-mnist", "penbased", "letter", "satimage", "texture", "vowel")
 MARGIN = 0.05
 """How much smaller than that of `auto` a rule's mean adjusted Rand index may be."""
 
+ROUNDS = 5
+"""Rounds for accuracy; the index needs one."""
+
 EMERGING: tuple[Emergence, ...] = ("silhouette", "gap", "quantile", "stability")
 """Rules that are a setting of COSMOS."""
 
