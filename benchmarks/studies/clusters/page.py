@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .protocol import DESIGN, EMERGING, JUDGED, MARGIN, ROUNDS, RULES, SETTINGS
+from .protocol import DESIGN, EMERGING, JUDGED, MARGIN, ROUNDS, RULES
 
 RESULTS = Path(__file__).with_name("results")
 """Where the CSV files are."""
@@ -48,9 +48,6 @@ def facts(results: Path = RESULTS) -> dict[str, str]:
     index = {rule: float(judged[f"{rule}: ARI"].mean()) for rule in RULES}
     taken = chosen(results)
     one = alone[alone.dataset.isin(JUDGED)][f"{taken}: K"] == 1
-    lead = accuracy.groupby(["rule", "alpha"])[["client", "server_assigned"]].mean()
-    ahead = {rule: [lead.loc[(rule, alpha)] - lead.loc[("auto", alpha)] for alpha in (5.0, 0.5)] for rule in SETTINGS}
-    even, skewed = ahead[taken]
     return {
         "cases": str(len(grouped)),
         "judged_cases": str(len(judged)),
@@ -65,12 +62,12 @@ def facts(results: Path = RESULTS) -> dict[str, str]:
         "ahead": f"{index[taken] - index['auto']:+.3f}",
         "unfloored": f"{index['no floor'] - index['auto']:+.3f}",
         "one_group": f"{100 * one.mean():.0f} %",
-        "client_even": f"{even.client:+.2f}",
-        "server_even": f"{even.server_assigned:+.2f}",
-        "client_skewed": f"{skewed.client:+.2f}",
-        "server_skewed": f"{skewed.server_assigned:+.2f}",
+        "client_even": f"{_lead(accuracy, taken, 5.0, 'client'):+.2f}",
+        "server_even": f"{_lead(accuracy, taken, 5.0, 'server_assigned'):+.2f}",
+        "client_skewed": f"{_lead(accuracy, taken, 0.5, 'client'):+.2f}",
+        "server_skewed": f"{_lead(accuracy, taken, 0.5, 'server_assigned'):+.2f}",
         **{
-            f"{rule}_{name}": f"{ahead[rule][1][view]:+.1f}"
+            f"{rule}_{name}": f"{_lead(accuracy, rule, 0.5, view):+.1f}"
             for rule in ("quantile", "stability")
             for name, view in (("client", "client"), ("server", "server_assigned"))
         },
@@ -87,6 +84,12 @@ def chosen(results: Path = RESULTS) -> str:
         means[side] = {rule: float(rows[rows.groups > 1][f"{rule}: ARI"].mean()) for rule in RULES}
     near = [rule for rule in EMERGING if means[JUDGED][rule] >= means[JUDGED]["auto"] - MARGIN]
     return max(near, key=lambda rule: means[DESIGN][rule], default="auto")
+
+
+def _lead(accuracy: pd.DataFrame, rule: str, alpha: float, view: str) -> float:
+    """Points by which a rule's mean accuracy is above that of `auto`."""
+    rows = accuracy[accuracy.alpha == alpha]
+    return float(rows[rows.rule == rule][view].mean() - rows[rows.rule == "auto"][view].mean())
 
 
 def _rules(grouped: pd.DataFrame, judged: pd.DataFrame, alone: pd.DataFrame) -> str:
