@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, silhouette_samples, silhouette_score
 
 from fl_bench.cosmos.clustering import greedy_eps
 from fl_bench.cosmos.distances import Distance, pairwise
@@ -72,6 +72,23 @@ def test_clients_alone_in_their_cluster_have_silhouette_zero() -> None:
     # the client at 1 takes both.
     assert by_silhouette(on_a_line(0, 1, 3), floor=7 / 18 - 1e-6) == 1.0
     assert by_silhouette(on_a_line(0, 1, 3), floor=7 / 18 + 1e-6) == 3.0
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5])  # with clients that are nearer to another cluster
+def test_silhouette_against_scikit_learn(seed: int) -> None:
+    # Ten clients have 45 distances, so that every one is tried. The floor tells what the best mean silhouette is.
+    points = torch.from_numpy(np.random.default_rng(seed).normal(size=(10, 2)))
+    distances = torch.cdist(points, points)
+    found = {epsilon: greedy_eps(distances, epsilon) for epsilon in distances.numpy()[np.triu_indices(10, 1)]}
+    scores = {
+        epsilon: silhouette_score(distances.numpy(), labels, metric="precomputed")
+        for epsilon, labels in found.items()
+        if 1 < len(set(labels)) < 10
+    }
+    best = max(scores, key=lambda epsilon: (round(scores[epsilon], 9), epsilon))
+    assert min(silhouette_samples(distances.numpy(), found[best], metric="precomputed")) < 0
+    assert by_silhouette(distances, floor=scores[best] - 1e-6) == best
+    assert by_silhouette(distances, floor=scores[best] + 1e-6) == distances.max()
 
 
 def test_silhouette_tries_fifty_distances_evenly_spread_in_rank() -> None:
