@@ -57,7 +57,10 @@ TIE = 1e-9
 def threshold(
     rule: Emergence, predictions: Tensor, distances: Tensor, distance: Distance, stream: np.random.Generator
 ) -> float:
-    """B0 by one of the rules; the cost is that of the distances or less, once more.
+    """B0 by one of the rules, at a cost that is small beside the distances of a large public pool.
+
+    `gap` and `quantile` take about a millisecond, `silhouette` makes 50 greedy clusterings (10 to 30 ms up to 200
+    clients), and `stability` 850 and the distances once more (0.1 to 0.4 s).
 
     Args:
         rule: `silhouette`, `gap`, `quantile` or `stability`: the functions below.
@@ -82,8 +85,9 @@ def by_silhouette(distances: Tensor, floor: float = NO_STRUCTURE) -> float:
 
     The silhouette of client i is (b - a) / max(a, b), with a its mean distance to the others of its cluster and b the
     smallest mean distance to another cluster; 0 for who is alone (P. J. Rousseeuw, "Silhouettes", 1987). At most 50 of
-    the distinct distances are tried, evenly spread in rank from the smallest to the largest. K is in 2..n-1, for one
-    cluster and n singletons have no silhouette; where the best of these is no more than `floor`, it is 1.
+    the distinct distances are tried, evenly spread in rank from the smallest to the largest. At the smallest two
+    clients are neighbours, so K is in 2..n-1; one cluster has no silhouette, and K is 1 where the best is no more than
+    `floor`.
 
     Args:
         distances: shape (n, n), symmetric.
@@ -141,8 +145,8 @@ def by_stability(predictions: Tensor, distances: Tensor, distance: Distance, str
 
     The public samples are cut at random into 20 parts (fewer where there are fewer samples). Eight times two parts are
     drawn, and at each of the candidates of `by_silhouette` the clients are clustered by either part alone; the score is
-    the mean adjusted Rand index of the two clusterings. Candidates that give one cluster or n singletons with all
-    samples are left out, since these always agree. With one public sample there are no two parts: one cluster.
+    the mean adjusted Rand index of the two clusterings. Candidates that give one cluster with all samples are left out,
+    since it agrees with itself, and none gives n. With one public sample there are no two parts: one cluster.
 
     The parts' distances together cost what `pairwise` costs once. `ce` contains the entropy of predictions, whose level
     differs from part to part, so thresholds do not carry over well: this rule is meant for the other distances.
@@ -158,7 +162,7 @@ def by_stability(predictions: Tensor, distances: Tensor, distance: Distance, str
     parts = min(BLOCKS, samples)
     if _is_alike(matrix) or parts < 2:
         return _largest(matrix)
-    tried = [epsilon for epsilon in _candidates(matrix) if 1 < greedy_eps(distances, epsilon).max() + 1 < len(matrix)]
+    tried = [epsilon for epsilon in _candidates(matrix) if greedy_eps(distances, epsilon).max() > 0]
     by_part = []
     for rows in torch.from_numpy(stream.permutation(samples)).to(predictions.device).tensor_split(parts):
         unit = (samples / len(rows)) ** 0.5 if distance == "l2_raw" else 1.0  # the others are means over samples
@@ -214,9 +218,9 @@ def _agreement(first: Labels, second: Labels) -> float:
 
 
 def _silhouette(matrix: Numbers, labels: Labels) -> float:
-    """Mean silhouette of 2..n-1 clusters; minus infinity for any other number."""
+    """Mean silhouette of the clusters; minus infinity for one."""
     n, clusters = len(labels), int(labels.max()) + 1
-    if not 1 < clusters < n:
+    if clusters == 1:
         return -np.inf
     member = np.eye(clusters)[labels]
     sizes = member.sum(axis=0)

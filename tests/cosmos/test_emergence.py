@@ -126,6 +126,11 @@ def test_quantile_by_hand(share: float, found: float) -> None:
     assert by_quantile(on_a_line(0, 1, 10, 12), share) == found
 
 
+def test_quantile_is_clear_of_rounding() -> None:
+    # .1 + .2 is a little more than .3, and .3 of ten pairs are the three at 1, 2 and 3.
+    assert by_quantile(on_a_line(0, 1, 3, 7, 15), 0.1 + 0.2) == 3.0
+
+
 def test_quantile_is_a_tenth_of_all_pairs() -> None:
     # 21 clients have 210 pairs; on a line of steps of 1 the 20 nearest are at 1, the 21st at 2.
     assert by_quantile(on_a_line(*range(21))) == 2.0
@@ -146,22 +151,23 @@ def test_stability_by_hand() -> None:
         assert found == pytest.approx(math.sqrt(0.125))
 
 
-def test_stability_against_a_second_implementation() -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_stability_against_a_second_implementation(seed: int) -> None:
     # Twenty parts of three samples, eight pairs of them; the agreement is scikit-learn's. Ties: the largest threshold.
-    predictions = planted([0, 0, 0, 1, 1, 1, 2, 2], 4.0)
+    predictions = planted([0, 0, 1, 1, 2], 3.0)
     distances = pairwise(predictions, "l2")
-    stream = numpy_stream(7, "emergence", 0)
+    stream = numpy_stream(seed, "emergence", 0)
     parts = [pairwise(predictions[:, rows], "l2") for rows in stream.permutation(60).reshape(20, 3)]
     pairs = [stream.choice(20, size=2, replace=False) for _ in range(8)]
     scores = {}
-    for epsilon in np.unique(distances.numpy()[np.triu_indices(8, 1)]):
-        if 1 < len(set(greedy_eps(distances, epsilon).tolist())) < 8:
+    for epsilon in np.unique(distances.numpy()[np.triu_indices(5, 1)]):
+        if len(set(greedy_eps(distances, epsilon).tolist())) > 1:
             scores[epsilon] = np.mean(
                 [adjusted_rand_score(*(greedy_eps(parts[part], epsilon) for part in pair)) for pair in pairs]
             )
     best = max(scores, key=lambda epsilon: (round(scores[epsilon], 9), epsilon))
-    assert len(set(scores.values())) > 3
-    assert by_stability(predictions, distances, "l2", numpy_stream(7, "emergence", 0)) == best
+    assert len(set(scores.values())) > 2
+    assert by_stability(predictions, distances, "l2", numpy_stream(seed, "emergence", 0)) == best
 
 
 def test_stability_without_two_samples_makes_one_cluster() -> None:
