@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 CONTEXT = 600 * 2**20
 """Bytes of GPU memory that a process takes beside its tensors."""
 
+START_LIMIT = 1800.0
+"""Seconds after which a worker that has not begun with its cell counts as stuck. Its start (imports, plugins, the first
+use of a GPU, loading data) takes seconds, and minutes from a slow disk; it never counts against the time limit of a
+cell."""
+
 FILLED = 0.9
 """Share of a GPU's free memory that further jobs may be started for."""
 
@@ -63,7 +68,7 @@ class _Worker:
     cell: Cell | None = None
     began: float = 0.0
     running: bool = field(default=False)
-    """Whether the worker has begun with the cell: loading torch does not count against a time limit."""
+    """Whether the worker has begun with the cell. Until then `began` is when it was given the cell."""
     closed: bool = field(default=False)
     """Whether the worker's end of the pipe is gone, and the worker with it."""
     memory: tuple[int, int] | None = None
@@ -124,7 +129,9 @@ def run_cells(
             run has, the cores are shared out among the workers.
         devices: the device of each worker; no more workers are started than there are cells.
         most: workers may be added on GPUs, by the memory that those there were seen to take, up to so many in all.
-        timeout: seconds that a cell may take; a cell that takes longer is recorded as `timeout`.
+        timeout: seconds that a cell may take; a cell that takes longer is recorded as `timeout`. They count from when
+            the worker has loaded its libraries and the data; one that has not done so within `START_LIMIT` is replaced,
+            and its cell recorded as `failed`.
     Raises:
         RecordError: a record cannot be written.
         ConfigError: a worker cannot start.
@@ -177,7 +184,7 @@ def further_devices(workers: Sequence[tuple[str, tuple[int, int] | None]], most:
 def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float | None) -> Iterator[Event]:
     """Wait for the next messages, deaths and time limits, and deal with them."""
     busy = [worker for worker in workers if worker.cell is not None]
-    limits = [worker.began + timeout - time.monotonic() for worker in busy if worker.running] if timeout else []
+    limits = [limit - time.monotonic() for worker in busy if (limit := _limit(worker, timeout)) is not None]
     ready = wait(
         [place for worker in busy for place in (worker.pipe, worker.process.sentinel)],
         timeout=max(0.0, min(limits)) if limits else None,
@@ -187,7 +194,8 @@ def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float
             yield from _hear(worker)
         if worker.cell is None:
             continue
-        late = timeout is not None and worker.running and time.monotonic() - worker.began >= timeout
+        limit = _limit(worker, timeout)
+        late = limit is not None and time.monotonic() >= limit
         # A closed pipe polls as full, for ever; and pipe and process may be seen to end in either order.
         dead = worker.closed or (worker.process.sentinel in ready and not worker.pipe.poll())
         if late or dead:
@@ -195,10 +203,21 @@ def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float
                 worker.process.join(timeout=2)  # for the exit code, if its pipe was seen to end first
             _kill(worker)
             cell, seconds = worker.cell, time.monotonic() - worker.began
-            status: Literal["timeout", "failed"] = "timeout" if late else "failed"
-            reason = f"ran longer than the time limit of {timeout:g} s" if late else _death(worker.process.exitcode)
+            status: Literal["timeout", "failed"] = "timeout" if late and worker.running else "failed"
+            if not late:
+                reason = _death(worker.process.exitcode)
+            elif worker.running:
+                reason = f"ran longer than the time limit of {timeout:g} s"
+            else:
+                reason = f"the worker process had not loaded its libraries and the data after {START_LIMIT:g} s"
             yield _record_for(cell, status, reason, seconds, store, options)
             workers[workers.index(worker)] = _start(store, options, worker.device)
+
+
+def _limit(worker: _Worker, timeout: float | None) -> float | None:
+    """When the worker is late, by the monotonic clock; None for never."""
+    seconds = timeout if worker.running else START_LIMIT
+    return None if seconds is None else worker.began + seconds
 
 
 def _hear(worker: _Worker) -> Iterator[Event]:
@@ -305,7 +324,7 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
     store = Store(Path(results))
     try:
         load_plugins(options.plugins)
-        import torch  # noqa: F401 - so that the time limit of the first cell does not pay for it
+        import torch  # noqa: F401 - where it cannot be imported, no cell is to blame
     except Exception as error:
         pipe.send(("broken", f"a worker process cannot start: {error}"))
         return
@@ -314,7 +333,12 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
             cell = Cell.from_worker(pipe.recv())
         except EOFError:
             return
-        pipe.send(("started",))
+
+        def started() -> None:
+            try:
+                pipe.send(("started",))
+            except OSError:  # the parent is gone, which is no failure of the method
+                os._exit(1)
 
         def report(row: RoundRow) -> None:
             view = next((name for name in row.values if name.endswith(".acc_mean")), None)
@@ -325,7 +349,7 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
                 os._exit(1)
 
         try:
-            ending = run_cell(cell, store, options, report)
+            ending = run_cell(cell, store, options, report, started)
         except Locked as error:
             pipe.send(("locked", str(error)))
         except RecordError as error:

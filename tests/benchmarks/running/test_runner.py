@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,6 +45,27 @@ def test_a_record_says_what_was_run(store: Store, cell_of: MakeCell) -> None:
     assert sorted(path.name for path in store.runs.rglob("*")) == sorted(
         ["digits", ending.folder.name, "run.json", "rounds.csv", "clients.csv"]
     )
+
+
+LOADED = """\
+import sys
+from pathlib import Path
+from fl_bench.benchmarks.grid.grid import Overrides, expand, find_grid, read_grid
+from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.running.runner import Options, run_cell
+
+overrides = Overrides(methods="local", datasets="digits", seeds="0", rounds=1)
+(cell,) = expand(read_grid(find_grid("quick")), "quick", overrides).cells
+started = lambda: print({"torch._dynamo", "sklearn.datasets"} - sys.modules.keys())
+run_cell(cell, Store(Path(sys.argv[1])), Options(), started=started)
+"""
+
+
+@pytest.mark.slow
+def test_a_cell_starts_when_libraries_and_data_are_loaded(tmp_path: Path) -> None:
+    """A time limit counts from there, so that the first cell of a process has as much time as later ones."""
+    command = [sys.executable, "-c", LOADED, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_every_part_of_the_randomness_moves_what_is_its_own(store: Store, small_grid: Callable[..., Grid]) -> None:
