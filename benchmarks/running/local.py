@@ -14,7 +14,6 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,11 +23,12 @@ from fl_bench.errors import ConfigError
 from ..grid.cell import Cell
 from ..grid.plugins import load_plugins
 from ..records.locks import Locked
-from ..records.record import Outcome, RecordError
+from ..records.record import RecordError
 from ..records.store import Store
 from .executor import Event
-from .provenance import available_cores, machine, software
-from .runner import Ending, finished, run_cell
+from .provenance import available_cores, provenance
+from .runner import run_cell
+from .unfinished import Heard, death, packed, record_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -71,6 +71,7 @@ class _Worker:
     """Whether the worker has begun with the cell. Until then `began` is when it was given the cell."""
     closed: bool = field(default=False)
     """Whether the worker's end of the pipe is gone, and the worker with it."""
+    heard: Heard = field(default_factory=Heard)
     memory: tuple[int, int] | None = None
     """On a GPU: the most bytes that it has taken so far, and those that were free after its last round."""
 
@@ -149,7 +150,7 @@ def run_cells(
             for worker in workers:
                 if worker.cell is None and queue:
                     worker.cell = queue.popleft()
-                    worker.began, worker.running = time.monotonic(), False
+                    worker.began, worker.running, worker.heard = time.monotonic(), False, Heard()
                     try:
                         worker.pipe.send(worker.cell.to_worker())
                     except OSError:  # it died while it had nothing to do
@@ -199,18 +200,22 @@ def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float
         # A closed pipe polls as full, for ever; and pipe and process may be seen to end in either order.
         dead = worker.closed or (worker.process.sentinel in ready and not worker.pipe.poll())
         if late or dead:
+            cell, running = worker.cell, worker.running
+            seconds = time.monotonic() - worker.began
             if dead:
                 worker.process.join(timeout=2)  # for the exit code, if its pipe was seen to end first
-            _kill(worker)
-            cell, seconds = worker.cell, time.monotonic() - worker.began
-            status: Literal["timeout", "failed"] = "timeout" if late and worker.running else "failed"
-            if not late:
-                reason = _death(worker.process.exitcode)
-            elif worker.running:
-                reason = f"ran longer than the time limit of {timeout:g} s"
-            else:
-                reason = f"the worker process had not loaded its libraries and the data after {START_LIMIT:g} s"
-            yield _record_for(cell, status, reason, seconds, store, options)
+            _end(worker)
+            yield from _hear(worker)  # what it said before
+            worker.pipe.close()
+            if worker.cell is not None:
+                if not late:
+                    reason = death(worker.process.exitcode)
+                elif running:
+                    reason = f"ran longer than the time limit of {timeout:g} s"
+                else:
+                    reason = f"the worker process had not loaded its libraries and the data after {START_LIMIT:g} s"
+                status: Literal["timeout", "failed"] = "timeout" if late and running else "failed"
+                yield record_for(cell, status, reason, worker.heard, seconds=seconds, store=store, options=options)
             workers[workers.index(worker)] = _start(store, options, worker.device)
 
 
@@ -233,10 +238,12 @@ def _hear(worker: _Worker) -> Iterator[Event]:
         seconds = time.monotonic() - worker.began
         if kind == "started":
             worker.began, worker.running = time.monotonic(), True
+            worker.heard.provenance = rest[0]
             yield Event("started", cell)
         elif kind == "round":
-            worker.memory = rest[2]
-            yield Event("round", cell, round=rest[0], accuracy=rest[1], seconds=seconds)
+            index, accuracy, worker.memory, worker.heard.facts, row = rest
+            worker.heard.rows.append(row)
+            yield Event("round", cell, round=index, accuracy=accuracy, seconds=seconds)
         elif kind == "ended":
             worker.cell = None
             yield Event("ended", cell, ending=rest[0], seconds=seconds)
@@ -247,31 +254,6 @@ def _hear(worker: _Worker) -> Iterator[Event]:
             return
         else:
             raise RecordError(rest[0]) if kind == "unwritable" else ConfigError(rest[0])
-
-
-def _record_for(
-    cell: Cell, status: Literal["timeout", "failed"], reason: str, seconds: float, store: Store, options: Options
-) -> Event:
-    """Write the record of a worker that cannot do so itself, unless it just did. The checkpoint stays for `--retry`."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    clocks = {"started": None, "finished": now, "seconds_total": seconds}
-    outcome = Outcome(status, reason, {}, {**software(), **machine()}, clocks)
-    try:
-        with store.lock(cell):
-            ending = finished(cell, store, retry=options.retry)
-            if ending is None:
-                ending = Ending(status, reason, store.write(cell, outcome, replace=options.retry))
-    except Locked as error:
-        return Event("skipped", cell, reason=str(error))
-    return Event("ended", cell, ending=ending, seconds=seconds)
-
-
-def _death(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"the worker process was killed by {name}{hint}"
-    return f"the worker process ended with exit code {exitcode}"
 
 
 def _start(store: Store, options: Options, device: str) -> _Worker:
@@ -301,10 +283,9 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _kill(worker: _Worker) -> None:
+def _end(worker: _Worker) -> None:
     worker.process.kill()
     worker.process.join()
-    worker.pipe.close()
 
 
 def _stop(workers: Sequence[_Worker]) -> None:
@@ -312,7 +293,8 @@ def _stop(workers: Sequence[_Worker]) -> None:
         worker.process.terminate()
     for worker in workers:
         worker.process.join(timeout=2)
-        _kill(worker)
+        _end(worker)
+        worker.pipe.close()
 
 
 def _work(pipe: Connection, results: str, options: Options) -> None:
@@ -336,15 +318,15 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
 
         def started() -> None:
             try:
-                pipe.send(("started",))
+                pipe.send(("started", provenance(options.device)))
             except OSError:  # the parent is gone, which is no failure of the method
                 os._exit(1)
 
-        def report(row: RoundRow) -> None:
+        def report(row: RoundRow, facts: Mapping[str, Any]) -> None:
             view = next((name for name in row.values if name.endswith(".acc_mean")), None)
             try:
                 accuracy = None if view is None else row.values[view]
-                pipe.send(("round", row.values["round"], accuracy, _memory(options.device)))
+                pipe.send(("round", row.values["round"], accuracy, _memory(options.device), facts, packed(row)))
             except OSError:  # the parent is gone, which is no failure of the method
                 os._exit(1)
 

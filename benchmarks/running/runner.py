@@ -22,7 +22,7 @@ from ..records.rows import seconds_of
 from .provenance import provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ...datasets.dataset import Dataset
     from ...federation.rows import RoundRow
@@ -75,7 +75,7 @@ def run_cell(
     cell: Cell,
     store: Store,
     options: Options,
-    progress: Callable[[RoundRow], None] = lambda _: None,
+    progress: Callable[[RoundRow, Mapping[str, Any]], None] = lambda *_: None,
     started: Callable[[], None] = lambda: None,
 ) -> Ending:
     """Run a cell, or continue it from its checkpoint, and write its record whatever happens.
@@ -84,7 +84,8 @@ def run_cell(
         cell: what to run; its plugins must be loaded.
         store: where records go.
         options: how to run it.
-        progress: called after each round.
+        progress: called after each round, those of a restored checkpoint first, with what the record would say of the
+            run beside its rounds if it ended there.
         started: called once, when what cells of a process share is loaded (libraries and data) and the cell's own work
             begins; never for a cell that does not get there.
     Raises:
@@ -102,7 +103,11 @@ def run_cell(
 
 
 def _run(
-    cell: Cell, store: Store, options: Options, progress: Callable[[RoundRow], None], started: Callable[[], None]
+    cell: Cell,
+    store: Store,
+    options: Options,
+    progress: Callable[[RoundRow, Mapping[str, Any]], None],
+    started: Callable[[], None],
 ) -> Outcome:
     import torch  # a second or two; only processes that train come here
 
@@ -138,7 +143,7 @@ def _run(
         setup = time.perf_counter() - start
         for row in run.rounds():
             rows.append(row)
-            progress(row)
+            progress(row, _facts(cell, run))
     except Diverged as error:
         status, reason = "diverged", f"round {len(rows)}: {error}"
     except Unsupported as error:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from fl_bench.benchmarks.grid.grid import Grid, Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
-from fl_bench.benchmarks.records.reading import without_clocks
+from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running import local
 from fl_bench.benchmarks.running.local import choose_devices, further_devices, run_cells
@@ -34,6 +35,7 @@ PLUGIN = """\
 import os, signal
 from dataclasses import dataclass
 from fl_bench.methods.base import Method
+from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import method
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class EndsBadly(Method[Config]):
     def client_update(self, clients, received, rnd):
         if rnd.index == 1 and self.config.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.config.how == "sleep":
+        if rnd.index == 1 and self.config.how == "sleep":
             signal.pause()  # without end
+        clients.fit(cross_entropy)
 """
 
 GRID = """\
@@ -169,27 +172,49 @@ def test_records_do_not_depend_on_the_number_of_jobs(tmp_path: Path, small_grid:
 
 
 @pytest.mark.slow
-def test_killed_and_late_workers_are_recorded_and_replaced(tmp_path: Path, small_grid: MakeGrid, clock: Clock) -> None:
+def test_killed_and_late_workers_are_recorded_with_their_finished_rounds(
+    tmp_path: Path, small_grid: MakeGrid, clock: Clock
+) -> None:
     plugin = tmp_path / "ends_badly.py"
     plugin.write_text(PLUGIN.format(name="here"))
     load_plugins([str(plugin)])
     store = Store(tmp_path / "results")
-    grid = small_grid(Overrides(methods="ends-badly-here,ends-badly-here[how=sleep],local"))
+    hows = ("kill", "sleep", "never")
+    grid = small_grid(Overrides(methods=",".join(f"ends-badly-here[how={how}]" for how in hows)))
+    killed, late, whole = grid.cells
     options = Options(plugins=(str(plugin),))
     endings = {}
     for event in run_cells(grid.cells, store, options, devices=["cpu"], timeout=3600):
-        if event.kind == "started" and event.cell == grid.cells[1]:
+        if event.kind == "round" and event.cell == late:
             clock.ahead += 3600
         if event.ending:
             endings[event.cell.label] = event.ending
-    killed, late, local = (endings[cell.label] for cell in grid.cells)
-    assert (killed.status, killed.reason) == ("failed", "the worker process was killed by SIGKILL (out of memory?)")
-    assert (late.status, late.reason) == ("timeout", "ran longer than the time limit of 3600 s")
-    assert local.status == "done"
-    assert len(store.folders()) == 3
+    assert [(endings[cell.label].status, endings[cell.label].reason) for cell in grid.cells] == [
+        ("failed", "the worker process was killed by SIGKILL (out of memory?)"),
+        ("timeout", "ran longer than the time limit of 3600 s"),
+        ("done", None),
+    ]
     assert list(store.runs.rglob("*.lock")) == []
-    # The killed run had finished a round: a second attempt may go on from there.
-    assert store.has_checkpoint(grid.cells[0])
+    expected = without_clocks(endings[whole.label].folder)
+    assert [len(expected["rounds"]), len(expected["clients"])] == [2, 2 * 5]
+    for cell in (killed, late):
+        record = without_clocks(endings[cell.label].folder)
+        assert record["rounds"] == expected["rounds"][:1]
+        assert record["clients"] == expected["clients"][:5]
+        assert record["facts"] == expected["facts"]
+        assert record["provenance"] == expected["provenance"]
+        assert store.has_checkpoint(cell)
+
+    # A second attempt goes on from there: the first round's clocks are those of the first attempt.
+    (before,) = read_record(endings[late.label].folder).rounds
+    retry = replace(options, retry=True)
+    for event in run_cells([late], store, retry, devices=["cpu"], timeout=3600):
+        if event.kind == "round":
+            clock.ahead += 3600
+    assert event.ending is not None
+    assert event.ending.status == "timeout"
+    (after,) = read_record(event.ending.folder).rounds
+    assert after["seconds_training"] == before["seconds_training"]
 
 
 @pytest.mark.slow
@@ -276,7 +301,7 @@ def test_a_worker_whose_parent_is_gone_records_no_failure(tmp_path: Path, small_
     worker.start()
     theirs.close()
     ours.send(cell.to_worker())
-    assert ours.recv() == ("started",)
+    assert ours.recv()[0] == "started"
     ours.close()  # as the parent's death does
     worker.join(timeout=PATIENCE)
     assert worker.exitcode == 1

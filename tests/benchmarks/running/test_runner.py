@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def test_a_record_says_what_was_run(store: Store, cell_of: MakeCell) -> None:
     cell = cell_of("fedmd")
     rounds = []
-    ending = run_cell(cell, store, Options(), lambda row: rounds.append(row.values["round"]))
+    ending = run_cell(cell, store, Options(), lambda row, _: rounds.append(row.values["round"]))
     assert (ending.status, ending.reason, rounds) == ("done", None, [0, 1])
     record = read_record(ending.folder)
     assert record.cell == cell.as_dict()
@@ -94,7 +94,7 @@ def test_a_run_that_is_stopped_ends_with_the_same_record(tmp_path: Path, cell_of
     stopped = Store(tmp_path / "stopped")
     for after in (0, 1, 2):
 
-        def stop(row: Any, after: int = after) -> None:
+        def stop(row: Any, _: Any, after: int = after) -> None:
             if row.values["round"] == after:
                 raise KeyboardInterrupt
 
@@ -196,7 +196,7 @@ def test_a_checkpoint_that_a_kill_left_beside_a_record_goes_away(store: Store, c
 
 
 def test_a_run_continues_under_another_label(store: Store, cell_of: MakeCell) -> None:
-    def stop(_: Any) -> None:
+    def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     first, second = (cell_of(f"fedmd[label={label};digest_epochs=2]") for label in ("before", "after"))
