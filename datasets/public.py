@@ -39,7 +39,7 @@ class PublicSettings:
     """Share pi of every class that is held out of the private data for the pool (and of the test set for the global
     test set), rounded up, in [0, 1)."""
     size: int | None = field(default=None, metadata=LATER)
-    """Samples of the pool: the first ones of what `share` holds out, the others of which nobody uses. All by default."""
+    """Samples of the pool: the first ones of what `share` holds out; nobody uses the others. All by default."""
     from_: str | None = field(default=None, metadata=LATER)
     """`from` in grids: another data set of the same shape, whose training inputs, without labels, replace samples."""
     foreign: float | None = field(default=None, metadata=LATER)
@@ -68,14 +68,16 @@ class PublicSettings:
             raise ConfigError(f"partition.public.share must be in [0, 1), got {self.share}")
         if self.size is not None and self.size < 1:
             raise ConfigError(f"partition.public.size must be at least 1, got {self.size}")
-        for dose, name, needed in (("foreign", "from", self.from_), ("removed", "missing", self.missing)):
+        told = (
+            ("foreign", self.from_, "partition.public.from names no data set for it"),
+            ("removed", self.missing, "partition.public.missing names no classes"),
+        )
+        for dose, needed, lacking in told:
             value = getattr(self, dose)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"partition.public.{dose} must be in [0, 1], got {value}")
             if value and needed is None:
-                raise ConfigError(
-                    f"partition.public.{dose} is {value}, but partition.public.{name} does not say of what"
-                )
+                raise ConfigError(f"partition.public.{dose} is {value}, but {lacking}")
         listed = self.missing if isinstance(self.missing, tuple) else ()
         count = self.missing if isinstance(self.missing, int) else 0
         if count < 0 or any(label < 0 for label in listed) or len(set(listed)) < len(listed):
@@ -147,13 +149,13 @@ class PublicSettings:
             return
         listed = own.missing if isinstance(own.missing, tuple) else ()
         if listed and listed[-1] >= classes:
-            raise ConfigError(f"partition.public.missing names class {listed[-1]}, but {name} has 0 to {classes - 1}")
+            raise ConfigError(f"partition.public.missing names class {listed[-1]}, but there are 0 to {classes - 1}")
         count = len(listed) if listed else own.missing
         assert isinstance(count, int)
         if count > classes or (count == classes and own.removed == 1):
             raise ConfigError(
-                f"partition.public.missing takes {count} of the {classes} classes of {name} out of the pool and leaves "
-                f"nothing: ask for at most {classes - 1}"
+                f"partition.public.missing takes {count} of {classes} classes out of the pool and leaves nothing: ask for "
+                f"at most {classes - 1}"
             )
 
     def check_foreign(self, own: Facts, foreign: Facts) -> None:
@@ -168,7 +170,7 @@ class PublicSettings:
         if None not in (own.shape, foreign.shape) and (own.shape, own.modality) != (foreign.shape, foreign.modality):
             raise ConfigError(
                 f"partition.public.from asks for samples of {foreign.name} ({foreign.modality}, shape "
-                f"{foreign.shape}), but {own.name} is {own.modality} of shape {own.shape}: name a data set of that shape"
+                f"{foreign.shape}), but {own.name} is {own.modality} of shape {own.shape}: name one of that shape"
             )
 
     def check_changes(self, name: str, modality: str | None) -> None:
