@@ -154,8 +154,8 @@ class PublicSettings:
         assert isinstance(count, int)
         if count > classes or (count == classes and own.removed == 1):
             raise ConfigError(
-                f"partition.public.missing takes {count} of {classes} classes out of the pool and leaves nothing: ask for "
-                f"at most {classes - 1}"
+                f"partition.public.missing takes {count} of {classes} classes out of the pool and leaves nothing: "
+                f"ask for at most {classes - 1}"
             )
 
     def check_foreign(self, own: Facts, foreign: Facts) -> None:
