@@ -37,6 +37,7 @@ from ..methods.averaging import size_bytes, told_sizes
 from ..methods.base import Facts, Method, Plan, Requires
 from ..methods.clustering import agglomerative, kmeans, single
 from ..methods.losses import cross_entropy
+from ..methods.planning import PlannedPhase
 from ..methods.registry import method
 from .clustering import (
     farthest,
@@ -90,13 +91,30 @@ class Cosmos(Method[CosmosConfig]):
         )
 
     def plan(self, facts: Facts) -> Plan:
-        """N * C * 4 bytes each way (methods.md 2.8)."""
-        return Plan(
-            up_bytes=facts.scores_bytes + size_bytes(facts, self.config.member_weights),
-            down_bytes=facts.scores_bytes,
-            client_public_epochs=self.config.distill_epochs,
-            server_public_epochs=self.config.server_epochs * self.config.server_passes(facts.clients),
+        """N * C * 4 bytes each way (methods.md 2.8); with a consistency term every step on U is one on two batches."""
+        config, passes = self.config, 2 if self.objective_weight else 1
+        # the most confident model's predictions go to all, a cluster's to those who have reported
+        answered, alone = (
+            ({"start": 1}, {"stop": 1})
+            if config.feedback == "max_conf_global"
+            else ({"turn": "later"}, {"turn": "first"})
         )
+        models = config.server_fits(facts.clients, facts.participants or facts.clients, facts.groups)
+        return Plan(
+            up_bytes=facts.scores_bytes + size_bytes(facts, config.member_weights),
+            down_bytes=facts.scores_bytes,
+            work=(
+                PlannedPhase("distill", config.distill_epochs, "public", passes=passes, **answered),
+                PlannedPhase("local", facts.local_epochs, **(alone if config.distill_only else {})),
+                PlannedPhase("server", config.server_epochs, "public", passes=passes, models=models),
+            ),
+            steps=config.planned_steps(everyone=facts.participants in (0, facts.clients)),
+        )
+
+    @property
+    def objective_weight(self) -> float:
+        """lambda as the objective has it: 0 where the consistency loss has no gradient."""
+        return 0.0 if self.config.consistency_grad == "none" else self.config.consistency
 
     def setup(self, federation: Federation) -> None:
         """Start without clusters and without server models."""
@@ -324,9 +342,10 @@ class Cosmos(Method[CosmosConfig]):
 
     def objective(self) -> ConsistentDistillation:
         """The loss of distillation and server training."""
-        weight = 0.0 if self.config.consistency_grad == "none" else self.config.consistency
         grad = "both" if self.config.consistency_grad == "none" else self.config.consistency_grad
-        return ConsistentDistillation(weight, grad, self.config.noise, self.federation.modality == "image")
+        return ConsistentDistillation(
+            self.objective_weight, grad, self.config.noise, self.federation.modality == "image"
+        )
 
     # What is reported and kept
 

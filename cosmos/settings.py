@@ -8,6 +8,10 @@ from typing import Literal
 from fl_bench.errors import ConfigError
 
 from ..methods.base import not_negative, positive
+from ..methods.planning import parts_met
+
+FIXED = ("single", "singleton", "oracle", "random")
+"""Clusterings whose number of clusters does not depend on `clusters`."""
 
 
 @dataclass(frozen=True)
@@ -114,22 +118,45 @@ class CosmosConfig:
         """Whether the server uses the true groups."""
         return self.clustering in ("oracle", "random") or self.clusters == "groups"
 
-    def server_passes(self, clients: int) -> int:
-        """How often the server goes through the public pool per epoch, with `clients` clients.
+    def target(self, clients: int, groups: int | None) -> int:
+        """Clusters of `clients` clients, as far as they are known before the run.
 
-        Once for each of its models, or for one of them where their number is found on the way; K heads that learn
-        together do so in one pass.
+        A number of clusters that is found on the way (`auto`, `greedy_eps`) is planned as the number of the partition's
+        groups, or, where it has none, as the square root of the number of clients.
+        """
+        found = groups or round(clients**0.5)
+        known = {"single": 1, "singleton": clients, "greedy_eps": found, "oracle": found, "random": found}
+        number = self.clusters if isinstance(self.clusters, int) else found
+        return min(known.get(self.clustering, number), clients)
+
+    def server_fits(self, clients: int, participants: int, groups: int | None) -> float:
+        """How often the server trains on the public pool in a round: once for each cluster that has participants.
+
+        Expected, for clusters of even sizes, where not all clients take part. Heads that learn together do so at once.
         """
         if self.feedback == "no_model":
             return 0
-        known = {"single": 1, "singleton": clients}
-        if isinstance(self.clusters, int):
-            targeted = ("greedy_k", "kmeans", "farthest", "agglomerative")
-            known |= dict.fromkeys(targeted, min(self.clusters, clients))
-        models = known.get(self.clustering, 1)
-        if self.server == "models":
-            return models
-        return 1 if self.head_schedule == "joint" else models * self.head_sweeps
+        if self.server == "heads" and self.head_schedule == "joint":
+            return 1
+        return parts_met(self.target(clients, groups), clients, participants) * (
+            self.head_sweeps if self.server == "heads" else 1
+        )
+
+    def planned_steps(self, *, everyone: bool) -> Literal["exact", "most", "expected"]:
+        """How planned steps are meant: greedy elimination and k-means may end with fewer clusters than K.
+
+        Expected where the number of clusters is found on the way, or where not all clients take part and so not all
+        clusters: then steps of the server may differ by more than a tenth, in few rounds or with uneven clusters.
+
+        Args:
+            everyone: whether all clients take part in every round.
+        """
+        if self.feedback == "no_model" or (self.server == "heads" and self.head_schedule == "joint"):
+            return "exact"
+        found = self.clustering == "greedy_eps" or (self.clustering not in FIXED and self.clusters == "auto")
+        if found or (not everyone and self.clustering != "single"):
+            return "expected"
+        return "most" if self.clustering in ("greedy_k", "kmeans") else "exact"
 
     @property
     def recluster_every(self) -> int:
