@@ -71,7 +71,12 @@ def test_a_setting_may_be_chosen_and_then_enlarged() -> None:
     assert {cell.models.names for cell in cells} == {("mobilenetv2-bn@224", "squeezenet@224")}
 
 
-MINIATURE = ["partition.clients=5", "training.local_epochs=1"]
+MINIATURE = [
+    "partition.clients=5",
+    "partition.public_keep=0.1",
+    "training.local_epochs=1",
+    "training.batch_size=4",
+]
 
 
 def run_miniature(cells: tuple[Cell, ...], data: Path, results: Path) -> None:
@@ -85,7 +90,7 @@ def run_miniature(cells: tuple[Cell, ...], data: Path, results: Path) -> None:
 def test_the_grid_runs_on_cifar_with_all_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # 50 training pictures: 10 are public, each of five clients has 8. All four nets are somebody's.
+    # 50 training pictures: 10 are public, of which 1 is used; each of five clients has 8. All four nets are somebody's.
     data, results = tmp_path / "data", tmp_path / "results"
     write_cifar(data, "cifar10", per_file=(1, 4))
     trust_batches(data, "cifar10", monkeypatch)
@@ -100,7 +105,7 @@ def test_the_grid_runs_on_cifar_with_all_networks(
     assert records["cosmos"].facts["badges"] == []
     assert set(records["cosmos"].facts["parameters"]) == set(nets)
     # 25 clients became 5, and each sends N C 4 bytes a round
-    assert [row["bytes_up"] for row in records["cosmos"].rounds] == [5 * 10 * 10 * 4] * 2
+    assert [row["bytes_up"] for row in records["cosmos"].rounds] == [5 * 1 * 10 * 4] * 2
 
     monkeypatch.setenv("COLUMNS", "80")
     assert run_command(["reproduce", "cosmos-paper", str(results), "--data-dir", str(data), "--json"]) == 0
