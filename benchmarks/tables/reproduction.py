@@ -29,6 +29,7 @@ def print_rows(console: Console, rows: Sequence[Row], published: Published, curv
             whole=True,
             caption="\n".join(notes),
         )
+        console.print()
     if rows:
         console.print(
             "first, last, top-5: percent, mean over clients and seeds, after the first and the last round (± std over "
