@@ -90,7 +90,7 @@ def run_miniature(cells: tuple[Cell, ...], data: Path, results: Path) -> None:
 def test_the_grid_runs_on_cifar_with_all_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # 50 training pictures: 10 are public, of which 1 is used; each of five clients has 8. All four nets are somebody's.
+    # 50 training pictures: 10 are public, of which 1 is used, and each of five clients has 8. Every net is somebody's.
     data, results = tmp_path / "data", tmp_path / "results"
     write_cifar(data, "cifar10", per_file=(1, 4))
     trust_batches(data, "cifar10", monkeypatch)
@@ -101,7 +101,7 @@ def test_the_grid_runs_on_cifar_with_all_networks(
     run_miniature(cells, data, results)
     records = {record.label: record for record in Store(results).records()}
     assert sorted(records) == ["comet", "cosmos", "cosmos-groups", "fedct", "fedmd", "local"]
-    assert records["cosmos-groups"].facts["badges"] == ["oracle: true groups"]
+    assert records["cosmos-groups"].facts["badges"] == ["oracle: true groups (cosmos, clusters=groups)"]
     assert records["cosmos"].facts["badges"] == []
     assert set(records["cosmos"].facts["parameters"]) == set(nets)
     # 25 clients became 5, and each sends N C 4 bytes a round
