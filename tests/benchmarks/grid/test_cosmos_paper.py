@@ -111,9 +111,7 @@ def test_the_grid_runs_on_cifar_with_all_networks(
     assert run_command(["reproduce", "cosmos-paper", str(results), "--data-dir", str(data), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     rows = {(row["method"], row["view"]): row for row in said["rows"]}
-    assert {key for key in rows if key[0] == "cosmos"} == {
-        ("cosmos", view) for view in ("client", "server_assigned", "server_oracle")
-    }
+    assert {("cosmos", view) for view in ("client", "server_assigned", "server_oracle")} <= set(rows)
     # The paper has no such curve of CIFAR-10, so that nothing stands beside these rows.
     assert {row["published"] for row in said["rows"]} == {None}
     assert "training.rounds: 2 for 10" in rows["local", "client"]["changes"]

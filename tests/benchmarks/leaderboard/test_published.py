@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,19 @@ def test_the_command_as_json(store: Store, write: Callable[..., None], capsys: p
         "fl-bench run cosmos-paper --settings mobilenet-squeezenet --datasets cifar10"
     )
     assert [one["number"] for one in said["differences"]][:22] == [f"Q{number}" for number in range(1, 23)]
+
+
+def test_settings_that_differences_name_can_be_run() -> None:
+    texts = " ".join(difference.here for difference in read_published("cosmos-paper")[0].differences)
+    asked = {"datasets": "cifar10", "settings": "mobilenet-squeezenet", "seeds": "1"}
+    methods = re.findall(r"`(cosmos\[[^`]*\])`", texts)
+    options = re.findall(r"`-o ([^`]*)`", texts)
+    assert len(methods) > 5
+    assert len(options) == 2
+    for method in methods:
+        assert method in {cell.label for cell in cells_of("cosmos-paper", methods=method, **asked)}
+    for option in options:
+        assert len(cells_of("cosmos-paper", options=[option], **asked)) == 6
 
 
 def test_other_grids_have_no_published_values() -> None:
