@@ -149,7 +149,7 @@ def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
 @pytest.mark.parametrize(("grad", "weight"), [("both", 5.0), ("noisy_only", 5.0), ("none", 0.0)])
 def test_the_consistency_loss_is_as_set(world, grad: str, weight: float) -> None:
     run = world.build("cosmos", consistency=5.0, consistency_grad=grad, noise="research")
-    objective = run.method.objective(run.method.config.consistency)
+    objective = run.method.objective(run.method.config.client_weight)
     assert (objective.weight, objective.noise) == (weight, "research")
     assert objective.grad == ("both" if grad == "none" else grad)
 
