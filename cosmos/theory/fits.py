@@ -14,12 +14,10 @@ A fit alone proves nothing; `verdicts` says what else is needed.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import optimize, special
 
 from fl_bench.errors import ConfigError
 
@@ -41,7 +39,10 @@ STARTS: dict[Form, Array] = {
 }
 """Values of rho and p that every fit starts from: F and A have closed forms there, and the best value is refined."""
 
-ROUNDING = 1e-12
+ZOOMS = 10
+"""How often the best interval of rates is cut anew, to a quarter each time."""
+
+ROUNDING = 1e-7
 """Residuals below this share of a curve's range are rounding, and their size says nothing."""
 
 
@@ -63,7 +64,7 @@ class Fit:
 
     def at(self, rounds: Array) -> Array:
         """The fitted risk in some rounds, same shape."""
-        values: Array = self.floor + self.amplitude * _shape(self.form, np.array([self.rate]), rounds)[0]
+        values: Array = self.floor + self.amplitude * _shape(self.form, np.array(self.rate), rounds)
         return values
 
 
@@ -134,7 +135,7 @@ def fit_form(form: Form, curve: Array, rounds: Array) -> Fit:
         curve: the risk in each round, shape (rounds,).
         rounds: t of each value, shape (rounds,).
     """
-    floor, amplitude, rate, rss = (float(values[0]) for values in _fit(form, curve[None], rounds, refine=True))
+    floor, amplitude, rate, rss = (float(values[0]) for values in _fit(form, curve[None], rounds))
     return Fit(form, floor, amplitude, rate, rss, float(_aicc(form, np.array([rss]), curve[None])[0]))
 
 
@@ -143,8 +144,8 @@ def fit_curves(
 ) -> CurveFit:
     """Fit all forms to the mean over seeds and clients; draw seeds, then clients within each, for intervals.
 
-    Intervals are percentiles of the draws, taken further out for few seeds (the expanded percentile interval of
-    T. Hesterberg, "What teachers should know about the bootstrap", 2015, section 5.3).
+    Intervals are percentiles of the draws. Clients count twice, inside their seed and on their own, so that intervals
+    are too wide where clients make the noise; they are too short where few seeds differ as wholes.
 
     Args:
         risks: shape (seeds, clients, rounds), finite; column t is round t. In units in which a floor is not negative.
@@ -159,14 +160,14 @@ def fit_curves(
     rounds = np.arange(start, start + values.shape[2], dtype=np.float64)
     mean = values.mean(axis=(0, 1))
     drawn = bootstrap_means(values, draws, stream)
-    fitted = {form: _fit(form, drawn, rounds, refine=False) for form in FORMS}
+    fitted = {form: _fit(form, drawn, rounds) for form in FORMS}
     scores = {form: _aicc(form, fitted[form][3], drawn) for form in FORMS}
     floor, _, rho, _ = fitted["exponential"]
     return CurveFit(
         fits={form: fit_form(form, mean, rounds) for form in FORMS},
         start=start,
-        rho_interval=_percentiles(rho, values.shape[0], alpha),
-        floor_interval=_percentiles(floor, values.shape[0], alpha),
+        rho_interval=_percentiles(rho, alpha),
+        floor_interval=_percentiles(floor, alpha),
         preferred={form: float(np.mean(scores["exponential"] < scores[form])) for form in FORMS[1:]},
         draws=draws,
     )
@@ -191,86 +192,76 @@ def bootstrap_means(values: Array, draws: int, stream: np.random.Generator) -> A
     return means
 
 
-def _percentiles(draws: Array, seeds: int, alpha: float) -> tuple[float, float]:
-    tail = alpha / 2
-    if seeds > 1:
-        tail = float(special.ndtr(math.sqrt(seeds / (seeds - 1)) * special.stdtrit(seeds - 1, tail)))
-    low, high = np.quantile(draws, [tail, 1 - tail])
+def _percentiles(draws: Array, alpha: float) -> tuple[float, float]:
+    low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2])
     return float(low), float(high)
 
 
-def _shape(form: Form, rate: Array, rounds: Array) -> Array:
-    """What A multiplies, shape (rates, rounds)."""
+def _shape(form: Form, rates: Array, rounds: Array) -> Array:
+    """What A multiplies, shape (*rates, rounds)."""
     if form == "exponential":
-        return np.asarray(rate[:, None] ** rounds)
+        return np.asarray(rates[..., None] ** rounds)
     if form == "power":
-        return np.asarray((rounds + 1) ** -rate[:, None])
-    return np.broadcast_to(rounds if form == "line" else np.zeros_like(rounds), (len(rate), len(rounds)))
+        return np.asarray((rounds + 1) ** -rates[..., None])
+    return np.broadcast_to(rounds if form == "line" else np.zeros_like(rounds), (*rates.shape, len(rounds)))
 
 
-def _fit(form: Form, curves: Array, rounds: Array, *, refine: bool) -> tuple[Array, Array, Array, Array]:
+def _fit(form: Form, curves: Array, rounds: Array) -> tuple[Array, Array, Array, Array]:
     """F, A, rate and residual sum of squares of each curve, shape (curves,) each; curves (curves, rounds)."""
-    if form == "constant":
-        mean = curves.mean(axis=1)
-        nothing = np.zeros(len(curves))
-        return mean, nothing, nothing + np.nan, ((curves - mean[:, None]) ** 2).sum(axis=1)
-    if form == "line":
-        middle = rounds - rounds.mean()
-        slope = curves @ middle / (middle @ middle)
-        floor = curves.mean(axis=1) - slope * rounds.mean()
+    if form not in STARTS:
+        mean, middle = curves.mean(axis=1), rounds - rounds.mean()
+        slope = curves @ middle / (middle @ middle) if form == "line" else np.zeros(len(curves))
+        floor = mean - slope * rounds.mean()
         rss = ((curves - floor[:, None] - slope[:, None] * rounds) ** 2).sum(axis=1)
         return floor, slope, np.full(len(curves), np.nan), rss
     starts = STARTS[form]
-    floor, amplitude, rss = _given_rate(form, starts, curves, rounds)
+    rows, rates = np.arange(len(curves)), np.tile(starts, (len(curves), 1))
+    for _ in range(ZOOMS):
+        best = _given_rate(form, rates, curves, rounds)[2].argmin(axis=1)
+        low, high = rates[rows, np.maximum(best - 1, 0)], rates[rows, np.minimum(best + 1, rates.shape[1] - 1)]
+        rates = np.linspace(low, high, 9, axis=1)
+    floor, amplitude, rss = _given_rate(form, rates, curves, rounds)
     best = rss.argmin(axis=1)
-    rates = starts[best]
-    if refine:
-        for row in range(len(curves)):
-            low, high = starts[max(best[row] - 1, 0)], starts[min(best[row] + 1, len(starts) - 1)]
-            curve = curves[row : row + 1]
-            found = optimize.minimize_scalar(
-                lambda rate, curve=curve: _given_rate(form, np.array([rate]), curve, rounds)[2][0, 0],
-                bounds=(low, high),
-                method="bounded",
-                options={"xatol": 1e-9},
-            )
-            rates[row] = found.x if found.fun < rss[row, best[row]] else rates[row]
-        solved = [_given_rate(form, rates[row : row + 1], curves[row : row + 1], rounds) for row in range(len(curves))]
-        floor, amplitude, rss = (np.concatenate(parts) for parts in zip(*solved, strict=True))
-        best = np.zeros(len(curves), dtype=np.int64)
-    rows = np.arange(len(curves))
-    return floor[rows, best], amplitude[rows, best], rates, rss[rows, best]
+    return floor[rows, best], amplitude[rows, best], rates[rows, best], rss[rows, best]
 
 
 def _given_rate(form: Form, rates: Array, curves: Array, rounds: Array) -> tuple[Array, Array, Array]:
     """The best F >= 0 and A >= 0 for each curve and rate, and their residual sums, shape (curves, rates) each.
 
     With two unknowns the least-squares point is the free one, or lies where one of them is 0.
+
+    Args:
+        form: `exponential` or `power`.
+        rates: rates to try for each curve, shape (curves, rates).
+        curves: shape (curves, rounds).
+        rounds: shape (rounds,).
     """
     shape = _shape(form, rates, rounds)
     points = curves.shape[1]
-    total, square = shape.sum(axis=1), (shape**2).sum(axis=1)
-    cross, mean = curves @ shape.T, curves.mean(axis=1)[:, None]
-    spread = np.maximum(square - total**2 / points, np.finfo(float).tiny)
-    free_slope = (cross - mean * total) / spread
+    mean, middle = curves.mean(axis=1, keepdims=True), shape.mean(axis=2)
+    away, moving = curves - mean, shape - middle[:, :, None]
+    power, square = (away**2).sum(axis=1, keepdims=True), (moving**2).sum(axis=2)
+    cross = np.einsum("crt,ct->cr", moving, away)
+    tiny = np.finfo(float).tiny
+    slope = cross / np.maximum(square, tiny)
+    without_floor = (cross + points * mean * middle) / np.maximum(square + points * middle**2, tiny)
+    nothing = np.zeros_like(slope)
     candidates = [
-        (mean - free_slope * total / points, free_slope),
-        (np.maximum(mean, 0) + np.zeros_like(cross), np.zeros_like(cross)),
-        (np.zeros_like(cross), np.maximum(cross / np.maximum(square, np.finfo(float).tiny), 0)),
+        (mean - slope * middle, slope),
+        (np.maximum(mean, 0) + nothing, nothing),
+        (nothing, np.maximum(without_floor, 0)),
     ]
-    power = (curves**2).sum(axis=1)[:, None]
-    best: tuple[Array, Array, Array] | None = None
-    for floor, slope in candidates:
-        rss = power - 2 * floor * mean * points - 2 * slope * cross
-        rss = rss + points * floor**2 + 2 * floor * slope * total + slope**2 * square
-        rss = np.where((floor >= 0) & (slope >= 0), np.maximum(rss, 0), np.inf)
-        if best is None:
-            best = floor, slope, rss
-        else:
-            better = rss < best[2]
-            best = np.where(better, floor, best[0]), np.where(better, slope, best[1]), np.minimum(rss, best[2])
-    assert best is not None
-    return best
+    residuals = []
+    for floor, amplitude in candidates:
+        rss = power - 2 * amplitude * cross + amplitude**2 * square
+        rss = np.maximum(rss, 0) + points * (mean - floor - amplitude * middle) ** 2
+        residuals.append(np.where((floor >= 0) & (amplitude >= 0), rss, np.inf))
+    chosen = np.argmin(residuals, axis=0)[None]
+    floors, amplitudes = (np.stack(parts) for parts in zip(*candidates, strict=True))
+    first, second, third = (
+        np.take_along_axis(values, chosen, axis=0)[0] for values in (floors, amplitudes, np.stack(residuals))
+    )
+    return first, second, third
 
 
 def _aicc(form: Form, rss: Array, curves: Array) -> Array:

@@ -168,24 +168,46 @@ def cluster_means(risks: Array, clusters: Labels) -> Array:
     return means
 
 
-def difference(risks: Array, control: Array, *, start: int = 1, by: By = "seed", alpha: float = 0.05) -> Slope:
-    """rho of an arm minus rho of a control with the same seeds and clients, by a jackknife over clusters.
+def difference(
+    risks: Array,
+    control: Array,
+    *,
+    of: Literal["rho", "intercept", "floor"] = "rho",
+    start: int = 1,
+    by: By = "seed",
+    alpha: float = 0.05,
+) -> Slope:
+    """A number of an arm's one-step regression minus that of a control's, paired, by a jackknife over clusters.
 
     Args:
         risks: the arm's, shape (seeds, clients, rounds).
-        control: the control's, same shape.
+        control: the control's, with the same seeds and clients; same shape.
+        of: which number.
         start: the first round that is used.
         by: what is independent.
         alpha: 0.05 for a 95 % interval.
     Raises:
         ConfigError: shapes that do not agree, or what `one_step` refuses.
     """
-    arm, other = checked(risks, start + 5), checked(control, start + 5)
-    if arm.shape != other.shape:
-        raise ConfigError(f"an arm and its control need the same seeds, clients and rounds, found {arm.shape} and "
-                          f"{other.shape}")  # fmt: skip
-    sums = [_own_sums(values[:, :, start:], by) for values in (arm, other)]
-    return _jackknife(lambda kept: _quotient(*sums[0], kept) - _quotient(*sums[1], kept), len(sums[0][0]), alpha)
+    arms = [checked(values, start + 5)[:, :, start:] for values in (risks, control)]
+    if arms[0].shape != arms[1].shape:
+        raise ConfigError(
+            "an arm and its control need the same seeds, clients and rounds, found "
+            f"{np.shape(risks)} and {np.shape(control)}"
+        )
+    sums = [
+        (*_own_sums(values, by), *(_clustered(part.mean(axis=2), by) for part in (values[:, :, 1:], values[:, :, :-1])))
+        for values in arms
+    ]
+    units = arms[0].shape[1] if by == "seed" else 1
+
+    def number(arm: tuple[Array, ...], kept: Array) -> float:
+        effect, cause, later, now = arm
+        rho = _quotient(effect, cause, kept)
+        intercept = float((later[kept] - rho * now[kept]).mean()) / units
+        return {"rho": rho, "intercept": intercept, "floor": intercept / (1 - rho)}[of]
+
+    return _jackknife(lambda kept: number(sums[0], kept) - number(sums[1], kept), len(sums[0][0]), alpha)
 
 
 def t_interval(values: Array, alpha: float = 0.05) -> tuple[float, float]:
@@ -215,6 +237,8 @@ def _sums(later: Array, now: Array, before: Array, by: By) -> tuple[Array, Array
     The instrument is the mean of `before` over a seed's clients; all three have shape (seeds, clients, pairs).
     """
     instrument = (before - _level(before)).mean(axis=1, keepdims=True)[:, :, :-1]
+    # Every seed weighs the same, however bad its clients were at first: causes that differ less tell the slope better.
+    instrument = instrument / np.maximum((instrument**2).sum(axis=2, keepdims=True), np.finfo(float).tiny)
     effect, cause = ((instrument * _forward(part)).sum(axis=2) for part in (later, now))
     return _clustered(effect, by), _clustered(cause, by)
 
@@ -306,6 +330,8 @@ def _two(later: Array, causes: tuple[Array, Array], by: By, alpha: float) -> tup
     moved = _forward(later)
     moving = [_forward(values[:, :, 1:-1]) for values in causes]
     instruments = [(values[:, :, :-2] - _level(values))[:, :, :-1] for values in causes]
+    # Late rounds, where the curve stands still, would add nothing but noise.
+    instruments = [z * np.abs(z.mean(axis=(0, 1))) for z in instruments]
     matrix = np.array([[float((z * x).sum()) for x in moving] for z in instruments])
     if abs(np.linalg.det(matrix)) <= 1e-14 * float(np.abs(matrix).max()) ** 2:
         return Slope(math.nan, None), Slope(math.nan, None)

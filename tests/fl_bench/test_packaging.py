@@ -16,7 +16,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("fl_bench", "benchmarks", "cosmos", "datasets", "federation", "methods")
-NOT_SHIPPED = {"benchmarks/manual", "benchmarks/performance", "benchmarks/performance/contenders"}
+NOT_SHIPPED = {
+    "benchmarks/manual",
+    "benchmarks/performance",
+    "benchmarks/performance/contenders",
+    "benchmarks/studies",
+}
 """Folders with Python files that are run from a clone only."""
 
 
