@@ -11,6 +11,7 @@ from fl_bench.errors import ConfigError, DataError
 
 from ..leaderboard.pairing import check_pairing, comparisons, setting_text
 from ..leaderboard.reported import deployed_view
+from ..statistics.verdicts import many
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +93,8 @@ def read_blocks(records: Sequence[Record]) -> list[Block]:
     risky = [record for record in records if record.cell["training"].get("risks")]
     if not risky:
         raise ConfigError(
-            f"none of these {len(records)} records has risks per client; run the grid with `training.risks: true`, as "
+            f"{'this record has no' if len(records) == 1 else f'none of these {len(records)} records has'} risks per "
+            "client; run the grid with `training.risks: true`, as "
             "`fl-bench run contraction` does"
         )
     check_pairing(risky)
@@ -111,7 +113,7 @@ def _block(dataset: str, setting: str, methods: Mapping[str, Sequence[Record]], 
             f"{where} has {rounds} rounds, too few to tell a rate from a floor; it takes {LEAST_ROUNDS} to say "
             "anything, and 20 to 30 to say it well"
         )
-    left_out = [f"{without} records without risks"] if without else []
+    left_out = [f"{many(without, 'record')} without risks"] if without else []
     done: dict[str, dict[Repetition, Record]] = {}
     for label, group in methods.items():
         left_out += [f"{label} seed {run.repetition} ({run.status})" for run in group if run.status != "done"]
@@ -129,7 +131,7 @@ def _block(dataset: str, setting: str, methods: Mapping[str, Sequence[Record]], 
     if not whole.any():
         raise ConfigError(f"{where}: no client has test samples under every seed")
     if not whole.all():
-        left_out.append(f"{int((~whole).sum())} clients without test samples under some seed")
+        left_out.append(f"{many(int((~whole).sum()), 'client')} without test samples under some seed")
     return Block(
         dataset=dataset,
         setting=setting,

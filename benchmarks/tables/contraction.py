@@ -42,7 +42,7 @@ def print_study(console: Console, study: Study) -> None:
         caption=f"{block.clients} clients, {block.rounds} rounds, seeds {seeds}; deployed models; intervals "
         f"{100 * (1 - study.alpha):g} %, clusters: {study.by}s\n"
         f"end: mean of the last {END_ROUNDS} rounds. rho, floor: of one-step regressions from round 1 on; the excess "
-        f"over the floor shrinks to rho of itself in a round\n* {_starred(study)}" + _left_out(study),
+        f"over the floor shrinks to rho of itself in a round{_excess(study)}\n* {_starred(study)}" + _left_out(study),
     )
     judged = {label: found for label in study.arms if (found := study.judged(label)) is not None}
     print_table(
@@ -160,12 +160,14 @@ def _plain_arm(study: Study, label: str) -> dict[str, Any]:
 
 def _arm_rows(study: Study) -> list[dict[str, Any]]:
     rows = []
+    base = study.end(study.references[0]) if study.references else None
     for label in [*study.arms, *study.references]:
         end, judged = study.end(label), study.judged(label) if label in study.arms else None
         rows.append(
             {
                 "arm": label + (" *" if study.block.arms[label].badges else ""),
                 "end": "" if end is None else f"{end.mean:.3f}",
+                **({} if base is None or end is None else {"excess": f"{end.mean - base.mean:+.3f}"}),
                 "rho": "" if judged is None else _slope(judged.step.rho),
                 "floor": "" if judged is None else _slope(judged.step.floor),
                 "verdict": "reference" if judged is None else judged.verdict,
@@ -213,6 +215,10 @@ def _curve_rows(study: Study) -> list[dict[str, Any]]:
         curve = study.curve(label)
         rows.append({"arm": label, **{str(index): f"{curve[index]:.3f}" for index in shown if curve}})
     return rows
+
+
+def _excess(study: Study) -> str:
+    return f". excess: end minus that of {study.references[0]}" if study.references else ""
 
 
 def _starred(study: Study) -> str:
