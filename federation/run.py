@@ -175,6 +175,7 @@ class Run:
             },
             "heterogeneity": asdict(split.measured),
             "public_samples": len(self.data.public),
+            **({} if split.pool is None else {"public_pool": asdict(split.pool)}),
             "bytes_one_off": self._public_bytes(),
             "bytes_undelivered": self._channel.undelivered(),
             "parameters": {name: count_parameters(models.template) for name, models in self.factory.clients.items()},

@@ -285,7 +285,13 @@ class Method(ABC, Generic[Config]):
 
 
 def unsupported(
-    method: Method[Any], *, models: ModelMix, training: Training, public: float, grouped: bool
+    method: Method[Any],
+    *,
+    models: ModelMix,
+    training: Training,
+    public: float,
+    grouped: bool,
+    labelled: bool = True,
 ) -> str | None:
     """Why a method cannot run in a setting, or None when it can; needs no data.
 
@@ -295,10 +301,13 @@ def unsupported(
         training: local training.
         public: fraction of the data in the public pool.
         grouped: whether the partition has latent groups.
+        labelled: whether every public sample has a true label, which those of another data set have not.
     """
     needs = method.needs()
     if (needs.public_data or needs.public_data_at_server) and public == 0:
         return "needs public data, but partition.public is 0"
+    if needs.public_labels and not labelled:
+        return "needs the labels of public samples, and those of another data set (partition.public.from) have none"
     if needs.one_architecture and len(models.used) > 1:
         return f"needs one architecture, but clients have {', '.join(models.used)}"
     if needs.one_width and len(models.used) > 1 and models.width is None:

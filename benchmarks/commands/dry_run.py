@@ -148,7 +148,7 @@ def _plan(cell: Cell) -> Plan | None:
     facts = dataset_info(cell.dataset.location)
     if facts.shape is None or facts.classes is None or facts.train is None:
         return None
-    public = cell.split.public_rows(facts.train)
+    public = cell.split.public_rows(facts.train, facts.classes)
     number_bytes = 8 if cell.training.precision == "float64" else 4
     weigh = partial(net_bytes, shape=facts.shape, classes=facts.classes, width=cell.models.width, number=number_bytes)
     plans = []
@@ -235,7 +235,7 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: s
     batch, clients = cell.training.batch_size, cell.split.clients
     private = cell.split.private_rows(facts.train) * (1 - cell.split.val_fraction)
     local = cell.training.local_epochs * private / batch + clients / 2  # each client rounds its last step up
-    batches = math.ceil(cell.split.public_rows(facts.train) / batch)
+    batches = math.ceil(cell.split.public_rows(facts.train, facts.classes) / batch)
     on_clients = local + batches * clients * (0 if plan is None else plan.client_public_epochs)
     on_server = batches * (0 if plan is None else plan.server_public_epochs)
     shape, classes = facts.shape, facts.classes

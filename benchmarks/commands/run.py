@@ -174,7 +174,8 @@ def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> N
     """Make sure that all data are there before the first run starts."""
     from ...datasets.catalogue import available, load_dataset
 
-    for location in dict.fromkeys(cell.dataset.location for cell in cells):
+    chosen = [choice for cell in cells for choice in (cell.dataset, cell.foreign) if choice is not None]
+    for location in dict.fromkeys(choice.location for choice in chosen):
         if not available(location, data_dir=data_dir)[0]:
             load_dataset(location, data_dir=data_dir, download=download)  # downloads, or says what is missing
 

@@ -2,7 +2,7 @@
 
 name: quick                             # says which grid it is; part of no key
 datasets: [digits]
-partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}
+partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}   # or public: {share: 0.2, noise: 3}
 models: [mlp-64]                        # or {names: [cnn-small, lenet5], assignment: balanced, server: cnn}
 training: {rounds: 10, lr: 1e-3}
 methods:
@@ -38,6 +38,7 @@ from ...methods.base import unsupported
 from ...methods.registry import METHODS
 from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
 from .configure import assignments, blame, configure, known_keys, parse_yaml, read_yaml, show_value
+from .foreign import check_public, with_foreign
 from .repetition import Repetition
 
 if TYPE_CHECKING:
@@ -196,8 +197,9 @@ def why_unsupported(cell: Cell) -> str | None:
         cell.build_method(),
         models=cell.models,
         training=cell.training,
-        public=cell.split.public,
+        public=cell.split.share,
         grouped=cell.scheme.expected_in_group_share() is not None,
+        labelled=cell.split.pool.labelled,
     )
 
 
@@ -366,14 +368,17 @@ def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, A
         else:
             known_keys({key: value}, [f"{name}.<setting>" for name in SECTIONS], "an override (-o or settings)")
     scheme, split = resolve_partition(sections["partition"])
+    split, foreign = with_foreign(split)
     training = configure(Training, sections["training"], "training")
-    return {"scheme": scheme, "split": split, "models": resolve_models(sections["models"]), "training": training}
+    models = resolve_models(sections["models"])
+    return {"scheme": scheme, "split": split, "foreign": foreign, "models": models, "training": training}
 
 
 def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
     facts = dataset_info(dataset.location)
     scheme, split, models = (shared[name] for name in ("scheme", "split", "models"))
     check_split(scheme, split, facts.classes, facts.train)
+    check_public(split, shared["foreign"], dataset)
     if isinstance(models.assignment, tuple) and len(models.assignment) != split.clients:
         raise ConfigError(f"models.assignment names {len(models.assignment)} nets for {split.clients} clients")
     if facts.shape is not None:

@@ -100,4 +100,6 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({', '.join(f'{name}={_short(part)}' for name, part in value.items())})"
     return f"{value:g}" if isinstance(value, float) else str(value)

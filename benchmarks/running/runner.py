@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.errors import Diverged, StorageError, Unsupported
 
 from ...datasets.catalogue import load_dataset
+from ...datasets.doses import dosed
 from ...datasets.split import split
 from ...federation.settings import Execution
 from ...methods.registry import METHODS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...datasets.dataset import Dataset
+    from ...datasets.split import Split
     from ...federation.rows import RoundRow
     from ..grid.cell import Cell
     from ..records.store import Store
@@ -111,11 +113,11 @@ def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRo
         impossible = why_unsupported(cell)
         if impossible:
             raise Unsupported(impossible)
-        dataset = _dataset(cell.dataset.location, options.data_dir)
+        dataset, dealt = _dealt(cell, options.data_dir)
         run = Run(
             cell.build_method(),
             dataset,
-            split(dataset, cell.scheme, cell.split, cell.repetition.seeds.partition),
+            dealt,
             cell.models,
             cell.training,
             seed=cell.repetition.seeds,
@@ -160,7 +162,15 @@ def _facts(cell: Cell, run: Any) -> dict[str, Any]:
     return {"category": method.category, "summary": method.summary(), **({} if run is None else run.facts())}
 
 
-@lru_cache(maxsize=1)
+def _dealt(cell: Cell, data_dir: str | None) -> tuple[Dataset, Split]:
+    """The data set dealt to clients, with its public pool."""
+    seed = cell.repetition.seeds.partition
+    dataset = _dataset(cell.dataset.location, data_dir)
+    foreign = None if cell.foreign is None else _dataset(cell.foreign.location, data_dir)
+    return dosed(dataset, split(dataset, cell.scheme, cell.split, seed), cell.split, seed, foreign)
+
+
+@lru_cache(maxsize=2)
 def _dataset(location: str, data_dir: str | None) -> Dataset:
-    """The data set; the cells of a worker mostly share it."""
+    """The data set, or the one that public samples come from; the cells of a worker mostly share them."""
     return load_dataset(location, data_dir=None if data_dir is None else Path(data_dir))
