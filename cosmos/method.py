@@ -189,7 +189,7 @@ class Cosmos(Method[CosmosConfig]):
         readers = fresh if at_once else self.reported
         everyone = np.arange(self.federation.clients)
         if self.config.feedback == "own_past":
-            return None if self.earlier is None else addressed(self.earlier, everyone, readers & self.twice)
+            return self.own_past(readers & self.twice)
         active = np.unique(self.assignment[fresh])
         targets = self.aggregates(fresh)
         if self.config.feedback == "no_model":
@@ -201,6 +201,12 @@ class Cosmos(Method[CosmosConfig]):
         if self.config.feedback == "soft_mix":
             return addressed(self.mixed(answers), everyone, readers)
         return addressed(answers, self.assignment, readers)
+
+    def own_past(self, readers: np.ndarray) -> Downloads | None:
+        """What some clients sent the time before last; nothing where there are none."""
+        if self.earlier is None or not readers.any():
+            return None
+        return addressed(self.earlier[readers].to(self.federation.dtype), readers.cumsum() - 1, readers)
 
     def remember(self, uploads: Uploads) -> None:
         """Keep every client's last predictions, shape (clients, samples, classes), and its size where that counts."""
