@@ -15,7 +15,6 @@ from ..tables.terminal import make_console, say
 from .options import Alpha, AsJson  # noqa: TC001 - typer reads annotations when it runs
 
 if TYPE_CHECKING:
-    from ..contraction.reading import Risk
     from ..figures.style import Format
 
 FORMATS = ("svg", "pdf", "png")
@@ -85,18 +84,14 @@ def contraction(
     for name in chosen:
         if name not in names:
             raise unknown_name("data set of these records", name, names)
-    studies = [
-        Study(block, predicted, cast("Risk", risk), draws=draws, alpha=alpha)
-        for block in bases
-        if block.dataset in chosen
-    ]
+    studies = [Study(block, predicted, risk, draws=draws, alpha=alpha) for block in bases if block.dataset in chosen]
     held = [(prediction, outcomes(prediction, studies, blocks)) for prediction in predicted.predictions]
     if as_json:
         print_json(as_plain(studies, held))
     else:
         console = make_console()
-        for place, study in enumerate(studies):
-            if place:
+        for number, study in enumerate(studies):
+            if number:
                 console.print()
             print_study(console, study)
         print_predictions(console, held, reasons=reasons)
