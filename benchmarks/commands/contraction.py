@@ -25,7 +25,7 @@ def contraction(
         "results"
     ),
     risk: Annotated[
-        str, typer.Option(metavar="cross-entropy|brier|zero-one", help="The risk that is looked at.")
+        str, typer.Option(metavar="cross-entropy|brier|zero-one|all", help="The risk that is looked at, or each.")
     ] = "cross-entropy",
     predictions: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="Predictions to hold against the records; else our own.")
@@ -65,8 +65,8 @@ def contraction(
     from ..tables.contraction import as_plain, print_predictions, print_study
     from ..tables.printing import print_json
 
-    if risk not in RISKS:
-        raise unknown_name("risk", risk, RISKS)
+    if risk not in (*RISKS, "all"):
+        raise unknown_name("risk", risk, (*RISKS, "all"))
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     if not 0 < alpha < 1:
@@ -75,7 +75,7 @@ def contraction(
         check_matplotlib()
     predicted = read_predictions(predictions or PREDICTIONS)
     blocks = read_blocks(read_results(results))
-    bases = base_blocks(blocks, predicted.claim)
+    bases = base_blocks(blocks, predicted)
     if not bases:
         labels = sorted({label for block in blocks for label in block.arms})
         raise ConfigError(f"no records of the arm {predicted.claim!r} that the predictions are about, only of {labels}")
@@ -84,21 +84,20 @@ def contraction(
     for name in chosen:
         if name not in names:
             raise unknown_name("data set of these records", name, names)
-    studies = [Study(block, predicted, risk, draws=draws, alpha=alpha) for block in bases if block.dataset in chosen]
-    held = [(prediction, outcomes(prediction, studies, blocks)) for prediction in predicted.predictions]
-    if as_json:
-        print_json(as_plain(studies, held))
-    else:
-        console = make_console()
-        for number, study in enumerate(studies):
-            if number:
-                console.print()
-            print_study(console, study)
-        print_predictions(console, held, reasons=reasons)
-    if out is not None:
-        for study in studies:
-            place = out / f"contraction-{safe_name(study.block.dataset)}-{risk}"
+    console, plain = make_console(), []
+    for one in [known for known in RISKS if risk in (known, "all")]:
+        studies = [Study(block, predicted, one, draws=draws, alpha=alpha) for block in bases if block.dataset in chosen]
+        held = [(prediction, outcomes(prediction, studies, blocks)) for prediction in predicted.predictions]
+        plain.append(as_plain(one, studies, held))
+        if not as_json:
+            for study in studies:
+                print_study(console, study)
+            print_predictions(console, one, held, reasons=reasons)
+        for study in studies if out is not None else []:
+            place = out / f"contraction-{safe_name(study.block.dataset)}-{one}"  # type: ignore[operator]  # it is not None
             say(f"wrote {save(draw(study, title=study.block.dataset), place, cast('Format', form))}")
-        path = out / f"contraction-{risk}.json"
-        write_file(path, json.dumps(as_plain(studies, held), indent=1) + "\n")
-        say(f"wrote {path}")
+    if as_json:
+        print_json(plain)
+    if out is not None:
+        write_file(out / "contraction.json", json.dumps(plain, indent=1) + "\n")
+        say(f"wrote {out / 'contraction.json'}")

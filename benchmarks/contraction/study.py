@@ -133,12 +133,21 @@ class Study:
         )
 
 
-def base_blocks(blocks: Sequence[Block], claim: str) -> list[Block]:
-    """The block of each data set that has the most arms, the claim among them: what other settings are changes of."""
+def base_blocks(blocks: Sequence[Block], predictions: Predictions) -> list[Block]:
+    """The block of each data set that others are changes of.
+
+    It has the claim's arm and the most arms; of several with as many, the most settings of predictions differ from it.
+    """
+    settings = [prediction.setting for prediction in predictions.predictions if prediction.setting]
+
+    def place(block: Block) -> tuple[int, int]:
+        found = [changed(block, setting, blocks) for setting in settings]
+        return len(block.arms), sum(other is not None and other is not block for other in found)
+
     best: dict[str, Block] = {}
     for block in blocks:
         known = best.get(block.dataset)
-        if claim in block.arms and (known is None or len(block.arms) > len(known.arms)):
+        if predictions.claim in block.arms and (known is None or place(block) > place(known)):
             best[block.dataset] = block
     return list(best.values())
 

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from ...cosmos.theory.verdicts import Judgement
     from ..contraction.outcomes import Outcome
     from ..contraction.predictions import Prediction
+    from ..contraction.reading import Risk
     from ..contraction.study import Study
 
-SHOWN_ROUNDS = (0, 1, 2, 4, 9, 14, 19, 29)
+SHOWN_ROUNDS = (0, 1, 2, 4, 9, 19)
 """Rounds whose mean risk is printed, and the last."""
 
 UNKNOWN = "not identified"
@@ -42,7 +43,7 @@ def print_study(console: Console, study: Study) -> None:
         caption=f"{block.clients} clients, {block.rounds} rounds, seeds {seeds}; deployed models; intervals "
         f"{100 * (1 - study.alpha):g} %, clusters: {study.by}s\n"
         f"end: mean of the last {END_ROUNDS} rounds. rho, floor: of one-step regressions from round 1 on; the excess "
-        f"over the floor shrinks to rho of itself in a round{_excess(study)}\n* {_starred(study)}" + _left_out(study),
+        f"over the floor shrinks to rho of itself in a round\n* {_starred(study)}" + _left_out(study),
     )
     judged = {label: found for label in study.arms if (found := study.judged(label)) is not None}
     print_table(
@@ -58,8 +59,9 @@ def print_study(console: Console, study: Study) -> None:
             console,
             [_chain_row(label, found) for label, found in chains.items()],
             title="\nServer and clients",
-            caption="a: the server's risk on its clients'; b: a client's next risk on its server's; through: the same "
-            "beside the client's own risk, 0 where clients improve by themselves",
+            caption="a: the server's risk on its clients'; b: a client's next risk on its server's; ab: both, to hold "
+            "against rho; through: b beside the client's own risk, 0 where clients improve by themselves; ?: not "
+            "identified",
         )
     residuals = [row for label in study.arms if (row := _residual_row(study, label))]
     if residuals:
@@ -70,13 +72,14 @@ def print_study(console: Console, study: Study) -> None:
             caption="first -> end: KL of clients from their targets after distillation, of server models from theirs "
             "after training, and how far predictions move in a round",
         )
-    print_table(console, _curve_rows(study), title="\nMean risk after round")
+    print_table(console, _curve_rows(study), title="\nMean risk after round", caption=_excess(study))
     console.print()
     for label, found in judged.items():
         console.print(f"{label}: {found.verdict}: {found.reason}", markup=False, highlight=False)
+    console.print()
 
 
-def print_predictions(console: Console, held: Held, *, reasons: bool) -> None:
+def print_predictions(console: Console, risk: Risk, held: Held, *, reasons: bool) -> None:
     """Print the verdict on every prediction, and with `reasons` the number that decided on each data set."""
     rows = [
         {
@@ -91,23 +94,25 @@ def print_predictions(console: Console, held: Held, *, reasons: bool) -> None:
     print_table(
         console,
         rows,
-        title="\nPredictions",
+        title=f"Predictions: {risk}",
         caption=f"{said}. All: supported on every data set, or not supported on any. Each prediction is held at its "
         "own level: with so many, some intervals miss by chance",
     )
     if not reasons:
-        console.print("--reasons prints what each says, and the number that decided", markup=False, highlight=False)
+        console.print("--reasons prints what each says, and the number that decided\n", markup=False, highlight=False)
         return
     for prediction, found in held:
         console.print(f"\n{prediction.name}: {prediction.says}", markup=False, highlight=False)
         for outcome in found:
             text = f"  {outcome.dataset}: {outcome.verdict}: {outcome.reason}"
             console.print(text, markup=False, highlight=False)
+    console.print()
 
 
-def as_plain(studies: Sequence[Study], held: Held) -> dict[str, Any]:
-    """All of it as plain values for JSON; what is not a finite number is null."""
+def as_plain(risk: Risk, studies: Sequence[Study], held: Held) -> dict[str, Any]:
+    """All that is said under one risk as plain values for JSON; what is not a finite number is null."""
     values = {
+        "risk": risk,
         "studies": [_plain_study(study) for study in studies],
         "predictions": [
             {**asdict(prediction), "verdict": overall(found), "outcomes": [asdict(outcome) for outcome in found]}
@@ -124,7 +129,6 @@ def _plain_study(study: Study) -> dict[str, Any]:
         "dataset": block.dataset,
         "setting": block.setting,
         "setting_text": block.setting_text,
-        "risk": study.risk,
         "seeds": [seed.shown for seed in block.seeds],
         "clients": block.clients,
         "rounds": block.rounds,
@@ -160,14 +164,12 @@ def _plain_arm(study: Study, label: str) -> dict[str, Any]:
 
 def _arm_rows(study: Study) -> list[dict[str, Any]]:
     rows = []
-    base = study.end(study.references[0]) if study.references else None
     for label in [*study.arms, *study.references]:
         end, judged = study.end(label), study.judged(label) if label in study.arms else None
         rows.append(
             {
                 "arm": label + (" *" if study.block.arms[label].badges else ""),
                 "end": "" if end is None else f"{end.mean:.3f}",
-                **({} if base is None or end is None else {"excess": f"{end.mean - base.mean:+.3f}"}),
                 "rho": "" if judged is None else _slope(judged.step.rho),
                 "floor": "" if judged is None else _slope(judged.step.floor),
                 "verdict": "reference" if judged is None else judged.verdict,
@@ -191,10 +193,10 @@ def _chain_row(label: str, judged: Judgement) -> dict[str, Any]:
     assert links is not None  # those without are left out
     return {
         "arm": label,
-        "a": _slope(links.a),
-        "b": _slope(links.b),
-        "rho - ab": _slope(links.gap),
-        "through": _slope(links.through_server),
+        "a": _slope(links.a, "?"),
+        "b": _slope(links.b, "?"),
+        "ab": "?" if None in (links.a.interval, links.b.interval) else f"{links.a.estimate * links.b.estimate:.2f}",
+        "through": _slope(links.through_server, "?"),
     }
 
 
@@ -210,15 +212,19 @@ def _residual_row(study: Study, label: str) -> dict[str, Any]:
 def _curve_rows(study: Study) -> list[dict[str, Any]]:
     last = study.block.rounds - 1
     shown = [index for index in SHOWN_ROUNDS if index < last] + [last]
+    base = study.end(study.references[0]) if study.references else None
     rows = []
     for label in [*study.arms, *study.references]:
-        curve = study.curve(label)
-        rows.append({"arm": label, **{str(index): f"{curve[index]:.3f}" for index in shown if curve}})
+        curve, end = study.curve(label), study.end(label)
+        row = {"arm": label, **{str(index): f"{curve[index]:.3f}" for index in shown if curve}}
+        if base is not None:
+            row["excess"] = "" if end is None else f"{end.mean - base.mean:+.3f}"
+        rows.append(row)
     return rows
 
 
 def _excess(study: Study) -> str:
-    return f". excess: end minus that of {study.references[0]}" if study.references else ""
+    return f"excess: end minus that of {study.references[0]}" if study.references else ""
 
 
 def _starred(study: Study) -> str:
@@ -230,12 +236,14 @@ def _left_out(study: Study) -> str:
     return f"\nin no number: {'; '.join(study.block.left_out)}" if study.block.left_out else ""
 
 
-def _slope(slope: Slope) -> str:
-    return UNKNOWN if slope.interval is None else _span(slope.estimate, slope.interval)
+def _slope(slope: Slope, unknown: str = UNKNOWN) -> str:
+    return unknown if slope.interval is None else _span(slope.estimate, slope.interval)
 
 
 def _span(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.2f} ({interval[0]:.2f} {interval[1]:.2f})"
+    """`0.74 (.67 .81)`, in as few characters as eighty columns have for it."""
+    low, high = (f"{edge:.2f}".replace("0.", ".", 1) if abs(edge) < 0.995 else f"{edge:.2f}" for edge in interval)
+    return f"{value:.2f} ({low} {high})"
 
 
 def _finite(value: Any) -> Any:

@@ -77,9 +77,9 @@ def test_planted_runs_as_json_and_as_a_picture(
     command = ["contraction", str(planted), "--risk", "zero-one", "--draws", "50", "--json", "-o", str(out)]
     assert run_command(command) == 0
     said = capsys.readouterr()
-    found = json.loads(said.out)
+    (found,) = json.loads(said.out)
     (study,) = found["studies"]
-    assert (study["dataset"], study["risk"], study["clusters"]) == ("digits", "zero-one", "seed")
+    assert (study["dataset"], found["risk"], study["clusters"]) == ("digits", "zero-one", "seed")
     cosmos = study["arms"]["cosmos"]
     # An accuracy of 100 - 50 r is a 0/1 risk of r / 2: half of the floor 0.2, the same rho.
     assert cosmos["judgement"]["step"]["rho"]["estimate"] == pytest.approx(0.7, abs=0.02)
@@ -89,7 +89,7 @@ def test_planted_runs_as_json_and_as_a_picture(
     assert (cosmos["control"], study["arms"]["local"]["control"]) == (False, True)
     verdicts = {one["name"]: one["verdict"] for one in found["predictions"]}
     assert verdicts["floor-local"] == "supported"
-    assert json.loads((out / "contraction-zero-one.json").read_text(encoding="utf-8")) == found
+    assert json.loads((out / "contraction.json").read_text(encoding="utf-8")) == [found]
     picture = (out / "contraction-digits-zero-one.svg").read_text(encoding="utf-8")
     for text in ("digits", "cosmos", "local", "rho", "floor", "round", "zero-one"):
         assert f">{text}</text>" in picture
@@ -106,9 +106,10 @@ def test_runs_of_a_tiny_grid(store: Store, small_grid: Callable[..., Grid], caps
         training={"rounds": 7, "batch_size": 64, "risks": True},
     )
     assert {run_cell(cell, store, Options()).status for cell in grid.cells} == {"done"}
-    assert run_command(["contraction", str(store.results), "--draws", "20", "--json"]) == 0
+    assert run_command(["contraction", str(store.results), "--draws", "20", "--risk", "all", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    (study,) = found["studies"]
+    assert [one["risk"] for one in found] == ["cross-entropy", "brier", "zero-one"]
+    (study,) = found[0]["studies"]
     assert (study["clients"], study["rounds"], study["seeds"]) == (5, 7, [0, 1])
     arms: dict[str, Any] = study["arms"]
     assert set(arms) == {"cosmos", "local", "own-past"}

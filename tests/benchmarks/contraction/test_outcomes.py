@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fl_bench.benchmarks.contraction.outcomes import Outcome, outcomes, overall
-from fl_bench.benchmarks.contraction.predictions import Prediction
+from fl_bench.benchmarks.contraction.predictions import Prediction, Predictions
 from fl_bench.benchmarks.contraction.study import base_blocks
 
 if TYPE_CHECKING:
@@ -125,8 +125,12 @@ def test_another_setting_is_found_by_its_changes(hold, arm, block, course) -> No
     base = block(arm("cosmos", course(0.3, 1.0, 0.7)), arm("local", course(0.5, 1.0, 0.85, salt=1)))
     half = block(arm("cosmos", course(0.4, 1.0, 0.7, salt=2)), changes={"partition.public_keep": 0.5})
     other = block(arm("cosmos", course(0.9, 1.0, 0.7, salt=3)), changes={"partition.public_keep": 0.25})
-    assert base_blocks([other, half, base], "cosmos") == [base]
     prediction = predicted("floor", "above", setting={"partition.public_keep": 0.5})
+    study = Predictions("cosmos", (), (), (prediction,))
+    assert base_blocks([other, half, base], study) == [base]
+    alone = block(base.arms["cosmos"])  # as many arms as the others, but `half` is a change of it
+    assert base_blocks([half, alone], study) == [alone]
+    assert base_blocks([block(base.arms["local"])], study) == []
     found = hold(prediction, base, other, half)
     assert found.verdict == "supported"
     assert found.estimate == pytest.approx(0.1, abs=0.02)
