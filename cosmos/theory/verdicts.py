@@ -14,9 +14,10 @@ below 1. The rule, in this order:
 5. **The exponential explains the curve better.** Its AICc is smaller by `MARGIN` than every rival's, and smaller in a
    share `SURE` of the bootstrap draws. Else: not identified: the curve is too short or too noisy to tell contraction
    from a rate that dies away.
-6. **It comes from where the claim says.** With the server's risks: clients move towards what the server knew beyond
-   their own state (`Chain.through_server` above 0). With controls: rho lies below that of every control that falls.
-   Either failing: not supported. With neither: not identified, because training alone could look the same.
+6. **It comes from where the claim says.** A control that falls with a rho that is not larger: not supported. With the
+   server's risks, clients that follow their own course alone (`Chain.through_server` may be 0, and is less than the
+   1 - `Chain.kept` of a client that is drawn to its server model): not supported. Without controls,
+   `Chain.through_server` must be above 0. Else: not identified, because training alone could look the same.
 
 Supported only after all six.
 """
@@ -119,7 +120,7 @@ def judge(
         for name, control in (controls or {}).items()
         if falls(control, start=start, by=by, alpha=alpha)[0] > 0
     }
-    verdict, reason = _rule(fall, fit, step, links, against, alone=links is None and not controls)
+    verdict, reason = _rule(fall, fit, step, links, against, controlled=bool(controls))
     return Judgement(verdict, reason, fall, fit, step, links, against)
 
 
@@ -138,7 +139,7 @@ def _rule(
     links: Chain | None,
     controls: Mapping[str, Slope],
     *,
-    alone: bool,
+    controlled: bool,
 ) -> tuple[Verdict, str]:
     """The six conditions in order; see the module."""
     if fall[0] <= 0:
@@ -159,16 +160,17 @@ def _rule(
         return "not identified", (
             f"a {rival} does nearly as well: {margin:.1f} of AICc, and the exponential leads in {weakest:.0%} of draws"
         )
-    if links is not None and not links.through_server.above(0):
-        return "not supported", (
-            "clients do not move towards their server model beyond their own course: "
-            f"slope {_range(links.through_server.interval)}"
-        )
     for name, slope in controls.items():
         if not slope.below(0):
             return "not supported", f"{name} falls as fast: its rho is no larger, difference {_range(slope.interval)}"
-    if alone:
-        return "not identified", "neither the server's risks nor a control: training alone could look the same"
+    taught = links is not None and links.through_server.above(0)
+    if links is not None and not taught and links.through_server.below(1 - links.kept.estimate):
+        return "not supported", (
+            "clients follow their own course alone: slope on their server model beside their own risk "
+            f"{_range(links.through_server.interval)}"
+        )
+    if not (taught or controlled):
+        return "not identified", "nothing tells distillation from training alone: controls would"
     return "supported", f"the excess shrinks to {_range(step.rho.interval)} of itself in a round"
 
 
