@@ -97,11 +97,9 @@ def test_planted_runs_as_json_and_as_a_picture(
 
 def test_runs_of_a_tiny_grid(store: Store, small_grid: Callable[..., Grid], capsys: pytest.CaptureFixture[str]) -> None:
     cosmos = {"clusters": 2, "distill_epochs": 1, "server_epochs": 1, "diagnostics": True}
-    alone = {"clustering": "singleton", "feedback": "own_past", "distill_epochs": 1}
-    own_past = {"name": "cosmos", "label": "own-past", "settings": alone}
     grid = small_grid(
         Overrides(seeds="0-1"),
-        methods=("local", "centralized-group", {"cosmos": cosmos}, own_past),
+        methods=("local", "centralized-group", {"cosmos": cosmos}),
         partition={"clients": 5, "groups": 5, "min_test": 5, "max_train": 400},
         training={"rounds": 7, "batch_size": 64, "risks": True},
     )
@@ -112,7 +110,7 @@ def test_runs_of_a_tiny_grid(store: Store, small_grid: Callable[..., Grid], caps
     (study,) = found[0]["studies"]
     assert (study["clients"], study["rounds"], study["seeds"]) == (5, 7, [0, 1])
     arms: dict[str, Any] = study["arms"]
-    assert set(arms) == {"cosmos", "local", "own-past"}
+    assert set(arms) == {"cosmos", "local"}
     assert set(arms["cosmos"]["other_views"]) == {"after_distill", "server_assigned", "server_oracle"}
     assert set(arms["cosmos"]["diagnostics"]) == {"distill_residual", "server_residual", "prediction_change"}
     assert study["references"]["centralized-group"]["badges"] == ["oracle: true groups (centralized-group)"]
