@@ -58,3 +58,21 @@ def test_residuals_are_the_first_known_and_the_mean_of_the_end(arm, block, study
     values = np.array([np.nan, *range(1, ROUNDS)]) + np.arange(SEEDS)[:, None]
     found = study(block(arm("cosmos", course(0.3, 1.0, 0.7), distill_residual=values)))
     assert found.residuals("cosmos") == {"distill_residual": (3.0, 29.0)}  # seeds add 0 to 4; rounds 25 to 29
+
+
+def test_an_arm_is_held_against_controls_and_its_server(arm, block, study, course) -> None:
+    own, alone = course(0.3, 1.0, 0.7), arm("local", course(0.5, 1.0, 0.85, salt=1))
+    # Each cluster model has half the mean risk of its clients, and 0.1: a = 0.5 in both clusters.
+    clusters = np.zeros((SEEDS, CLIENTS), dtype=np.int64)
+    clusters[:, 5:] = 1
+    halves = [np.broadcast_to(part.mean(axis=1, keepdims=True), part.shape) for part in (own[:, :5], own[:, 5:])]
+    risks = {("client", "brier"): own, ("server_assigned", "brier"): 0.1 + 0.5 * np.concatenate(halves, axis=1)}
+    taught = Arm("cosmos", "client", ("client", "server_assigned"), risks, clusters, {}, ())
+    found = study(block(taught, alone))
+    judged = found.judged("cosmos")
+    assert judged.chain.a.estimate == pytest.approx(0.5)
+    assert set(judged.controls) == {"local"}
+    assert judged.controls["local"].estimate == pytest.approx(0.7 - 0.85, abs=0.02)
+    assert found.judged("local").controls == {}
+    assert found.judged("local").chain is None
+    assert found.judged("frozen") is None
