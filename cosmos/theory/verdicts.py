@@ -10,14 +10,15 @@ below 1. The rule, in this order:
 3. **Floor and rate can be told apart.** The bootstrap interval of the fitted rho is wider than `WIDEST`, or that of the
    one-step slope is unbounded: not identified.
 4. **A step shrinks the excess.** The interval of the one-step slope, which noise does not pull to 0, lies below 1.
-   Else: not supported.
+   Else: not supported, or not identified where it is wider than `NARROW`.
 5. **The exponential explains the curve better.** Its AICc is smaller by `MARGIN` than every rival's, and smaller in a
    share `SURE` of the bootstrap draws. Else: not identified: the curve is too short or too noisy to tell contraction
    from a rate that dies away.
-6. **It comes from where the claim says.** A control that falls with a rho that is not larger: not supported. With the
-   server's risks, clients that follow their own course alone (`Chain.through_server` may be 0, and is less than the
-   1 - `Chain.kept` of a client that is drawn to its server model): not supported. Without controls,
-   `Chain.through_server` must be above 0. Else: not identified, because training alone could look the same.
+6. **It comes from where the claim says.** A control that falls, by `FALLEN` of the arm's fall or more, and whose rho is
+   not larger: not supported. With the server's risks, clients that follow their own course alone
+   (`Chain.through_server` may be 0, and is less than the 1 - `Chain.kept` of a client that is drawn to its server
+   model): not supported. Without controls, `Chain.through_server` must be above 0. Else: not identified, because
+   training alone could look the same.
 
 Supported only after all six.
 """
@@ -47,6 +48,10 @@ Verdict = Literal["supported", "not supported", "not identified"]
 
 WIDEST = 0.8
 """An interval of rho wider than this spans nearly all that rho can be."""
+NARROW = 0.2
+"""An interval of the one-step slope that holds 1 speaks against contraction where it is no wider than this."""
+FALLEN = 0.1
+"""A control falls where its fall is above 0 and at least this share of the arm's."""
 MARGIN = 2.0
 """Difference of AICc that counts."""
 SURE = 0.95
@@ -118,7 +123,7 @@ def judge(
     against = {
         name: difference(values, control, start=start, by=by, alpha=alpha)
         for name, control in (controls or {}).items()
-        if falls(control, start=start, by=by, alpha=alpha)[0] > 0
+        if _falls_too(falls(control, start=start, by=by, alpha=alpha), fall)
     }
     verdict, reason = _rule(fall, fit, step, links, against, controlled=bool(controls))
     return Judgement(verdict, reason, fall, fit, step, links, against)
@@ -130,6 +135,10 @@ def falls(risks: Array, *, start: int = 1, by: By = "seed", alpha: float = 0.05)
     third = max(values.shape[2] // 3, 1)
     drop = values[:, :, :third].mean(axis=2) - values[:, :, -third:].mean(axis=2)
     return t_interval(drop.mean(axis=1) if by == "seed" else drop.ravel(), alpha)
+
+
+def _falls_too(control: tuple[float, float], arm: tuple[float, float]) -> bool:
+    return control[0] > 0 and sum(control) >= FALLEN * sum(arm)
 
 
 def _rule(
@@ -154,7 +163,10 @@ def _rule(
     if step.rho.interval is None:
         return "not identified", "the risks move too little to tell a one-step slope"
     if not step.rho.below(1):
-        return "not supported", f"a step leaves all of the excess: slope in {_range(step.rho.interval)}"
+        wide = step.rho.interval[1] - step.rho.interval[0] > NARROW
+        return "not identified" if wide else "not supported", (
+            f"a step may leave all of the excess: its slope is in {_range(step.rho.interval)}"
+        )
     weakest = min(fit.preferred.values())
     if margin < MARGIN or weakest < SURE:
         return "not identified", (
