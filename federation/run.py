@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -163,7 +164,7 @@ class Run:
             "pairing": {
                 "partition": split.fingerprint,
                 "initial_weights": self._initial_weights,
-                "client_draws": _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)]),
+                "client_draws": self._client_draws,
                 "public_order": _digest(split.public),
             },
             "dataset": {
@@ -180,6 +181,11 @@ class Run:
             "bytes_undelivered": self._channel.undelivered(),
             "parameters": {name: count_parameters(models.template) for name, models in self.factory.clients.items()},
         }
+
+    @cached_property
+    def _client_draws(self) -> str:
+        """Digest of who takes part in which round."""
+        return _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)])
 
     def client_weights(self) -> dict[str, Tree]:
         """Copies of all clients' weights, architecture to stacked tree, clients in id order."""
