@@ -62,7 +62,7 @@ class Predictions:
     controls: tuple[str, ...]
     """Arms in which clients learn from nobody: an arm that contracts no faster than they do shows nothing."""
     references: tuple[str, ...]
-    """Bounds whose last risks stand beside floors."""
+    """Bounds whose lowest risks stand beside floors."""
     predictions: tuple[Prediction, ...]
 
     def __post_init__(self) -> None:

@@ -97,6 +97,13 @@ class Study:
         per_seed = values[:, :, -END_ROUNDS:].mean(axis=(1, 2))
         return End(float(per_seed.mean()), t_interval(per_seed, self.alpha) if len(per_seed) > 1 else None)
 
+    def lowest(self, label: str) -> float:
+        """The lowest mean risk of a reference that was run over its rounds, an estimate of the least risk there is.
+
+        An oracle that chooses the round on test data: bounds that train on overfit, and their last risk bounds nothing.
+        """
+        return min(self.curve(label))
+
     def judged(self, label: str, view: str = "client") -> Judgement | None:
         """The verdict on an arm; None where the arm or its view is not there."""
         if (label, view) not in self._judged:

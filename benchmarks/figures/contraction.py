@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..contraction.study import END_ROUNDS, START
+from ..contraction.study import START
 from .style import INK, MUTED, label_lines, line_style, new_figure, set_title, styled
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ BELOW = 0.3
 def draw(study: Study, *, title: str) -> Figure:
     """Mean risk of each arm over the rounds, and beside it rho and floor of the one-step regression with intervals.
 
-    Bounds are grey lines at their end; the fit of the claim's arm is dotted. What is not identified says so in place of
-    a point. An interval that leaves the panel ends in an arrow.
+    References are grey lines at their lowest; the fit of the claim's arm is dotted. What is not identified says so in
+    place of a point. An interval that leaves the panel ends in an arrow.
 
     Args:
         study: the arms of one data set under one risk.
@@ -44,17 +44,16 @@ def draw(study: Study, *, title: str) -> Figure:
     _forest(rates, arms, [None if one is None else one.step.rho for one in judged], (0.0, 1.1))
     rates.axvline(1.0, color=MUTED, linewidth=0.8)
     rates.set_title("rho")
-    found = [study.end(label) for label in study.references]
-    ends = [end.mean for end in found if end is not None]
+    least = [study.lowest(label) for label in study.references]
     low, high = _range(study)
     low = max(low - BELOW * (high - low), 0.0)
     _forest(floors, arms, [None if one is None else one.step.floor for one in judged], (low, high))
-    for place in ends:
+    for place in least:
         floors.axvline(place, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
     floors.set_title("floor")
     floors.set_yticklabels([])
     level = f"{100 * (1 - study.alpha):g} % intervals over {study.by}s"
-    grey = f"; grey: {', '.join(study.references)}, mean of the last {END_ROUNDS} rounds" if ends else ""
+    grey = f"; grey: the lowest of {' and '.join(study.references)} in any round, an oracle" if least else ""
     set_title(
         figure,
         title,
@@ -74,10 +73,8 @@ def _curves(axes: Axes, study: Study) -> None:
         axes.plot(curve, **look, markevery=(place % 5, 5), zorder=4)
         ends.append((label, curve[-1], {"color": look["color"], "fontsize": 8}))
     for label in study.references:
-        end = study.end(label)
-        if end is not None:
-            axes.axhline(end.mean, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2)
-            ends.append((label, end.mean, {"color": MUTED, "fontsize": 7.5, "style": "italic"}))
+        axes.axhline(study.lowest(label), color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2)
+        ends.append((label, study.lowest(label), {"color": MUTED, "fontsize": 7.5, "style": "italic"}))
     judged = study.judged(study.predictions.claim)
     if judged is not None:
         rounds = np.arange(START, last + 1, dtype=np.float64)
@@ -87,9 +84,9 @@ def _curves(axes: Axes, study: Study) -> None:
 
 
 def _range(study: Study) -> tuple[float, float]:
-    """The range of the risk axes: where arms are from round 1 on, and the references' ends; round 0 may leave it."""
+    """The range of the risk axes: where arms are from round 1 on, and the references; round 0 may leave it."""
     values = [value for label in study.arms for value in study.curve(label)[START:]]
-    values += [end.mean for label in study.references if (end := study.end(label)) is not None]
+    values += [study.lowest(label) for label in study.references]
     low, high = min(values), max(values)
     span = max(high - low, 1e-6)
     return max(low - EDGE * span, 0.0), high + EDGE * span
@@ -98,12 +95,15 @@ def _range(study: Study) -> tuple[float, float]:
 def _forest(axes: Axes, arms: Sequence[str], slopes: Sequence[Slope | None], limits: tuple[float, float]) -> None:
     """A point with its interval per arm, the first on top."""
     low, high = limits
+    blank = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # no line crosses a word
     axes.set(xlim=limits, ylim=(len(arms) - 0.5, -0.5))
     axes.set_yticks(range(len(arms)), arms)
     axes.grid(axis="y", visible=False)
     for place, slope in enumerate(slopes):
         if slope is None or slope.interval is None:
-            axes.text((low + high) / 2, place, "not identified", ha="center", va="center", color=MUTED, fontsize=7)
+            axes.text(
+                (low + high) / 2, place, "not identified", ha="center", va="center", color=MUTED, fontsize=7, bbox=blank
+            )
             continue
         colour, start, end = line_style(place)["color"], *np.clip(slope.interval, low, high)
         axes.plot([start, end], [place, place], color=colour, linewidth=1.4)

@@ -136,7 +136,9 @@ def _plain_study(study: Study) -> dict[str, Any]:
         "draws": study.draws,
         "alpha": study.alpha,
         "left_out": list(block.left_out),
-        "references": {label: _plain_end(study, label) for label in study.references},
+        "references": {
+            label: {**_plain_end(study, label), "lowest": study.lowest(label)} for label in study.references
+        },
         "arms": {label: _plain_arm(study, label) for label in study.arms},
     }
 
@@ -212,19 +214,21 @@ def _residual_row(study: Study, label: str) -> dict[str, Any]:
 def _curve_rows(study: Study) -> list[dict[str, Any]]:
     last = study.block.rounds - 1
     shown = [index for index in SHOWN_ROUNDS if index < last] + [last]
-    base = study.end(study.references[0]) if study.references else None
+    base = study.lowest(study.references[0]) if study.references else None
     rows = []
     for label in [*study.arms, *study.references]:
         curve, end = study.curve(label), study.end(label)
         row = {"arm": label, **{str(index): f"{curve[index]:.3f}" for index in shown if curve}}
         if base is not None:
-            row["excess"] = "" if end is None else f"{end.mean - base.mean:+.3f}"
+            row["excess"] = "" if end is None else f"{end.mean - base:+.3f}"
         rows.append(row)
     return rows
 
 
 def _excess(study: Study) -> str:
-    return f"excess: end minus that of {study.references[0]}" if study.references else ""
+    if not study.references:
+        return ""
+    return f"excess: end minus the lowest risk of {study.references[0]} in any round, an oracle: chosen on test data"
 
 
 def _starred(study: Study) -> str:

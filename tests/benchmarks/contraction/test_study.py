@@ -34,6 +34,7 @@ def test_ends_and_curves_by_hand(arm, block, study) -> None:
     assert end.interval == pytest.approx((12 - 1.9632, 12 + 1.9632), abs=1e-3)
     assert found.curve("cosmos")[:2] == [2, 2]
     assert found.curve("cosmos")[-1] == 12
+    assert found.lowest("cosmos") == 2
     assert found.end("frozen") is None
     assert found.curve("cosmos", "after_distill") == []
 
