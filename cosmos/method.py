@@ -60,6 +60,7 @@ from .distances import pairwise, to_centroids
 from .feedback import addressed, soft_mix
 from .guard import train_servers
 from .objectives import ConsistentDistillation
+from .planning import meaning, phases
 from .servers import ClusterModels, SeparateModels, ServerPhase, SharedBackbone
 from .settings import CosmosConfig
 from .weighting import label_weights
@@ -101,13 +102,14 @@ class Cosmos(Method[CosmosConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """N * C * 4 bytes each way (methods.md 2.8)."""
+        config = self.config
         return Plan(
-            up_bytes=facts.scores_bytes + size_bytes(facts, self.config.member_weights),
+            up_bytes=facts.scores_bytes + size_bytes(facts, config.member_weights),
             down_bytes=facts.scores_bytes,
-            first_down_bytes=facts.scores_bytes if self.config.order == "distill_last" else 0,
-            bound=self.config.feedback == "own_past",  # who has not sent twice is sent nothing
-            client_public_epochs=self.config.distill_epochs,
-            server_public_epochs=self.config.server_epochs * self.config.server_passes(facts.clients),
+            first_down_bytes=facts.scores_bytes if config.order == "distill_last" else 0,
+            bound=config.feedback == "own_past",  # who has not sent twice is sent nothing
+            work=phases(config, facts),
+            steps=meaning(config, everyone=facts.participants in (0, facts.clients)),
         )
 
     def setup(self, federation: Federation) -> None:
@@ -148,7 +150,7 @@ class Cosmos(Method[CosmosConfig]):
         """Train towards the feedback, with the consistency term (methods.md 2.2)."""
         mode, temperature = self.config.weighting, self.config.temperature
         labels = rnd.public.labels.open(f"{self.name}, weighting={mode}") if mode.startswith("oracle") else None
-        objective = self.objective(self.config.consistency)
+        objective = self.objective(self.config.client_weight)
         learners, told = clients, feedback.values
         if self.config.feedback == "no_model" and temperature == 1 and objective.weight == 0:
             rows = told_otherwise(clients, told, public)
@@ -375,9 +377,8 @@ class Cosmos(Method[CosmosConfig]):
         """Clusters with a model; k-means may leave some of them empty."""
         return int(self.assignment.max()) + 1 if self.centroids is None else len(self.centroids)
 
-    def objective(self, consistency: float) -> ConsistentDistillation:
-        """The loss of distillation or server training, by the side's weight of the consistency loss."""
-        weight = 0.0 if self.config.consistency_grad == "none" else consistency
+    def objective(self, weight: float) -> ConsistentDistillation:
+        """The loss of distillation or server training, by that side's weight of the consistency loss."""
         grad = "both" if self.config.consistency_grad == "none" else self.config.consistency_grad
         return ConsistentDistillation(weight, grad, self.config.noise, self.federation.modality == "image")
 

@@ -129,7 +129,7 @@ class CosmosConfig:
         not_negative("cosmos", distill_epochs=self.distill_epochs, server_epochs=self.server_epochs)
         not_negative("cosmos", temperature=self.temperature, consistency=self.consistency)
         not_negative("cosmos", epsilon=self.epsilon or 0.0, recluster=self.recluster or 0)
-        not_negative("cosmos", server_consistency=self.server_weight, server_rounds=self.server_rounds or 0)
+        not_negative("cosmos", server_consistency=self.server_consistency or 0.0, server_rounds=self.server_rounds or 0)
 
     @property
     def opens_groups(self) -> bool:
@@ -137,26 +137,16 @@ class CosmosConfig:
         return self.clustering in ("oracle", "random") or self.clusters == "groups"
 
     @property
+    def client_weight(self) -> float:
+        """lambda in the clients' loss: 0 where the consistency loss has no gradient."""
+        return 0.0 if self.consistency_grad == "none" else self.consistency
+
+    @property
     def server_weight(self) -> float:
-        """lambda of the server models."""
-        return self.consistency if self.server_consistency is None else self.server_consistency
-
-    def server_passes(self, clients: int) -> int:
-        """How often the server goes through the public pool per epoch, with `clients` clients.
-
-        Once for each of its models, or for one of them where their number is found on the way; K heads that learn
-        together do so in one pass.
-        """
-        if self.feedback in ("no_model", "own_past"):
-            return 0
-        known = {"single": 1, "singleton": clients}
-        if isinstance(self.clusters, int):
-            targeted = ("greedy_k", "kmeans", "farthest", "agglomerative")
-            known |= dict.fromkeys(targeted, min(self.clusters, clients))
-        models = known.get(self.clustering, 1)
-        if self.server == "models":
-            return models
-        return 1 if self.head_schedule == "joint" else models * self.head_sweeps
+        """lambda in the loss of the server models."""
+        if self.server_consistency is None or self.consistency_grad == "none":
+            return self.client_weight
+        return self.server_consistency
 
     @property
     def recluster_every(self) -> int:

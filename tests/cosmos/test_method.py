@@ -560,8 +560,8 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
     [
         ({"clusters": 2}, 6),
         ({"clusters": 4}, 9),
-        ({"clusters": "auto"}, 3),
-        ({"clustering": "greedy_eps", "epsilon": 0.1}, 3),
+        ({"clusters": "auto"}, 6),
+        ({"clustering": "greedy_eps", "epsilon": 0.1}, 6),
         ({"clustering": "single"}, 3),
         ({"clustering": "singleton", "clusters": 2}, 9),
         ({"feedback": "no_model"}, 0),
@@ -571,11 +571,11 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
     ids=str,
 )
 def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes: int) -> None:
-    # Three epochs for each of the server's models, no more than the three clients; one of them where their number is
-    # found on the way. Heads share every pass, or take turns, here four times.
+    # Three epochs for each of the server's models, no more than the three clients; as many as the square root of their
+    # number where it is found on the way. Heads share every pass, or take turns, here four times.
     run = world.build("cosmos", distill_epochs=2, server_epochs=3, **settings)
-    plan = run.method.plan(client_facts(run))
-    assert (plan.client_public_epochs, plan.server_public_epochs) == (2, passes)
+    client, _, server = run.method.plan(client_facts(run)).work
+    assert (client.epochs, server.epochs * server.models) == (2, passes)
 
 
 @pytest.mark.parametrize(
