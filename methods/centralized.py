@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-
 from fl_bench.later import LATER
 from fl_bench.lazy import np
 
