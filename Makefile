@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden mutate bench page reference format
+.PHONY: check lint types links test golden mutate bench page reference planted format
 
 check: lint types test
 
@@ -51,3 +51,7 @@ page:
 # docs/method-interface.md again: the complete methods, and the reference from docstrings.
 reference:
 	$(PYTHON) -P -m fl_bench.benchmarks.manual
+
+# The planted study of docs/cosmos.md: all arms, the CSV files in benchmarks/studies/, the section; ten minutes at most.
+planted:
+	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.studies.planted

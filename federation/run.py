@@ -231,7 +231,9 @@ class Run:
             joined = scores.joined()
             metrics = scores.metrics(joined)
         clusters, groups = self.method.clusters(), self._true_groups()
-        per_client = client_rows(rnd.index, self.data, self.architectures, clusters, groups, joined)
+        per_client = client_rows(
+            rnd.index, self.data, self.architectures, clusters, groups, joined, risks=self.training.risks
+        )
         traffic = self._channel.traffic
         values: dict[str, float | int | None] = {
             "round": rnd.index,

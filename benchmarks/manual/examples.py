@@ -209,6 +209,7 @@ EXAMPLES = {
     "Training.precision": "clients.training.precision",
     "Training.store": "clients.training.store",
     "Training.views": "clients.training.views",
+    "Training.risks": "clients.training.risks",
     "Training.dtype_name": "getattr(torch, clients.training.dtype_name)",
     # Sources, batches, steps
     "PrivateData.target": "clients.fit(told, on=PrivateData(target=clients.predict_private()))",
