@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "cosmos.md"
 TEXT = Path(__file__).with_name("section.md")
 """The words of the section; `{name}` stands for what `facts` computes."""
 
-BEGIN = "<!-- how-many-clusters: written by `make studies`; edit benchmarks/studies/clusters/section.md instead -->"
+BEGIN = "<!-- how-many-clusters: written by `make clusters`; edit benchmarks/studies/clusters/section.md instead -->"
 END = "<!-- end -->"
 
 NAMES = {"no floor": "silhouette, never one", "groups": "groups *"}

@@ -31,7 +31,7 @@ def results(folder: Path, **judged: float) -> Path:
 def test_committed_section_is_what_the_results_give(tmp_path: Path) -> None:
     page = tmp_path / "cosmos.md"
     page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    assert write(page).read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8"), "run `make studies`"
+    assert write(page).read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8"), "run `make clusters`"
 
 
 def test_a_page_without_a_place_is_refused(tmp_path: Path) -> None:
