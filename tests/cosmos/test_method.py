@@ -612,6 +612,14 @@ def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes
 
 
 @pytest.mark.parametrize(
+    ("clusters", "steps"), [(2, "most"), ("groups+1", "most"), ("auto", "expected"), ("emerges", "expected")]
+)
+def test_steps_are_expected_where_the_number_of_clusters_is_found_on_the_way(world, clusters, steps: str) -> None:
+    run = world.build("cosmos", clusters=clusters, **PLAIN)
+    assert run.method.plan(client_facts(run)).steps == steps
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"clustering": "kmeans"},  # whose centroids go on
