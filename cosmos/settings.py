@@ -70,9 +70,10 @@ class CosmosConfig:
     head_sweeps: int = 1
     """How often `sequential` goes through the clusters in a round."""
     server_epochs: int = 5
-    """Passes of each server model over the public pool per round, E_srv."""
-    server_lr: float = 1e-3
-    """Learning rate of server models (the paper: 1e-4 for its large ones, 1e-3 for AlexNet-small)."""
+    """Passes of each server model over the public pool per round, E_srv; the paper's, as many as clients take."""
+    server_lr: float | None = None
+    """Learning rate of server models; null is the clients', `training.lr` (the paper: 1e-4 for its large server models,
+    1e-3 for AlexNet-small)."""
     server_reset: bool = False
     """Start server models afresh every round instead of going on with them."""
     server_rounds: int | None = field(default=None, metadata=LATER)
@@ -141,7 +142,8 @@ class CosmosConfig:
             raise ConfigError(f"cosmos.member_weights=size belongs to aggregation=mean, got {self.aggregation}")
         if not 0 <= self.trim < 0.5:
             raise ConfigError(f"cosmos.trim must be in [0, 0.5), got {self.trim}")
-        positive("cosmos", distill_lr=self.distill_lr, server_lr=self.server_lr, mix_width=self.mix_width)
+        positive("cosmos", distill_lr=self.distill_lr, mix_width=self.mix_width)
+        positive("cosmos", server_lr=1.0 if self.server_lr is None else self.server_lr)
         positive("cosmos", head_sweeps=self.head_sweeps, clip=1.0 if self.clip is None else self.clip)
         positive("cosmos", epsilon_step=1.0 if self.epsilon_step is None else self.epsilon_step)
         not_negative("cosmos", distill_epochs=self.distill_epochs, server_epochs=self.server_epochs)

@@ -62,6 +62,11 @@ class TestNullSettings:
         own = world.run("cosmos", clustering="single", **PLAIN)
         assert same(world.run("cosmos", clustering="single", feedback="soft_mix", **PLAIN), own, 1e-12)
 
+    def test_server_models_learn_at_the_rate_of_the_clients(self, world) -> None:
+        unset = world.run("cosmos", **(PLAIN | {"server_lr": None}))
+        assert same(unset, world.run("cosmos", **(PLAIN | {"server_lr": world.lr})))
+        assert not same(unset, world.run("cosmos", **PLAIN))
+
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("member_weights", ["uniform", "size"])
