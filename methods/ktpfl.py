@@ -20,11 +20,12 @@ Left open by the paper: absent clients. Here mixtures are of those who take part
 their sum; an absent client keeps its row and receives nothing. Choices: the distillation loss is multiplied by tau^2,
 which keeps gradients of one size whatever tau is.
 Disputed: the paper weighs l with p_i = n_i / sum_j n_j but not the penalty (`row_weights: size`), which holds the rows
-of many clients to 1/n; the authors' code has no p_i. That code (`official_softmax`) takes the squared distance,
-multiplies the gradient by a power of 5 that brings its mean size near 0.01, and applies softmax(5 c_i) instead of the
-projection, to what is a softmax already from the second round on: without a gradient, rows near 1/n return to it where
-there are more than 5 clients, and one coefficient takes all where there are fewer. That code also divides the
-distillation loss by the number of classes, which no option repeats.
+of many clients to 1/n; the authors' code has no p_i. That code (`official_softmax`; with `loss: mse` it is theirs)
+takes means over classes and over coefficients, l / C + rho |c_i - 1/n|^2 / n; multiplies the gradient of every row by a
+power of 5 of its own, from 5^-5 to 5^5, that brings the row's mean size to 0.01 or more and below 0.05; takes a step of
+1; and applies softmax(5 c_i) instead of the projection, to what is a softmax already from the second round on: without
+a gradient, rows near 1/n return to it where there are more than 5 clients, and one coefficient takes all where there
+are fewer. That code also divides the distillation loss by the number of classes, which no option repeats.
 Departures: the authors score 5000 public samples (here the whole pool), lengthen local training from round to
 round, and use SGD with 0.02 everywhere; here local training is the run's.
 """
@@ -60,8 +61,9 @@ if TYPE_CHECKING:
 SMALLEST_PROBABILITY = 1e-12
 """Mixtures are raised to this before their logarithm is taken."""
 
-OFFICIAL_SIZE, OFFICIAL_FACTOR = 0.01, 5.0
-"""Of the authors' code: the mean size to which gradients are brought, by powers of the factor, also the softmax's."""
+OFFICIAL_SIZE, OFFICIAL_FACTOR, OFFICIAL_POWERS = 0.01, 5.0, 5
+"""Of the authors' code: the mean size that a row's gradient has at least, by powers of the factor, which is also the
+softmax's; and how many of them, up or down."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,12 @@ class KTpFLConfig:
     row_weights: Literal["uniform", "size"] = "uniform"
     """What l counts beside the penalty: 1 for every client, or p_i, its share of the private samples."""
     coefficient_step: float = 0.1
-    """eta_c, the step of the coefficients; 0 keeps them at 1/n."""
+    """eta_c, the step of the coefficients; 0 keeps them at 1/n. `official_softmax` steps by 1, whatever it is."""
     coefficient_updates: int = 1
     """Gradient steps of the coefficients per round."""
     official_softmax: bool = False
-    """The authors' rescaled step and repeated softmax instead of the projection on the simplex."""
+    """The authors' coefficients: means instead of sums in J_i, a step of 1 against gradients that are rescaled row by
+    row, and a repeated softmax instead of the projection on the simplex."""
     public_samples: int | None = None
     """Public samples scored per round, |d|; null scores the whole pool."""
     distill_epochs: int = 1
@@ -106,6 +109,7 @@ class KTpFLConfig:
 class KTpFL(Method[KTpFLConfig]):
     """The server learns how much every client should learn from every other. It keeps the coefficients c."""
 
+    protocol = 2  # `official_softmax` rescales every row by itself, steps by 1 and takes the authors' means
     category = "distillation"
     paper = "Zhang et al., NeurIPS 2021, arXiv:2111.02862"
     wire = "up N_t * C * b, down N_t * C * b"
@@ -160,7 +164,11 @@ class KTpFL(Method[KTpFLConfig]):
             sizes = uploads.sizes().to(labels)
             weights = sizes / sizes.sum()
         for _ in range(self.config.coefficient_updates):
-            rows = self.stepped(rows, self.gradient(rows, labels, present, weights))
+            if self.config.official_softmax:
+                rows = repeated_softmax(rows, self.official_gradient(rows, labels, present, weights))
+            else:
+                step = self.config.coefficient_step * self.gradient(rows, labels, present, weights)
+                rows = project_on_simplex(rows - step)
         self.coefficients[present] = rows
         mixtures = mix(rows, labels, present).to(uploads.scores())
         return uploads.to_participants(Scores(mixtures, rows=uploads.rows()))
@@ -168,23 +176,25 @@ class KTpFL(Method[KTpFLConfig]):
     def gradient(self, rows: Tensor, labels: Tensor, present: list[int], weights: Tensor) -> Tensor:
         """d/dc sum_i (w_i l(Y_i, Z_i) + rho |c_i - 1/n|^2) for the participants' rows, shape (participants, n)."""
         rows = rows.detach().requires_grad_()
-        mixtures = mix(rows, labels, present)
-        if self.config.loss == "kl":
-            losses = F.kl_div(mixtures.clamp_min(SMALLEST_PROBABILITY).log(), labels, reduction="none")
-        else:
-            losses = (labels - mixtures).square()
-        penalties = (rows - 1 / rows.shape[1]).square().sum()
-        objective = (weights * losses.sum(dim=2).mean(dim=1)).sum() + self.config.rho * penalties
+        losses = self.losses(labels, mix(rows, labels, present))
+        penalties = (rows - 1 / rows.shape[1]).square()
+        objective = (weights * losses.sum(dim=2).mean(dim=1)).sum() + self.config.rho * penalties.sum()
         return torch.autograd.grad(objective, rows)[0]
 
-    def stepped(self, rows: Tensor, gradient: Tensor) -> Tensor:
-        """A step against the gradient and back to the simplex."""
-        if not self.config.official_softmax:
-            return project_on_simplex(rows - self.config.coefficient_step * gradient)
-        size = gradient.abs().mean().clamp_min(torch.finfo(gradient.dtype).tiny)
-        power = ((OFFICIAL_SIZE / size).log() / math.log(OFFICIAL_FACTOR)).round()
-        rescaled = gradient * OFFICIAL_FACTOR**power
-        return (OFFICIAL_FACTOR * (rows - self.config.coefficient_step * rescaled)).softmax(dim=1)
+    def official_gradient(self, rows: Tensor, labels: Tensor, present: list[int], weights: Tensor) -> Tensor:
+        """The same with means for sums; what the coefficients in a mixture sum to counts as a constant there."""
+        rows = rows.detach().requires_grad_()
+        counted = rows[:, present]
+        mixtures = torch.tensordot(counted / counted.sum(dim=1, keepdim=True).detach(), labels, dims=1)
+        losses = weights * self.losses(labels, mixtures).mean(dim=(1, 2))
+        penalties = (rows - 1 / rows.shape[1]).square().mean(dim=1)
+        return torch.autograd.grad((losses + self.config.rho * penalties).sum(), rows)[0]
+
+    def losses(self, labels: Tensor, mixtures: Tensor) -> Tensor:
+        """l of every client, sample and class: KL(Y_i || Z_i) or (Y_i - Z_i)^2, shape (clients, samples, classes)."""
+        if self.config.loss == "kl":
+            return F.kl_div(mixtures.clamp_min(SMALLEST_PROBABILITY).log(), labels, reduction="none")
+        return (labels - mixtures).square()
 
     def report(self, rnd: Round) -> dict[str, float | int | None]:
         """What clients count for themselves: 1/n is FedMD, 1 learns from nobody."""
@@ -197,6 +207,13 @@ class KTpFL(Method[KTpFLConfig]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore them."""
         self.coefficients = state["coefficients"].to(self.coefficients)
+
+
+def repeated_softmax(rows: Tensor, gradient: Tensor) -> Tensor:
+    """softmax(5 (c - factor grad)), each row with the power of 5 that brings its mean |gradient| to [0.01, 0.05)."""
+    size = gradient.abs().mean(dim=1, keepdim=True)
+    power = ((OFFICIAL_SIZE / size).log() / math.log(OFFICIAL_FACTOR)).ceil().clamp(-OFFICIAL_POWERS, OFFICIAL_POWERS)
+    return (OFFICIAL_FACTOR * (rows - gradient * OFFICIAL_FACTOR**power)).softmax(dim=1)
 
 
 def mix(rows: Tensor, labels: Tensor, present: list[int]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from fl_bench.errors import ConfigError
 from fl_bench.federation.models.build import NetBytes
 from fl_bench.methods.base import Facts
-from fl_bench.methods.ktpfl import KTpFL, KTpFLConfig, mix
+from fl_bench.methods.ktpfl import KTpFL, KTpFLConfig, mix, repeated_softmax
 
 LR = 0.2
 
@@ -180,19 +180,58 @@ def test_a_mixture_without_a_class_that_the_client_sees_has_a_finite_gradient() 
 
 
 def test_the_official_step_by_hand() -> None:
-    # |gradient| is (.2 + .2 + .4) / 3 = .267 on average; 5^-2 brings it to .0107, 5^-1 and 5^-3 to .053 and .0021. The
-    # row moves by 0.5 * .2 / 25 = .004, .004 and .008, to .196, .396 and .408; times 5: .98, 1.98, 2.04.
-    method = KTpFL(KTpFLConfig(official_softmax=True, coefficient_step=0.5))
-    row, gradient = torch.tensor([[0.2, 0.4, 0.4]]), torch.tensor([[0.2, 0.2, -0.4]])
-    expected = softmax(np.array([0.98, 1.98, 2.04]))
-    assert method.stepped(row, gradient)[0].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    # The first row's |gradient| is (.2 + .2 + .4) / 3 = .267 on average: /5 is .053, and /25 is .0107, the first below
+    # .05. The row moves by .2 / 25 = .008, .008 and -.016, to .192, .392 and .416; times 5: .96, 1.96, 2.08.
+    # The second row's is .004 on average, times 5 .02: it moves by .03, -.03 and 0; times 5: .85, 2.15, 2.
+    rows = torch.tensor([[0.2, 0.4, 0.4], [0.2, 0.4, 0.4]])
+    gradient = torch.tensor([[0.2, 0.2, -0.4], [0.006, -0.006, 0.0]])
+    expected = softmax(np.array([[0.96, 1.96, 2.08], [0.85, 2.15, 2.0]]))
+    np.testing.assert_allclose(repeated_softmax(rows, gradient), expected, rtol=1e-5)
     # At 1/n the softmax of 5 c has the slope 5/n: repeated, it leads ten clients back to 1/n and three away from it.
     for n, last in ((10, 0.1), (3, 0.985)):
         row = torch.full((1, n), 0.95 / n)
         row[0, 0] += 0.05
         for _ in range(100):
-            row = method.stepped(row, torch.zeros(1, n))
+            row = repeated_softmax(row, torch.zeros(1, n))
         assert row[0, 0].item() == pytest.approx(last, abs=1e-3)
+
+
+def official_factor(size: float) -> float:
+    """What brings a mean size to [0.01, 0.05), in five attempts of a division or a multiplication by 5 or both."""
+    factor = 1.0
+    for _ in range(5):
+        if size * factor > 0.01:
+            factor /= 5
+        if size * factor < 0.01:
+            factor *= 5
+    return factor
+
+
+def test_the_factor_of_a_row_is_found_in_five_attempts() -> None:
+    sizes = np.geomspace(1.1e-7, 900.0, 61)
+    gradient = torch.tensor(sizes)[:, None] * torch.tensor([[1.5, -0.5, -1.0]], dtype=torch.float64)
+    rows = torch.full_like(gradient, 1 / 3)
+    moved = 1 / 3 - np.array([official_factor(size) for size in sizes])[:, None] * gradient.numpy()
+    np.testing.assert_allclose(repeated_softmax(rows, gradient), softmax(5 * (moved - moved.max())), rtol=1e-12)
+
+
+def test_official_coefficients_against_numpy(world) -> None:
+    # d/dc_im of mean (Y_i - Z_i)^2 + rho mean (c_i - 1/n)^2, row by row, with the factor of each row.
+    world.rounds = 4
+    run = world.build("ktpfl", official_softmax=True, loss="mse", temperature=1.0, rho=0.7, distill_epochs=0)
+    alone, c = world.start, np.full((3, 3), 1 / 3)
+    for _ in run.rounds():
+        for model, (x, y) in zip(alone, world.private, strict=True):
+            model.train(x, y, world.lr, steps=world.epochs)
+        labels = np.stack([softmax(model.logits(world.public)) for model in alone])
+        for i, row in enumerate(c.copy()):
+            z = np.einsum("m,muc->uc", row, labels)
+            gradient = np.array(
+                [(2 * (z - labels[i]) * labels[m]).mean() + 2 * 0.7 * (row[m] - 1 / 3) / 3 for m in range(3)]
+            )
+            c[i] = softmax(5 * (row - official_factor(np.abs(gradient).mean()) * gradient))
+        np.testing.assert_allclose(run.method.coefficients.numpy(), c, rtol=0, atol=1e-12)
+    assert np.abs(c - 1 / 3).max() > 0.05
 
 
 @pytest.mark.parametrize(
