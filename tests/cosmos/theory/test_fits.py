@@ -80,6 +80,7 @@ def test_the_first_round_counts_only_if_asked() -> None:
     risks = np.concatenate([[7.0], 0.3 + 0.7 * 0.8**T]) + np.zeros((2, 3, 1))
     found = fit_curves(risks, stream=numpy_stream(0, *STREAM), draws=5)
     assert (found.rho, found.floor) == pytest.approx((0.8, 0.3), abs=1e-5)
+    assert found.fits["exponential"].amplitude == pytest.approx(0.7, abs=1e-5)  # at t = 0, which was left out
     assert fit_curves(risks, stream=numpy_stream(0, *STREAM), start=0, draws=5).rho < 0.5
 
 

@@ -129,6 +129,14 @@ def test_a_difference_is_paired() -> None:
     assert per_client == pytest.approx(halves[0] - halves[1])
 
 
+def test_the_jackknife_of_a_mean_is_student_s_interval() -> None:
+    # The same exact recursion, seed s moved up by d_s: rho stays, and intercepts differ by (1 - rho) d_s.
+    moved = np.array([0.1, 0.4, 0.2])
+    risks = np.stack([1 + (2 + seed) * 0.7 ** np.arange(12.0) for seed in range(3)])[:, None]
+    found = difference(risks + moved[:, None, None], risks, of="intercept", start=0)
+    assert found.interval == pytest.approx(t_interval(0.3 * moved))
+
+
 def test_t_interval_against_scipy() -> None:
     values = np.array([0.1, 0.5, 0.3, 0.9])
     assert t_interval(values) == pytest.approx(stats.t.interval(0.95, 3, values.mean(), stats.sem(values)))
