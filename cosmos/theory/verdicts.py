@@ -15,8 +15,8 @@ below 1. The rule, in this order:
    share `SURE` of the bootstrap draws. Else: not identified: the curve is too short or too noisy to tell contraction
    from a rate that dies away.
 6. **It comes from where the claim says.** With controls: one that falls, by `FALLEN` of the arm's fall or more, and
-   whose rho is not larger: not supported. Without: `Chain.through_server` must be above 0; where it may be 0 and is less
-   than the 1 - `Chain.kept` of a client that is drawn to its server model, clients follow their own course: not
+   whose rho is not larger: not supported. Without: `Chain.through_server` must be above 0; where it may be 0 and is
+   less than the 1 - `Chain.kept` of a client that is drawn to its server model, clients follow their own course: not
    supported; else, and without the server's risks: not identified, because training alone could look the same. Controls
    come first because they intervene, where a regression only watches: clients may be drawn to a server model whose own
    risk stands still.
