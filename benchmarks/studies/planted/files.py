@@ -6,7 +6,7 @@ import csv
 import math
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 PREDICTIONS = HERE / "predictions.csv"
 """Written by hand, before any result."""
 ARMS, OUTCOMES, CURVES, CALIBRATION = (
