@@ -1,7 +1,8 @@
 """A data set dealt to clients (datasets room): public pool, private train, validation and test rows; trains nothing.
 
 The data protocol of methods.md 1.2. What all schemes share is here: the public pool and the global test set, both
-stratified; the minimum sizes; the validation rows. The scheme only says who owns which private sample.
+stratified; the minimum sizes; the validation rows. The scheme only says who owns which private sample. Public samples
+that come from elsewhere or are changed are the business of `doses`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fl_bench.sealed import Sealed
 from fl_bench.streams import numpy_stream
 
 from .heterogeneity import Heterogeneity, measure
+from .public import PublicSettings
 from .rounding import ceil_share, floor_share, largest_remainder
 from .scheme import UNUSED, Pool, count_table
 
@@ -32,9 +34,10 @@ class SplitSettings:
 
     clients: int = 25
     """Number of clients n."""
-    public: float = 0.2
+    public: float | PublicSettings = 0.2
     """Share pi of every class that goes to the public pool (training set) and the global test set (test set), rounded
-    up, in [0, 1); 0 gives an empty pool and an empty global test set."""
+    up, in [0, 1); 0 gives an empty pool and an empty global test set. A mapping says more of the pool: its size,
+    samples of another data set, missing classes, changed inputs."""
     public_keep: float = 1.0
     """Share of the public pool that is used, in (0, 1]: the first rows of its frozen order. For studies of the pool's
     size that leave every client its samples; the others of the pool are used by nobody."""
@@ -50,26 +53,69 @@ class SplitSettings:
         for name in ("clients", "min_test"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"partition.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("public", "val_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"partition.{name} must be in [0, 1), got {getattr(self, name)}")
+        for name, value in (("public", self.share), ("val_fraction", self.val_fraction)):
+            if not 0 <= value < 1:
+                raise ConfigError(f"partition.{name} must be in [0, 1), got {value}")
         if not 0 < self.public_keep <= 1:
             raise ConfigError(f"partition.public_keep must be in (0, 1], got {self.public_keep}")
         if self.max_train is not None and self.max_train < 1:
             raise ConfigError(f"partition.max_train must be at least 1, got {self.max_train}")
+        if self.public_keep != 1 and self.pool.size is not None:
+            raise ConfigError(
+                f"partition.public.size={self.pool.size} and partition.public_keep={self.public_keep} are two sizes of "
+                "one pool; give one of them"
+            )
+
+    @property
+    def pool(self) -> PublicSettings:
+        """`public` as a mapping, where it is a share, too."""
+        return self.public if isinstance(self.public, PublicSettings) else PublicSettings(share=self.public)
+
+    @property
+    def share(self) -> float:
+        """Share of every class that is held out for the public pool and the global test set."""
+        return self.public.share if isinstance(self.public, PublicSettings) else self.public
+
+    @property
+    def changes_pool(self) -> bool:
+        """Whether the pool is another one than the beginning of what is held out."""
+        pool = self.pool.canonical()
+        return pool != PublicSettings(share=pool.share, size=pool.size)
 
     def train_rows(self, official: int) -> int:
         """Training rows that are used of the official training set's."""
         return official if self.max_train is None else min(self.max_train, official)
 
-    def public_rows(self, official: int) -> int:
-        """Size of the public pool; each class may round it up by one."""
-        return ceil_share(self.public_keep, ceil_share(self.public, self.train_rows(official)))
+    def public_rows(self, official: int, classes: int | None = None) -> int:
+        """Size of the public pool; each class may round it up by one, missing ones count as if all were of a size."""
+        return self.pool.samples(ceil_share(self.share, self.train_rows(official)), classes, self.public_keep)
 
     def private_rows(self, official: int) -> int:
         """Training rows that all clients hold together, but for what classes round."""
         rows = self.train_rows(official)
-        return rows - ceil_share(self.public, rows)
+        return rows - ceil_share(self.share, rows)
+
+
+@dataclass(frozen=True)
+class PoolFacts:
+    """What became of a public pool that is not plain."""
+
+    samples: int
+    """Samples in the pool."""
+    foreign: int
+    """Those of another data set; they have no label."""
+    source: str | None
+    """That data set, as it calls itself."""
+    source_fingerprint: str | None
+    """Its content fingerprint."""
+    missing_classes: tuple[int, ...]
+    """Classes of which samples were removed, ascending."""
+    removed: float
+    """Share of their samples that was removed."""
+    changes: dict[str, int]
+    """Severity of each change of inputs."""
+    fingerprint: str
+    """SHA-256 (hex) over the pool's inputs, in their frozen order."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +138,8 @@ class Split:
     """How different the clients are."""
     fingerprint: str
     """SHA-256 (hex) over every index array: equal exactly when two runs were dealt the same rows."""
+    pool: PoolFacts | None = None
+    """What became of the public pool; None where it is the beginning of what is held out."""
 
     @property
     def clients(self) -> int:
@@ -110,14 +158,18 @@ def check(partition: Partition, settings: SplitSettings, classes: int | None, sa
     Raises:
         ConfigError: says what was asked, what was found and what would do.
     """
+    pool = settings.pool
     if samples is None:
+        pool.check("the data set", None, classes)
         partition.check(settings.clients, classes, None)
         return
+    held = ceil_share(settings.share, settings.train_rows(samples)) + (classes or 0)  # each class rounds up
+    pool.check(f"{settings.train_rows(samples)} rows", held, classes)
     private = settings.private_rows(samples)
     if private < settings.clients:
         raise ConfigError(
             f"{settings.clients} clients need at least as many private training samples; "
-            f"{settings.train_rows(samples)} rows with public={settings.public} leave {private}: "
+            f"{settings.train_rows(samples)} rows with public={settings.share} leave {private}: "
             "ask for fewer clients or a smaller public share"
         )
     partition.check(settings.clients, classes, private)
@@ -145,8 +197,8 @@ def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed:
     labels = dataset.labels.numpy()
     train_rows = _limit(np.arange(dataset.train_size), labels, settings.train_rows(dataset.train_size), seed)
     test_rows = np.arange(dataset.train_size, len(labels))
-    public, private = _hold_out(train_rows, labels, settings.public, seed, "public pool")
-    global_test, private_test = _hold_out(test_rows, labels, settings.public, seed, "global test")
+    public, private = _hold_out(train_rows, labels, settings.share, seed, "public pool")
+    global_test, private_test = _hold_out(test_rows, labels, settings.share, seed, "global test")
     name = dataset.about.name
     _enough_rows(len(private), len(private_test), settings, name)
     partition.check(clients, classes, len(private))
@@ -176,7 +228,7 @@ def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed:
         train.append(np.sort(shuffled[held:]))
     test = [private_test[test_owner == client] for client in range(clients)]
     public = numpy_stream(seed, "partition", "public order").permutation(public)
-    public = public[: ceil_share(settings.public_keep, len(public))]
+    public = settings.pool.pool_rows(public, labels, name, classes=classes, keep=settings.public_keep, seed=seed)
     return Split(
         train=tuple(train),
         validation=tuple(validation),
@@ -271,7 +323,7 @@ def _enough_rows(train: int, test: int, settings: SplitSettings, name: str) -> N
         if rows < settings.clients:
             raise ConfigError(
                 f"{settings.clients} clients need at least one private {what} row each; {name} with "
-                f"public={settings.public} has {rows}: ask for fewer clients or a smaller public share"
+                f"public={settings.share} has {rows}: ask for fewer clients or a smaller public share"
             )
 
 

@@ -158,7 +158,10 @@ class FederatedData:
             self.labels[shards.rows] = truth[shards.rows]
         self.sealed_labels = Sealed(truth, "test labels")
         public_rows = torch.as_tensor(split.public, dtype=torch.int64, device=device)
-        self.public = PublicPool(self, public_rows, Sealed(truth[public_rows], "public labels"))
+        without = int((truth[public_rows] < 0).sum())
+        lacking = f"{without} of {len(public_rows)} public samples come from another data set and have none"
+        public_labels = Sealed(truth[public_rows], "public labels", lacking=lacking if without else "")
+        self.public = PublicPool(self, public_rows, public_labels)
         self.groups = split.groups and Sealed(split.groups.open_for_evaluation(), split.groups.what)
         """True group of each client, sealed anew for this run; None where the partition has no groups."""
         self.label_counts = torch.stack(

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 HOPELESS = 1000.0
 """A training loss of so many times that of even guessing, ln C, is a diverged run, finite or not."""
 
+BRIER_DECIMALS = 6
+"""Decimals of Brier scores in rows of clients: full ones would make records a third larger and say no more."""
+
 
 @dataclass(frozen=True)
 class RoundRow:
@@ -121,8 +124,22 @@ def client_rows(
     clusters: np.ndarray | None,
     groups: np.ndarray | None,
     joined: Mapping[str, ClientScores],
+    *,
+    risks: bool,
 ) -> list[dict[str, float | int | str | None]]:
-    """A row per client of round `index`: who it is, and its accuracy and loss in every view (None without samples)."""
+    """A row per client of round `index`: who it is, and its accuracy and loss in every view (None without samples).
+
+    With `risks` its Brier score in every view, too, to `BRIER_DECIMALS` decimals.
+    """
+    columns = {
+        f"{view}.{short}": column
+        for view, scores in joined.items()
+        for short, column in (
+            ("acc", scores.accuracy),
+            ("loss", scores.loss),
+            *((("brier", scores.brier.round(BRIER_DECIMALS)),) if risks else ()),
+        )
+    }
     return [
         {
             "round": index,
@@ -132,11 +149,7 @@ def client_rows(
             "train_size": data.train.sizes[client],
             "test_size": data.test.sizes[client],
             "cluster": None if clusters is None else int(clusters[client]),
-            **{
-                f"{view}.{short}": float(column[client]) if data.test.sizes[client] else None
-                for view, scores in joined.items()
-                for short, column in (("acc", scores.accuracy), ("loss", scores.loss))
-            },
+            **{name: float(column[client]) if data.test.sizes[client] else None for name, column in columns.items()},
         }
         for client in range(data.clients)
     ]

@@ -9,12 +9,13 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 
-from fl_bench.streams import Seeds, numpy_stream
+from fl_bench.streams import Seeds
 
 from . import checkpoint as checkpoints
 from .channel import Channel, Uploads
@@ -23,7 +24,7 @@ from .data import FederatedData
 from .factory import Factory
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
-from .rounds import Federation, Round, Turn
+from .rounds import Federation, Round, Turn, drawn_clients
 from .rows import RoundRow, Scoring, client_rows, cluster_metrics, training_losses
 from .settings import Execution
 
@@ -163,7 +164,7 @@ class Run:
             "pairing": {
                 "partition": split.fingerprint,
                 "initial_weights": self._initial_weights,
-                "client_draws": _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)]),
+                "client_draws": self._client_draws,
                 "public_order": _digest(split.public),
             },
             "dataset": {
@@ -175,10 +176,16 @@ class Run:
             },
             "heterogeneity": asdict(split.measured),
             "public_samples": len(self.data.public),
+            **({} if split.pool is None else {"public_pool": asdict(split.pool)}),
             "bytes_one_off": self._public_bytes(),
             "bytes_undelivered": self._channel.undelivered(),
             "parameters": {name: count_parameters(models.template) for name, models in self.factory.clients.items()},
         }
+
+    @cached_property
+    def _client_draws(self) -> str:
+        """Digest of who takes part in which round."""
+        return _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)])
 
     def client_weights(self) -> dict[str, Tree]:
         """Copies of all clients' weights, architecture to stacked tree, clients in id order."""
@@ -189,12 +196,7 @@ class Run:
 
     def participants(self, index: int) -> list[int]:
         """Clients drawn for round `index`, ascending; the same for every method of a seed."""
-        clients, fraction = self.data.clients, self.training.participation
-        if fraction == 1.0:
-            return list(range(clients))
-        count = max(1, round(fraction * clients))
-        drawn = numpy_stream(self.seeds.draws, "participation", index).choice(clients, count, replace=False)
-        return sorted(int(client) for client in drawn)
+        return drawn_clients(self.data.clients, self.training.participation, self.seeds.draws, index)
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -229,7 +231,9 @@ class Run:
             joined = scores.joined()
             metrics = scores.metrics(joined)
         clusters, groups = self.method.clusters(), self._true_groups()
-        per_client = client_rows(rnd.index, self.data, self.architectures, clusters, groups, joined)
+        per_client = client_rows(
+            rnd.index, self.data, self.architectures, clusters, groups, joined, risks=self.training.risks
+        )
         traffic = self._channel.traffic
         values: dict[str, float | int | None] = {
             "round": rnd.index,

@@ -52,6 +52,9 @@ class Training:
     views: Literal["all", "deployed"] = field(default="all", metadata=LATER)
     """Which views of a method are scored in every round: each that it has, or the deployed one alone, which it is
     compared by. Every view sends all test samples through a net once more."""
+    risks: bool = field(default=False, metadata=LATER)
+    """Whether the record keeps each client's Brier score in every view, to six decimals, beside its accuracy and
+    cross-entropy; `fl-bench contraction` needs all three."""
 
     @property
     def dtype_name(self) -> Literal["float32", "float64"]:

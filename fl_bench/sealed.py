@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from fl_bench.errors import Unsupported
+
 T = TypeVar("T")
 
 
@@ -14,15 +16,22 @@ class Sealed(Generic[T]):
     indexing. This guards against mistakes, not against malice.
     """
 
-    def __init__(self, value: T, what: str) -> None:
+    def __init__(self, value: T, what: str, *, lacking: str = "") -> None:
         self.__value = value
+        self._lacking = lacking  # why a part of the value does not exist; empty where nothing is lacking
         self.what = what
         """What is sealed, as badges name it: `public labels`, `test labels`, `true groups`."""
         self.openings: list[str] = []
         """Who opened it, in order, each name once."""
 
     def open(self, by: str) -> T:
-        """The value, for the method or preset `by`; recorded, and the run is marked `oracle:`."""
+        """The value, for the method or preset `by`; recorded, and the run is marked `oracle:`.
+
+        Raises:
+            Unsupported: a part of the value does not exist, such as the labels of public samples of another data set.
+        """
+        if self._lacking:
+            raise Unsupported(f"{by} opens {self.what}, but {self._lacking}")
         if by not in self.openings:
             self.openings.append(by)
         return self.__value

@@ -35,6 +35,7 @@ from ..federation.trees import minus, plus, subtree, under
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, squared_distance
+from .planning import PlannedPhase
 from .registry import method
 from .server_steps import start_of, trained_names
 
@@ -91,9 +92,14 @@ class PFedMe(Method[PFedMeConfig]):
     deployed_view = "personal"
 
     def plan(self, facts: Facts) -> Plan:
-        """One of the two nets each way."""
+        """One of the two nets each way; K inner steps and an outer one on every batch."""
         return Plan(
-            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.weights_bytes
+            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights),
+            down_bytes=facts.weights_bytes,
+            work=(
+                PlannedPhase("local", facts.local_epochs, repeat=self.config.inner_steps),
+                PlannedPhase("local", facts.local_epochs, passes=0),  # outer steps look at no data
+            ),
         )
 
     def build_client(self, base: nn.Module) -> nn.Module:

@@ -16,11 +16,13 @@ from fl_bench.errors import FLBenchError
 from ..tables.terminal import say
 from .choices import describe, list_
 from .compare import compare
+from .contraction import contraction
 from .doctor import doctor
 from .options import STOPPED, WRONG
 from .packing import pack, unpack
 from .partition import partition
 from .publish import figures, leaderboard, report
+from .reproduce import reproduce
 from .run import run
 from .scaffold import new_method
 from .show import show
@@ -95,6 +97,8 @@ app.command()(describe)
 app.command()(show)
 app.command()(leaderboard)
 app.command()(compare)
+app.command()(reproduce)
+app.command()(contraction)
 app.command()(figures)
 app.command()(report)
 app.command()(pack)

@@ -20,13 +20,17 @@ def outdated(cells: Iterable[Cell], records: Iterable[Record]) -> dict[str, str]
         records: where to look, in one pass.
     """
     waiting = {cell.identity: cell for cell in cells}
-    older = [record for record in records if record.identity in waiting]
-    found = {}
-    for record in sorted(older, key=lambda record: record.protocol):
-        cell = waiting[record.identity]
-        if record.protocol < cell.protocol:
-            found[cell.key] = record.protocol.until(cell.protocol)
-    return found
+    older = superseded_by(waiting.values(), records)
+    return {
+        waiting[record.identity].key: record.protocol.until(waiting[record.identity].protocol)
+        for record in sorted(older, key=lambda record: record.protocol)
+    }
+
+
+def superseded_by(cells: Iterable[Cell], records: Iterable[Record]) -> list[Record]:
+    """The records of cells that are of an older protocol than the cells; what is left of such runs nobody continues."""
+    waiting = {cell.identity: cell.protocol for cell in cells}
+    return [record for record in records if record.identity in waiting and record.protocol < waiting[record.identity]]
 
 
 def sentence(moved: Mapping[str, str], cells: Sequence[Cell]) -> str:

@@ -9,8 +9,11 @@ import numpy as np
 
 from fl_bench.errors import ConfigError, DataError
 
-from ...datasets.catalogue import check_dataset_name, dataset_info, load_dataset
+from ...datasets.catalogue import dataset_info, load_dataset
+from ...datasets.doses import dosed
 from ...datasets.split import check, class_counts, split
+from ..grid.cell import DatasetChoice
+from ..grid.foreign import check_public, with_foreign
 from ..tables.charts import shaded
 from ..tables.printing import print_table
 
@@ -39,11 +42,13 @@ def examine(
         ConfigError: the partition cannot be made.
         DataError: the data are missing.
     """
-    check_dataset_name(location)
+    choice, (settings, source) = DatasetChoice.of(location), with_foreign(settings)
     known = dataset_info(location)
     check(scheme, settings, known.classes, known.train)  # before a minute's download
+    check_public(settings, source, choice)
     dataset = load_dataset(location, data_dir=data_dir, download=download)
-    dealt = split(dataset, scheme, settings, seed)
+    foreign = None if source is None else load_dataset(source.location, data_dir=data_dir, download=download)
+    dataset, dealt = dosed(dataset, split(dataset, scheme, settings, seed), settings, seed, foreign)
     groups = None if dealt.groups is None else dealt.groups.open_for_evaluation()
     return {
         "dataset": dataset.about.name,
@@ -51,6 +56,7 @@ def examine(
         "seed": seed,
         "fingerprint": dealt.fingerprint,
         "public": len(dealt.public),
+        **({} if dealt.pool is None else {"pool": asdict(dealt.pool)}),
         "global_test": len(dealt.global_test),
         "heterogeneity": asdict(dealt.measured),
         "clients": [
@@ -83,7 +89,8 @@ def print_partition(console: Console, view: dict[str, Any]) -> None:
     sizes = [
         {"of each client": part, **_spread([row[part] for row in clients])} for part in ("train", "validation", "test")
     ]
-    print_table(console, sizes, caption=f"public pool {view['public']}, global test set {view['global_test']}")
+    caption = f"public pool {view['public']}{_pool(view.get('pool'))}, global test set {view['global_test']}"
+    print_table(console, sizes, caption=caption)
     measured = [
         {"heterogeneity": name.replace("_", " "), "value": value} for name, value in view["heterogeneity"].items()
     ]
@@ -111,6 +118,20 @@ def write_png(view: dict[str, Any], path: Path) -> None:
         figure.savefig(path, format="png", dpi=150)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _pool(pool: dict[str, Any] | None) -> str:
+    """What became of a pool that is not plain, in brackets."""
+    if pool is None:
+        return ""
+    parts = []
+    if pool["foreign"]:
+        parts.append(f"{pool['foreign']} of them from {pool['source']}")
+    if pool["missing_classes"]:
+        classes = ", ".join(map(str, pool["missing_classes"]))
+        parts.append(f"without {100 * pool['removed']:g} % of classes {classes}")
+    parts += [f"{name} {severity}" for name, severity in pool["changes"].items()]
+    return f" ({'; '.join(parts)})"
 
 
 def _spread(sizes: list[int]) -> dict[str, float | int]:

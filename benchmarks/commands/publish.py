@@ -84,7 +84,7 @@ def figures(
     kinds: Annotated[
         str | None,
         typer.Option(
-            "--kinds", metavar="A,B", help="ranks, effects, matrix, profiles, curves, costs, deciles, clusters."
+            "--kinds", metavar="A,B", help="ranks, effects, matrix, profiles, curves, costs, deciles, clusters, sweep."
         ),
     ] = None,
     methods: Methods = None,
@@ -101,6 +101,7 @@ def figures(
     fl-bench figures
     fl-bench figures results --kinds curves,costs --datasets digits --format pdf,png -o paper
     fl-bench figures results --methods cosmos,fedmd,fedavg,local
+    fl-bench figures doses --kinds sweep
     """
     from ..figures.gallery import KINDS
     from ..figures.style import Format, check_matplotlib, save
@@ -119,7 +120,8 @@ def figures(
     records = _records(results, methods, datasets)
     selection = read_selection(select)
     comparison, obstacle = _compare(records, selection, control, alpha, rope, on_missing)
-    drawings = [drawing for drawing in _drawings(records, comparison) if drawing.kind in wanted]
+    possible, no_sweep = _drawings(records, comparison)
+    drawings = [drawing for drawing in possible if drawing.kind in wanted]
     for drawing in drawings:
         figure = drawing.draw()
         for name in formats:
@@ -128,6 +130,9 @@ def figures(
     lacking = [name for name in wanted if name not in {drawing.kind for drawing in drawings}]
     if lacking:
         say(f"not drawn: {', '.join(lacking)}")
+    if kinds is not None and "sweep" in wanted:
+        for reason in no_sweep:
+            say(f"no sweep: {reason}")
     if obstacle:
         say(f"no comparison: {obstacle}")
     for caution in cautions(records):
@@ -162,7 +167,7 @@ def report(
     records = _records(results, methods, datasets)
     selection = read_selection(select)
     comparison, obstacle = _compare(records, selection, control, alpha, rope, on_missing)
-    pictures = take_pictures(_drawings(records, comparison)) if with_figures else []
+    pictures = take_pictures(_drawings(records, comparison)[0]) if with_figures else []
     text = render_page(records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures)
     path = write_page(out, text)
     say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
@@ -224,8 +229,12 @@ def _compare(
         return None, str(error)
 
 
-def _drawings(records: Sequence[Record], comparison: Comparison | None) -> list[Drawing]:
+def _drawings(records: Sequence[Record], comparison: Comparison | None) -> tuple[list[Drawing], list[str]]:
+    """What can be drawn, and for each data set without a sweep, why."""
     from ..figures.blocks import read_blocks
-    from ..figures.gallery import from_blocks, from_comparison
+    from ..figures.gallery import from_blocks, from_comparison, from_sweeps
 
-    return [*([] if comparison is None else from_comparison(comparison)), *from_blocks(read_blocks(records))]
+    blocks = read_blocks(records)
+    sweeps, no_sweep = from_sweeps(blocks)
+    compared = [] if comparison is None else from_comparison(comparison)
+    return [*compared, *from_blocks(blocks), *sweeps], no_sweep

@@ -39,6 +39,9 @@ def run(
         str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")] = None,
+    settings: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these of the grid's settings, which are named changes.")
+    ] = None,
     changes: Changes = None,
     jobs: Annotated[
         int | None,
@@ -60,7 +63,14 @@ def run(
     data_dir: DataDir = None,
     download: Download = False,
     plugin: Plugins = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End a run that takes longer.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="End a run that takes longer. Its record keeps the finished rounds; --retry gives it as long again, "
+            "from there.",
+        ),
+    ] = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
     ] = False,
@@ -88,6 +98,7 @@ def run(
     from ..running.local import choose_devices, run_cells
     from ..running.provenance import available_cores
     from ..running.runner import Options, finished
+    from .outdated import superseded_by
 
     selection = read_selection(select)
     if timeout is not None and not timeout > 0:
@@ -96,7 +107,8 @@ def run(
     execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
     load_plugins(plugins)
     path = find_grid(grid)
-    expanded = expand(read_grid(path), str(path), Overrides(methods, datasets, seeds, rounds, changes or ()))
+    overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
+    expanded = expand(read_grid(path), str(path), overrides)
     store = Store(out)
     if dry_run:
         from .dry_run import print_plan
@@ -108,6 +120,8 @@ def run(
     _fetch(waiting, data_dir, download=download)
     devices = choose_devices(device, jobs)
     _say_what_is_there(expanded, store, waiting)
+    for record in superseded_by(waiting, store.repeated(waiting)):
+        store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
     executor = partial(run_cells, devices=devices, most=0 if jobs else available_cores(), timeout=timeout)
@@ -157,15 +171,17 @@ def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) 
     from ..leaderboard.lines import lines
     from ..tables.results import print_lines_json, print_results
 
-    records = [record for record in map(store.find, grid.cells) if record is not None]
+    found = [(cell, record) for cell in grid.cells if (record := store.find(cell)) is not None]
+    records = [record for _, record in found]
     board = lines(records, selection)
     if as_json:
         print_lines_json(board)
     else:
         print_results(make_console(), board)
-    for record in records:
+    for cell, record in found:
         if record.status in ("failed", "timeout", "diverged"):
-            say(f"{record.status}: {record.folder}: {record.reason}")
+            on = f"; --retry goes on after round {len(record.rounds) - 1}" if store.has_checkpoint(cell) else ""
+            say(f"{record.status}: {record.folder}: {record.reason}{on}")
     say(f"records: {store.runs}\nleaderboards of all records: fl-bench leaderboard {store.results}")
     return FAILED if any(record.status in ("failed", "timeout") for record in records) else 0
 
@@ -174,7 +190,8 @@ def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> N
     """Make sure that all data are there before the first run starts."""
     from ...datasets.catalogue import available, load_dataset
 
-    for location in dict.fromkeys(cell.dataset.location for cell in cells):
+    chosen = [choice for cell in cells for choice in (cell.dataset, cell.foreign) if choice is not None]
+    for location in dict.fromkeys(choice.location for choice in chosen):
         if not available(location, data_dir=data_dir)[0]:
             load_dataset(location, data_dir=data_dir, download=download)  # downloads, or says what is missing
 

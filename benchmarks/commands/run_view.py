@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from ..leaderboard.clusterless import clusterless, without_cluster
 from ..leaderboard.pairing import setting_text
 from ..leaderboard.versions import newest
 from ..records.reading import read_record
@@ -73,6 +74,7 @@ def print_record(console: Console, record: Record) -> None:
         f"protocol: {record.protocol}",
         *facts.get("badges", []),
         *_one_off(facts),
+        *filter(None, [clusterless([record])]),
     ]
     console.print("\n".join(lines), markup=False, highlight=False)
     trace = record.run.get("traceback")
@@ -89,10 +91,12 @@ def print_record(console: Console, record: Record) -> None:
 
 def rounds_table(record: Record) -> list[dict[str, Any]]:
     """A row per round with the columns worth reading."""
-    views = record.facts.get("views", [])
+    views, missing = record.facts.get("views", []), without_cluster(record)
     rows = []
-    for row in record.rounds:
+    for place, row in enumerate(record.rounds):
         shown: dict[str, Any] = {name: row[name] for name in COLUMNS if row.get(name) is not None}
+        if missing:
+            shown["in no cluster"] = missing[place]
         accuracies = {f"{view} %": row[f"{view}.acc_mean"] for view in views}
         traffic = {name: show_bytes(float(shown.pop(name, 0) or 0)) for name in ("bytes_up", "bytes_down")}
         rows.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .blocks import category_place
 from .style import COLOURS, FAINT, INK, MUTED, label_lines, line_style, new_figure, set_title, styled
@@ -19,6 +19,16 @@ COLUMNS = 2
 """Panels side by side."""
 
 
+class Categorised(Protocol):
+    """What panels are made of: a method's line, in a category."""
+
+    @property
+    def category(self) -> str: ...  # noqa: D102
+
+
+Drawn = TypeVar("Drawn", bound=Categorised)
+
+
 @styled
 def draw(courses: Sequence[Course], *, title: str) -> Figure:
     """Mean over seeds as a line, lowest to highest seed as a band.
@@ -31,7 +41,7 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
         title: what stands above.
     """
     bounds = [course for course in courses if course.category == "bound"]
-    panels = _panels(courses)
+    panels = by_category(courses)
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     most = max(map(len, panels.values())) + len(bounds)
@@ -58,15 +68,15 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
     return figure
 
 
-def _panels(courses: Sequence[Course]) -> dict[str, list[Course]]:
+def by_category(lines: Sequence[Drawn]) -> dict[str, list[Drawn]]:
     """Which methods have lines of their own in which panel; the bounds among them only where nothing else is."""
-    others = [course for course in courses if course.category != "bound"]
+    others = [line for line in lines if line.category != "bound"]
     if not others:
-        return {"bound": list(courses)}
+        return {"bound": list(lines)}
     if len(others) <= len(COLOURS):
         return {"all": others}
-    names = sorted({course.category for course in others}, key=category_place)
-    return {name: [course for course in others if course.category == name] for name in names}
+    names = sorted({line.category for line in others}, key=category_place)
+    return {name: [line for line in others if line.category == name] for name in names}
 
 
 def limits(courses: Sequence[Course]) -> tuple[float, float]:

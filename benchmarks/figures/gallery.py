@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ..grid.cell import safe_name
 from ..statistics.power import number
 from ..statistics.verdicts import many, size
-from . import clusters, costs, critical_difference, curves, deciles, effects, matrix, profiles
+from . import clusters, costs, critical_difference, curves, deciles, effects, matrix, profiles, sweep
+from .varied import read_sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ KINDS = {
     "costs": "accuracy against bytes, seconds and samples, with the Pareto front",
     "deciles": "per-client accuracy in deciles",
     "clusters": "who is in which cluster, per round",
+    "sweep": "accuracy against the one setting that varies, with seed bands",
 }
 """Kinds of figures, in the order in which a reader wants them; the first four are of a comparison."""
 
@@ -65,6 +67,18 @@ def from_blocks(blocks: Sequence[Block]) -> list[Drawing]:
                 Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
             )
     return found
+
+
+def from_sweeps(blocks: Sequence[Block]) -> tuple[list[Drawing], list[str]]:
+    """The figures of settings that vary, and for each data set without one, why."""
+    sweeps, reasons = read_sweeps(blocks)
+    found = []
+    for one in sweeps:
+        alone = sum((other.dataset, other.setting) == (one.dataset, one.setting) for other in sweeps) == 1
+        name = f"sweep-{safe_name(one.dataset)}-{safe_name(one.setting)}{'' if alone else f'-{one.rest}'}"
+        title = f"{one.dataset}: accuracy against {one.setting}{'' if alone else f' [{one.rest}]'}"
+        found.append(Drawing("sweep", name, title, lambda one=one, title=title: sweep.draw(one, title=title)))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+    return found, reasons
 
 
 def from_comparison(result: Comparison) -> list[Drawing]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError
 
 from ...datasets.catalogue import DATASETS, check_dataset_name, file_digest
 from ...datasets.partition import PARTITIONS
+from ...datasets.public import PublicSettings
 from ...datasets.split import SplitSettings
 from ...federation.models.registry import find_model
 from ...federation.settings import ModelMix, Training
@@ -78,13 +79,17 @@ class Cell:
     repetition: Repetition
     label: str = field(compare=False)
     """The method's name in tables and folders."""
+    foreign: DatasetChoice | None = None
+    """Where public samples come from that are not of the data set (`partition.public.from`)."""
     tuning: str = field(default="", compare=False)
     """How its settings were chosen, in the words of its grid."""
 
     def setting(self) -> dict[str, Any]:
         """What all methods of a comparison share beside dataset and repetition, as plain values."""
+        foreign = None if self.foreign is None else self.foreign.digest
         return {
             "digest": self.dataset.digest,
+            **({} if foreign is None else {"foreign_digest": foreign}),
             "partition": {"scheme": self.scheme.name, **plain(self.split), **plain(self.scheme)},
             "models": plain(self.models),
             "training": plain(self.training),
@@ -141,15 +146,23 @@ class Cell:
 
     def to_worker(self) -> dict[str, Any]:
         """What another process needs to rebuild the cell, as plain values."""
-        return {"cell": self.as_dict(), "label": self.label, "tuning": self.tuning, "location": self.dataset.location}
+        return {
+            "cell": self.as_dict(),
+            "label": self.label,
+            "tuning": self.tuning,
+            "location": self.dataset.location,
+            "foreign": None if self.foreign is None else self.foreign.location,
+        }
 
     @classmethod
     def from_worker(cls, parcel: Mapping[str, Any]) -> Cell:
         """Rebuild a cell from `to_worker`; the plugins that it uses must be loaded."""
         values = parcel["cell"]
         scheme, split = resolve_partition(values["partition"])
+        name, location = split.pool.from_, parcel["foreign"]
         return cls(
             dataset=DatasetChoice(values["dataset"], values["digest"], parcel["location"]),
+            foreign=None if name is None else DatasetChoice(name, values.get("foreign_digest"), location),
             scheme=scheme,
             split=split,
             models=resolve_models(values["models"]),
@@ -168,6 +181,8 @@ class Cell:
             "partition": type(self.scheme),
             "dataset": DATASETS[self.dataset.location.partition(":")[0]].load,
         }
+        if self.foreign is not None:
+            parts["public dataset"] = DATASETS[self.foreign.location.partition(":")[0]].load
         for name in (*self.models.used, self.models.server_name):
             parts[f"model {name}"] = find_model(name)[0].build
         digests = {name: source_digest(part) for name, part in parts.items()}
@@ -185,10 +200,12 @@ def resolve_partition(values: Mapping[str, Any]) -> tuple[Partition, SplitSettin
         raise ConfigError(f"partition.scheme must be the name of a scheme, found {name!r}")
     scheme = PARTITIONS[name]
     own = [setting.name for setting in fields(scheme)]
+    values, pool = _public(values)
     known_keys(values, ["scheme", *SPLIT_KEYS, *own], "partition")
     split = {key: value for key, value in values.items() if key in SPLIT_KEYS}
     rest = {key: value for key, value in values.items() if key in own and key not in SPLIT_KEYS}
-    return configure(scheme, rest, "partition"), configure(SplitSettings, split, "partition")
+    settings = configure(SplitSettings, split, "partition")
+    return configure(scheme, rest, "partition"), settings if pool is None else replace(settings, public=pool)
 
 
 def resolve_models(values: Any) -> ModelMix:
@@ -242,3 +259,22 @@ def safe_name(name: str) -> str:
     """A name that every file system takes; two names never become one."""
     safe = re.sub(r"[^0-9A-Za-z._+=-]+", "_", name).strip("._")[:80]
     return safe if safe and safe == name else f"{safe or 'x'}~{short_hash(name, 6)}"
+
+
+def _public(values: Mapping[str, Any]) -> tuple[dict[str, Any], float | PublicSettings | None]:
+    """The mapping without `public`, where that is one, and what it says; None where `public` is a number or absent.
+
+    `public.foreign: 0.5` is the setting `foreign` of it, on top of what `public` says. A pool that is plain after all
+    is its share, so that its cell is the one that the number makes.
+    """
+    rest = {key: value for key, value in values.items() if not key.startswith("public.")}
+    single = {key.removeprefix("public."): value for key, value in values.items() if key not in rest}
+    public = rest.get("public")
+    if not single and not isinstance(public, dict):
+        return rest, None
+    if public is not None and not isinstance(public, dict):
+        configure(SplitSettings, {"public": public}, "partition")  # a wrong type is named as ever
+        public = {"share": public}
+    pool = configure(PublicSettings, {**(public or {}), **single}, "partition.public").canonical()
+    rest.pop("public", None)
+    return rest, pool.share if pool == PublicSettings(share=pool.share) else pool

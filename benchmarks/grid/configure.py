@@ -1,6 +1,7 @@
 """From plain values (YAML, the command line, a record) to frozen settings (benchmarks room); trains nothing.
 
-Types are strict: `rounds: "20"`, `rounds: 2.5` and `rounds: true` are errors, `lr: 1` is the number 1.0.
+Types are strict: `rounds: "20"`, `rounds: 2.5` and `rounds: true` are errors, `lr: 1` is the number 1.0. A setting
+whose name is a word of Python's grammar has an underscore behind it in code, and none for users: `from`.
 """
 
 from __future__ import annotations
@@ -131,7 +132,9 @@ def configure(kind: type[T], values: Any, key: str) -> T:
         raise ConfigError(
             f"{kind.__module__}.{kind.__qualname__} is no class of settings: it must be a frozen dataclass"
         )
-    known_keys(values, [field.name for field in dataclasses.fields(kind) if field.init], key)
+    code = {written(field.name): field.name for field in dataclasses.fields(kind) if field.init}
+    known_keys(values, list(code), key)
+    values = {code[name]: value for name, value in values.items()}
     try:
         # JSON mode is the strict mode that takes a list for a tuple and an int for a float, and nothing else.
         read: T = _adapter(kind).validate_json(json.dumps(values, default=str), strict=True)
@@ -155,9 +158,16 @@ def plain(settings: Any) -> dict[str, Any]:
     """
     values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
     for setting in dataclasses.fields(settings):
-        if setting.metadata.get("later") and getattr(settings, setting.name) == setting.default:
-            del values[setting.name]
+        value = getattr(settings, setting.name)
+        shown = values.pop(setting.name)
+        if not setting.metadata.get("later") or value != setting.default:
+            values[written(setting.name)] = plain(value) if dataclasses.is_dataclass(value) else shown
     return values
+
+
+def written(name: str) -> str:
+    """The name of a setting as users write it."""
+    return name.removesuffix("_")
 
 
 def known_keys(values: Mapping[Any, Any], known: list[str], key: str) -> None:
@@ -188,7 +198,7 @@ def _explain(error: ValidationError, key: str) -> ConfigError:
     if isinstance(own, ConfigError):
         return own
     path = [key] if key else []
-    path += [str(part) for place, part in enumerate(first["loc"]) if place == 0 or isinstance(part, int)]
+    path += [written(str(part)) for place, part in enumerate(first["loc"]) if place == 0 or isinstance(part, int)]
     same = [problem for problem in problems if problem["loc"][:1] == first["loc"][:1]]
     wanted = dict.fromkeys(problem["msg"].removeprefix("Input should be ") for problem in same)
     if first["type"] == "missing":

@@ -2,7 +2,7 @@
 
 name: quick                             # says which grid it is; part of no key
 datasets: [digits]
-partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}
+partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}   # or public: {share: 0.2, noise: 3}
 models: [mlp-64]                        # or {names: [cnn-small, lenet5], assignment: balanced, server: cnn}
 training: {rounds: 10, lr: 1e-3}
 methods:
@@ -38,6 +38,7 @@ from ...methods.base import unsupported
 from ...methods.registry import METHODS
 from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
 from .configure import assignments, blame, configure, known_keys, parse_yaml, read_yaml, show_value
+from .foreign import check_public, with_foreign
 from .repetition import Repetition
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Overrides:
     datasets: str | None = None
     seeds: str | None = None
     rounds: int | None = None
+    settings: str | None = None
+    """Names of the grid's `settings`."""
     options: Sequence[str] = ()
     """`key=value` texts of `-o`."""
 
@@ -170,7 +173,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     shown = [*(f"-o {text}" for text in given.options), *([] if given.rounds is None else [f"--rounds {given.rounds}"])]
     cells: dict[str, Cell] = {}
     reasons: dict[str, str] = {}
-    for (setting, changes), dataset in product((file.settings or {"": {}}).items(), datasets):
+    for (setting, changes), dataset in product(_chosen_settings(file, given).items(), datasets):
         place = f"{origin}: settings.{setting}" if setting else origin
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
             shared = _resolve(file, changes, options)
@@ -196,8 +199,9 @@ def why_unsupported(cell: Cell) -> str | None:
         cell.build_method(),
         models=cell.models,
         training=cell.training,
-        public=cell.split.public,
+        public=cell.split.share,
         grouped=cell.scheme.expected_in_group_share() is not None,
+        labelled=cell.split.pool.labelled,
     )
 
 
@@ -350,14 +354,18 @@ class _MethodEntry:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What all cells of one setting share, as keyword arguments of `Cell`."""
+def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections `partition`, `training` and `models` of a grid with changes by dotted key, as plain values.
+
+    Raises:
+        ConfigError: a key that reaches into none of them.
+    """
     sections: dict[str, Any] = {
         "partition": dict(file.partition),
         "training": dict(file.training),
         "models": models_section(file.models),
     }
-    for key, value in {**changes, **options}.items():
+    for key, value in changes.items():
         section, _, setting = key.partition(".")
         if key == "models":
             sections["models"] = models_section(value)
@@ -365,15 +373,37 @@ def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, A
             sections[section][setting] = value
         else:
             known_keys({key: value}, [f"{name}.<setting>" for name in SECTIONS], "an override (-o or settings)")
+    return sections
+
+
+def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What all cells of one setting share, as keyword arguments of `Cell`."""
+    sections = with_changes(file, {**changes, **options})
     scheme, split = resolve_partition(sections["partition"])
+    split, foreign = with_foreign(split)
     training = configure(Training, sections["training"], "training")
-    return {"scheme": scheme, "split": split, "models": resolve_models(sections["models"]), "training": training}
+    models = resolve_models(sections["models"])
+    return {"scheme": scheme, "split": split, "foreign": foreign, "models": models, "training": training}
+
+
+def _chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[str, Any]]:
+    """The named changes that the command line asks for, or all of the grid's; one without a name where it has none."""
+    if given.settings is None:
+        return file.settings or {"": {}}
+    names = split_list(given.settings, "--settings")
+    for name in names:
+        if not file.settings:
+            raise ConfigError(f"--settings {name}: the grid {file.name} has no settings to choose from")
+        if name not in file.settings:
+            raise unknown_name(f"setting of the grid {file.name}", name, file.settings)
+    return {name: file.settings[name] for name in names}
 
 
 def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
     facts = dataset_info(dataset.location)
     scheme, split, models = (shared[name] for name in ("scheme", "split", "models"))
     check_split(scheme, split, facts.classes, facts.train)
+    check_public(split, shared["foreign"], dataset)
     if isinstance(models.assignment, tuple) and len(models.assignment) != split.clients:
         raise ConfigError(f"models.assignment names {len(models.assignment)} nets for {split.clients} clients")
     if facts.shape is not None:

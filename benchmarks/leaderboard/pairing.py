@@ -85,6 +85,7 @@ def setting_text(cell: Mapping[str, Any]) -> str:
         f"batch {training['batch_size']}, {training['optimizer']} {_short(training['lr'])}, "
         f"participation {_short(training['participation'])}"
         f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"
+        f"{'; with risks' if training.get('risks') else ''}"
     )
 
 
@@ -99,4 +100,6 @@ def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({', '.join(f'{name}={_short(part)}' for name, part in value.items())})"
     return f"{value:g}" if isinstance(value, float) else str(value)

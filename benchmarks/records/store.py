@@ -3,7 +3,7 @@
     <results>/runs/<dataset>/<label>-<seed>-<key>/      run.json     status, resolved cell, facts, provenance, clocks
                                                         rounds.csv   a row per round
                                                         clients.csv  a row per round and client
-                              .<seed>-<key>.part/       checkpoint.pt, only until the record is there
+                              .<seed>-<key>.part/       checkpoint.pt, until the run has ended by itself
                               .<seed>-<key>.lock        who is running the cell, only while it runs
 
     <results>/records.tar.xz                            records that were packed into one file (`bundle.py`)
@@ -180,6 +180,13 @@ class Store:
     def drop_checkpoint(self, cell: Cell) -> None:
         """Forget what an unfinished run left."""
         shutil.rmtree(self._hidden(cell, "part"), ignore_errors=True)
+
+    def drop_checkpoint_of(self, record: Record) -> None:
+        """Forget what the unfinished run of a record left, unless it is going on."""
+        dataset, seed, key = _cell_of(record.name)
+        hidden = self.runs / dataset / f".{seed}-{key}"
+        if not hidden.with_name(f"{hidden.name}.lock").exists():
+            shutil.rmtree(hidden.with_name(f"{hidden.name}.part"), ignore_errors=True)
 
     def write(self, cell: Cell, outcome: Outcome, *, replace: bool = False) -> Path:
         """Write a record in one step: it is there whole, or not at all.

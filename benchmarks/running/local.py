@@ -14,7 +14,6 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,11 +23,12 @@ from fl_bench.errors import ConfigError
 from ..grid.cell import Cell
 from ..grid.plugins import load_plugins
 from ..records.locks import Locked
-from ..records.record import Outcome, RecordError
+from ..records.record import RecordError
 from ..records.store import Store
 from .executor import Event
-from .provenance import available_cores, machine, software
-from .runner import Ending, finished, run_cell
+from .provenance import available_cores, provenance
+from .runner import run_cell
+from .unfinished import Heard, death, packed, record_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 
 CONTEXT = 600 * 2**20
 """Bytes of GPU memory that a process takes beside its tensors."""
+
+START_LIMIT = 1800.0
+"""Seconds after which a worker that has not begun with its cell counts as stuck. Its start (imports, plugins, the first
+use of a GPU, loading data) takes seconds, and minutes from a slow disk; it never counts against the time limit of a
+cell."""
 
 FILLED = 0.9
 """Share of a GPU's free memory that further jobs may be started for."""
@@ -63,9 +68,10 @@ class _Worker:
     cell: Cell | None = None
     began: float = 0.0
     running: bool = field(default=False)
-    """Whether the worker has begun with the cell: loading torch does not count against a time limit."""
+    """Whether the worker has begun with the cell. Until then `began` is when it was given the cell."""
     closed: bool = field(default=False)
     """Whether the worker's end of the pipe is gone, and the worker with it."""
+    heard: Heard = field(default_factory=Heard)
     memory: tuple[int, int] | None = None
     """On a GPU: the most bytes that it has taken so far, and those that were free after its last round."""
 
@@ -124,7 +130,9 @@ def run_cells(
             run has, the cores are shared out among the workers.
         devices: the device of each worker; no more workers are started than there are cells.
         most: workers may be added on GPUs, by the memory that those there were seen to take, up to so many in all.
-        timeout: seconds that a cell may take; a cell that takes longer is recorded as `timeout`.
+        timeout: seconds that a cell may take; a cell that takes longer is recorded as `timeout`. They count from when
+            the worker has loaded its libraries and the data; one that has not done so within `START_LIMIT` is replaced,
+            and its cell recorded as `failed`.
     Raises:
         RecordError: a record cannot be written.
         ConfigError: a worker cannot start.
@@ -142,7 +150,7 @@ def run_cells(
             for worker in workers:
                 if worker.cell is None and queue:
                     worker.cell = queue.popleft()
-                    worker.began, worker.running = time.monotonic(), False
+                    worker.began, worker.running, worker.heard = time.monotonic(), False, Heard()
                     try:
                         worker.pipe.send(worker.cell.to_worker())
                     except OSError:  # it died while it had nothing to do
@@ -177,7 +185,7 @@ def further_devices(workers: Sequence[tuple[str, tuple[int, int] | None]], most:
 def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float | None) -> Iterator[Event]:
     """Wait for the next messages, deaths and time limits, and deal with them."""
     busy = [worker for worker in workers if worker.cell is not None]
-    limits = [worker.began + timeout - time.monotonic() for worker in busy if worker.running] if timeout else []
+    limits = [limit - time.monotonic() for worker in busy if (limit := _limit(worker, timeout)) is not None]
     ready = wait(
         [place for worker in busy for place in (worker.pipe, worker.process.sentinel)],
         timeout=max(0.0, min(limits)) if limits else None,
@@ -187,18 +195,34 @@ def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float
             yield from _hear(worker)
         if worker.cell is None:
             continue
-        late = timeout is not None and worker.running and time.monotonic() - worker.began >= timeout
+        limit = _limit(worker, timeout)
+        late = limit is not None and time.monotonic() >= limit
         # A closed pipe polls as full, for ever; and pipe and process may be seen to end in either order.
         dead = worker.closed or (worker.process.sentinel in ready and not worker.pipe.poll())
         if late or dead:
+            cell, running = worker.cell, worker.running
+            seconds = time.monotonic() - worker.began
             if dead:
                 worker.process.join(timeout=2)  # for the exit code, if its pipe was seen to end first
-            _kill(worker)
-            cell, seconds = worker.cell, time.monotonic() - worker.began
-            status: Literal["timeout", "failed"] = "timeout" if late else "failed"
-            reason = f"ran longer than the time limit of {timeout:g} s" if late else _death(worker.process.exitcode)
-            yield _record_for(cell, status, reason, seconds, store, options)
+            _end(worker)
+            yield from _hear(worker)  # what it said before
+            worker.pipe.close()
+            if worker.cell is not None:
+                if not late:
+                    reason = death(worker.process.exitcode)
+                elif running:
+                    reason = f"ran longer than the time limit of {timeout:g} s"
+                else:
+                    reason = f"the worker process had not loaded its libraries and the data after {START_LIMIT:g} s"
+                status: Literal["timeout", "failed"] = "timeout" if late and running else "failed"
+                yield record_for(cell, status, reason, worker.heard, seconds=seconds, store=store, options=options)
             workers[workers.index(worker)] = _start(store, options, worker.device)
+
+
+def _limit(worker: _Worker, timeout: float | None) -> float | None:
+    """When the worker is late, by the monotonic clock; None for never."""
+    seconds = timeout if worker.running else START_LIMIT
+    return None if seconds is None else worker.began + seconds
 
 
 def _hear(worker: _Worker) -> Iterator[Event]:
@@ -214,10 +238,12 @@ def _hear(worker: _Worker) -> Iterator[Event]:
         seconds = time.monotonic() - worker.began
         if kind == "started":
             worker.began, worker.running = time.monotonic(), True
+            worker.heard.provenance = rest[0]
             yield Event("started", cell)
         elif kind == "round":
-            worker.memory = rest[2]
-            yield Event("round", cell, round=rest[0], accuracy=rest[1], seconds=seconds)
+            index, accuracy, worker.memory, worker.heard.facts, row = rest
+            worker.heard.rows.append(row)
+            yield Event("round", cell, round=index, accuracy=accuracy, seconds=seconds)
         elif kind == "ended":
             worker.cell = None
             yield Event("ended", cell, ending=rest[0], seconds=seconds)
@@ -228,31 +254,6 @@ def _hear(worker: _Worker) -> Iterator[Event]:
             return
         else:
             raise RecordError(rest[0]) if kind == "unwritable" else ConfigError(rest[0])
-
-
-def _record_for(
-    cell: Cell, status: Literal["timeout", "failed"], reason: str, seconds: float, store: Store, options: Options
-) -> Event:
-    """Write the record of a worker that cannot do so itself, unless it just did. The checkpoint stays for `--retry`."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    clocks = {"started": None, "finished": now, "seconds_total": seconds}
-    outcome = Outcome(status, reason, {}, {**software(), **machine()}, clocks)
-    try:
-        with store.lock(cell):
-            ending = finished(cell, store, retry=options.retry)
-            if ending is None:
-                ending = Ending(status, reason, store.write(cell, outcome, replace=options.retry))
-    except Locked as error:
-        return Event("skipped", cell, reason=str(error))
-    return Event("ended", cell, ending=ending, seconds=seconds)
-
-
-def _death(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"the worker process was killed by {name}{hint}"
-    return f"the worker process ended with exit code {exitcode}"
 
 
 def _start(store: Store, options: Options, device: str) -> _Worker:
@@ -282,10 +283,9 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _kill(worker: _Worker) -> None:
+def _end(worker: _Worker) -> None:
     worker.process.kill()
     worker.process.join()
-    worker.pipe.close()
 
 
 def _stop(workers: Sequence[_Worker]) -> None:
@@ -293,7 +293,8 @@ def _stop(workers: Sequence[_Worker]) -> None:
         worker.process.terminate()
     for worker in workers:
         worker.process.join(timeout=2)
-        _kill(worker)
+        _end(worker)
+        worker.pipe.close()
 
 
 def _work(pipe: Connection, results: str, options: Options) -> None:
@@ -305,7 +306,7 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
     store = Store(Path(results))
     try:
         load_plugins(options.plugins)
-        import torch  # noqa: F401 - so that the time limit of the first cell does not pay for it
+        import torch  # noqa: F401 - where it cannot be imported, no cell is to blame
     except Exception as error:
         pipe.send(("broken", f"a worker process cannot start: {error}"))
         return
@@ -314,18 +315,23 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
             cell = Cell.from_worker(pipe.recv())
         except EOFError:
             return
-        pipe.send(("started",))
 
-        def report(row: RoundRow) -> None:
+        def started() -> None:
+            try:
+                pipe.send(("started", provenance(options.device)))
+            except OSError:  # the parent is gone, which is no failure of the method
+                os._exit(1)
+
+        def report(row: RoundRow, facts: Mapping[str, Any]) -> None:
             view = next((name for name in row.values if name.endswith(".acc_mean")), None)
             try:
                 accuracy = None if view is None else row.values[view]
-                pipe.send(("round", row.values["round"], accuracy, _memory(options.device)))
+                pipe.send(("round", row.values["round"], accuracy, _memory(options.device), facts, packed(row)))
             except OSError:  # the parent is gone, which is no failure of the method
                 os._exit(1)
 
         try:
-            ending = run_cell(cell, store, options, report)
+            ending = run_cell(cell, store, options, report, started)
         except Locked as error:
             pipe.send(("locked", str(error)))
         except RecordError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.errors import Diverged, StorageError, Unsupported
 
 from ...datasets.catalogue import load_dataset
+from ...datasets.doses import dosed
 from ...datasets.split import split
 from ...federation.settings import Execution
 from ...methods.registry import METHODS
@@ -22,9 +23,10 @@ from ..records.rows import seconds_of
 from .provenance import provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ...datasets.dataset import Dataset
+    from ...datasets.split import Split
     from ...federation.rows import RoundRow
     from ..grid.cell import Cell
     from ..records.store import Store
@@ -72,7 +74,11 @@ def finished(cell: Cell, store: Store, *, retry: bool) -> Ending | None:
 
 
 def run_cell(
-    cell: Cell, store: Store, options: Options, progress: Callable[[RoundRow], None] = lambda _: None
+    cell: Cell,
+    store: Store,
+    options: Options,
+    progress: Callable[[RoundRow, Mapping[str, Any]], None] = lambda *_: None,
+    started: Callable[[], None] = lambda: None,
 ) -> Ending:
     """Run a cell, or continue it from its checkpoint, and write its record whatever happens.
 
@@ -80,7 +86,10 @@ def run_cell(
         cell: what to run; its plugins must be loaded.
         store: where records go.
         options: how to run it.
-        progress: called after each round.
+        progress: called after each round, those of a restored checkpoint first, with what the record would say of the
+            run beside its rounds if it ended there.
+        started: called once, when what cells of a process share is loaded (libraries and data) and the cell's own work
+            begins; never for a cell that does not get there.
     Raises:
         Locked: another process is running the cell.
         RecordError: the disk does not take checkpoint or record; what was there is left as it was.
@@ -89,19 +98,25 @@ def run_cell(
         earlier = finished(cell, store, retry=options.retry)
         if earlier is not None:  # another process finished it meanwhile
             return earlier
-        outcome = _run(cell, store, options, progress)
+        outcome = _run(cell, store, options, progress, started)
         folder = store.write(cell, outcome, replace=options.retry)
         store.drop_checkpoint(cell)
         return Ending(outcome.status, outcome.reason, folder)
 
 
-def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRow], None]) -> Outcome:
+def _run(
+    cell: Cell,
+    store: Store,
+    options: Options,
+    progress: Callable[[RoundRow, Mapping[str, Any]], None],
+    started: Callable[[], None],
+) -> Outcome:
     import torch  # a second or two; only processes that train come here
 
     from ...federation.run import Run
 
     torch.set_num_threads(1)  # clients and cells share the cores, not the kernels of one step
-    began, started = datetime.now(UTC), time.perf_counter()
+    began, start = datetime.now(UTC), time.perf_counter()
     setup = 0.0
     run: Run | None = None
     rows: list[RoundRow] = []
@@ -111,11 +126,14 @@ def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRo
         impossible = why_unsupported(cell)
         if impossible:
             raise Unsupported(impossible)
-        dataset = _dataset(cell.dataset.location, options.data_dir)
+        dataset, dealt = _dealt(cell, options.data_dir)
+        # The first optimizer of a process imports torch's compiler, the first tensor on a GPU its libraries: seconds.
+        torch.optim.SGD([torch.zeros(1, device=options.device)], lr=1.0)
+        started()
         run = Run(
             cell.build_method(),
             dataset,
-            split(dataset, cell.scheme, cell.split, cell.repetition.seeds.partition),
+            dealt,
             cell.models,
             cell.training,
             seed=cell.repetition.seeds,
@@ -124,10 +142,10 @@ def _run(cell: Cell, store: Store, options: Options, progress: Callable[[RoundRo
             checkpoint=store.checkpoint(cell),
             execution=options.execution,
         )
-        setup = time.perf_counter() - started
+        setup = time.perf_counter() - start
         for row in run.rounds():
             rows.append(row)
-            progress(row)
+            progress(row, _facts(cell, run))
     except Diverged as error:
         status, reason = "diverged", f"round {len(rows)}: {error}"
     except Unsupported as error:
@@ -160,7 +178,15 @@ def _facts(cell: Cell, run: Any) -> dict[str, Any]:
     return {"category": method.category, "summary": method.summary(), **({} if run is None else run.facts())}
 
 
-@lru_cache(maxsize=1)
+def _dealt(cell: Cell, data_dir: str | None) -> tuple[Dataset, Split]:
+    """The data set dealt to clients, with its public pool."""
+    seed = cell.repetition.seeds.partition
+    dataset = _dataset(cell.dataset.location, data_dir)
+    foreign = None if cell.foreign is None else _dataset(cell.foreign.location, data_dir)
+    return dosed(dataset, split(dataset, cell.scheme, cell.split, seed), cell.split, seed, foreign)
+
+
+@lru_cache(maxsize=2)
 def _dataset(location: str, data_dir: str | None) -> Dataset:
-    """The data set; the cells of a worker mostly share it."""
+    """The data set, or the one that public samples come from; the cells of a worker mostly share them."""
     return load_dataset(location, data_dir=None if data_dir is None else Path(data_dir))

@@ -117,7 +117,7 @@ def one_step(risks: Array, *, start: int = 1, by: By = "seed", alpha: float = 0.
         rho=rho,
         intercept=intercept,
         floor=floor,
-        plain=float((centred * later).sum() / (centred**2).sum()),
+        plain=_divided(float((centred * later).sum()), float((centred**2).sum())),
         pairs=int(np.prod(now[:, :, 1:].shape)),
         clusters=len(effect),
     )
@@ -280,7 +280,7 @@ def _quantile(clusters: int, alpha: float) -> float:
 
 
 def _ratio(effect: Array, cause: Array, alpha: float) -> Slope:
-    return Slope(float(effect.sum() / cause.sum()), _fieller(effect, cause, alpha))
+    return Slope(_divided(float(effect.sum()), float(cause.sum())), _fieller(effect, cause, alpha))
 
 
 def _fieller(effect: Array, cause: Array, alpha: float) -> tuple[float, float] | None:
@@ -305,6 +305,8 @@ def _levels(
 ) -> tuple[Slope, Slope]:
     """Intercept and floor, with intervals by the delta method over clusters."""
     clusters, slope = len(effect), rho.estimate
+    if not math.isfinite(slope):
+        return Slope(math.nan, None), Slope(math.nan, None)
     mean_now = float(now.mean())
     intercept = float(later.mean()) - slope * mean_now
     rows = (later - slope * now) if by == "client" else (later - slope * now).mean(axis=1)
@@ -350,7 +352,7 @@ def _two(later: Array, causes: tuple[Array, Array], by: By, alpha: float) -> tup
 
 
 def _quotient(effect: Array, cause: Array, kept: Array) -> float:
-    return float(effect[kept].sum() / cause[kept].sum())
+    return _divided(float(effect[kept].sum()), float(cause[kept].sum()))
 
 
 def _gap(own: Array, taught: Array, means: Array, by: By, alpha: float) -> Slope:
@@ -371,4 +373,9 @@ def _jackknife(statistic: Callable[[Array], float], clusters: int, alpha: float)
     estimate = statistic(everybody)
     error = math.sqrt((clusters - 1) / clusters * float(((left_out - left_out.mean()) ** 2).sum()))
     reach = _quantile(clusters, alpha) * error
-    return Slope(estimate, (estimate - reach, estimate + reach))
+    return Slope(estimate, (estimate - reach, estimate + reach) if math.isfinite(reach) else None)
+
+
+def _divided(effect: float, cause: float) -> float:
+    """A ratio; NaN where nothing moved, such as a 0/1 risk that stays the same in every round."""
+    return effect / cause if cause else math.nan

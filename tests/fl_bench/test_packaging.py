@@ -42,7 +42,9 @@ def import_name(folder: str) -> str:
 def shipped_files() -> set[str]:
     """What a wheel must hold, by the names it must have there."""
     files = [ROOT / "fl_bench" / "py.typed", *(ROOT / "benchmarks").glob("grids/*.yaml")]
+    files += (ROOT / "benchmarks").glob("published/*.yaml")
     files += (ROOT / "benchmarks").glob("*/templates/*")
+    files += (ROOT / "benchmarks").glob("contraction/*.yaml")
     files += [path for folder in folders_with("__init__.py") for path in (ROOT / folder).glob("*.py")]
     names = (path.relative_to(ROOT).as_posix() for path in files)
     return {name if name.startswith("fl_bench/") else f"fl_bench/{name}" for name in names}

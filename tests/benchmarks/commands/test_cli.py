@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import fl_bench
@@ -114,6 +115,25 @@ def test_partition_shows_sizes_picture_and_numbers(out: Callable[..., str]) -> N
     text = out(*line)
     assert "client 9 (group 4)" in text
     assert "█" in text
+
+
+def test_partition_says_what_the_public_pool_consists_of(out: Callable[..., str], tmp_path: Path) -> None:
+    images = np.zeros((400, 1, 8, 8), np.uint8)
+    np.savez(tmp_path / "black.npz", x=images, y=np.arange(400) % 2)
+    options = [f"public.from=npz:{tmp_path}/black.npz", "public.foreign=0.5", "public.missing=[1, 2]", "public.blur=3"]
+    line = ["partition", "digits", "--clients", "5", "-o", "public.size=100"]
+    line += [word for option in options for word in ("-o", option)]
+    pool = json.loads(out(*line, "--json"))["pool"]
+    assert (pool["samples"], pool["foreign"], pool["missing_classes"], pool["changes"]) == (
+        100,
+        50,
+        [1, 2],
+        {"blur": 3},
+    )
+    text = " ".join(out(*line).split())
+    assert "public pool 100 (50 of them from npz:" in text
+    assert "without 100 % of classes 1, 2; blur 3)" in text
+    assert "pool" not in json.loads(out("partition", "digits", "--clients", "5", "--json"))
 
 
 def test_partition_writes_a_png_or_says_what_is_missing(
@@ -369,6 +389,68 @@ def test_run_takes_away_checkpoints_of_what_is_done(
         store.checkpoint(cell_of(method)).write_bytes(b"killed between the record and the clean-up")
     assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 0
     assert list(store.runs.rglob("*.part")) == []
+
+
+def test_run_says_what_retry_goes_on_with(
+    cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(Path("results"))
+    late, failed = cell_of("local"), cell_of("fedmd")
+    store.write(late, outcome({"client": [50.0, 60.0]}, status="timeout", reason="by design"))
+    store.checkpoint(late).write_bytes(b"after round 1")
+    store.write(failed, outcome({"client": [50.0]}, status="failed", reason="by design"))
+    assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition("by design")[2] for line in said if "by design" in line] == [
+        "",
+        "; --retry goes on after round 1",
+    ]
+    assert store.has_checkpoint(late)
+
+
+def test_run_takes_away_checkpoints_of_an_older_protocol(
+    cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(Path("results"))
+    left = []
+    for method in ("local", "fedmd"):
+        store.write(cell_of(method), outcome({"client": [50.0]}, status="timeout", reason="by design"))
+        left.append(store.checkpoint(cell_of(method)))
+        left[-1].write_bytes(b"after round 0")
+    monkeypatch.setattr("fl_bench.benchmarks.running.local.run_cells", lambda *_, **__: (event for event in ()))
+    with store.lock(cell_of("fedmd")):  # another process, of the older code, is at it
+        monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 3)
+        assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 0
+    assert [checkpoint.is_file() for checkpoint in left] == [False, True]
+
+
+def test_a_run_that_was_ended_is_shown_and_never_counted(
+    out: Callable[..., str],
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = Store(Path("results"))
+    for seed in (0, 1):
+        store.write(cell_of("local", seed), outcome({"client": [50.0, 52.0]}))
+    store.write(cell_of("fedmd", 0), outcome({"client": [40.0, 60.0]}))
+    store.write(cell_of("fedmd", 1), outcome({"client": [97.0]}, status="timeout", reason="by design"))
+    shown = out("show", "fedmd-1")
+    assert "timeout: by design" in shown
+    assert "97" in shown
+    (fedmd,) = (line for line in json.loads(out("leaderboard", "--json")) if line["method"] == "fedmd")
+    assert (fedmd["acc_mean"], fedmd["seeds"], fedmd["timeout"]) == (60.0, 1, 1)
+    assert fedmd["seeds_not_done"] == "1:timeout"
+    assert run_command(["compare"]) == 2
+    said = capsys.readouterr()
+    assert "timeout: fedmd" in said.err
+    assert "97.0" not in out("compare", "--on-missing", "complete-blocks")
+    assert run_command(["figures", "--kinds", "curves"]) == 0
+    assert "seed 1, timeout: fedmd" in capsys.readouterr().err
+    assert run_command(["report", "--no-figures"]) == 0
+    page = Path("report/index.html").read_text(encoding="utf-8")
+    assert '"status":"timeout"' in page.replace(" ", "")
+    assert "60.00" in page
 
 
 @pytest.mark.slow

@@ -187,11 +187,23 @@ def test_settings_are_never_mixed(store: Store, cell_of: MakeCell, outcome: Make
     assert len({line.setting for line in board}) == 2
 
 
-def test_a_run_of_the_deployed_view_alone_says_so(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
-    for training in ({}, {"views": "deployed"}):
-        store.write(cell_of("local", 0, training=training), outcome({"client": [1.0]}))
+@pytest.mark.parametrize(
+    ("training", "says"), [({"views": "deployed"}, "; deployed views only"), ({"risks": True}, "; with risks")]
+)
+def test_a_run_that_keeps_more_or_less_than_usual_says_so(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, training: dict[str, Any], says: str
+) -> None:
+    for settings in ({}, training):
+        store.write(cell_of("local", 0, training=settings), outcome({"client": [1.0]}))
     texts = sorted((line.setting_text for line in lines(store.records())), key=len)
-    assert texts[1] == f"{texts[0]}; deployed views only"
+    assert texts[1] == f"{texts[0]}{says}"
+
+
+def test_a_public_pool_of_another_kind_is_said(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
+    partition = {"clients": 5, "public": {"noise": 3, "missing": [2, 1], "removed": 0.5}}
+    store.write(cell_of("local", 0, partition=partition), outcome({"client": [1.0]}))
+    (line,) = lines(store.records())
+    assert "public=(share=0.2, missing=[1, 2], removed=0.5, noise=3)" in line.setting_text
 
 
 def test_means_over_datasets_and_ranks(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:

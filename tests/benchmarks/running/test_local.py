@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from fl_bench.benchmarks.grid.grid import Grid, Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
-from fl_bench.benchmarks.records.reading import without_clocks
+from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running import local
 from fl_bench.benchmarks.running.local import choose_devices, further_devices, run_cells
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     MakeGrid = Callable[..., Grid]
 
 PLUGIN = """\
-import os, signal, time
+import os, signal
 from dataclasses import dataclass
 from fl_bench.methods.base import Method
+from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import method
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class EndsBadly(Method[Config]):
     def client_update(self, clients, received, rnd):
         if rnd.index == 1 and self.config.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.config.how == "sleep":
-            time.sleep(60)
+        if rnd.index == 1 and self.config.how == "sleep":
+            signal.pause()  # without end
+        clients.fit(cross_entropy)
 """
 
 GRID = """\
@@ -59,6 +62,9 @@ methods: [fedmd, cosmos]
 always: [local]
 seeds: [0]
 """
+
+PATIENCE = 300.0
+"""Seconds that a test waits for what must happen: an idle machine takes one or two, a busy one may take many more."""
 
 
 def records(store: Store) -> dict[str, object]:
@@ -76,6 +82,23 @@ def written_since(moment: int, folder: Path) -> bool:
     return False
 
 
+class Clock:
+    """Takes the place of `time` in the executor: limits are reached when a test says so, however slow the machine."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(local, "time", clock)
+    return clock
+
+
 def children(pid: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -89,7 +112,7 @@ def children(pid: int) -> list[int]:
 
 
 def wait_until_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -149,23 +172,65 @@ def test_records_do_not_depend_on_the_number_of_jobs(tmp_path: Path, small_grid:
 
 
 @pytest.mark.slow
-def test_killed_and_late_workers_are_recorded_and_replaced(tmp_path: Path, small_grid: MakeGrid) -> None:
+def test_killed_and_late_workers_are_recorded_with_their_finished_rounds(
+    tmp_path: Path, small_grid: MakeGrid, clock: Clock
+) -> None:
     plugin = tmp_path / "ends_badly.py"
     plugin.write_text(PLUGIN.format(name="here"))
     load_plugins([str(plugin)])
     store = Store(tmp_path / "results")
-    grid = small_grid(Overrides(methods="ends-badly-here,ends-badly-here[how=sleep],local"))
+    hows = ("kill", "sleep", "never")
+    grid = small_grid(Overrides(methods=",".join(f"ends-badly-here[how={how}]" for how in hows)))
+    killed, late, whole = grid.cells
     options = Options(plugins=(str(plugin),))
-    events = list(run_cells(grid.cells, store, options, devices=["cpu"], timeout=8))
-    endings = {event.cell.label: event.ending for event in events if event.ending}
-    killed, late, local = (endings[cell.label] for cell in grid.cells)
-    assert (killed.status, killed.reason) == ("failed", "the worker process was killed by SIGKILL (out of memory?)")
-    assert (late.status, late.reason) == ("timeout", "ran longer than the time limit of 8 s")
-    assert local.status == "done"
-    assert len(store.folders()) == 3
+    endings = {}
+    for event in run_cells(grid.cells, store, options, devices=["cpu"], timeout=3600):
+        if event.kind == "round" and event.cell == late:
+            clock.ahead += 3600
+        if event.ending:
+            endings[event.cell.label] = event.ending
+    assert [(endings[cell.label].status, endings[cell.label].reason) for cell in grid.cells] == [
+        ("failed", "the worker process was killed by SIGKILL (out of memory?)"),
+        ("timeout", "ran longer than the time limit of 3600 s"),
+        ("done", None),
+    ]
     assert list(store.runs.rglob("*.lock")) == []
-    # The killed run had finished a round: a second attempt may go on from there.
-    assert store.has_checkpoint(grid.cells[0])
+    expected = without_clocks(endings[whole.label].folder)
+    assert [len(expected["rounds"]), len(expected["clients"])] == [2, 2 * 5]
+    for cell in (killed, late):
+        record = without_clocks(endings[cell.label].folder)
+        assert record["rounds"] == expected["rounds"][:1]
+        assert record["clients"] == expected["clients"][:5]
+        assert record["facts"] == expected["facts"]
+        assert record["provenance"] == expected["provenance"]
+        assert store.has_checkpoint(cell)
+
+    # A second attempt goes on from there: the first round's clocks are those of the first attempt.
+    (before,) = read_record(endings[late.label].folder).rounds
+    retry = replace(options, retry=True)
+    for event in run_cells([late], store, retry, devices=["cpu"], timeout=3600):
+        if event.kind == "round":
+            clock.ahead += 3600
+    assert event.ending is not None
+    assert event.ending.status == "timeout"
+    (after,) = read_record(event.ending.folder).rounds
+    assert after["seconds_training"] == before["seconds_training"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_never_begins_is_recorded_and_replaced(
+    tmp_path: Path, small_grid: MakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "stuck.py"
+    plugin.write_text("import multiprocessing, signal\nif multiprocessing.parent_process(): signal.pause()\n")
+    monkeypatch.setattr(local, "START_LIMIT", 0.5)
+    cells = small_grid(Overrides(methods="local", seeds="0,1")).cells
+    store = Store(tmp_path / "results")
+    # The time limit of a cell does not count while its worker is starting.
+    events = run_cells(cells, store, Options(plugins=(str(plugin),)), devices=["cpu"], timeout=0.1)
+    ended = [event.ending for event in events if event.ending]
+    reason = "the worker process had not loaded its libraries and the data after 0.5 s"
+    assert [(ending.status, ending.reason) for ending in ended] == [("failed", reason)] * 2
 
 
 @pytest.mark.slow
@@ -197,16 +262,17 @@ def test_a_dead_worker_is_recorded_when_its_pipe_ends_first(
 
 @pytest.mark.slow
 def test_a_worker_that_is_late_with_the_news_has_done_its_cell(
-    tmp_path: Path, small_grid: MakeGrid, outcome: Callable[..., Outcome]
+    tmp_path: Path, small_grid: MakeGrid, outcome: Callable[..., Outcome], clock: Clock
 ) -> None:
     plugin = tmp_path / "ends_badly.py"
     plugin.write_text(PLUGIN.format(name="silent"))
     load_plugins([str(plugin)])
     (cell,) = small_grid(Overrides(methods="ends-badly-silent[how=sleep]")).cells
     store = Store(tmp_path / "results")
-    events = run_cells([cell], store, Options(plugins=(str(plugin),)), devices=["cpu"], timeout=1)
+    events = run_cells([cell], store, Options(plugins=(str(plugin),)), devices=["cpu"], timeout=3600)
     assert next(events).kind == "started"
     store.write(cell, outcome({"client": [50.0]}))  # the worker's last act before the time limit
+    clock.ahead += 3600
     (ended,) = [event for event in events if event.kind == "ended"]
     assert ended.ending == run_cell(cell, store, Options())
     assert ended.ending.status == "done"
@@ -235,9 +301,9 @@ def test_a_worker_whose_parent_is_gone_records_no_failure(tmp_path: Path, small_
     worker.start()
     theirs.close()
     ours.send(cell.to_worker())
-    assert ours.recv() == ("started",)
+    assert ours.recv()[0] == "started"
     ours.close()  # as the parent's death does
-    worker.join(timeout=60)
+    worker.join(timeout=PATIENCE)
     assert worker.exitcode == 1
     assert Store(tmp_path).find(cell) is None
 
@@ -285,14 +351,14 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path: Path, sign: sig
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, heard)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not list(tmp_path.rglob("checkpoint.pt")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     workers = children(process.pid)
     process.send_signal(sign)
     try:
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 def test_a_record_says_what_was_run(store: Store, cell_of: MakeCell) -> None:
     cell = cell_of("fedmd")
     rounds = []
-    ending = run_cell(cell, store, Options(), lambda row: rounds.append(row.values["round"]))
+    ending = run_cell(cell, store, Options(), lambda row, _: rounds.append(row.values["round"]))
     assert (ending.status, ending.reason, rounds) == ("done", None, [0, 1])
     record = read_record(ending.folder)
     assert record.cell == cell.as_dict()
@@ -43,6 +45,27 @@ def test_a_record_says_what_was_run(store: Store, cell_of: MakeCell) -> None:
     assert sorted(path.name for path in store.runs.rglob("*")) == sorted(
         ["digits", ending.folder.name, "run.json", "rounds.csv", "clients.csv"]
     )
+
+
+LOADED = """\
+import sys
+from pathlib import Path
+from fl_bench.benchmarks.grid.grid import Overrides, expand, find_grid, read_grid
+from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.running.runner import Options, run_cell
+
+overrides = Overrides(methods="local", datasets="digits", seeds="0", rounds=1)
+(cell,) = expand(read_grid(find_grid("quick")), "quick", overrides).cells
+started = lambda: print({"torch._dynamo", "sklearn.datasets"} - sys.modules.keys())
+run_cell(cell, Store(Path(sys.argv[1])), Options(), started=started)
+"""
+
+
+@pytest.mark.slow
+def test_a_cell_starts_when_libraries_and_data_are_loaded(tmp_path: Path) -> None:
+    """A time limit counts from there, so that the first cell of a process has as much time as later ones."""
+    command = [sys.executable, "-c", LOADED, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_every_part_of_the_randomness_moves_what_is_its_own(store: Store, small_grid: Callable[..., Grid]) -> None:
@@ -71,7 +94,7 @@ def test_a_run_that_is_stopped_ends_with_the_same_record(tmp_path: Path, cell_of
     stopped = Store(tmp_path / "stopped")
     for after in (0, 1, 2):
 
-        def stop(row: Any, after: int = after) -> None:
+        def stop(row: Any, _: Any, after: int = after) -> None:
             if row.values["round"] == after:
                 raise KeyboardInterrupt
 
@@ -173,7 +196,7 @@ def test_a_checkpoint_that_a_kill_left_beside_a_record_goes_away(store: Store, c
 
 
 def test_a_run_continues_under_another_label(store: Store, cell_of: MakeCell) -> None:
-    def stop(_: Any) -> None:
+    def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     first, second = (cell_of(f"fedmd[label={label};digest_epochs=2]") for label in ("before", "after"))

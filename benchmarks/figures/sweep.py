@@ -1,0 +1,101 @@
+"""Accuracy against the one setting that varies, with the range of the seeds (benchmarks room, figures)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .curves import COLUMNS, by_category
+from .style import FAINT, INK, MUTED, label_lines, line_style, new_figure, set_title, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .varied import Line, Sweep
+
+DECADES = 30
+"""From this ratio of the largest to the smallest value on, the axis is logarithmic."""
+
+
+@styled
+def draw(sweep: Sweep, *, title: str) -> Figure:
+    """A line per method, mean over seeds, lowest to highest seed as a band.
+
+    As many methods as there are colours share a panel; else each category has one, with all other methods faint behind
+    it and the bounds in every one.
+
+    Args:
+        sweep: runs that differ in one setting.
+        title: what stands above.
+    """
+    bounds = [line for line in sweep.lines if line.category == "bound"]
+    panels = by_category(sweep.lines)
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    most = max(map(len, panels.values())) + len(bounds)
+    figure = new_figure(max(4.8 * columns, 7.2), max(2.6 if columns > 1 else 3.8, 0.17 * most + 0.8) * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    _scale(grid[0, 0], sweep)
+    for axes, (name, own) in zip(grid.flat, panels.items(), strict=False):
+        _panel(axes, own, bounds if name != "bound" else [], sweep.lines)
+        if len(panels) > 1:
+            axes.set_title(name or "no category")
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy, %")
+    for column in range(columns):
+        axes = grid[(len(panels) - 1 - column) // columns, column]
+        axes.set_xlabel(f"{sweep.setting} ({sweep.of})" if sweep.of else sweep.setting)
+        axes.xaxis.set_tick_params(labelbottom=True)
+    set_title(figure, title, caption(sweep))
+    return figure
+
+
+def caption(sweep: Sweep) -> str:
+    """What the figure shows, in words."""
+    after = " or ".join(map(str, sweep.rounds))
+    several = f"bands: lowest to highest of seeds {' '.join(sweep.seeds)}"
+    seeds = several if len(sweep.seeds) > 1 else f"seed {sweep.seeds[0]}"
+    gaps = "" if sweep.balanced else "; not every method has every seed at every value"
+    return f"mean client accuracy after round {after}, all other settings equal; {seeds}{gaps}"
+
+
+def _scale(axes: Axes, sweep: Sweep) -> None:
+    """Limits and ticks: the values that were run."""
+    values = sorted({value for line in sweep.lines for value in line.values})
+    low, high = values[0], values[-1]
+    if low > 0 and high / low >= DECADES:
+        axes.set_xscale("log")
+        edge = (high / low) ** 0.012
+        axes.set_xlim(low / edge, high * edge)
+    else:
+        edge = 0.012 * (high - low)
+        axes.set_xlim(low - edge, high + edge)
+    axes.set_xticks(values, labels=[f"{value:g}" for value in values], minor=False)
+    axes.xaxis.set_tick_params(which="minor", bottom=False, labelbottom=False)
+    lowest = min(value for line in sweep.lines for value in line.lowest)
+    highest = max(value for line in sweep.lines for value in line.highest)
+    margin = 0.06 * max(highest - lowest, 2.0)
+    axes.set_ylim(max(lowest - margin, 0.0), min(highest + margin, 100.5))
+
+
+def _panel(axes: Axes, own: Sequence[Line], bounds: Sequence[Line], everyone: Sequence[Line]) -> None:
+    front = {line.label for line in (*own, *bounds)}
+    for line in everyone:
+        if line.label not in front:
+            axes.plot(line.values, line.mean, color=FAINT, linewidth=0.6, zorder=1)
+    ends = []
+    for place, line in enumerate(bounds):
+        axes.plot(line.values, line.mean, color=MUTED, linewidth=1, linestyle=(0, (2 + 3 * place, 2)), zorder=2)
+        ends.append((line.label, line.mean[-1], {"color": MUTED, "fontsize": 7.5, "style": "italic"}))
+    for place, line in enumerate(own):
+        look = line_style(place)
+        axes.plot(line.values, line.mean, **look, zorder=4)
+        axes.fill_between(
+            line.values, line.lowest, line.highest, color=look["color"], alpha=0.12, linewidth=0, zorder=3
+        )
+        ends.append((line.label, line.mean[-1], {"color": INK, "fontsize": 8}))
+    label_lines(axes, ends)

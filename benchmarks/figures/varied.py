@@ -1,0 +1,218 @@
+"""Which one numeric setting differs between otherwise equal settings of records (benchmarks room, figures)."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import MISSING, dataclass, fields
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ...datasets.public import PublicSettings
+from ...datasets.split import SplitSettings
+from ...federation.settings import ModelMix, Training
+from ..grid.cell import short_hash
+from ..grid.configure import written
+from .blocks import category_place
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .blocks import Block, Course
+
+Flat = dict[str, Any]
+"""A setting as dotted names and values."""
+
+POOL = "partition.public."
+
+VOID = {f"{POOL}foreign": 0, f"{POOL}removed": 0, f"{POOL}missing": 0}
+"""Doses whose setting is absent where there is nothing of them."""
+
+OF = {
+    f"{POOL}foreign": (f"{POOL}from", "foreign_digest", "plugins.public dataset"),
+    f"{POOL}removed": (f"{POOL}missing",),
+    f"{POOL}missing": (f"{POOL}removed",),
+}
+"""What a dose is a dose of: said only where the dose is not 0, so that dose 0 belongs to all of them."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method over the values of the setting; accuracies in percent after the last round."""
+
+    label: str
+    category: str
+    values: tuple[float, ...]
+    """Of the setting, ascending; those where the method has a done run."""
+    mean: tuple[float, ...]
+    """Over seeds."""
+    lowest: tuple[float, ...]
+    """Of the seeds."""
+    highest: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs on one data set that differ in one numeric setting."""
+
+    dataset: str
+    setting: str
+    """Dotted name, as `-o` takes it."""
+    of: str
+    """What it is a dose of, such as the other data set; empty for other settings."""
+    rest: str
+    """Hash of all that is equal, and of what the setting is a dose of."""
+    lines: tuple[Line, ...]
+    """By category, then by name."""
+    seeds: tuple[str, ...]
+    """Seeds of the runs; every line has them all at every value if `balanced`."""
+    balanced: bool
+    rounds: tuple[int, ...]
+    """Rounds after which accuracies are taken, ascending; mostly one."""
+
+
+def read_sweeps(blocks: Sequence[Block]) -> tuple[list[Sweep], list[str]]:
+    """All sweeps of the records, and for each data set without one, why.
+
+    Args:
+        blocks: data sets with their settings; those without a done run are passed over.
+    Returns:
+        Sweeps by data set, setting and what is equal; reasons in words, by data set.
+    """
+    found: list[Sweep] = []
+    reasons = []
+    for dataset in sorted({block.dataset for block in blocks}):
+        flats = [(flat(block), block) for block in blocks if block.dataset == dataset and block.courses]
+        own = _sweeps(dataset, flats)
+        found += own
+        if not own:
+            reasons.append(f"{dataset}: {_reason(flats)}")
+    return found, reasons
+
+
+def flat(block: Block) -> Flat:
+    """The setting of a block as dotted names and plain values, defaults filled in."""
+    cell = next(iter(block.records.values()))[0].cell
+    named = {
+        name: part for name, part in cell.items() if name not in ("dataset", "method", "protocol", "seed", "varied")
+    }
+    public = named["partition"].get("public")
+    if not isinstance(public, dict):
+        named = {**named, "partition": {**named["partition"], "public": {"share": public}}}
+    values = {**_defaults(), **_flattened(named)}
+    if values[f"{POOL}size"] is None:  # the whole pool, which records count
+        values[f"{POOL}size"] = next(iter(block.records.values()))[0].facts.get("public_samples")
+    return values
+
+
+def _defaults() -> Flat:
+    """Settings that records leave out at their default."""
+    known: dict[str, Any] = {"partition": SplitSettings, "partition.public": PublicSettings}
+    known |= {"training": Training, "models": ModelMix}
+    values = {
+        f"{section}.{written(setting.name)}": setting.default
+        for section, kind in known.items()
+        for setting in fields(kind)
+        if setting.metadata.get("later") and setting.default is not MISSING
+    }
+    return {**values, **VOID}
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> Flat:
+    result: Flat = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            result.update(_flattened(value, f"{prefix}{name}."))
+        else:
+            result[f"{prefix}{name}"] = value
+    return result
+
+
+def _differing(flats: Sequence[tuple[Flat, Block]]) -> list[str]:
+    """Names of settings that are not the same everywhere; one that a setting lacks counts as null."""
+    names = {name for values, _ in flats for name in values}
+    return sorted(name for name in names if len({_text(values.get(name)) for values, _ in flats}) > 1)
+
+
+def _sweeps(dataset: str, flats: Sequence[tuple[Flat, Block]]) -> list[Sweep]:
+    """One for each setting and each group of blocks that differ in it alone, where no larger one has them all."""
+    groups: dict[frozenset[str], Sweep] = {}
+    for name in _differing(flats):
+        own = (name, *OF.get(name, ()))
+        alike: dict[str, list[tuple[Flat, Block]]] = defaultdict(list)
+        for values, block in flats:
+            if isinstance(values.get(name), int | float) and not isinstance(values[name], bool):
+                alike[_text({other: value for other, value in values.items() if other not in own})].append(
+                    (values, block)
+                )
+        for rest, members in sorted(alike.items()):
+            for of, chosen in _doses(name, members).items():
+                by_value = {float(values[name]): block for values, block in reversed(chosen)}
+                if len(by_value) > 1:
+                    among = frozenset(block.setting for block in by_value.values())
+                    groups.setdefault(among, _sweep(dataset, name, of, short_hash([rest, of], 6), by_value))
+    return [sweep for among, sweep in groups.items() if not any(among < other for other in groups)]
+
+
+def _doses(name: str, members: Sequence[tuple[Flat, Block]]) -> dict[str, list[tuple[Flat, Block]]]:
+    """Blocks by what they have a dose of; those of dose 0 have a dose of everything."""
+    parts: dict[str, list[tuple[Flat, Block]]] = defaultdict(list)
+    for values, block in members:
+        if name not in VOID or values[name] != VOID[name]:
+            own = {other: values.get(other) for other in OF.get(name, ())}
+            parts[_text(own)].append((values, block))
+    none = [(values, block) for values, block in members if name in VOID and values[name] == VOID[name]]
+    return {text: none + part for text, part in parts.items()}
+
+
+def _sweep(dataset: str, name: str, of: str, rest: str, by_value: Mapping[float, Block]) -> Sweep:
+    courses: dict[str, dict[float, Course]] = defaultdict(dict)
+    for value in sorted(by_value):
+        for course in by_value[value].courses:
+            courses[course.label][value] = course
+    lines = [_line(label, of_label) for label, of_label in courses.items()]
+    seeds = [tuple(map(str, course.seeds)) for points in courses.values() for course in points.values()]
+    whole = all(len(points) == len(by_value) for points in courses.values())
+    return Sweep(
+        dataset=dataset,
+        setting=name,
+        of=_words(json.loads(of)),
+        rest=rest,
+        lines=tuple(sorted(lines, key=lambda line: (category_place(line.category), line.label))),
+        seeds=tuple(dict.fromkeys(seed for group in seeds for seed in group)),
+        balanced=whole and len(set(seeds)) == 1,
+        rounds=tuple(sorted({len(course.mean) for points in courses.values() for course in points.values()})),
+    )
+
+
+def _words(of: Mapping[str, Any]) -> str:
+    """What a dose is a dose of, without what belongs to no name: digests."""
+    told = {name.removeprefix(POOL): value for name, value in of.items() if name.startswith(POOL)}
+    return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
+def _line(label: str, points: Mapping[float, Course]) -> Line:
+    last = [[accuracies[-1] for accuracies in course.accuracy] for course in points.values()]
+    return Line(
+        label=label,
+        category=next(iter(points.values())).category,
+        values=tuple(points),
+        mean=tuple(map(fmean, last)),
+        lowest=tuple(map(min, last)),
+        highest=tuple(map(max, last)),
+    )
+
+
+def _reason(flats: Sequence[tuple[Flat, Block]]) -> str:
+    """Why there is no sweep, in words."""
+    if len(flats) < 2:
+        return "all runs have one setting; run others into the same folder, such as with -o partition.public.noise=3"
+    names = _differing(flats)
+    if len(names) == 1:
+        return f"settings differ in {names[0]}, which is no number"
+    several = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"settings differ in {several} at once; a sweep needs some that differ in one number"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
