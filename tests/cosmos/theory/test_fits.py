@@ -123,4 +123,4 @@ def test_intervals_of_the_fit_cover() -> None:
                 for interval, truth in ((found.rho_interval, world.rho), (found.floor_interval, world.floor))
             ]
         )
-    assert np.mean(covered, axis=0) == pytest.approx([0.96, 0.96], abs=0.04)
+    assert np.mean(covered, axis=0).min() >= 0.92
