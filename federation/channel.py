@@ -66,8 +66,13 @@ class Downloads:
     """What is sent; where two are for one client, the later replaces the earlier."""
 
     @classmethod
-    def to_all(cls, clients: int, payload: Payload) -> Downloads:
+    def to_all(cls, clients: int, payload: Payload, nbytes: Mapping[int, int] | None = None) -> Downloads:
         """The same content for every client of a federation of so many.
+
+        Args:
+            clients: number of clients.
+            payload: one row; `Parameters` where `nbytes` is given.
+            nbytes: bytes that are charged, by client, for those who need a part of the content only and know which.
 
         Raises:
             ValueError: `payload` has more than one row.
@@ -77,7 +82,23 @@ class Downloads:
                 f"`to_all` sends one row to every client, but this message has {len(payload)}; use `to_participants` "
                 "for a row per participant, or `to_each` for a row per client of the federation"
             )
-        return cls((Parcel(payload, dict.fromkeys(range(clients), 0)),))
+        if nbytes is None:
+            return cls((Parcel(payload, dict.fromkeys(range(clients), 0)),))
+        if not isinstance(payload, Parameters):
+            raise TypeError(
+                f"`nbytes` is for Parameters, of which clients need different parts, not for {type(payload).__name__}"
+            )
+        charged = [nbytes.get(client, payload.nbytes()[0]) for client in range(clients)]
+        device = payload.tensors()[0].device
+        return cls(
+            tuple(
+                Parcel(
+                    replace(payload, coded_bytes=torch.tensor([size], device=device)),
+                    {client: 0 for client in range(clients) if charged[client] == size},
+                )
+                for size in sorted(set(charged))
+            )
+        )
 
 
 class Uploads:
@@ -169,9 +190,12 @@ class Uploads:
         """
         return self._joined(Parameters, architecture).tree
 
-    def to_all(self, payload: Payload) -> Downloads:
-        """The same content for every client of the federation; a `payload` of more than one row is refused."""
-        return Downloads.to_all(len(self._owners), payload)
+    def to_all(self, payload: Payload, nbytes: Mapping[int, int] | None = None) -> Downloads:
+        """The same content for every client of the federation; a `payload` of more than one row is refused.
+
+        `nbytes`, by client, is charged instead of what `Parameters` weigh, for clients that need a part of them only.
+        """
+        return Downloads.to_all(len(self._owners), payload, nbytes)
 
     def to_each(self, payload: Payload, index: Sequence[int] | None = None) -> Downloads:
         """Client i of the federation gets row `index[i]` of `payload` (row i by default)."""

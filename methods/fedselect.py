@@ -7,22 +7,29 @@ clients S; m_i marks the entries of theta_i that are personal (none at the start
     receive    theta_i  = w where m_i = 0                  personal entries stay as client i left them
     train      E_loc times: one pass over D_i that updates the personal entries only,
                             one pass that updates the shared entries only; masks act on the update
-    select     in every round `every`, 2 `every`, ...: in each weight tensor, of its shared entries the fraction `p`
-               with the largest |theta_i - r_i| becomes personal, unless more than `limit` of the tensor is already;
-               then r_i <- theta_i                         r_i: the initial weights at first
+    select     in the rounds `every`, 2 `every`, ... that i takes part in, counted from 0: in each weight tensor,
+               of its s shared entries the s - round((1 - p) s) with the largest |theta_i - r_i| become personal,
+               unless more than `limit` of the tensor is already; then r_i <- theta_i
+                                                           r_i: the initial weights at first
                `select_by: gradient`: with the largest |gradient of client i's loss at theta_i|; no r_i
     aggregate  w[e]     = mean of theta_i[e] over the i in S that share entry e; as before where nobody does
 
 Exchanged: up, the shared entries, 4 bytes each, and a bit for every entry of the weight tensors when m_i changed;
-down, the entries that the client shares. Buffers, and parameters without "weight" in their name, are always shared.
+down, the entries that the client shares. Buffers (BatchNorm statistics) stay with the client, as in the authors' code;
+parameters without "weight" in their name are always shared. Deployed: theta_i after its last round.
 Both passes cost steps, and each is rounded up to whole batches by itself: at least twice the steps of FedAvg, of which
 half train any one entry. Every pass starts with fresh optimizer moments, unless the run persists them (the authors
 use plain SGD, which has none).
+Left open by the paper: absent clients. The authors draw clients once, who take part in all rounds; here a client's own
+rounds count, so that whoever is drawn seldom selects as often for its rounds as all others.
 Departures: the authors' code sends with the old mask, so that entries are overwritten once more after they became
-personal; here they are personal at once. The COSMOS authors' code selects by the gradient of one batch, a twentieth in
-every round (`select_by: gradient`, `p: 0.05`, `every: 1`, `limit: 1`); here it is the gradient on all private data, as
-stored and in evaluation mode, so that chance does not select, and costs a pass, which is counted. That code also
-averages personal entries in as zeros, which shrinks what is shared; this is not built.
+personal; here they are personal at once. Of entries that changed alike, only as many become personal as are asked for,
+the first ones; that code takes all, so that a tensor whose entries mostly stand still becomes personal as a whole; and
+it ends in an error where (1 - p) s rounds to s, where here none becomes personal. The COSMOS authors' code selects by
+the gradient of one batch, a twentieth in every round (`select_by: gradient`, `p: 0.05`, `every: 1`, `limit: 1`); here
+it is the gradient on all private data, as stored and in evaluation mode, so that chance does not select, and costs a
+pass, which is counted. That code also averages personal entries in as zeros, which shrinks what is shared; this is not
+built.
 """
 
 from __future__ import annotations
@@ -35,10 +42,8 @@ from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
 from fl_bench.lazy import torch
 
-from ..federation.channel import Downloads, Parcel
 from ..federation.payloads import Bundle, Parameters
-from ..federation.trees import chosen, minus
-from .averaging import shares, weighted_mean
+from ..federation.trees import minus
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy
 from .planning import PlannedPhase
@@ -49,7 +54,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..federation.channel import Uploads
+    from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
@@ -62,7 +67,7 @@ class FedSelectConfig:
     p: float = 0.25
     """Fraction of a tensor's shared entries that becomes personal at each selection."""
     every: int = 3
-    """Rounds between selections; there is none in round 0."""
+    """A client's own rounds between its selections; there is none in its first."""
     limit: float = 0.8
     """Personal fraction of a tensor above which it is left alone."""
     select_by: Literal["change", "gradient"] = field(default="change", metadata=LATER)
@@ -81,12 +86,12 @@ class FedSelectConfig:
 class FedSelect(Method[FedSelectConfig]):
     """Every client finds out which weights it needs for itself, and shares the others.
 
-    Keeps with each client its mask (`personal`) and how far its reference weights are from the initial ones
-    (`reference`, only where changes select); on the server the last average of every entry and the bytes of each
+    Keeps with each client its mask (`personal`), in how many rounds it took part (`rounds`) and how far its reference
+    weights are from the initial ones (`reference`, only where changes select); on the server w and the bytes of each
     client's shared entries.
     """
 
-    protocol = 2  # its two passes keep optimizer states of their own
+    protocol = 3  # 2: both passes have optimizer states of their own; 3: own rounds, own buffers, the authors' rounding
     category = "personalized"
     paper = "Tamirisa et al., CVPR 2024, arXiv:2404.02478"
     wire = "up #shared_i * b + #theta/8 when the mask changed, down #shared_i * b"
@@ -94,59 +99,47 @@ class FedSelect(Method[FedSelectConfig]):
     exchanges = frozenset({Parameters})
 
     def setup(self, federation: Federation) -> None:
-        """Nothing is averaged yet, and everything is shared."""
-        self.average: Tree = {}
-        self.shared_bytes: list[int] = []
+        """Nothing is averaged yet."""
+        self.w: Tree = {}
+        self.shared_bytes: dict[int, int] = {}
 
     def plan(self, facts: Facts) -> Plan:
-        """At most everything each way and a bit for every parameter up; two passes in every local epoch."""
-        bits = facts.net.trainable // facts.number_bytes
+        """At most all parameters each way and a bit for each of them up; two passes in every local epoch."""
         every = self.config.every
-        selections = (PlannedPhase("local", 1, start=every, every=every),)
+        gradients = (PlannedPhase("local", 1, start=every, every=every, own_rounds=True),)
         return Plan(
-            up_bytes=facts.weights_bytes + ceil(bits / 8),
-            down_bytes=facts.weights_bytes,
+            up_bytes=facts.net.trainable + ceil(facts.net.trainable // facts.number_bytes / 8),
+            down_bytes=facts.net.trainable,
             bound=True,
             work=(PlannedPhase("local", 1),) * (2 * facts.local_epochs)
-            + (selections if self.config.select_by == "gradient" else ()),
+            + (gradients if self.config.select_by == "gradient" else ()),
         )
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Bundle:
         """Take the shared entries, train personal and shared entries in turn, select, send what is still shared."""
         before = self.personal(clients)
         if received is not None:
-            clients.load(merged(before, clients.weights, received.tree))
-        self.train_in_turn(clients, before, rnd)
-        selects = rnd.index > 0 and rnd.index % self.config.every == 0
-        after = self.select(clients, before) if selects else before
-        values = merged(after, {name: torch.zeros_like(mask) for name, mask in after.items()}, clients.weights)
+            clients.load(merged(before, clients.parameters, received.tree))
+        self.train_in_turn(clients, before)
+        selecting = self.due(clients)
+        if selecting:
+            self.select(clients.only(selecting))
+        after = self.personal(clients)
+        shared = {name: value.masked_fill(after[name], 0) for name, value in clients.parameters.items()}
         return Bundle(
             {
-                "values": Parameters(values, coded_bytes=bytes_shared(after, clients.weights)),
+                "shared": Parameters(shared, coded_bytes=bytes_shared(after, shared)),
                 "personal": Parameters(after, coded_bytes=bytes_of_change(before, after)),
             }
         )
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average every entry over those who share it; every client receives the entries that it shares."""
-        values, personal = uploads.part("values").parameters(), uploads.part("personal").parameters()
-        start = self.federation.start[uploads.architectures[0]]
-        last = self.average or start
-        always = chosen(values, lambda name: name not in personal)
-        self.average = weighted_mean(always, shares(uploads, "uniform")) | {
-            name: mean_of_sharers(values[name], mask, last[name]) for name, mask in personal.items()
-        }
-        everything = sum(tensor[0].numel() * tensor.element_size() for tensor in start.values())
-        self.shared_bytes = self.shared_bytes or [everything] * self.federation.clients
-        for client, size in zip(uploads.ids, bytes_shared(personal, values).tolist(), strict=True):
-            self.shared_bytes[client] = size
-        return Downloads(tuple(self.parcel(size) for size in sorted(set(self.shared_bytes))))
-
-    def parcel(self, size: int) -> Parcel:
-        """The averages, for the clients whose shared entries have so many bytes."""
-        coded = torch.tensor([size], device=self.federation.device)
-        address = {client: 0 for client, bytes_ in enumerate(self.shared_bytes) if bytes_ == size}
-        return Parcel(Parameters(self.average, coded_bytes=coded), address)
+        shared, personal = uploads.part("shared").parameters(), uploads.part("personal").parameters()
+        last = self.w or self.federation.start[uploads.architectures[0]]
+        self.w = {name: mean_of_sharers(value, personal[name], last[name]) for name, value in shared.items()}
+        self.shared_bytes.update(zip(uploads.ids, bytes_shared(personal, shared).tolist(), strict=True))
+        return uploads.to_all(Parameters(self.w), nbytes=self.shared_bytes)
 
     def personal(self, clients: Cohort) -> Tree:
         """m_i, name to bool (members, ...), of every parameter."""
@@ -156,23 +149,28 @@ class FedSelect(Method[FedSelectConfig]):
             for name, value in clients.parameters.items()
         }
 
-    def train_in_turn(self, clients: Cohort, personal: Tree, rnd: Round) -> None:
-        """Passes of the personal and of the shared entries in turn; both passes of an epoch see the same batches."""
+    def train_in_turn(self, clients: Cohort, personal: Tree) -> None:
+        """E_loc times a pass of the personal and one of the shared entries; both see the same batches."""
         shared = {name: ~mask for name, mask in personal.items()}
-        epochs = clients.training.local_epochs
-        for epoch in range(epochs):
-            turn = clients.at(rnd.index * epochs + epoch)  # batches of its own for every epoch
-            turn.fit(cross_entropy, epochs=1, entries=personal, name="personal")
-            turn.fit(cross_entropy, epochs=1, entries=shared, name="shared")
+        for epoch in range(clients.training.local_epochs):
+            batches = f"local {epoch}" if epoch else "local"  # the first epoch's are those of other methods
+            clients.fit(cross_entropy, epochs=1, entries=personal, stream=batches, name="personal")
+            clients.fit(cross_entropy, epochs=1, entries=shared, stream=batches, name="shared")
 
-    def select(self, clients: Cohort, personal: Tree) -> Tree:
-        """Make the entries that matter most to a client personal; keep the masks."""
+    def due(self, clients: Cohort) -> list[int]:
+        """Positions of the members that select now; count this round as one of theirs."""
+        kept = clients.kept("rounds")
+        none = torch.zeros(len(clients), dtype=torch.int64, device=self.federation.device)
+        rounds = none if kept is None else kept["before"]
+        clients.keep("rounds", {"before": rounds + 1})
+        return [member for member, before in enumerate(rounds.tolist()) if before and before % self.config.every == 0]
+
+    def select(self, clients: Cohort) -> None:
+        """Make the entries that matter most to a client personal."""
         matters = clients.private_gradient() if self.config.select_by == "gradient" else self.changes(clients)
-        after = {
-            name: self.grown(mask, matters[name].abs()) if "weight" in name else mask for name, mask in personal.items()
-        }
-        clients.keep("personal", after)
-        return after
+        personal = self.personal(clients)
+        grown = {name: self.grown(mask, matters[name].abs()) for name, mask in personal.items() if "weight" in name}
+        clients.keep("personal", personal | grown)
 
     def changes(self, clients: Cohort) -> Tree:
         """How far the weights went since the last selection; keep where they are for the next one."""
@@ -183,7 +181,7 @@ class FedSelect(Method[FedSelectConfig]):
         return changes
 
     def grown(self, personal: Tensor, size: Tensor) -> Tensor:
-        """One tensor's masks with the fraction p of its shared entries added that matter most, first come on ties.
+        """One tensor's masks with those of its shared entries added that matter most, first come on ties.
 
         Args:
             personal: shape (members, ...), bool.
@@ -191,27 +189,26 @@ class FedSelect(Method[FedSelectConfig]):
         """
         mask = personal.flatten(1)
         held = mask.sum(dim=1)
-        new = (self.config.p * (mask.shape[1] - held).double()).floor() * (held <= self.config.limit * mask.shape[1])
+        shared = (mask.shape[1] - held).double()
+        new = shared - ((1 - self.config.p) * shared).round()  # halves to even, as NumPy's
+        new = new * (held <= self.config.limit * mask.shape[1])
         order = size.flatten(1).masked_fill(mask, -1).argsort(dim=1, descending=True, stable=True)
         places = torch.arange(mask.shape[1], device=mask.device).expand_as(order)
         rank = torch.empty_like(order).scatter_(1, order, places)
         return (mask | (rank < new[:, None])).view_as(personal)
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages and each client's bytes."""
-        return {"average": self.average, "shared_bytes": self.shared_bytes}
+        """w and each client's bytes."""
+        return {"w": self.w, "shared_bytes": self.shared_bytes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `Method.load_state_dict`."""
-        self.average, self.shared_bytes = dict(state["average"]), list(state["shared_bytes"])
+        self.w, self.shared_bytes = dict(state["w"]), dict(state["shared_bytes"])
 
 
 def merged(personal: Tree, own: Tree, common: Tree) -> Tree:
-    """`own` where an entry is personal, `common` elsewhere and for tensors without a mask (buffers)."""
-    return {
-        name: torch.where(personal[name], own[name], value) if name in personal else value
-        for name, value in common.items()
-    }
+    """`own` where an entry is personal, `common` elsewhere."""
+    return {name: torch.where(personal[name], value, common[name]) for name, value in own.items()}
 
 
 def mean_of_sharers(values: Tensor, personal: Tensor, last: Tensor) -> Tensor:
@@ -227,10 +224,9 @@ def mean_of_sharers(values: Tensor, personal: Tensor, last: Tensor) -> Tensor:
 
 
 def bytes_shared(personal: Tree, weights: Tree) -> Tensor:
-    """Bytes of each client's shared entries, buffers included, shape (clients,), int64."""
-    always = sum(tensor[0].numel() * tensor.element_size() for name, tensor in weights.items() if name not in personal)
+    """Bytes of each client's shared entries, shape (clients,), int64."""
     shared = [(~mask).flatten(1).sum(dim=1) * weights[name].element_size() for name, mask in personal.items()]
-    return torch.stack(shared).sum(dim=0) + always
+    return torch.stack(shared).sum(dim=0)
 
 
 def bytes_of_change(before: Tree, after: Tree) -> Tensor:

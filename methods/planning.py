@@ -50,6 +50,8 @@ class PlannedPhase:
     """Rounds from one time to the next."""
     turn: Literal["any", "first", "later"] = "any"
     """In which of a client's own rounds: all, the first in which it takes part, or those after it."""
+    own_rounds: bool = False
+    """Whether `start`, `stop` and `every` count the rounds in which a client takes part, and not those of the run."""
 
     @property
     def once(self) -> bool:
@@ -113,6 +115,7 @@ def planned_work(
         for phase in phases[client]:
             if not phase.once:
                 rounds = range(len(drawn)) if phase.kind == "aside" else own[_TURNS[phase.turn]]
+                rounds = range(len(own)) if phase.own_rounds else rounds
                 samples = phase.samples if isinstance(phase.samples, int) else sets[phase.samples]
                 add(phase, samples, sum(map(phase.happens, rounds)))
     for place, phase in enumerate(phases[0]):

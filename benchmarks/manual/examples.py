@@ -95,6 +95,7 @@ EXAMPLES = {
     "PlannedPhase.stop": 'PlannedPhase("local", facts.local_epochs, stop=1)',
     "PlannedPhase.every": 'PlannedPhase("local", 1, start=3, every=3)',
     "PlannedPhase.turn": 'PlannedPhase("distill", 5, "public", turn="later")',
+    "PlannedPhase.own_rounds": 'PlannedPhase("local", 1, start=3, every=3, own_rounds=True)',
     "NetBytes.weights": "facts.net.weights",
     "NetBytes.trainable": "facts.net.trainable",
     "NetBytes.head": "facts.net.weights - facts.net.head",

@@ -153,6 +153,16 @@ def test_messages_are_charged_when_they_are_delivered() -> None:
     assert wire.traffic.down.tolist() == [0, 4, 0, 0]
 
 
+def test_clients_that_need_a_part_of_what_all_get_are_charged_for_it() -> None:
+    wire, weights = channel(), Parameters({"a": torch.ones(1, 5)})  # 20 bytes
+    wire.post(uploads().to_all(weights, nbytes={0: 8, 2: 8, 3: 0}))
+    contents = [read(payload) for _, payload in wire.deliver([0, 1, 2, 3])]
+    assert all(content == [1.0] * 5 for rows in contents for content in rows)
+    assert wire.traffic.down.tolist() == [8, 20, 8, 0]
+    with pytest.raises(TypeError, match=r"`nbytes` is for Parameters, .* not for Scalars"):
+        uploads().to_all(scalars(1.0), nbytes={0: 8})
+
+
 def test_before_any_message_there_is_nothing() -> None:
     wire = channel()
     wire.post(None)

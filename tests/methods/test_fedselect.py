@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import floor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +10,10 @@ import torch
 
 from fl_bench.benchmarks.grid.configure import plain
 from fl_bench.errors import ConfigError
+from fl_bench.federation.cohort import Cohort, FitLog
 from fl_bench.federation.rounds import Round
 from fl_bench.methods.contract import client_facts, deal, finish, made_up_data, make_run
+from fl_bench.methods.contract.worlds import normed_net
 from fl_bench.methods.fedselect import (
     FedSelect,
     FedSelectConfig,
@@ -41,17 +43,23 @@ def everyone_personal(run, name: str) -> None:
     clients.keep("personal", {key: torch.ones_like(value, dtype=torch.bool) for key, value in clients.weights.items()})
 
 
+@pytest.mark.parametrize(("participation", "rounds"), [(1.0, 8), (0.67, 12)])
 @pytest.mark.parametrize("select_by", ["change", "gradient"])
-def test_rounds_against_numpy(one_start, weights_of, assert_equal, select_by: str) -> None:
+def test_rounds_against_numpy(
+    one_start, weights_of, assert_equal, select_by: str, participation: float, rounds: int
+) -> None:
     world = one_start
-    world.rounds, world.lr, every, p, limit = 8, 0.3, 2, 0.5, 0.6
+    world.rounds, world.lr, every, p, limit = rounds, 0.3, 2, 0.5, 0.6
+    world.options = {"participation": participation}
     world.private = [(x * (-4.0, 0.2) if i == 1 else x, y) for i, (x, y) in enumerate(world.private)]
     run = world.run("fedselect", p=p, every=every, limit=limit, select_by=select_by)
     server, nets = world.start[0].copy(), [net.copy() for net in world.start]
-    personal = np.zeros((3, 3, 2), dtype=bool)
+    personal, took_part = np.zeros((3, 3, 2), dtype=bool), [0, 0, 0]
     reference = [net.w.copy() for net in nets]
     for t in range(world.rounds):
-        for i, (net, (x, y)) in enumerate(zip(nets, world.private, strict=True)):
+        present = run.participants(t)
+        for i in present:
+            net, (x, y) = nets[i], world.private[i]
             net.w, net.b = np.where(personal[i], net.w, server.w), server.b.copy()
             for _ in range(world.epochs):  # two passes of one full-batch step each
                 step = net.copy()
@@ -60,20 +68,21 @@ def test_rounds_against_numpy(one_start, weights_of, assert_equal, select_by: st
                 step = net.copy()
                 step.train(x, y, world.lr)
                 net.w, net.b = np.where(personal[i], net.w, step.w), step.b
-            if t > 0 and t % every == 0:
+            if took_part[i] > 0 and took_part[i] % every == 0:
                 held = personal[i].sum()
                 if held / 6 <= limit:
                     step = net.copy()
                     step.train(x, y, 1.0)  # a step of 1 takes the gradient away
                     size = np.abs(net.w - (reference[i] if select_by == "change" else step.w))
                     order = [place for place in np.argsort(-size.ravel()) if not personal[i].ravel()[place]]
-                    personal[i].ravel()[order[: floor(p * (6 - held))]] = True
+                    personal[i].ravel()[order[: 6 - held - int(np.round((1 - p) * (6 - held)))]] = True
                 reference[i] = net.w.copy()
+            took_part[i] += 1
         for entry in np.ndindex(3, 2):
-            sharers = [net.w[entry] for net, mask in zip(nets, personal, strict=True) if not mask[entry]]
+            sharers = [nets[i].w[entry] for i in present if not personal[i][entry]]
             if sharers:
                 server.w[entry] = np.mean(sharers)
-        server.b = np.mean([net.b for net in nets], axis=0)
+        server.b = np.mean([nets[i].b for i in present], axis=0)
     assert_equal(weights_of(run), nets)
     assert (masks(run).numpy() == personal).all()
     assert personal.sum(axis=(1, 2)).tolist() == [4, 4, 4]  # 3 of 6, then 1 of 3; 4/6 is above the limit
@@ -119,17 +128,44 @@ def test_with_everything_personal_it_is_local_only_bit_for_bit(deep_world, same_
     assert same_bits(run.client_weights()["mlp-4"], deep_world.run("local").client_weights()["mlp-4"])
 
 
-def test_every_epoch_has_batches_of_its_own(deep_world, same_bits) -> None:
-    # Two epochs of a round, of everything personal, are two rounds of one epoch: no epoch repeats another's batches.
+def test_every_epoch_has_batches_of_its_own(deep_world, same_bits, monkeypatch) -> None:
+    # With all personal, two epochs train on other batches than one batch order twice.
     deep_world.private = [(np.concatenate([x, -x, 2 * x]), np.tile(y, 3)) for x, y in deep_world.private]
-    found = []
-    for deep_world.epochs, deep_world.rounds in ((2, 2), (1, 4)):
+    deep_world.epochs, deep_world.rounds, found, fit = 2, 2, [], Cohort.fit
+
+    def with_one_order(clients: Cohort, *args: Any, **settings: Any) -> FitLog:
+        return fit(clients, *args, **{**settings, "stream": "local"})
+
+    for step in (fit, with_one_order):
+        monkeypatch.setattr(Cohort, "fit", step)
         run = deep_world.build("fedselect")
         everyone_personal(run, "mlp-4")
         for _ in run.rounds():
             pass
         found.append(run.client_weights()["mlp-4"])
-    assert same_bits(*found)
+    assert not same_bits(*found)
+
+
+def test_batch_norm_statistics_stay_with_the_client() -> None:
+    dataset, left = made_up_data(), {}
+
+    def statistics(clients: Cohort) -> dict[str, torch.Tensor]:
+        return {name: value for name, value in clients.weights.items() if name not in clients.parameters}
+
+    class Watched(FedSelect):
+        def train_in_turn(self, clients: Cohort, personal: dict[str, torch.Tensor]) -> None:
+            if left:
+                assert all(torch.equal(value, left[name]) for name, value in statistics(clients).items())
+            super().train_in_turn(clients, personal)
+            left.update(statistics(clients))
+
+    with normed_net() as models:
+        run = make_run(Watched(FedSelectConfig(every=1)), dataset, deal(dataset), models=models)
+        facts, rows = client_facts(run), list(run.rounds())
+    assert facts.net.weights > facts.net.trainable  # there are statistics, and they cost nothing
+    assert [row["bytes_up"] for row in rows[0].clients] == [facts.net.trainable] * 6
+    (means,) = (value for name, value in left.items() if name.endswith("running_mean"))
+    assert len({tuple(row) for row in means.tolist()}) == 6
 
 
 def test_bytes_by_hand(one_start) -> None:
@@ -153,18 +189,19 @@ def test_absent_clients_keep_their_masks_and_are_sent_what_they_share(one_start)
     world = one_start
     world.rounds, world.options = 9, {"participation": 0.4}  # one of three clients a round
     run = world.build("fedselect", p=0.5, every=2)
-    shared, before = [9, 9, 9], masks(run)
+    shared, took_part, before = [9, 9, 9], [0, 0, 0], masks(run)
     for index, row in enumerate(run.rounds()):
         (drawn,) = run.participants(index)
         assert row.clients[drawn]["bytes_down"] == (8 * shared[drawn] if index else 0)
         after = masks(run)
         assert (before <= after).all()  # masks are monotone
-        grows = index > 0 and index % 2 == 0
+        grows = took_part[drawn] in (2, 4, 6)
+        took_part[drawn] += 1
         changed = (before != after).flatten(1).any(dim=1).tolist()
         assert changed == [grows and client == drawn and shared[client] > 4 for client in range(3)]
         shared = (9 - after.flatten(1).sum(dim=1)).tolist()
         before = after
-    assert min(shared) < 9
+    assert [size < 9 for size in shared] == [rounds > 2 for rounds in took_part]
     assert len(set(shared)) > 1
 
 
@@ -183,12 +220,23 @@ def test_selection_by_hand() -> None:
     method = FedSelect(FedSelectConfig(p=0.5, limit=0.5))
     personal = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], dtype=torch.bool)
     change = torch.tensor([3.0, 1.0, 3.0, 2.0]).expand(4, 4)
-    # half of four; of three, rounded down, one: the 3 that is still shared; of two, one; 3/4 is above the limit
+    # half of four; of three all but round(1.5) = 2, so the 3 that is still shared; one of two; 3/4 is above the limit
     expected = [[1, 0, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
     assert method.grown(personal, change).int().tolist() == expected
     # of equal changes the first; shapes are kept, and no change is a change like any other
     ties = method.grown(torch.zeros(1, 2, 2, dtype=torch.bool), torch.zeros(1, 2, 2))
     assert ties.tolist() == [[[True, True], [False, False]]]
+
+
+@pytest.mark.parametrize(
+    ("entries", "new"),
+    # a quarter of them, as all but round(0.75 s) with halves to even: 0.75, 1.5, 2.25, 3, 3.75, 4.5, 5.25, 7.5
+    [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2), (7, 2), (10, 2)],
+)
+def test_a_quarter_is_rounded_as_the_authors_do(entries: int, new: int) -> None:
+    change = torch.arange(float(entries))[None]
+    grown = FedSelect(FedSelectConfig(p=0.25)).grown(torch.zeros(1, entries, dtype=torch.bool), change)
+    assert grown[0].tolist() == [False] * (entries - new) + [True] * new  # those that changed most
 
 
 def test_averages_by_hand() -> None:
@@ -199,25 +247,18 @@ def test_averages_by_hand() -> None:
 
 
 def test_trees_by_hand() -> None:
-    # three weights and two biases under masks, and buffers: two floats (4 bytes each) and a counter (8)
+    # three weights and two biases of 4 bytes
     before = {"weight": torch.tensor([[0, 1, 0], [0, 0, 0]]).bool(), "bias": torch.zeros(2, 2, dtype=torch.bool)}
     after = {**before, "weight": torch.tensor([[0, 1, 0], [1, 1, 0]]).bool()}
-    own = {
-        "weight": torch.ones(2, 3),
-        "bias": torch.ones(2, 2),
-        "mean": torch.ones(2, 2),
-        "count": torch.tensor([4, 4]),
-    }
-    common = {name: torch.zeros_like(value) for name, value in own.items()}
-    assert bytes_shared(after, own).tolist() == [(2 + 2 + 2) * 4 + 8, (1 + 2 + 2) * 4 + 8]
-    alone = [{name: value[:1] for name, value in tree.items()} for tree in (after, own)]
-    assert bytes_shared(*alone).tolist() == [(2 + 2 + 2) * 4 + 8]
+    own = {"weight": torch.ones(2, 3), "bias": torch.ones(2, 2)}
+    common = {name: torch.zeros(1, *value.shape[1:]) for name, value in own.items()}
+    assert bytes_shared(after, own).tolist() == [(2 + 2) * 4, (1 + 2) * 4]
     assert bytes_of_change(before, after).tolist() == [0, 1]
     nine = {"weight": torch.ones(1, 9, dtype=torch.bool)}
     assert bytes_of_change({"weight": ~nine["weight"]}, nine).tolist() == [2]  # nine bits in whole bytes
     tree = merged(after, own, common)
     assert tree["weight"].tolist() == [[0, 1, 0], [1, 1, 0]]
-    assert not any(tree[name].any() for name in ("bias", "mean", "count"))
+    assert not tree["bias"].any()
 
 
 @pytest.mark.parametrize("wrong", [{"p": -0.1}, {"p": 1.1}, {"limit": 1.1}, {"limit": -0.1}, {"every": 0}])

@@ -39,6 +39,7 @@ SIZES = [9, 17, 8]
         (PlannedPhase("distill", 1, "public", start=1, every=2), 3 * 3),  # rounds 1 and 3
         (PlannedPhase("distill", 1, "public", turn="first"), 3 * 3),
         (PlannedPhase("distill", 1, "public", turn="later"), 4 * 3),
+        (PlannedPhase("distill", 1, "public", start=1, every=2, own_rounds=True), 3 * 3),  # 0 once, 1 in two rounds
         (PlannedPhase("aside", 1), 4 * (2 + 3 + 1)),
         (PlannedPhase("server", 1, "public"), 4 * 3),
         (PlannedPhase("server", 1, "public", models=5), 4 * 5 * 3),
