@@ -11,8 +11,11 @@ Clients with Clustered Knowledge Transfer" (PerFed-CKT), arXiv:2109.08119. Round
     cluster  q_1..K = k-means of {P_i}, members counting n_i, from the centroids of the round before
 
 In the first round a client has no centroids and trains on its own data alone. A cluster that no participant is
-nearest to keeps its centroid. Where fewer than K take part in the first round, there are as many clusters as they are,
-from then on. Deployed: theta_i after its last round.
+nearest to keeps its centroid. Deployed: theta_i after its last round.
+Left open by the paper: fewer than K participants in the first round. There are as many clusters as clients have
+reported, until there are K: before k-means goes on, each centroid that is missing is the P_i of a participant, drawn by
+its distance from the centroids there are, as in k-means++. Predictions of absent clients are not kept: they are of
+models that have learned nothing since, and n * N * C numbers at the server.
 
 Exchanged: N * C * 4 bytes up; down K * N * C * 4 where the client chooses its centroid, N * C * 4 where the server
 does (`choice`), by the predictions that the client sent last: the same choice, as its model did not move in between.
@@ -57,7 +60,7 @@ class CometConfig:
     """Settings of COMET."""
 
     clusters: int = 5
-    """K; as many as there are participants in the first round where these are fewer."""
+    """K; as many as clients that have reported, as long as these are fewer."""
     transfer: float = 1.0
     """lambda, the weight of the transfer from the centroid."""
     loss: Literal["l2", "kl"] = "l2"
@@ -84,9 +87,11 @@ class CometConfig:
 class Comet(Method[CometConfig]):
     """Clients learn from the mean predictions of those who predict like them.
 
-    The server keeps the centroids, from which the next k-means goes on, and each client's last cluster, to report.
+    The server keeps the centroids, from which the next k-means goes on, who has reported, and each client's last
+    cluster, to report.
     """
 
+    protocol = 2  # clusters are added until there are K
     category = "distillation"
     paper = "Cho et al., IEEE JSTSP 2023, arXiv:2109.08119"
     wire = "up N * C * b + b, down K * N * C * b"
@@ -94,7 +99,7 @@ class Comet(Method[CometConfig]):
     exchanges = frozenset({Scores})
 
     def plan(self, facts: Facts) -> Plan:
-        """N * C * 4 bytes up; down as many times as there are centroids to choose from.
+        """N * C * 4 bytes up; down as many times as there are centroids to choose from, at last.
 
         Joint steps take a public batch with each private one: as many as those, not passes over the pool, at twice the
         cost as soon as there are centroids.
@@ -103,6 +108,7 @@ class Comet(Method[CometConfig]):
         return Plan(
             up_bytes=facts.scores_bytes + size_bytes(facts, self.config.member_weights),
             down_bytes=centroids * facts.scores_bytes,
+            bound=self.config.choice == "client" and (facts.participants or facts.clients) < centroids,
             work=self.work(facts.local_epochs),
         )
 
@@ -124,6 +130,7 @@ class Comet(Method[CometConfig]):
     def setup(self, federation: Federation) -> None:
         """Start without centroids, everyone in cluster 0."""
         self.centroids: Tensor | None = None
+        self.reported = np.zeros(federation.clients, dtype=np.bool_)
         self.assignment = np.zeros(federation.clients, dtype=np.int64)
 
     def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
@@ -160,24 +167,22 @@ class Comet(Method[CometConfig]):
 
         Draws go to participants in the order of their identities, so that a client's number does not matter.
         """
-        predictions = uploads.scores()
+        predictions, ids = uploads.scores(), np.array(uploads.ids)
         weights = uploads.sizes() if self.config.member_weights == "size" else uploads.ones()
-        clusters = min(self.config.clusters, len(predictions)) if self.centroids is None else len(self.centroids)
         order = identity_order(self.federation, uploads.ids)
+        points, counts, stream = predictions[order], weights[order], rnd.stream("clustering")
+        self.reported[ids] = True
+        clusters = min(self.config.clusters, int(self.reported.sum()))
         if self.config.cluster_level == "matrix":
-            found = kmeans(
-                predictions[order],
-                clusters,
-                weights=weights[order],
-                stream=rnd.stream("clustering"),
-                start=self.centroids,
-            )
+            start = self.centroids
+            if start is not None and len(start) < clusters:
+                start = more_centroids(points.flatten(1)[None], counts, start.flatten(1)[None], clusters, stream)
+                start = start.view(clusters, *predictions.shape[1:])
+            found = kmeans(points, clusters, weights=counts, stream=stream, start=start)
             self.centroids = found.centroids
-            self.assignment[np.array(uploads.ids)[order]] = found.labels
+            self.assignment[ids[order]] = found.labels
         else:
-            self.centroids = kmeans_per_sample(
-                predictions[order], clusters, weights[order], stream=rnd.stream("clustering"), start=self.centroids
-            )
+            self.centroids = kmeans_per_sample(points, clusters, counts, stream=stream, start=self.centroids)
         if self.config.choice == "client":
             return uploads.to_all(Scores(self.centroids[None]))
         return uploads.to_participants(Scores(self.nearest(predictions, self.centroids)))
@@ -203,12 +208,14 @@ class Comet(Method[CometConfig]):
         return self.assignment if self.config.cluster_level == "matrix" else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Centroids and clusters."""
-        return {"centroids": self.centroids, "assignment": torch.from_numpy(self.assignment)}
+        """Centroids, clusters, and who has reported."""
+        assignment, reported = torch.from_numpy(self.assignment), torch.from_numpy(self.reported)
+        return {"centroids": self.centroids, "assignment": assignment, "reported": reported}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore them."""
-        self.centroids, self.assignment = state["centroids"], state["assignment"].cpu().numpy()
+        self.centroids = state["centroids"]
+        self.assignment, self.reported = (state[name].cpu().numpy() for name in ("assignment", "reported"))
 
 
 def squared_transfer(model: nn.Module, batch: Batch) -> Tensor:
@@ -229,24 +236,21 @@ def kmeans_per_sample(
 ) -> Tensor:
     """k-means of the n soft labels of every public sample for itself, all samples at once.
 
-    From one k-means++ start, or from centroids; see `clustering.kmeans` for what is the same there.
+    From one k-means++ start, or from centroids, to which those that are missing are added; see `clustering.kmeans` for
+    what is the same there.
 
     Args:
         predictions: P_i, shape (n, samples, classes).
         clusters: K.
         weights: what each client counts in the means, shape (n,).
         stream: randomness of the start.
-        start: centroids to continue from, shape (K, samples, classes).
+        start: centroids to continue from, K at most, shape (centroids, samples, classes).
 
     Returns:
         The centroids, shape (K, samples, classes).
     """
     points = predictions.transpose(0, 1)  # (samples, n, classes)
-    if start is None:
-        draws = torch.from_numpy(stream.random((clusters, len(points)))).to(points)
-        centroids = _plus_plus_per_sample(points, weights, draws)
-    else:
-        centroids = start.transpose(0, 1)
+    centroids = more_centroids(points, weights, None if start is None else start.transpose(0, 1), clusters, stream)
     labels = None
     for _ in range(STEPS_PER_SAMPLE):
         nearest = torch.stack([_squared(points, centroids[:, k]) for k in range(clusters)]).argmin(dim=0)
@@ -260,17 +264,32 @@ def kmeans_per_sample(
     return centroids.transpose(0, 1).contiguous()
 
 
-def _plus_plus_per_sample(points: Tensor, weights: Tensor, draws: Tensor) -> Tensor:
-    """k-means++: centre k of a sample is the client where the sum of the parts of the inertia passes its draw."""
-    samples = torch.arange(len(points), device=points.device)
-    centroids: list[Tensor] = []
-    nearest = torch.full_like(points[:, :, 0], torch.inf)
-    parts = torch.ones_like(nearest)
-    for draw in draws:
+def more_centroids(
+    points: Tensor, weights: Tensor, start: Tensor | None, clusters: int, stream: np.random.Generator
+) -> Tensor:
+    """k-means++ from the centroids there are: each further one is a client, drawn by its part of the inertia so far.
+
+    The client where the sum of the parts passes the draw; the first client where all are at a centroid, and with the
+    same probability each where there is no centroid.
+
+    Args:
+        points: what each of n clients predicts, in sets that are clustered by themselves, shape (sets, n, numbers).
+        weights: what each client counts, shape (n,).
+        start: the centroids there are, shape (sets, centroids, numbers).
+        clusters: K.
+        stream: randomness.
+
+    Returns:
+        Shape (sets, K, numbers).
+    """
+    sets = torch.arange(len(points), device=points.device)
+    centroids: list[Tensor] = [] if start is None else list(start.unbind(dim=1))
+    distances = [_squared(points, centroid) for centroid in centroids]
+    for draw in torch.from_numpy(stream.random((clusters - len(centroids), len(points)))).to(points):
+        parts = weights * torch.stack(distances).amin(dim=0) if distances else torch.ones_like(points[:, :, 0])
         reached = (parts.cumsum(dim=1) > draw[:, None] * parts.sum(dim=1, keepdim=True)).to(torch.int8)
-        centroids.append(points[samples, reached.argmax(dim=1)])  # the first that is reached; client 0 where none is
-        nearest = torch.minimum(nearest, _squared(points, centroids[-1]))
-        parts = weights * nearest
+        centroids.append(points[sets, reached.argmax(dim=1)])  # the first that is reached; client 0 where none is
+        distances.append(_squared(points, centroids[-1]))
     return torch.stack(centroids, dim=1)
 
 

@@ -15,7 +15,7 @@ from fl_bench.errors import ConfigError
 from fl_bench.federation.models.build import NetBytes
 from fl_bench.methods.base import Facts
 from fl_bench.methods.clustering import kmeans
-from fl_bench.methods.comet import Comet, CometConfig, kmeans_per_sample
+from fl_bench.methods.comet import Comet, CometConfig, kmeans_per_sample, more_centroids
 from fl_bench.methods.contract import RENUMBERED, TRAINING, deal, finish, made_up_data, make_run, renumber
 from fl_bench.streams import numpy_stream
 
@@ -155,6 +155,7 @@ def test_the_plan_counts_the_centroids_to_choose_from() -> None:
     assert (plan.up_bytes, plan.down_bytes) == (164, 800)
     assert [phase.passes for phase in plan.work] == [1, 2]  # from the second round on, a public batch with each
     assert Comet().plan(replace(facts, clients=3)).down_bytes == 480
+    assert [Comet().plan(replace(facts, participants=drawn)).bound for drawn in (0, 5, 4)] == [False, False, True]
     assert Comet(CometConfig(choice="server")).plan(facts).down_bytes == 160
     assert [phase.epochs for phase in Comet(CometConfig(mode="sequential", distill_epochs=3)).plan(facts).work] == [
         1,
@@ -162,13 +163,61 @@ def test_the_plan_counts_the_centroids_to_choose_from() -> None:
     ]
 
 
-def test_a_client_chooses_by_what_it_predicts_now(world) -> None:
-    # With one of three clients a round the only centroid is the last participant's prediction, then the next one's.
-    world.rounds, world.options = 6, {"participation": 0.34}
-    run = world.build("comet", clusters=2)
+@pytest.mark.parametrize("level", ["matrix", "sample"])
+@pytest.mark.parametrize("clusters", [2, 3, 5])
+def test_clusters_are_added_until_there_are_as_many_as_asked_for(world, clusters: int, level: str) -> None:
+    # With one of three clients a round, a client that reports first is a centroid of its own as long as one is missing;
+    # whoever reports is the centroid that it was nearest to. A message is 72 bytes a centroid.
+    world.rounds, world.options = 9, {"participation": 0.34}
+    run = world.build("comet", clusters=clusters, cluster_level=level)
+    known: list[np.ndarray] = []  # (samples, classes)
+    seen, counts = set(), []
     for row in run.rounds():
-        assert row.values["bytes_down"] == (0 if row.values["round"] == 0 else 72)
-    assert run.method.centroids.shape == (1, 3, 3)
+        assert row.values["bytes_down"] == 72 * len(known)
+        (client,) = run.participants(int(row.values["round"]))
+        tree = run.client_weights()["linear"]
+        z = torch.from_numpy(world.public) @ tree["head.weight"][client].T + tree["head.bias"][client]
+        p = z.softmax(dim=1).numpy()
+        if client not in seen and len(known) < clusters:
+            known.append(p.copy())
+        seen.add(client)
+        distances = np.stack([((p - q) ** 2).sum(axis=1) for q in known])
+        if level == "matrix":
+            known[distances.sum(axis=1).argmin()] = p.copy()
+        else:
+            for sample, k in enumerate(distances.argmin(axis=0)):
+                known[k][sample] = p[sample]
+        np.testing.assert_allclose(run.method.centroids.numpy(), np.stack(known), rtol=0, atol=1e-12)
+        counts.append(len(known))
+    assert counts[0] == 1
+    assert counts[-1] == min(clusters, 3)
+
+
+@pytest.mark.parametrize("level", ["matrix", "sample"])
+def test_stopping_and_resuming_changes_nothing_while_clusters_are_added(level: str, tmp_path) -> None:
+    dataset, training = made_up_data(), replace(TRAINING, participation=0.2, rounds=6)
+    dealt, config = deal(dataset), CometConfig(cluster_level=level)
+    whole = finish(make_run("comet", dataset, dealt, training, config=config))
+    path = tmp_path / "checkpoint.pt"
+    finish(make_run("comet", dataset, dealt, training, config=config, checkpoint=path), 2)
+    resumed = finish(make_run("comet", dataset, dealt, training, config=config, checkpoint=path))
+    assert whole.rows[-1]["clients"] == resumed.rows[-1]["clients"]
+    assert all(torch.equal(value, resumed.weights[key]) for key, value in whole.weights.items())
+
+
+def test_a_centroid_that_is_missing_is_far_from_those_there_are() -> None:
+    # Of 200 sets, in each of which 99 clients are at the centroid there is and one is not, all draw that one; where it
+    # counts for nine and another is at the distance 3, a half of the sets draw it: 9 * 1^2 against 1 * 3^2.
+    points = torch.zeros(200, 100, 1, dtype=torch.float64)
+    points[:, 42] = 1.0
+    start, weights = torch.zeros(200, 1, 1, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
+    found = more_centroids(points, weights, start, 2, numpy_stream(0))
+    assert found[:, :, 0].unique(dim=0).tolist() == [[0.0, 1.0]]
+    points[:, 7], weights[42] = 3.0, 9.0
+    drawn = more_centroids(points, weights, start, 2, numpy_stream(0))[:, 1, 0].tolist()
+    assert 80 <= drawn.count(3.0) == 200 - drawn.count(1.0) <= 120
+    # nobody is left to be one: the first client
+    assert more_centroids(points[:1, :1], weights[:1], start[:1], 3, numpy_stream(0)).tolist() == [[[0.0]] * 3]
 
 
 def test_members_count_by_size_or_the_same(world) -> None:
