@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden mutate bench page reference planted format
+.PHONY: check lint types links test golden mutate bench page reference planted clusters format
 
 check: lint types test
 
@@ -47,6 +47,11 @@ bench:
 # The page again, from the stored results.
 page:
 	$(PYTHON) -P -m fl_bench.benchmarks.performance
+
+# The section on the number of clusters in docs/cosmos.md again, from the stored results.
+# `python -P -m fl_bench.benchmarks.studies.clusters letter vowel` measures these data sets anew first.
+clusters:
+	$(PYTHON) -P -m fl_bench.benchmarks.studies.clusters
 
 # docs/method-interface.md again: the complete methods, and the reference from docstrings.
 reference:
