@@ -23,7 +23,7 @@ use plain SGD, which has none).
 Left open by the paper: absent clients. The authors draw clients once, who take part in all rounds; here a client's own
 rounds count, so that when it selects does not depend on which rounds it happens to be drawn in. Until its round `every`
 a client has no personal entries, and in short runs with few participants many stay there: of 40 clients with
-participation 0.1, 34 after 20 rounds, 17 after 40 and none after 100; with `every: 1`, 16, 3 and none.
+participation 0.1, 34 after 20 rounds, 17 after 40 and hardly any after 100; with `every: 1`, 16, 3 and none.
 Departures: the authors' code sends with the old mask, so that entries are overwritten once more after they became
 personal; here they are personal at once. Of entries that changed alike, only as many become personal as are asked for,
 the first ones; that code takes all, so that a tensor whose entries mostly stand still becomes personal as a whole; and
