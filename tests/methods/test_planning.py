@@ -135,6 +135,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fedbabu", {"finetune_epochs": 1, "head": "trained"}),
     ("fedct", {"communication_every": 2}),
     ("fedct", {"mode": "sequential", "communication_every": 2}),
+    ("fedct", {"mode": "batches", "communication_every": 2}),
     ("feddf", {"server_epochs": 3}),
     ("fedgh", {"server_epochs": 7}),
     ("fedmd", {"pretrain_epochs": 2, "public_samples": 11, "digest_epochs": 3}),
