@@ -57,6 +57,8 @@ clusters:
 reference:
 	$(PYTHON) -P -m fl_bench.benchmarks.manual
 
-# The planted study of docs/cosmos.md: all arms, the CSV files in benchmarks/studies/, the section; ten minutes at most.
+# The planted study of docs/cosmos.md again: how often verdicts are right, all arms, the section; ten minutes at most.
+# `python -P -m fl_bench.benchmarks.studies.planted --page` writes the section from the stored results.
 planted:
+	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.studies.planted.calibration
 	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.studies.planted

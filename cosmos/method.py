@@ -90,7 +90,9 @@ class Cosmos(Method[CosmosConfig]):
     paper = "Rachmut et al., 2026, arXiv:2605.11165"
     wire = "up N * C * b, down N * C * b"
     requires = Requires(public_data=True)
-    protocol = 2  # those who have reported are clustered, not only all at once; server models learn at the clients' rate
+    protocol = (
+        2  # those who have reported are clustered, not only all at once; server models learn at the clients' rate
+    )
     exchanges = frozenset({Scores})
 
     def needs(self) -> Requires:

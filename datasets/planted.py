@@ -7,7 +7,10 @@ Client i of group g holds two equally likely classes, y in {0, 1},
 with unit vectors w_g (one per group, each pair with the cosine c) and u_i (the client's own, orthogonal to w_g). So the
 best classifier of every client is linear, its logit D w_i . x, and its risk depends on the separation D alone: it is
 `bayes_risk(D)`. The best one that a whole group can share has the logit D cos w_g . x, cos = 1 / sqrt(1 + h^2), and the
-risk `bayes_risk(D cos)`: what heterogeneity h inside a group costs is known, too.
+risk `bayes_risk(D cos)`: what heterogeneity h inside a group costs is known, too. In a grid:
+
+    datasets: ["planted:clients=6&groups=2"]
+    partition: {scheme: planted, clients: 6, groups: 2}
 """
 
 from __future__ import annotations

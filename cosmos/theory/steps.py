@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 By = Literal["seed", "client"]
 """What is independent: seeds, or every client of every seed (the only choice with one seed)."""
 
+ROUNDING = 1e-9
+"""A mean risk that moves by less than this share of the risks does not move."""
 LEVEL_ROUNDS = 4
 """The last 1/LEVEL_ROUNDS of the rounds give the level from which instruments are measured."""
 
@@ -237,6 +239,7 @@ def _sums(later: Array, now: Array, before: Array, by: By) -> tuple[Array, Array
     The instrument is the mean of `before` over a seed's clients; all three have shape (seeds, clients, pairs).
     """
     instrument = (before - _level(before)).mean(axis=1, keepdims=True)[:, :, :-1]
+    instrument = np.where(np.abs(instrument) > ROUNDING * np.abs(before).max(), instrument, 0.0)
     # Every seed weighs the same, however bad its clients were at first: causes that differ less tell the slope better.
     instrument = instrument / np.maximum((instrument**2).sum(axis=2, keepdims=True), np.finfo(float).tiny)
     effect, cause = ((instrument * _forward(part)).sum(axis=2) for part in (later, now))
@@ -304,6 +307,8 @@ def _levels(
     now: Array, later: Array, effect: Array, cause: Array, rho: Slope, by: By, alpha: float
 ) -> tuple[Slope, Slope]:
     """Intercept and floor, with intervals by the delta method over clusters."""
+    if math.isnan(rho.estimate):
+        return Slope(math.nan, None), Slope(math.nan, None)
     clusters, slope = len(effect), rho.estimate
     if not math.isfinite(slope):
         return Slope(math.nan, None), Slope(math.nan, None)

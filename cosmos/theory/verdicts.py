@@ -14,11 +14,12 @@ below 1. The rule, in this order:
 5. **The exponential explains the curve better.** Its AICc is smaller by `MARGIN` than every rival's, and smaller in a
    share `SURE` of the bootstrap draws. Else: not identified: the curve is too short or too noisy to tell contraction
    from a rate that dies away.
-6. **It comes from where the claim says.** A control that falls, by `FALLEN` of the arm's fall or more, and whose rho is
-   not larger: not supported. With the server's risks, clients that follow their own course alone
-   (`Chain.through_server` may be 0, and is less than the 1 - `Chain.kept` of a client that is drawn to its server
-   model): not supported. Without controls, `Chain.through_server` must be above 0. Else: not identified, because
-   training alone could look the same.
+6. **It comes from where the claim says.** With controls: one that falls, by `FALLEN` of the arm's fall or more, and
+   whose rho is not larger: not supported. Without: `Chain.through_server` must be above 0; where it may be 0 and is
+   less than the 1 - `Chain.kept` of a client that is drawn to its server model, clients follow their own course: not
+   supported; else, and without the server's risks: not identified, because training alone could look the same. Controls
+   come first because they intervene, where a regression only watches: clients may be drawn to a server model whose own
+   risk stands still.
 
 Supported only after all six.
 """
@@ -175,13 +176,12 @@ def _rule(
     for name, slope in controls.items():
         if not slope.below(0):
             return "not supported", f"{name} falls as fast: its rho is no larger, difference {_range(slope.interval)}"
-    taught = links is not None and links.through_server.above(0)
-    if links is not None and not taught and links.through_server.below(1 - links.kept.estimate):
-        return "not supported", (
-            "clients follow their own course alone: slope on their server model beside their own risk "
-            f"{_range(links.through_server.interval)}"
-        )
-    if not (taught or controlled):
+    if not controlled and (links is None or not links.through_server.above(0)):
+        if links is not None and links.through_server.below(1 - links.kept.estimate):
+            return "not supported", (
+                "clients follow their own course alone: slope on their server model beside their own risk "
+                f"{_range(links.through_server.interval)}"
+            )
         return "not identified", "nothing tells distillation from training alone: controls would"
     return "supported", f"the excess shrinks to {_range(step.rho.interval)} of itself in a round"
 

@@ -20,7 +20,7 @@ NOT_SHIPPED = {
     "benchmarks/manual",
     "benchmarks/performance",
     "benchmarks/performance/contenders",
-    "benchmarks/studies",
+    "benchmarks/studies/planted",
 }
 """Folders with Python files that are run from a clone only."""
 

@@ -80,6 +80,7 @@ def test_the_first_round_counts_only_if_asked() -> None:
     risks = np.concatenate([[7.0], 0.3 + 0.7 * 0.8**T]) + np.zeros((2, 3, 1))
     found = fit_curves(risks, stream=numpy_stream(0, *STREAM), draws=5)
     assert (found.rho, found.floor) == pytest.approx((0.8, 0.3), abs=1e-5)
+    assert found.fits["exponential"].amplitude == pytest.approx(0.7, abs=1e-5)  # at t = 0, which was left out
     assert fit_curves(risks, stream=numpy_stream(0, *STREAM), start=0, draws=5).rho < 0.5
 
 
@@ -122,4 +123,4 @@ def test_intervals_of_the_fit_cover() -> None:
                 for interval, truth in ((found.rho_interval, world.rho), (found.floor_interval, world.floor))
             ]
         )
-    assert np.mean(covered, axis=0) == pytest.approx([0.96, 0.96], abs=0.04)
+    assert np.mean(covered, axis=0).min() >= 0.92

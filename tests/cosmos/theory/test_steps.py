@@ -60,6 +60,15 @@ def test_who_only_fluctuates_has_no_slope() -> None:
     assert np.mean([each.rho.below(1) for each in found]) <= 0.1
 
 
+def test_what_does_not_move_has_no_slope() -> None:
+    still = 0.1 + np.zeros((3, 4, 10))
+    for risks in (still, still * (1 + 1e-15 * np.arange(10))):  # as rounding leaves it
+        found = one_step(risks, start=0)
+        assert (found.rho.interval, found.intercept.interval, found.floor.interval) == (None, None, None)
+    moving = worlds.own_data(numpy_stream(8, *STREAM), Design(seeds=3, clients=4, rounds=10)).clients
+    assert chain(moving, still, np.zeros((3, 4), dtype=np.int64), start=0).b.interval is None
+
+
 def test_fieller_s_interval_is_the_t_test_turned_round() -> None:
     # The slopes that a t-test over seeds does not reject, found one by one.
     risks = worlds.taught(numpy_stream(2, *STREAM), Design(seeds=4, noise=0.1)).clients
@@ -127,6 +136,14 @@ def test_a_difference_is_paired() -> None:
     assert difference(fast, slow, of="intercept", start=0).estimate == pytest.approx(halves[0] - halves[1])
     per_client = difference(fast, slow, of="intercept", start=0, by="client").estimate
     assert per_client == pytest.approx(halves[0] - halves[1])
+
+
+def test_the_jackknife_of_a_mean_is_student_s_interval() -> None:
+    # The same exact recursion, seed s moved up by d_s: rho stays, and intercepts differ by (1 - rho) d_s.
+    moved = np.array([0.1, 0.4, 0.2])
+    risks = np.stack([1 + (2 + seed) * 0.7 ** np.arange(12.0) for seed in range(3)])[:, None]
+    found = difference(risks + moved[:, None, None], risks, of="intercept", start=0)
+    assert found.interval == pytest.approx(t_interval(0.3 * moved))
 
 
 def test_t_interval_against_scipy() -> None:

@@ -105,6 +105,14 @@ def test_clients_on_their_own_course_are_not_supported() -> None:
     assert found.step.rho.below(1)
 
 
+def test_controls_overrule_the_regression() -> None:
+    # The same curves beside a control that intervened and found that nothing falls without the server.
+    stream = numpy_stream(4, *STREAM)
+    planted, flat = worlds.own_data(stream), worlds.constant(stream).clients
+    assert verdict(planted).verdict == "not supported"
+    assert verdict(planted, controls={"self": flat}).verdict == "supported"
+
+
 def test_floor_and_rate_that_cannot_be_told_apart_have_no_number() -> None:
     # Eight rounds of a fall that has not levelled off, three seeds: a line and a curve with many a floor fit as well.
     stream = numpy_stream(5, *STREAM)
