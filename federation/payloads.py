@@ -168,7 +168,7 @@ class Parameters(Payload):
 
 @dataclass(frozen=True)
 class Prototypes(Payload):
-    """Mean features per class; classes that a client does not hold are not sent."""
+    """Mean features per class; classes that a client does not hold are not sent, and a bit per class says which are."""
 
     values: Tensor
     """Shape (clients, classes, features)."""
@@ -185,9 +185,10 @@ class Prototypes(Payload):
         return [self.values, self.present, *_present(self.sizes)]
 
     def content_bytes(self) -> list[int]:
-        """classes present * features * bytes per number, client by client."""
-        per_class = self.values.shape[2] * self.values.element_size()
-        return [int(count) * per_class for count in self.present.sum(dim=1).tolist()]
+        """classes present * features * bytes per number, and ceil(classes / 8) for which they are, client by client."""
+        _, classes, features = self.values.shape
+        per_class, which = features * self.values.element_size(), presence_bytes(classes)
+        return [int(count) * per_class + which for count in self.present.sum(dim=1).tolist()]
 
 
 @dataclass(frozen=True)
@@ -284,3 +285,8 @@ def label_bits(classes: int) -> int:
 def label_bytes(samples: int, classes: int) -> int:
     """Whole bytes of `samples` class ids."""
     return math.ceil(samples * label_bits(classes) / 8)
+
+
+def presence_bytes(classes: int) -> int:
+    """Whole bytes of one bit for each class."""
+    return math.ceil(classes / 8)

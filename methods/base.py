@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_
 from fl_bench.errors import ConfigError
 
 from ..federation.codecs import Codec
+from ..federation.payloads import presence_bytes
 from ..federation.rounds import Turn
 from .planning import PlannedPhase
 
@@ -128,8 +129,8 @@ class Facts:
         return (self.server or self.net).weights
 
     def prototypes_bytes(self, classes: int) -> int:
-        """Bytes of one vector of features for each of some classes."""
-        return classes * self.net.features * self.number_bytes
+        """Bytes of one vector of features for each of some classes, and of a bit for each of all C that says which."""
+        return classes * self.net.features * self.number_bytes + presence_bytes(self.classes)
 
     @property
     def scores_bytes(self) -> int:

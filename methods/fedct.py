@@ -13,10 +13,18 @@ A client trains on the last consensus that it received until it gets another one
 
 Exchanged: N labels of ceil(log2 C) bits each way, in whole bytes; with `vote_threshold`, by which samples without a
 clear majority are left out for everyone, one more symbol down.
-Left open by the paper: epochs, as it counts iterations of any learner. `joint` shuffles both sets into one, so that
-each sample counts the same; the authors' code instead takes a step on 64 private samples with all of U when it
-communicates, and steps on private data between. `sequential` trains on the consensus first and then on private data, as
-the COSMOS authors' re-implementation does (5 epochs with 1e-4; its threshold of 1/2 is read but not used).
+Left open by the paper: epochs, as it counts iterations of any learner, and how both sets meet. `mode` has three ways:
+
+    joint        E_loc passes over D_i and U shuffled into one set: each sample counts the same
+    batches      E_loc passes over D_i; each step takes the mean loss of a private batch and a public batch of one size,
+                 so that both sets count the same, and costs two
+    sequential   `distill_epochs` passes over U with `distill_lr`, then E_loc passes over D_i
+
+`batches` is the authors' code (github.com/kampmichael/federatedcotraining, branch main, since June 2024): 64 samples of
+each set in every iteration, public ones drawn anew, as soon as there is a consensus. Theirs votes every b iterations;
+here rounds have E_loc passes, and batches the run's size. Before, their code took one step on 64 private samples with
+all of U when it communicated, and steps on private data between; its noised variant still does. `sequential` is the
+COSMOS authors' re-implementation (5 epochs with 1e-4; its threshold of 1/2 is read but not used).
 Beware: where clients know few classes, a majority of all clients is wrong on the classes of the others, and a threshold
 leaves the labels that were easiest to agree on.
 Departure: the paper's differentially private variant flips bits of one-hot labels (XOR mechanism); `epsilon` is
@@ -33,7 +41,7 @@ from fl_bench.errors import ConfigError
 from fl_bench.lazy import F, np, torch
 from fl_bench.streams import numpy_stream
 
-from ..federation.batches import Teaching, Together
+from ..federation.batches import Beside, Teaching, Together
 from ..federation.payloads import Labels, label_bytes
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, soft_cross_entropy, told_cross_entropy
@@ -41,8 +49,9 @@ from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.rounds import Round
@@ -52,8 +61,9 @@ if TYPE_CHECKING:
 class FedCTConfig:
     """Settings of FedCT."""
 
-    mode: Literal["joint", "sequential"] = "joint"
-    """Train on private and labelled public samples shuffled into one set, or on the public ones first."""
+    mode: Literal["joint", "batches", "sequential"] = "joint"
+    """Train on private and labelled public samples shuffled into one set, on a batch of each in every step (the
+    authors' code), or on the public ones first."""
     distill_epochs: int = 5
     """Passes over the labelled public samples per round in `sequential`."""
     distill_lr: float = 1e-4
@@ -93,12 +103,20 @@ class FedCT(Method[FedCTConfig]):
             down_bytes=label_bytes(facts.public, self.symbols(facts.classes)),
             bound=self.config.communication_every > 1,
             work=self.work(facts.local_epochs),
-            steps="most" if self.config.vote_threshold > 0 else "exact",
+            steps="most" if self.config.vote_threshold > 0 and self.config.mode != "batches" else "exact",
         )
 
     def work(self, local_epochs: int) -> tuple[PlannedPhase, ...]:
-        """The phases of a round: on private data alone until a consensus labels the pool, or at most all of it."""
+        """The phases of a round: on private data alone until a consensus labels the pool, or at most all of it.
+
+        Steps of `batches` are as many as on private data alone, at twice the cost.
+        """
         voted = self.config.communication_every
+        if self.config.mode == "batches":
+            return (
+                PlannedPhase("local", local_epochs, stop=voted),
+                PlannedPhase("local", local_epochs, start=voted, passes=2),
+            )
         if self.config.mode == "joint":
             return (
                 PlannedPhase("local", local_epochs, stop=voted),
@@ -120,7 +138,7 @@ class FedCT(Method[FedCTConfig]):
             clients.keep("consensus", {"labels": (received.values + 1) % (classes + 1)})
         kept = clients.kept("consensus")
         if kept is None:
-            clients.fit(cross_entropy)
+            clients.fit(cross_entropy, name="local")
         else:  # nearly always one consensus for all
             different, which = torch.unique(kept["labels"], dim=0, return_inverse=True)
             for number, labels in enumerate(different):
@@ -134,20 +152,19 @@ class FedCT(Method[FedCTConfig]):
         """Train clients that keep the same consensus, shape (samples,), on what it labels and on private data."""
         labelled = consensus.nonzero().flatten()
         if not len(labelled):
-            clients.fit(cross_entropy)
+            clients.fit(cross_entropy, name="local")
             return
         inputs, labels = rnd.public.inputs(labelled), consensus[labelled] - 1
         if self.config.mode == "joint":
             targets = F.one_hot(labels, self.federation.classes).to(inputs.dtype)
             clients.fit(soft_cross_entropy, on=Together(Teaching(inputs, targets.expand(len(clients), -1, -1))))
             return
-        clients.fit(
-            told_cross_entropy,
-            on=Teaching(inputs, labels.expand(len(clients), -1)),
-            epochs=self.config.distill_epochs,
-            lr=self.config.distill_lr,
-        )
-        clients.fit(cross_entropy)
+        told = Teaching(inputs, labels.expand(len(clients), -1))
+        if self.config.mode == "batches":
+            clients.fit(co_training, on=Beside(told), name="local")
+            return
+        clients.fit(told_cross_entropy, on=told, epochs=self.config.distill_epochs, lr=self.config.distill_lr)
+        clients.fit(cross_entropy, name="local")
 
     def noised(self, votes: Tensor, clients: Cohort, rnd: Round) -> Tensor:
         """Randomised response: the own label with probability e^eps / (e^eps + C - 1), else any other class."""
@@ -170,3 +187,12 @@ class FedCT(Method[FedCTConfig]):
         clear = most.double() >= self.config.vote_threshold * len(votes) - 1e-9  # 0.55 * 100 is above 55
         consensus = torch.where(clear, winner, classes)
         return uploads.to_all(Labels(consensus[None], self.symbols(classes)))
+
+
+def co_training(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean cross-entropy over a private batch and a public batch with what was voted, in one pass of the net."""
+    assert batch.y is not None
+    assert batch.public is not None
+    assert batch.public.target is not None
+    logits = model(torch.cat([batch.x, batch.public.x]))
+    return F.cross_entropy(logits, torch.cat([batch.y, batch.public.target]))

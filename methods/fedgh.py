@@ -8,13 +8,15 @@ L. Yi, G. Wang, X. Liu, Z. Shi, H. Yu, "FedGH: Heterogeneous Federated Learning 
     prototype  q_{i,c}      = mean of the body's output over the samples of class c in D_i    evaluation mode
     server     w           <- `server_epochs` passes of SGD on CE(w(q_{i,c}), c) over all pairs
 
-Exchanged: C_i * d * 4 bytes up, a prototype for each class a client has; the head down. The server's head starts with
-initial weights that both sides know by the seed, those of a client's head.
+Exchanged: C_i * d * 4 + ceil(C / 8) bytes up, a prototype for each class a client has and a bit per class that says
+which; the head down. The server's head starts with initial weights that both sides know by the seed, those of a
+client's head.
 Two accuracies: `client`, the client's model after its local phase, is the paper's and counts; `fresh_head` is its body
 with the server's new head.
-Left open by the paper: passes of the server. The authors' code takes one, sample by sample; here HtFLlib's 100 in
-batches of the run's size. In the authors' script for different nets the server's step uses the optimizer of the last
-client's net, which leaves the head as it was; here the head is trained. Round 0 trains each net from its own head.
+Left open by the paper: how the server trains. The defaults are all HtFLlib's (github.com/TsingZ0/HtFLlib): 100 passes
+of plain SGD with 0.01, in batches of the run's size. The authors' code takes one pass, sample by sample, with the
+optimizer of a client's net (SGD, momentum 0.9), which does not hold the head's weights and leaves it as it was; here
+the head is trained. Round 0 trains each net from its own head.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ class FedGHConfig:
     """Passes over the uploaded prototypes per round."""
     server_lr: float = 0.01
     """Learning rate of the server's SGD."""
-    server_momentum: float = 0.9
-    """Momentum of the server's SGD."""
+    server_momentum: float = 0.0
+    """Momentum of the server's SGD; HtFLlib's has none."""
 
     def __post_init__(self) -> None:
         not_negative("fedgh", server_epochs=self.server_epochs, server_momentum=self.server_momentum)
@@ -71,7 +73,8 @@ class FedGH(Method[FedGHConfig]):
 
     category = "prototypes"
     paper = "Yi et al., ACM MM 2023, arXiv:2303.13137"
-    wire = "up C_i * d * b, down #head * b"
+    wire = "up C_i * d * b + ceil(C / 8), down #head * b"
+    protocol = 2  # prototypes say which classes they are of; the server's SGD has no momentum
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes, Parameters})
 

@@ -8,7 +8,8 @@ sampled clients S:
     prototype  q_{i,c}  = mean of z over the samples of class c in D_i    after training, evaluation mode
     aggregate  g_c      = mean of q_{i,c} over the clients of S with class c
 
-Exchanged: C_i * d * 4 bytes up, a prototype for each class a client has; those of all classes seen so far down.
+Exchanged: C_i * d * 4 + ceil(C / 8) bytes up, a prototype for each class a client has and a bit per class that says
+which; down, the same of all classes seen so far.
 Two accuracies: `prototype`, the class of the nearest global prototype, is the paper's and counts; `head` is the
 client's own softmax. The authors look among a client's own classes only; here among all that have a prototype.
 Left open by the paper: whether clients count all the same (the authors' code, `uniform`) or by their samples of the
@@ -67,7 +68,8 @@ class FedProto(Method[FedProtoConfig]):
 
     category = "prototypes"
     paper = "Tan et al., AAAI 2022, arXiv:2105.00243"
-    wire = "up C_i * d * b, down C * d * b"
+    wire = "up C_i * d * b + ceil(C / 8), down C * d * b + ceil(C / 8)"
+    protocol = 2  # prototypes say which classes they are of
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes, Scalars})
     deployed_view = "prototype"

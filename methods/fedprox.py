@@ -13,8 +13,9 @@ Two accuracies, as in FedAvg: `global` is w, the model FedProx deploys; `+local`
 Left open by the paper: how the term meets an adaptive optimizer. Here it is part of the loss, so Adam sees its gradient
 with that of the cross-entropy; adding mu * (theta_i - w) to Adam's update would be another method.
 Departures: the paper samples clients by size and averages them evenly; here clients are drawn evenly and count by size.
-Stragglers: the paper lets a fraction of the sampled clients (`stragglers`: 0, 0.5 or 0.9) do x epochs, x drawn evenly
-from 1..E_loc in every round, and averages what they reach with the rest. Here x is drawn from 1..E_loc - 1, so that
+Stragglers: the paper lets a fraction of the sampled clients (0, 0.5 or 0.9) do x epochs, x drawn evenly from 1..E_loc
+in every round, and averages what they reach with the rest. Here each client draws for itself whether it is one, with
+probability `stragglers`: such a fraction on average, whoever else was sampled. x is drawn from 1..E_loc - 1, so that
 every straggler does less, which takes two local epochs at least. None are by default: then all methods do equal work.
 """
 
@@ -31,6 +32,7 @@ from ..federation.payloads import Parameters
 from .averaging import ServerModel, shares, told_sizes, weighted_mean
 from .base import Facts, Plan, not_negative
 from .losses import cross_entropy, squared_distance
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class FedProxConfig:
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples or all the same."""
     stragglers: float = field(default=0.0, metadata=LATER)
-    """Fraction of each round's clients that do fewer epochs: round(fraction * clients), drawn afresh every round."""
+    """Probability of a client to do fewer epochs in a round; each draws for itself, afresh every round."""
 
     def __post_init__(self) -> None:
         not_negative("fedprox", mu=self.mu)
@@ -67,6 +69,7 @@ class FedProx(ServerModel[FedProxConfig]):
     """
 
     paper = "Li et al., MLSys 2020, arXiv:1812.06127"
+    protocol = 2  # each client draws for itself whether it is a straggler
 
     def setup(self, federation: Federation) -> None:
         """Refuse stragglers where there is nothing less to do than everything."""
@@ -76,10 +79,12 @@ class FedProx(ServerModel[FedProxConfig]):
             )
 
     def plan(self, facts: Facts) -> Plan:
-        """That of FedAvg's relatives; stragglers do from 1 to E_loc - 1 epochs, half of E_loc on average."""
-        slow = self.config.stragglers
-        epochs = facts.local_epochs * (1 - slow / 2)
-        return replace(super().plan(facts), client_local_epochs=epochs, steps="expected" if slow else "exact")
+        """That of FedAvg's relatives; the steps that are expected of a client which may do from 1 to E_loc epochs."""
+        plan, slow, full = super().plan(facts), self.config.stragglers, facts.local_epochs
+        if not slow or full < 2:  # `setup` refuses stragglers of one epoch
+            return plan
+        fewer = [PlannedPhase("local", epochs, share=slow / (full - 1)) for epochs in range(1, full)]
+        return replace(plan, work=(*fewer, PlannedPhase("local", full, share=1 - slow)), steps="expected")
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model, and not too far from it."""
@@ -98,16 +103,15 @@ class FedProx(ServerModel[FedProxConfig]):
     def work(self, clients: Cohort, rnd: Round) -> dict[int, list[int]]:
         """Who does how many epochs in this round: epochs to positions in the cohort.
 
-        Every client draws from a stream of its own, first its lot, then its epochs; the smallest lots are stragglers.
+        Every client draws from a stream of its own, first whether it is a straggler, then its epochs.
         """
         full = clients.training.local_epochs
         epochs = [full] * len(clients)
-        slow = round(self.config.stragglers * len(clients))
-        if slow:
-            streams = [numpy_stream(rnd.seed, "stragglers", key, rnd.index) for key in clients.keys]
-            lots = [stream.random() for stream in streams]
-            for member in sorted(range(len(clients)), key=lots.__getitem__)[:slow]:
-                epochs[member] = int(streams[member].integers(1, full))
+        if self.config.stragglers:
+            for member, key in enumerate(clients.keys):
+                stream = numpy_stream(rnd.seed, "stragglers", key, rnd.index)
+                if stream.random() < self.config.stragglers:
+                    epochs[member] = int(stream.integers(1, full))
         return {count: [member for member, own in enumerate(epochs) if own == count] for count in sorted(set(epochs))}
 
     def proximal_loss(self, model: nn.Module, batch: Batch) -> Tensor:

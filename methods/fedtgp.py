@@ -12,8 +12,9 @@ for sampled clients S:
     server     g       <- `server_epochs` passes over all pairs (q_{i,c}, c), SGD on the cross-entropy of
                           softmax_c'( -(||q - g_c'|| + delta * 1[c' = c]) ) at c
 
-Exchanged: C_i * d * 4 bytes up, a prototype for each class a client has; C * d * 4 bytes down, the prototypes of all
-classes, those that nobody has included. The first round trains on CE alone.
+Exchanged: C_i * d * 4 + ceil(C / 8) bytes up, a prototype for each class a client has and a bit per class that says
+which; the same down with C instead of C_i: the prototypes of all classes, those that nobody has included. The first
+round trains on CE alone.
 Two accuracies: `prototype`, the class of the nearest prototype, is the authors' and counts; `head` is the client's own
 softmax.
 Left open by the paper: delta where there is but one class (no gap): tau, as in the authors' code.
@@ -79,7 +80,8 @@ class FedTGP(Method[FedTGPConfig]):
 
     category = "prototypes"
     paper = "Zhang et al., AAAI 2024, arXiv:2401.03230"
-    wire = "up C_i * d * b, down C * d * b"
+    wire = "up C_i * d * b + ceil(C / 8), down C * d * b + ceil(C / 8)"
+    protocol = 2  # prototypes say which classes they are of
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes})
     deployed_view = "prototype"

@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class PlannedPhase:
-    """One call of `fit` in a round, as a plan counts it: ceil(epochs * samples / batch_size) * repeat steps.
+    """One call of `fit` in a round, as a plan counts it: ceil(epochs * samples / batch_size) * repeat * share steps.
 
     Phases of the kinds `local` and `distill` are those of each participant, `aside` of every client (copies that are
     trained to be scored), `server` of the server.
@@ -40,6 +40,8 @@ class PlannedPhase:
     two nets, or one net on two batches. A forward pass alone is about 1/3."""
     models: float = 1
     """Models that do it once a round: the server's, each on all samples, or those of groups on what these pool."""
+    share: float = 1.0
+    """How often it happens where a draw decides, as a share: its steps are then expected ones."""
     uploaded: bool = False
     """Whether `samples` are those that each participant sends: the server's set is made of all of them."""
     start: int = 0
@@ -105,7 +107,7 @@ def planned_work(
     work: dict[Kind, PlannedWork] = {kind: PlannedWork() for kind in KINDS}
 
     def add(phase: PlannedPhase, samples: float, times: float) -> None:
-        steps = times * phase.repeat * _batches(phase, samples, batch_size)
+        steps = times * phase.share * phase.repeat * _batches(phase, samples, batch_size)
         work[phase.kind].steps += steps
         work[phase.kind].passes += steps * phase.passes
 

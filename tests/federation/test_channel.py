@@ -125,10 +125,10 @@ def test_bytes_are_counted_per_client_direction_and_kind() -> None:
 
 def test_prototypes_weigh_what_each_client_holds() -> None:
     wire = channel()
-    # Client 1 holds one class and client 3 two, of 3 features in float32.
+    # Client 1 holds one class and client 3 two, of 3 features in float32; a byte says which of the two classes.
     present = torch.tensor([[True, False], [True, True]])
     wire.up([1, 3], Prototypes(torch.ones(2, 2, 3), present))
-    assert wire.traffic.up.tolist() == [0, 12, 0, 24]
+    assert wire.traffic.up.tolist() == [0, 13, 0, 25]
 
 
 def test_scores_are_coded_in_both_directions_and_other_kinds_are_not() -> None:

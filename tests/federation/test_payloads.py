@@ -71,14 +71,18 @@ def same(one: Payload, other: Payload) -> bool:
             Parameters({"w": numbers(3, 2, 3), "b": numbers(3, 2), "count": numbers(3).long()}),
             [40, 40, 40],
         ),
-        # Client 0 holds two of three classes, client 1 none: 2 classes * 4 features * 4 bytes, and nothing.
-        (Prototypes(numbers(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])), [32, 0]),
+        # Client 0 holds two of three classes, client 1 none: 2 classes * 4 features * 4 bytes, or nothing, and a byte
+        # whose first three bits say which. Bits of nine classes take two bytes.
+        (Prototypes(numbers(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])), [32 + 1, 0 + 1]),
+        (Prototypes(numbers(1, 8, 4), torch.tensor([[False] * 7 + [True]])), [16 + 1]),
+        (Prototypes(numbers(1, 9, 4), torch.tensor([[True] * 9])), [9 * 16 + 2]),
         (Scalars({"loss": numbers(2), "n": numbers(2).double()}), [12, 12]),
         # Three matrices of 5 * 3 for each of two clients; two models of (6 + 2) numbers for each.
         (Scores(numbers(2, 3, 5, 3)), [180, 180]),
         (Parameters({"w": numbers(2, 2, 6), "b": numbers(2, 2, 2)}), [64, 64]),
         (Parameters({"w": numbers(2, 6)}, coded_bytes=torch.tensor([0, 9])), [0, 9]),
-        # 8 bytes of weights (client 1: 5 after coding), one class of 4 features or none, and 2 bits of a label.
+        # 8 bytes of weights (client 1: 5 after coding), one class of 4 features or none and the bits that say so, and
+        # 2 bits of a label.
         (
             Bundle(
                 {
@@ -87,7 +91,7 @@ def same(one: Payload, other: Payload) -> bool:
                     "cluster": Labels(numbers(2, 1).long(), classes=4),
                 }
             ),
-            [8 + 16 + 1, 5 + 0 + 1],
+            [8 + 17 + 1, 5 + 1 + 1],
         ),
     ],
 )

@@ -128,11 +128,13 @@ def test_sizes_that_closed_forms_are_written_in() -> None:
     assert (facts.weights_bytes, facts.head_bytes, facts.body_bytes) == (368, 144, 224)
     assert facts.scores_bytes == 100 * 4 * 4
     assert facts.bytes_of_scores(7) == 7 * 4 * 4
-    assert facts.prototypes_bytes(3) == 3 * 8 * 4
+    assert facts.prototypes_bytes(3) == 3 * 8 * 4 + 1  # four bits say which of four classes
+    assert replace(facts, classes=9).prototypes_bytes(3) == 3 * 8 * 4 + 2
+    assert replace(facts, classes=8).prototypes_bytes(0) == 1
     assert facts.common_bytes == 368
     assert replace(facts, server=server).common_bytes == 28
     wide = replace(facts, number_bytes=8)
-    assert (wide.scores_bytes, wide.prototypes_bytes(3)) == (100 * 4 * 8, 3 * 8 * 8)
+    assert (wide.scores_bytes, wide.prototypes_bytes(3)) == (100 * 4 * 8, 3 * 8 * 8 + 1)
     assert replace(facts, codec=Codec.parse("hard")).scores_bytes == 25  # two bits a sample
     assert replace(facts, codec=Codec.parse("float16")).bytes_of_scores(10) == 10 * 4 * 2
 

@@ -20,6 +20,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("lgfedavg", {"warm_start": 1}),
     ("fedrod", {"head": "generated"}),
     ("cronus", {"aggregation": "spectral"}),
+    ("fedct", {"mode": "batches"}),
     ("fedselect", {"select_by": "gradient", "every": 1}),
     ("cfd", {"coder": "range"}),
     ("fedmd", {"weights": "size"}),

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from fl_bench.errors import ConfigError
-from fl_bench.federation.batches import positions
+from fl_bench.federation.batches import Batch, positions
 from fl_bench.federation.channel import Uploads
 from fl_bench.federation.models.build import NetBytes
 from fl_bench.federation.payloads import Labels
 from fl_bench.federation.rounds import Round
 from fl_bench.methods.base import Facts
 from fl_bench.methods.contract import client_facts
-from fl_bench.methods.fedct import FedCT, FedCTConfig
+from fl_bench.methods.fedct import FedCT, FedCTConfig, co_training
 from fl_bench.streams import numpy_stream
 
 if TYPE_CHECKING:
@@ -64,6 +64,69 @@ def test_joint_rounds_against_numpy(world, weights_of, assert_equal) -> None:
     assert [row.values["steps_local"] for row in run.rounds()] == [3 * world.epochs, *[6 * world.epochs] * 2]
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_rounds_of_batches_against_numpy(world, weights_of, assert_equal, every: int) -> None:
+    # D_i and U fill a batch of three each, so a step is one on all six samples, and an epoch has one of them.
+    world.rounds = 5
+    run = world.run("fedct", mode="batches", communication_every=every)
+    labels = None
+    for index in range(world.rounds):
+        for model, (x, y) in zip(world.start, world.private, strict=True):
+            if labels is None:
+                model.train(x, y, world.lr, steps=world.epochs)
+            else:
+                both, told = np.concatenate([x, world.public]), np.concatenate([y, labels])
+                model.train(both, told, world.lr, steps=world.epochs)
+        if (index + 1) % every == 0:
+            labels = majority(world.start, world.public)
+    assert_equal(weights_of(run), world.start)
+
+
+def test_batches_of_the_labelled_samples_against_numpy(world, weights_of, assert_equal) -> None:
+    # Clients that start alike agree on two of three samples: public batches of three repeat one of the two.
+    world.start, world.lr, world.rounds, world.epochs = [world.start[0].copy() for _ in range(3)], 0.2, 5, 4
+    run = world.build("fedct", mode="batches", vote_threshold=1.0)
+    rows = [row.values for row in run.rounds()]
+    labels, labelled = np.full(3, -1), []
+    for index in range(world.rounds):
+        kept = np.flatnonzero(labels >= 0)
+        for model, (x, y) in zip(world.start, world.private, strict=True):
+            if not len(kept):
+                model.train(x, y, world.lr, steps=world.epochs)
+                continue
+            for batch in positions(len(kept), world.epochs, 3, numpy_stream(0, "public", index)):
+                both, told = np.concatenate([x, world.public[kept[batch]]]), np.concatenate([y, labels[kept[batch]]])
+                model.train(both, told, world.lr)
+        labels = majority(world.start, world.public, 1.0)
+        labelled.append(int((labels >= 0).sum()))
+    assert_equal(weights_of(run), world.start)
+    assert 2 in labelled
+    # an epoch passes over private data: one step for each client, at the cost of two where there is a consensus
+    plan = FedCT(FedCTConfig(mode="batches", vote_threshold=1.0)).plan(client_facts(run))
+    assert plan.steps == "exact"
+    assert [(phase.epochs, phase.passes, phase.start, phase.stop) for phase in plan.work] == [
+        (4, 1, 0, 1),
+        (4, 2, 1, None),
+    ]
+    assert [row["steps_local"] for row in rows] == [3 * 4] * 5
+
+
+def test_both_batches_go_through_the_net_in_one_pass() -> None:
+    # BatchNorm of -3 and 1 has mean -1 and standard deviation 2: z = -1 and 1. With logits (z, -z) both samples are
+    # told the wrong class, at log(1 + e^2). By itself each sample would be normalised to 0, at log 2.
+    class Signs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(1, eps=1e-9, affine=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(x) * torch.tensor([1.0, -1.0])
+
+    public = Batch(torch.tensor([[1.0]]), target=torch.tensor([1]))
+    loss = co_training(Signs(), Batch(torch.tensor([[-3.0]]), torch.tensor([0]), public=public))
+    assert loss.item() == pytest.approx(math.log(1 + math.e**2), rel=1e-6)
+
+
 @pytest.mark.parametrize(("every", "participation"), [(1, 1.0), (2, 1.0), (2, 0.67), (3, 0.34)])
 def test_sequential_rounds_against_numpy(world, weights_of, assert_equal, every: int, participation: float) -> None:
     # A consensus reaches a client when it next takes part, and serves it until there is another.
@@ -85,7 +148,7 @@ def test_sequential_rounds_against_numpy(world, weights_of, assert_equal, every:
     assert_equal(weights_of(run), world.start)
 
 
-@pytest.mark.parametrize("mode", ["joint", "sequential"])
+@pytest.mark.parametrize("mode", ["joint", "batches", "sequential"])
 def test_never_communicating_is_local_only_bit_for_bit(world, weights_of, mode: str) -> None:
     run = world.build("fedct", communication_every=NEVER, mode=mode)
     assert sum(row.values["bytes_up"] + row.values["bytes_down"] for row in run.rounds()) == 0
@@ -142,7 +205,7 @@ def test_samples_without_label_are_left_out(world, weights_of, assert_equal) -> 
     assert labelled == [2] * 5
 
 
-@pytest.mark.parametrize("mode", ["joint", "sequential"])
+@pytest.mark.parametrize("mode", ["joint", "batches", "sequential"])
 def test_where_nothing_is_labelled_clients_train_alone(world, weights_of, mode: str) -> None:
     # The three clients of this world never agree on a sample.
     run = world.run("fedct", vote_threshold=1.0, mode=mode)

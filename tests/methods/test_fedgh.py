@@ -28,19 +28,19 @@ def finished(run):
     return run
 
 
-def train_head(head, bias, q, classes, batches) -> tuple[np.ndarray, np.ndarray]:
+def train_head(head, bias, q, classes, batches, momentum) -> tuple[np.ndarray, np.ndarray]:
     """SGD with momentum from rest on the mean cross-entropy of head q + bias at the classes, batch by batch."""
     speed, speed_bias = np.zeros_like(head), np.zeros_like(bias)
     for pairs in batches:
         z = q[pairs]
         p = np.exp(z @ head.T + bias)
         slope = (p / p.sum(axis=1, keepdims=True) - np.eye(3)[classes[pairs]]) / len(z)
-        speed, speed_bias = MOMENTUM * speed + slope.T @ z, MOMENTUM * speed_bias + slope.sum(axis=0)
+        speed, speed_bias = momentum * speed + slope.T @ z, momentum * speed_bias + slope.sum(axis=0)
         head, bias = head - LR * speed, bias - LR * speed_bias
     return head, bias
 
 
-def three_rounds(world, nets, steps_of_client, batches) -> tuple[np.ndarray, np.ndarray]:
+def three_rounds(world, nets, steps_of_client, batches, momentum=MOMENTUM) -> tuple[np.ndarray, np.ndarray]:
     """The server's head after three rounds that train `nets`; `batches` of round t are positions among its pairs."""
     head, bias = nets[0].head, nets[0].head_bias
     for index in range(3):
@@ -52,17 +52,19 @@ def three_rounds(world, nets, steps_of_client, batches) -> tuple[np.ndarray, np.
             for label in np.unique(y):
                 q.append(nets[i].features(x[y == label]).mean(axis=0))
                 classes.append(label)
-        head, bias = train_head(head, bias, np.array(q), np.array(classes), batches[index])
+        head, bias = train_head(head, bias, np.array(q), np.array(classes), batches[index], momentum)
     return head, bias
 
 
-def test_three_rounds_against_numpy(deep_world, two_layers, steps_of_client) -> None:
+@pytest.mark.parametrize("settings", [{}, {"server_momentum": MOMENTUM}], ids=["plain SGD", "momentum"])
+def test_three_rounds_against_numpy(deep_world, two_layers, steps_of_client, settings) -> None:
     one_class_each(deep_world)
-    run = deep_world.build("fedgh", server_epochs=4, server_lr=LR, server_momentum=MOMENTUM)
+    run = deep_world.build("fedgh", server_epochs=4, server_lr=LR, **settings)
     nets = two_layers(run)
     start = nets[0].copy()
     rows = [row.values for row in run.rounds()]
-    head, bias = three_rounds(deep_world, nets, steps_of_client, [[range(3)] * 4] * 3)
+    momentum = settings.get("server_momentum", 0.0)
+    head, bias = three_rounds(deep_world, nets, steps_of_client, [[range(3)] * 4] * 3, momentum)
     assert two_layers(run) == nets
     assert run.method.head["head.weight"][0].numpy() == pytest.approx(head, abs=1e-12)
     assert run.method.head["head.bias"][0].numpy() == pytest.approx(bias, abs=1e-12)
@@ -96,11 +98,11 @@ def test_a_head_that_is_not_sent_is_local_only_bit_for_bit(deep_world, same_bits
 
 
 def test_bytes(deep_world) -> None:
-    # 4 features of 8 bytes for each class held; a head of 4 * 3 + 3 numbers
+    # 4 features of 8 bytes for each class held, a byte for the bits of three classes; a head of 4 * 3 + 3 numbers
     run = deep_world.build("fedgh")
     for row in run.rounds():
         held = [len(set(y.tolist())) for _, y in deep_world.private]
-        assert [client["bytes_up"] for client in row.clients] == [32 * n for n in held]
+        assert [client["bytes_up"] for client in row.clients] == [32 * n + 1 for n in held]
         assert [client["bytes_down"] for client in row.clients] == [0 if row.values["round"] == 0 else 15 * 8] * 3
 
 

@@ -70,13 +70,14 @@ def test_no_pull_is_local_only_bit_for_bit(deep_world, same_bits) -> None:
 
 @pytest.mark.parametrize(("weights", "counts"), [("uniform", 0), ("size", 3 * 4)])
 def test_only_classes_that_are_there_travel(deep_world, weights: str, counts: int) -> None:
-    # Clients hold {0, 1}, {2} and {1}: nothing else goes up, and all three classes come down; 4 features of 8 bytes.
+    # Clients hold {0, 1}, {2} and {1}: nothing else goes up, and all three classes come down; 4 features of 8 bytes,
+    # and a byte each way for the bits of three classes.
     run = deep_world.build("fedproto", weights=weights)
     for row in run.rounds():
         held = [len(set(y.tolist())) for _, y in deep_world.private]
-        assert [client["bytes_up"] for client in row.clients] == [32 * n + counts for n in held]
-        assert [client["bytes_down"] for client in row.clients] == [0 if row.values["round"] == 0 else 3 * 32] * 3
-    assert run.method.plan(client_facts(run)).up_bytes == 32 * 2 + counts
+        assert [client["bytes_up"] for client in row.clients] == [32 * n + counts + 1 for n in held]
+        assert [client["bytes_down"] for client in row.clients] == [0 if row.values["round"] == 0 else 3 * 32 + 1] * 3
+    assert run.method.plan(client_facts(run)).up_bytes == 32 * 2 + counts + 1
 
 
 def test_a_class_that_nobody_has_this_round_keeps_its_prototype(deep_world) -> None:

@@ -134,11 +134,11 @@ def test_no_server_epochs_leave_the_prototypes_as_they_were(deep_world) -> None:
 
 
 def test_bytes(deep_world) -> None:
-    # 4 features of 8 bytes: up for each class held, down for all three classes
+    # 4 features of 8 bytes: up for each class held, down for all three; a byte has the bits of three classes
     for row in deep_world.build("fedtgp", server_epochs=1).rounds():
         held = [len(set(y.tolist())) for _, y in deep_world.private]
-        assert [client["bytes_up"] for client in row.clients] == [32 * n for n in held]
-        assert [client["bytes_down"] for client in row.clients] == [0 if row.values["round"] == 0 else 96] * 3
+        assert [client["bytes_up"] for client in row.clients] == [32 * n + 1 for n in held]
+        assert [client["bytes_down"] for client in row.clients] == [0 if row.values["round"] == 0 else 97] * 3
 
 
 def test_views_are_the_nearest_prototype_and_the_own_head(deep_world) -> None:

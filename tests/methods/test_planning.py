@@ -27,6 +27,7 @@ SIZES = [9, 17, 8]
         (PlannedPhase("local", 3), 2 * 4 + 4 * 7 + 3),  # 27/8, 51/8 and 24/8, rounded up
         (PlannedPhase("local", 0), 0),
         (PlannedPhase("local", 1, repeat=5), 5 * 17),
+        (PlannedPhase("local", 1, repeat=5, share=0.5), 5 * 17 / 2),
         (PlannedPhase("local", 1, batches=7), 7 * 7),
         (PlannedPhase("local", 1, "both"), 2 * 4 + 4 * 5 + 4),  # 29, 37 and 28 samples
         (PlannedPhase("local", 1, "pooled"), 4 * 5),  # 34 samples, whoever takes part
@@ -136,6 +137,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("fedbabu", {"finetune_epochs": 1, "head": "trained"}),
     ("fedct", {"communication_every": 2}),
     ("fedct", {"mode": "sequential", "communication_every": 2}),
+    ("fedct", {"mode": "batches", "communication_every": 2}),
     ("feddf", {"server_epochs": 3}),
     ("fedgh", {"server_epochs": 7}),
     ("fedmd", {"pretrain_epochs": 2, "public_samples": 11, "digest_epochs": 3}),
