@@ -187,6 +187,12 @@ class Run:
         """Digest of who takes part in which round."""
         return _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)])
 
+    @cached_property
+    def _draws(self) -> np.ndarray:
+        """Rounds up to and with each for which each client was drawn, shape (rounds, clients)."""
+        clients, rounds = self.data.clients, range(self.training.rounds)
+        return np.stack([np.bincount(self.participants(t), minlength=clients) for t in rounds]).cumsum(axis=0)
+
     def client_weights(self) -> dict[str, Tree]:
         """Copies of all clients' weights, architecture to stacked tree, clients in id order."""
         return {
@@ -234,9 +240,10 @@ class Run:
         with clock.measure("evaluation"):
             scores = self._scores(rnd)
             joined = scores.joined()
-            metrics = scores.metrics(joined)
+            draws = self._draws[rnd.index]
+            metrics = scores.metrics(joined, draws)
         clusters, groups = self.method.clusters(), self._true_groups()
-        per_client = client_rows(rnd.index, self.data, self.architectures, clusters, groups, joined)
+        per_client = client_rows(rnd.index, self.data, self.architectures, clusters, groups, joined, draws)
         traffic = self._channel.traffic
         values: dict[str, float | int | None] = {
             "round": rnd.index,

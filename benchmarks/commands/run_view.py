@@ -89,11 +89,15 @@ def print_record(console: Console, record: Record) -> None:
 
 def rounds_table(record: Record) -> list[dict[str, Any]]:
     """A row per round with the columns worth reading."""
-    views = record.facts.get("views", [])
+    views, deployed = record.facts.get("views", []), record.facts.get("deployed")
+    columns = {"took part %": f"{deployed}.acc_drawn", "never %": f"{deployed}.acc_new"}
+    sampled = any(row.get(columns["never %"]) is not None for row in record.rounds)
     rows = []
     for row in record.rounds:
         shown: dict[str, Any] = {name: row[name] for name in COLUMNS if row.get(name) is not None}
         accuracies = {f"{view} %": row[f"{view}.acc_mean"] for view in views}
+        if sampled:
+            accuracies.update({name: row[column] for name, column in columns.items()})
         traffic = {name: show_bytes(float(shown.pop(name, 0) or 0)) for name in ("bytes_up", "bytes_down")}
         rows.append(
             {"round": shown.pop("round"), **accuracies, **shown, **traffic, "time": show_seconds(seconds_of(row))}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..grid.protocol import Protocol
     from ..grid.repetition import Repetition
     from ..records.record import Record
+    from ..records.rows import Row
     from .reported import Selection
 
 
@@ -53,6 +54,11 @@ class Line:
     acc_ci95_high: float | None
     acc_worst_decile: float | None
     """Mean accuracy of the worst tenth of the clients."""
+    acc_drawn: float | None
+    """Mean accuracy of the clients that took part in at least one round, by then (federation/rows.py); none in records
+    from before it was counted. A column only where a line has `acc_new`."""
+    acc_new: float | None
+    """That of the clients that never took part; none where everybody did."""
     gap_to_local: float | None
     """Mean difference to Local-only, paired by seed."""
     gap_to_centralized: float | None
@@ -119,6 +125,8 @@ class _Score:
     accuracy: float
     worst_decile: float | None
     optimism: float
+    drawn: float | None
+    new: float | None
 
 
 def lines(records: Sequence[Record], selection: Selection = "last") -> list[Line]:
@@ -228,6 +236,8 @@ def _line(
         acc_ci95_low=low,
         acc_ci95_high=high,
         acc_worst_decile=_mean(worst),
+        acc_drawn=_mean([score.drawn for score in scores.values() if score.drawn is not None]),
+        acc_new=_mean([score.new for score in scores.values() if score.new is not None]),
         gap_to_local=_gap(scores, references["local"]),
         gap_to_centralized=_gap(scores, references["centralized"]),
         optimism=_mean([score.optimism for score in scores.values()]),
@@ -278,11 +288,15 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[Rep
         for view in record.facts["views"]:
             column = f"{view}.acc_mean"
             course = [float(value) for value in (one.get(column) for one in rows) if isinstance(value, int | float)]
-            accuracy, worst = row.get(column), row.get(f"{view}.acc_worst_decile")
+            accuracy = row.get(column)
             if not isinstance(accuracy, int | float):
                 raise DataError(f"{record.folder} is garbled: its rounds lack {column}; remove it and run it again")
             result[view][record.repetition] = _Score(
-                float(accuracy), float(worst) if isinstance(worst, int | float) else None, max(course) - float(accuracy)
+                float(accuracy),
+                _number(row, f"{view}.acc_worst_decile"),
+                max(course) - float(accuracy),
+                _number(row, f"{view}.acc_drawn"),
+                _number(row, f"{view}.acc_new"),
             )
     return dict(result)
 
@@ -325,6 +339,11 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
 
     half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
+
+
+def _number(row: Row, column: str) -> float | None:
+    value = row.get(column)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _total(record: Record, column: str) -> float:
