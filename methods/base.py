@@ -171,6 +171,8 @@ class Method(ABC, Generic[Config]):
     """Who published it, where, and its arXiv number: `McMahan et al., AISTATS 2017, arXiv:1602.05629`."""
     wire: ClassVar[str] = ""
     """What a client sends and receives per round, in closed form, for people: `up N * C * b, down N * C * b`."""
+    deploys: ClassVar[str] = "the model that the client holds since it last took part; its initial one before that"
+    """What `deployed` returns, in words, also for clients that are not drawn for a round or never were."""
     protocol: ClassVar[int] = 1
     """Version of its numbers: raised in the commit that moves a number or a byte which unchanged settings lead to. As a
     part of every cell's key it keeps records from before from being taken for new ones."""

@@ -41,6 +41,7 @@ class Pooled(Method[CentralizedConfig]):
     category = "bound"
     requires = Requires(pooled_data=True)
     deployed_view = "pooled"
+    deploys = "a model trained on the private data of several clients, its own among them"
 
     def needs(self) -> Requires:
         """Pooled data, and the public labels where asked for."""

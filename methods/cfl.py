@@ -92,6 +92,7 @@ class CFL(Method[CFLConfig]):
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "global"
+    deploys = "the newest model of the client's cluster; of the first until a split takes the client elsewhere"
 
     def plan(self, facts: Facts) -> Plan:
         """#theta * b each way."""

@@ -11,8 +11,10 @@ and to evaluate, on a copy of (B, H): `finetune_epochs` passes of client i over 
 
 Exchanged: the body with its BatchNorm buffers, #body * 4 bytes each way.
 Two accuracies: `client` is the fine-tuned copy, `global` is B under the initial head. Fine-tuning costs no bytes, but
-steps: `steps_finetune`, beside the steps of the rounds. The paper fine-tunes after the last round only; here every
-round is evaluated as if it were the last, and no fine-tuned weight enters training.
+steps: `steps_finetune`, beside the steps of the rounds. Every client does it, drawn or not, so that those which never
+took part deploy a trained model, as in few other methods (`acc_new` shows it beside `acc_drawn`). The paper fine-tunes
+after the last round only; here every round is evaluated as if it were the last, and no fine-tuned weight enters
+training.
 Disputed: code of the COSMOS comparison draws another head, N(0, 0.02^2) with bias 0, for every client and round
 (`head: redrawn`). Features of different clients are then trained against different classifiers, which contradicts
 the method. `head: trained` trains and averages the head too: FedAvg with fine-tuning, the paper's own comparison.
@@ -73,6 +75,7 @@ class FedBABU(Method[FedBABUConfig]):
     wire = "up #body * b, down #body * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    deploys = "the newest body under the initial head, fine-tuned by every client on a copy"
 
     def plan(self, facts: Facts) -> Plan:
         """#body * 4 bytes each way; #theta * 4 where the head is trained."""

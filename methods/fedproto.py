@@ -71,6 +71,7 @@ class FedProto(Method[FedProtoConfig]):
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes, Scalars})
     deployed_view = "prototype"
+    deploys = "the nearest of the newest prototypes, by the body that the client holds since it last took part"
 
     def plan(self, facts: Facts) -> Plan:
         """A vector per class; at most all C classes come down."""

@@ -18,6 +18,8 @@ down, the entries that the client shares. Buffers, and parameters without "weigh
 Both passes cost steps, and each is rounded up to whole batches by itself: at least twice the steps of FedAvg, of which
 half train any one entry. Every pass starts with fresh optimizer moments, unless the run persists them (the authors
 use plain SGD, which has none).
+Two accuracies: `client`, theta_i after training, is what the authors evaluate and counts; `refreshed` has the newest w
+where m_i = 0. The authors draw clients once, before the first round; here they are drawn for every round.
 Departures: the authors' code sends with the old mask, so that entries are overwritten once more after they became
 personal; here they are personal at once. The COSMOS authors' code selects by the gradient of one batch, a twentieth in
 every round (`select_by: gradient`, `p: 0.05`, `every: 1`, `limit: 1`); here it is the gradient on all private data, as
@@ -41,6 +43,7 @@ from ..federation.trees import chosen, minus
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy
+from .parts import everywhere
 from .registry import method
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Uploads
     from ..federation.cohort import Cohort
+    from ..federation.deployed import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
 
@@ -132,6 +136,11 @@ class FedSelect(Method[FedSelectConfig]):
         for client, size in zip(uploads.ids, bytes_shared(personal, values).tolist(), strict=True):
             self.shared_bytes[client] = size
         return Downloads(tuple(self.parcel(size) for size in sorted(set(self.shared_bytes))))
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """The newest shared entries with each client's personal ones."""
+        newest = merged(self.personal(clients), clients.weights, everywhere(self.average, clients))
+        return {"refreshed": clients.with_weights(newest)}
 
     def parcel(self, size: int) -> Parcel:
         """The averages, for the clients whose shared entries have so many bytes."""

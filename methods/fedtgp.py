@@ -82,6 +82,7 @@ class FedTGP(Method[FedTGPConfig]):
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes})
     deployed_view = "prototype"
+    deploys = "the nearest of the newest prototypes, by the body that the client holds since it last took part"
 
     def plan(self, facts: Facts) -> Plan:
         """A vector per class that the client has up, one per class down."""

@@ -85,6 +85,7 @@ class IFCA(Method[IFCAConfig]):
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters, Scalars})
     deployed_view = "global"
+    deploys = "the newest model of the client's cluster; for newcomers the one with the smallest loss on their data"
 
     def plan(self, facts: Facts) -> Plan:
         """A model and the number of a cluster up, with its loss where starts compete; K models down, or K heads."""

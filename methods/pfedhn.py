@@ -111,6 +111,7 @@ class PFedHN(Method[PFedHNConfig]):
     wire = "up #theta * b, down #theta * b (no buffers)"
     exchanges = frozenset({Parameters})
     deployed_view = "generated"
+    deploys = "newly generated weights, for every client, with what is not generated as the client holds it"
 
     def plan(self, facts: Facts) -> Plan:
         """The generated parameters each way, from the first round on."""
