@@ -1,14 +1,32 @@
-"""The mixed feedback of COSMOS: every client its own mixture of all cluster models (cosmos room)."""
+"""The feedback of COSMOS: who is sent which predictions, and every client its own mixture of them (cosmos room)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError
-from fl_bench.lazy import torch
+from fl_bench.lazy import np, torch
+
+from ..federation.payloads import Scores
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..federation.channel import Downloads
+
+
+def addressed(answers: Tensor, rows: np.ndarray, readers: np.ndarray) -> Downloads:
+    """Send some clients a prediction matrix each.
+
+    Args:
+        answers: class probabilities, shape (matrices, samples, classes).
+        rows: the matrix that is for each client, shape (clients,).
+        readers: whether each client is sent one, bool, shape (clients,).
+    """
+    from ..federation.channel import Downloads, Parcel
+
+    clients = np.flatnonzero(readers).tolist()
+    return Downloads((Parcel(Scores(answers), {client: int(rows[client]) for client in clients}),))
 
 
 def soft_mix(server: Tensor, distances: Tensor, width: float) -> Tensor:

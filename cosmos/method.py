@@ -12,15 +12,21 @@ Server Models and Pseudo-Label-Only Communication", arXiv:2605.11165. Round t, f
     feed back  Q_k   = softmax s_k(U)                                                     sent, N * C * 4 bytes
 
 Local training comes after distillation, so the deployed client model has seen its private labels last. The last
-round's feedback is never consumed and never charged.
-Reported apart, and never mixed: `client` (what a client deploys), `server_assigned` (its cluster's model) and
-`server_oracle` (for each client the cluster model that is best on its *test* data; the paper's curves).
+round's feedback is never consumed and never charged. That is `order: distill_first`, the authors' code. With
+`distill_last`, their text, the round begins with `train`, and `distill` follows `feed back` in an exchange of its own,
+of those who take part, also in the first round; all feedback is consumed, and charged.
+Reported apart, and never mixed: `client` (what a client deploys), `after_distill` (what it would deploy right after
+distillation: in `distill_first` its model before local training, so in its first round the initial one; in
+`distill_last` the same as `client`), `server_assigned` (its cluster's model) and `server_oracle` (for each client the
+cluster model that is best on its *test* data; the paper's curves).
 Absent clients keep their model, cluster and last P_i. With partial participation the server clusters those who have
 reported, again whenever they have doubled and once all have; meanwhile a client that reports for the first time joins
 the cluster whose members' mean prediction is nearest. Who has never reported has no cluster and is sent nothing.
 Departures: public labels are sealed, so label weighting is off (`weighting`); the consistency loss has a gradient
 (`consistency_grad`); the threshold search is exact (`epsilon_step`); what is ours is marked so in `settings`. Noise is
-added to pixels (`noise`), and each head of the multi-head server has two hidden layers of 512 and 256 units.
+added to pixels (`noise`), and each head of the multi-head server has two hidden layers of 512 and 256 units. A client
+that is told what it predicts anyway, alone in its cluster and without a server model, does not distil: its gradient is
+rounding, of which Adam would make whole steps.
 """
 
 from __future__ import annotations
@@ -32,12 +38,13 @@ from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
+from ..federation.rounds import Turn
 from ..methods.aggregation import aggregate, max_conf_global, sharpen
 from ..methods.averaging import size_bytes, told_sizes
 from ..methods.base import Facts, Method, Plan, Requires
 from ..methods.clustering import agglomerative, kmeans, single
-from ..methods.losses import cross_entropy
 from ..methods.registry import method
+from .clients import distilled, keep_distilled, told_otherwise, train
 from .clustering import (
     farthest,
     greedy_eps,
@@ -48,15 +55,18 @@ from .clustering import (
     random_like,
     singleton,
 )
+from .diagnostics import change, divergence
 from .distances import pairwise, to_centroids
-from .feedback import soft_mix
+from .feedback import addressed, soft_mix
+from .guard import train_servers
 from .objectives import ConsistentDistillation
+from .planning import meaning, phases
 from .servers import ClusterModels, SeparateModels, ServerPhase, SharedBackbone
 from .settings import CosmosConfig
 from .weighting import label_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -70,8 +80,9 @@ if TYPE_CHECKING:
 class Cosmos(Method[CosmosConfig]):
     """Clustered server models teach clients, and only pseudo-labels travel.
 
-    The server keeps the last predictions of every client, the clusters, the cluster models and (k-means) centroids;
-    clients keep nothing but their model.
+    The server keeps the last predictions of every client (`own_past`: the last two), the clusters, the cluster models
+    and (k-means) centroids; clients keep nothing but their model, unless views are scored (their weights after
+    distillation) or `distill_only` asks whether they have trained.
     """
 
     category = "clustered"
@@ -91,11 +102,14 @@ class Cosmos(Method[CosmosConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """N * C * 4 bytes each way (methods.md 2.8)."""
+        config = self.config
         return Plan(
-            up_bytes=facts.scores_bytes + size_bytes(facts, self.config.member_weights),
+            up_bytes=facts.scores_bytes + size_bytes(facts, config.member_weights),
             down_bytes=facts.scores_bytes,
-            client_public_epochs=self.config.distill_epochs,
-            server_public_epochs=self.config.server_epochs * self.config.server_passes(facts.clients),
+            first_down_bytes=facts.scores_bytes if config.order == "distill_last" else 0,
+            bound=config.feedback == "own_past",  # who has not sent twice is sent nothing
+            work=phases(config, facts),
+            steps=meaning(config, everyone=facts.participants in (0, facts.clients)),
         )
 
     def setup(self, federation: Federation) -> None:
@@ -108,40 +122,63 @@ class Cosmos(Method[CosmosConfig]):
         self.centroids: Tensor | None = None
         self.servers: ClusterModels | None = None
         self.threshold: float | None = None
+        self.earlier: Tensor | None = None
+        self.twice = np.zeros(federation.clients, dtype=bool)
+        self.noted: dict[str, float | int | None] = {}
+
+    def turns(self, participants: tuple[int, ...], rnd: Round) -> Sequence[Turn]:
+        """One exchange, or two where clients distil from the server's answer in the same round."""
+        if self.config.order == "distill_first":
+            return (Turn(participants),)
+        return (Turn(participants, "train"), Turn(participants, "distill"))
 
     # Client side
 
-    def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
-        """Distil from the feedback, train on private data, predict the public pool."""
+    def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores | None:
+        """Distil from the feedback, train on private data, predict the public pool; in a second turn, only distil."""
         public = rnd.public.inputs()
         if received is not None and self.config.distill_epochs:
             self.distill(clients, received, public, rnd)
-        if received is None or not self.config.distill_only:
-            clients.fit(cross_entropy)
+        if rnd.turn:
+            return None
+        if self.config.order == "distill_first" and self.federation.training.views == "all":
+            keep_distilled(clients)
+        train(clients, self.config, self.federation)
         return Scores(clients.predict(public), sizes=told_sizes(clients, self.config.member_weights))
 
     def distill(self, clients: Cohort, feedback: Scores, public: Tensor, rnd: Round) -> None:
         """Train towards the feedback, with the consistency term (methods.md 2.2)."""
-        mode = self.config.weighting
+        mode, temperature = self.config.weighting, self.config.temperature
         labels = rnd.public.labels.open(f"{self.name}, weighting={mode}") if mode.startswith("oracle") else None
-        objective = self.objective()
-        clients.fit(
-            objective,
-            on=Teaching(
-                public,
-                sharpen(feedback.values, self.config.temperature),
-                label_weights(mode, clients.label_counts, feedback.values, labels),
-            ),
-            epochs=self.config.distill_epochs,
-            lr=self.config.distill_lr,
-            clip=self.config.clip,
-            noise=objective.weight > 0,
-        )
+        objective = self.objective(self.config.client_weight)
+        learners, told = clients, feedback.values
+        if self.config.feedback == "no_model" and temperature == 1 and objective.weight == 0:
+            rows = told_otherwise(clients, told, public)
+            learners, told = clients.only(rows), told[rows]
+        if len(learners):
+            learners.fit(
+                objective,
+                on=Teaching(
+                    public,
+                    sharpen(told, temperature),
+                    label_weights(mode, learners.label_counts, told, labels),
+                ),
+                epochs=self.config.distill_epochs,
+                lr=self.config.distill_lr,
+                clip=self.config.clip,
+                noise=objective.weight > 0,
+            )
+        if self.config.diagnostics:
+            targets = sharpen(feedback.values, temperature)
+            clients.note("distill_residual", divergence(targets, clients.predict(public)))
 
     # Server side
 
-    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None:
         """Cluster, aggregate, teach the cluster models, and feed their predictions back."""
+        if rnd.turn:  # in which clients only distil
+            return None
+        self.noted = {}
         fresh = np.isin(np.arange(self.federation.clients), uploads.ids)
         newcomers = fresh & ~self.reported
         self.remember(uploads)
@@ -150,23 +187,28 @@ class Cosmos(Method[CosmosConfig]):
         if self.is_time_to_cluster(rnd):
             self.recluster(rnd)
         assert self.predictions is not None
+        at_once = self.config.order == "distill_last"  # then who is absent would get it when it is old
+        readers = fresh if at_once else self.reported
+        everyone = np.arange(self.federation.clients)
+        if self.config.feedback == "own_past":
+            return self.own_past(readers & self.twice)
         active = np.unique(self.assignment[fresh])
         targets = self.aggregates(fresh)
         if self.config.feedback == "no_model":
-            return self.addressed(Scores(targets), self.assignment)
+            return addressed(targets, self.assignment, readers)
         answers = self.teach(targets, active, rnd)
         if self.config.feedback == "max_conf_global":
-            return uploads.to_all(Scores(max_conf_global(answers[np.unique(self.assignment[self.reported])])[None]))
+            answer = max_conf_global(answers[np.unique(self.assignment[self.reported])])[None]
+            return addressed(answer, 0 * everyone, readers) if at_once else uploads.to_all(Scores(answer))
         if self.config.feedback == "soft_mix":
-            return self.addressed(Scores(self.mixed(answers)), np.arange(self.federation.clients))
-        return self.addressed(Scores(answers), self.assignment)
+            return addressed(self.mixed(answers), everyone, readers)
+        return addressed(answers, self.assignment, readers)
 
-    def addressed(self, feedback: Scores, rows: np.ndarray) -> Downloads:
-        """Row `rows[i]` of the feedback for every client i that has a cluster."""
-        from ..federation.channel import Downloads, Parcel
-
-        clients = np.flatnonzero(self.reported).tolist()
-        return Downloads((Parcel(feedback, {client: int(rows[client]) for client in clients}),))
+    def own_past(self, readers: np.ndarray) -> Downloads | None:
+        """What some clients sent the time before last; nothing where there are none."""
+        if self.earlier is None or not readers.any():
+            return None
+        return addressed(self.earlier[readers].to(self.federation.dtype), readers.cumsum() - 1, readers)
 
     def remember(self, uploads: Uploads) -> None:
         """Keep every client's last predictions, shape (clients, samples, classes), and its size where that counts."""
@@ -174,10 +216,19 @@ class Cosmos(Method[CosmosConfig]):
         if self.predictions is None:
             shape = (self.federation.clients, *scores.shape[1:])
             self.predictions = scores.new_zeros(shape, dtype=self.federation.stored_as)
-        self.predictions[list(uploads.ids)] = scores.to(self.predictions.dtype)
-        self.reported[list(uploads.ids)] = True
+        ids = np.array(uploads.ids)
+        again = self.reported[ids]
+        if self.config.diagnostics:
+            moved = change(self.remembered(ids[again]), scores[torch.from_numpy(again)])
+            self.noted["prediction_change"] = float(moved.mean()) if len(moved) else None
+        if self.config.feedback == "own_past":
+            self.earlier = torch.zeros_like(self.predictions) if self.earlier is None else self.earlier
+            self.earlier[ids] = self.predictions[ids]
+            self.twice[ids] = again
+        self.predictions[ids] = scores.to(self.predictions.dtype)
+        self.reported[ids] = True
         if self.config.member_weights == "size":
-            self.sizes[list(uploads.ids)] = uploads.sizes()
+            self.sizes[ids] = uploads.sizes()
 
     def remembered(self, clients: np.ndarray) -> Tensor:
         """The last predictions of some clients, shape (len(clients), samples, classes), in the run's number format."""
@@ -297,19 +348,23 @@ class Cosmos(Method[CosmosConfig]):
 
     def teach(self, targets: Tensor, active: np.ndarray, rnd: Round) -> Tensor:
         """Train the cluster models towards the aggregates and return their predictions Q (methods.md 2.5)."""
+        config, public = self.config, rnd.public.inputs()
+        frozen = config.server_rounds is not None and rnd.index >= config.server_rounds
         if self.servers is None:
             self.servers = self.new_servers(len(targets))
-        elif self.config.server_reset:
+        elif config.server_reset and not frozen:
             self.servers.restart()
-        public = rnd.public.inputs()
-        phase = ServerPhase(
-            self.objective(),
-            self.config.server_epochs,
-            self.config.server_lr,
-            self.config.clip,
-        )
-        self.servers.train(public, sharpen(targets, self.config.temperature), active.tolist(), phase, rnd)
-        return self.servers.predict(public)
+        targets = sharpen(targets, config.temperature)
+        phase = ServerPhase(self.objective(config.server_weight), config.server_epochs, config.server_lr, config.clip)
+        if config.collapse_guard == "train":
+            again = 0 if frozen else train_servers(self.servers, public, targets, active.tolist(), phase, rnd)
+            self.noted["server_restarts"] = again
+        elif not frozen:
+            self.servers.train(public, targets, active.tolist(), phase, rnd)
+        answers = self.servers.predict(public)
+        if config.diagnostics:
+            self.noted["server_residual"] = float(divergence(targets[active], answers[active]).mean())
+        return answers
 
     def new_servers(self, count: int) -> ClusterModels:
         """Fresh server models, each with its own initial weights."""
@@ -322,21 +377,22 @@ class Cosmos(Method[CosmosConfig]):
         """Clusters with a model; k-means may leave some of them empty."""
         return int(self.assignment.max()) + 1 if self.centroids is None else len(self.centroids)
 
-    def objective(self) -> ConsistentDistillation:
-        """The loss of distillation and server training."""
-        weight = 0.0 if self.config.consistency_grad == "none" else self.config.consistency
+    def objective(self, weight: float) -> ConsistentDistillation:
+        """The loss of distillation or server training, by that side's weight of the consistency loss."""
         grad = "both" if self.config.consistency_grad == "none" else self.config.consistency_grad
         return ConsistentDistillation(weight, grad, self.config.noise, self.federation.modality == "image")
 
     # What is reported and kept
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """The cluster models' accuracies, apart from the clients'."""
+        """Clients right after distillation, and the cluster models."""
+        after = {"after_distill": distilled(clients)}
         if self.servers is None:
-            return {}
+            return after
         largest = np.bincount(self.assignment[self.reported]).argmax()  # for who has no cluster yet
         assigned = np.where(self.reported, self.assignment, largest)
         return {
+            **after,
             "server_assigned": self.servers.serving(assigned[list(clients.ids)]),
             "server_oracle": self.servers.best(),
         }
@@ -346,8 +402,8 @@ class Cosmos(Method[CosmosConfig]):
         return np.where(self.reported, self.assignment, -1)
 
     def report(self, rnd: Round) -> dict[str, float | int | None]:
-        """The threshold that greedy elimination found."""
-        return {"cluster_threshold": self.threshold}
+        """The threshold that greedy elimination found, and what the guard and the diagnostics count at the server."""
+        return {"cluster_threshold": self.threshold, **self.noted}
 
     def state_dict(self) -> dict[str, Any]:
         """Clusters, predictions, centroids, cluster models."""
@@ -359,6 +415,8 @@ class Cosmos(Method[CosmosConfig]):
             "sizes": self.sizes,
             "centroids": self.centroids,
             "threshold": self.threshold,
+            "earlier": self.earlier,
+            "twice": torch.from_numpy(self.twice),
             "server_count": 0 if self.servers is None else self.servers.count,
             "servers": None if self.servers is None else self.servers.state_dict(),
         }
@@ -372,6 +430,8 @@ class Cosmos(Method[CosmosConfig]):
         self.sizes = state["sizes"]
         self.centroids = state["centroids"]
         self.threshold = state["threshold"]
+        self.earlier = state["earlier"]
+        self.twice = state["twice"].cpu().numpy()
         if state["servers"] is not None:
             self.servers = self.new_servers(state["server_count"])
             self.servers.load_state_dict(state["servers"])

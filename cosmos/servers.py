@@ -35,6 +35,8 @@ class ServerPhase:
     epochs: int
     lr: float
     clip: float | None
+    fresh: bool = False
+    """Whether optimizers start anew even where the run lets them persist between rounds."""
 
 
 class ClusterModels(ABC):
@@ -58,6 +60,10 @@ class ClusterModels(ABC):
     @abstractmethod
     def restart(self) -> None:
         """Take all models back to their initial weights."""
+
+    @abstractmethod
+    def renew(self, clusters: Sequence[int], attempt: int) -> None:
+        """Give the models of some clusters initial weights that they have not had: the set number `attempt`, from 1."""
 
     @abstractmethod
     def serving(self, clusters: np.ndarray) -> Deployed:
@@ -93,6 +99,7 @@ class SeparateModels(ClusterModels):
             epochs=phase.epochs,
             lr=phase.lr,
             clip=phase.clip,
+            fresh=phase.fresh,
             noise=phase.objective.weight > 0,
             stream="server",
             name="server",
@@ -117,6 +124,12 @@ class SeparateModels(ClusterModels):
     def restart(self) -> None:
         """See `ClusterModels.restart`."""
         self.cohort = self.federation.server_models(self.count)
+
+    def renew(self, clusters: Sequence[int], attempt: int) -> None:
+        """See `ClusterModels.renew`."""
+        fresh = self.federation.server_models(self.count * (attempt + 1)).weights
+        rows = [self.count * attempt + cluster for cluster in clusters]
+        self.cohort.only(clusters).load({name: tensor[rows] for name, tensor in fresh.items()})
 
     def serving(self, clusters: np.ndarray) -> Deployed:
         """See `ClusterModels.serving`."""
@@ -158,6 +171,7 @@ class SharedBackbone(ClusterModels):
                 epochs=phase.epochs,
                 lr=phase.lr,
                 clip=phase.clip,
+                fresh=phase.fresh,
                 noise=phase.objective.weight > 0,
                 stream=stream,
                 name=stream,
@@ -183,6 +197,12 @@ class SharedBackbone(ClusterModels):
     def restart(self) -> None:
         """See `ClusterModels.restart`."""
         self.cohort = self.federation.server_models(1, wrap=self._wrap)
+
+    def renew(self, clusters: Sequence[int], attempt: int) -> None:
+        """See `ClusterModels.renew`; the backbone, which others need, goes on, and heads start again."""
+        fresh = self.federation.server_models(attempt + 1, wrap=self._wrap).weights
+        heads = tuple(f"heads.{cluster}." for cluster in clusters)
+        self.cohort.load({name: tensor[attempt:] for name, tensor in fresh.items() if name.startswith(heads)})
 
     def serving(self, clusters: np.ndarray) -> Deployed:
         """See `ClusterModels.serving`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.later import LATER
 
 from ..methods.base import not_negative, positive
 
@@ -50,9 +51,10 @@ class CosmosConfig:
     """Fraction that `trimmed` cuts off each end."""
     midpoint: bool = False
     """For an even number of members: the true median instead of the lower middle value."""
-    feedback: Literal["own_cluster", "max_conf_global", "no_model", "soft_mix"] = "own_cluster"
+    feedback: Literal["own_cluster", "max_conf_global", "no_model", "soft_mix", "own_past"] = "own_cluster"
     """What clients get: their cluster model's predictions, the most confident model's for each sample, the aggregate
-    itself (no server model at all), or a mixture of all models by distance (ours)."""
+    itself (no server model at all), or a mixture of all models by distance (ours). `own_past` is a control that learns
+    from nobody: each client gets the predictions that it sent the time before last, once it has sent two."""
     mix_width: float = 0.1
     """sigma of `soft_mix`, in units of the l2 distance."""
     server: Literal["models", "heads"] = "models"
@@ -67,6 +69,12 @@ class CosmosConfig:
     """Learning rate of server models (the paper: 1e-4 for its large ones, 1e-3 for AlexNet-small)."""
     server_reset: bool = False
     """Start server models afresh every round instead of going on with them."""
+    server_rounds: int | None = field(default=None, metadata=LATER)
+    """Train server models in the first so many rounds only, then leave them as they are; null in every round. It is a
+    control, ours; models of clusters that form later are never trained."""
+    order: Literal["distill_first", "distill_last"] = field(default="distill_first", metadata=LATER)
+    """What a client does in a round: distil from the last round's feedback, then train on private data (the authors'
+    code); or train, then distil from this round's feedback (their text), in two exchanges."""
     distill_epochs: int = 5
     """Passes of each client over the public pool per round but the first, E_dis."""
     distill_lr: float = 1e-4
@@ -74,12 +82,15 @@ class CosmosConfig:
     clip: float | None = 1.0
     """Largest gradient norm in distillation and server training; null for none."""
     distill_only: bool = False
-    """Train on private data in the first round only: the map of predictions to predictions on its own. Where few take
-    part, whoever comes later never does."""
+    """Train on private data only in the round in which a client takes part for the first time: the map of predictions
+    to predictions on its own."""
     temperature: float = 1.0
     """tau of the soft targets, on both sides: below 1 sharper, 0 one-hot."""
     consistency: float = 1.0
     """lambda, the weight of the consistency loss (the authors' scripts ask for 5, but their loss has no gradient)."""
+    server_consistency: float | None = field(default=None, metadata=LATER)
+    """lambda of the server models; null is `consistency`. The authors' text has the loss at the server only, which is
+    `consistency: 0` with a number here."""
     consistency_grad: Literal["both", "noisy_only", "none"] = "both"
     """Through which of the clean and the noisy branch the consistency loss has a gradient."""
     noise: Literal["pixel", "research"] = "pixel"
@@ -87,6 +98,16 @@ class CosmosConfig:
     weighting: Literal["none", "pseudo", "oracle", "oracle_raw"] = "none"
     """Weights of public samples in a client's distillation; the oracles, the authors' code, open the public labels,
     and `pseudo` is ours."""
+    collapse_guard: Literal["off", "train"] = field(default="off", metadata=LATER)
+    """`train`: a model that has collapsed starts again from other initial weights and repeats its phase, at most three
+    times, judged by training data only (the authors judge by test accuracy). A client has collapsed when, after local
+    training, it gives one class to 99 % of its training data, which are not that class themselves. A server model has
+    when its mean KL divergence from A_k has not decreased and a constant prediction would do as well. The record counts
+    `client_restarts` and `server_restarts`, and their steps with all others."""
+    diagnostics: bool = field(default=False, metadata=LATER)
+    """Record how far distillation gets, for a forward pass more of each client: `distill_residual`, the clients' mean
+    KL divergence from their targets on U right after distillation; `server_residual`, that of the clusters' models from
+    A_k after their training; and `prediction_change`, the mean over clients of ||P_i - the last P_i||_F / sqrt(N)."""
 
     def __post_init__(self) -> None:
         if isinstance(self.clusters, int) and self.clusters < 1:
@@ -108,28 +129,24 @@ class CosmosConfig:
         not_negative("cosmos", distill_epochs=self.distill_epochs, server_epochs=self.server_epochs)
         not_negative("cosmos", temperature=self.temperature, consistency=self.consistency)
         not_negative("cosmos", epsilon=self.epsilon or 0.0, recluster=self.recluster or 0)
+        not_negative("cosmos", server_consistency=self.server_consistency or 0.0, server_rounds=self.server_rounds or 0)
 
     @property
     def opens_groups(self) -> bool:
         """Whether the server uses the true groups."""
         return self.clustering in ("oracle", "random") or self.clusters == "groups"
 
-    def server_passes(self, clients: int) -> int:
-        """How often the server goes through the public pool per epoch, with `clients` clients.
+    @property
+    def client_weight(self) -> float:
+        """lambda in the clients' loss: 0 where the consistency loss has no gradient."""
+        return 0.0 if self.consistency_grad == "none" else self.consistency
 
-        Once for each of its models, or for one of them where their number is found on the way; K heads that learn
-        together do so in one pass.
-        """
-        if self.feedback == "no_model":
-            return 0
-        known = {"single": 1, "singleton": clients}
-        if isinstance(self.clusters, int):
-            targeted = ("greedy_k", "kmeans", "farthest", "agglomerative")
-            known |= dict.fromkeys(targeted, min(self.clusters, clients))
-        models = known.get(self.clustering, 1)
-        if self.server == "models":
-            return models
-        return 1 if self.head_schedule == "joint" else models * self.head_sweeps
+    @property
+    def server_weight(self) -> float:
+        """lambda in the loss of the server models."""
+        if self.server_consistency is None or self.consistency_grad == "none":
+            return self.client_weight
+        return self.server_consistency
 
     @property
     def recluster_every(self) -> int:

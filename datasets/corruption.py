@@ -49,8 +49,6 @@ def corrupted(inputs: np.ndarray, severities: Mapping[str, int], seed: int) -> n
         if severity := severities.get(name):
             change = (OF_IMAGES if image else OF_TABLES)[name]
             values = change(values, severity, numpy_stream(seed, "partition", "public change", name))
-    if image:
-        values = values.clip(0, 1)  # sums may end a hair beyond 1
     result: np.ndarray = (np.rint(255 * values) if stored == np.uint8 else values).astype(stored)
     return result
 

@@ -61,6 +61,22 @@ class Round:
         return numpy_stream(self.seed, purpose, self.index)
 
 
+def drawn_clients(clients: int, participation: float, seed: int, index: int) -> list[int]:
+    """Clients that take part in round `index`, ascending; the same for every method of a seed.
+
+    Args:
+        clients: number of clients n.
+        participation: fraction that is drawn, max(1, round(participation * n)) of them.
+        seed: of the run's draws (`Seeds.draws`).
+        index: the round, from 0.
+    """
+    if participation == 1.0:
+        return list(range(clients))
+    count = max(1, round(participation * clients))
+    drawn = numpy_stream(seed, "participation", index).choice(clients, count, replace=False)
+    return sorted(int(client) for client in drawn)
+
+
 class Federation:
     """What the server knows of the run, and the models it may build. A method has it as `self.federation`."""
 

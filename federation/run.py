@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 import torch
 
-from fl_bench.streams import Seeds, numpy_stream
+from fl_bench.streams import Seeds
 
 from . import checkpoint as checkpoints
 from .channel import Channel, Uploads
@@ -24,7 +24,7 @@ from .data import FederatedData
 from .factory import Factory
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
-from .rounds import Federation, Round, Turn
+from .rounds import Federation, Round, Turn, drawn_clients
 from .rows import RoundRow, Scoring, client_rows, cluster_metrics, training_losses
 from .settings import Execution
 
@@ -202,12 +202,7 @@ class Run:
 
     def participants(self, index: int) -> list[int]:
         """Clients drawn for round `index`, ascending; the same for every method of a seed."""
-        clients, fraction = self.data.clients, self.training.participation
-        if fraction == 1.0:
-            return list(range(clients))
-        count = max(1, round(fraction * clients))
-        drawn = numpy_stream(self.seeds.draws, "participation", index).choice(clients, count, replace=False)
-        return sorted(int(client) for client in drawn)
+        return drawn_clients(self.data.clients, self.training.participation, self.seeds.draws, index)
 
     @property
     def architectures(self) -> tuple[str, ...]:

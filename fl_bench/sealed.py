@@ -18,8 +18,7 @@ class Sealed(Generic[T]):
 
     def __init__(self, value: T, what: str, *, lacking: str = "") -> None:
         self.__value = value
-        self.lacking = lacking
-        """Why a part of the value does not exist, so that no method may open it; empty where nothing is lacking."""
+        self._lacking = lacking  # why a part of the value does not exist; empty where nothing is lacking
         self.what = what
         """What is sealed, as badges name it: `public labels`, `test labels`, `true groups`."""
         self.openings: list[str] = []
@@ -31,8 +30,8 @@ class Sealed(Generic[T]):
         Raises:
             Unsupported: a part of the value does not exist, such as the labels of public samples of another data set.
         """
-        if self.lacking:
-            raise Unsupported(f"{by} opens {self.what}, but {self.lacking}")
+        if self._lacking:
+            raise Unsupported(f"{by} opens {self.what}, but {self._lacking}")
         if by not in self.openings:
             self.openings.append(by)
         return self.__value

@@ -34,6 +34,7 @@ from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, shared_cross_entropy
 from .parts import refreshed
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -83,9 +84,14 @@ class APFL(Method[APFLConfig]):
     deploys = "the mixture that the client holds since it last took part; its initial net before that"
 
     def plan(self, facts: Facts) -> Plan:
-        """One of the two nets each way."""
+        """One of the two nets each way; a step for each on every batch, and one for alpha where it is due."""
         return Plan(
-            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.weights_bytes
+            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights),
+            down_bytes=facts.weights_bytes,
+            work=(
+                PlannedPhase("local", 1 if self.config.adapt == "round" else 0),  # the gradient of alpha
+                PlannedPhase("local", facts.local_epochs, repeat=3 if self.config.adapt == "batch" else 2),
+            ),
         )
 
     def build_client(self, base: nn.Module) -> nn.Module:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from fl_bench.errors import ConfigError
 
 from ..federation.codecs import Codec
 from ..federation.rounds import Turn
+from .planning import PlannedPhase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,6 +93,14 @@ class Facts:
     """What scores are coded with."""
     local_epochs: int = 1
     """Passes over the private data per round, E_loc."""
+    participants: int = 0
+    """Clients drawn for a round; 0: all."""
+    groups: int | None = None
+    """Latent groups of the partition; None where it has none."""
+    architectures: int = 1
+    """Architectures that clients have."""
+    all_views: bool = True
+    """Whether every view is scored (`training.views`)."""
 
     @property
     def weights_bytes(self) -> int:
@@ -134,7 +143,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one round of one client costs, in closed form (methods.md 3.6); shown by `--dry-run`."""
+    """What one round of one client costs, in closed form (methods.md 3.6); shown by `--dry-run`.
+
+    Beside bytes it says what is trained: in passes over the private data and the public pool, or, where that does not
+    say enough, as all phases of a round, `work`. The contract compares the steps that follow with those of the record.
+    """
 
     up_bytes: int = 0
     """Bytes a client sends per round."""
@@ -145,10 +158,33 @@ class Plan:
     bound: bool = False
     """Whether the bytes depend on the data (coded lengths, masks) or on the round (a warm start), and these are the
     most that a round can cost."""
-    client_public_epochs: int = 0
-    """Passes of a client over the public pool per round, also where it is among the private data."""
-    server_public_epochs: int = 0
-    """Passes over the public pool per round, summed over the server's models."""
+    client_local_epochs: float | None = None
+    """Passes of a client over its private data per round; None: the run's local epochs."""
+    client_public_epochs: float = 0
+    """Passes of a client over the public pool in each round but the first, E_dis."""
+    server_public_epochs: float = 0
+    """Passes of the server's model over the public pool per round, E_srv."""
+    work: tuple[PlannedPhase, ...] | None = None
+    """All phases of a round, instead of the three numbers before, where these do not say enough."""
+    steps: Literal["exact", "most", "expected"] = "exact"
+    """How the planned steps are meant. `exact`: the record will have them where all clients take part and their sizes
+    are known. `most`: they depend on the data, and the record has no more. `expected`: they depend on the data or on
+    draws, and these are about what to expect."""
+
+    def phases(self, local_epochs: int) -> tuple[PlannedPhase, ...]:
+        """All phases of a round.
+
+        Args:
+            local_epochs: those of the run, E_loc.
+        """
+        if self.work is not None:
+            return self.work
+        local = local_epochs if self.client_local_epochs is None else self.client_local_epochs
+        return (
+            PlannedPhase("local", local),
+            PlannedPhase("distill", self.client_public_epochs, "public", start=1),
+            PlannedPhase("server", self.server_public_epochs, "public"),
+        )
 
 
 class Method(ABC, Generic[Config]):

@@ -10,12 +10,13 @@ pool under its true labels, another oracle. Nothing is exchanged, and no bytes a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.lazy import np
 
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -48,8 +49,13 @@ class Pooled(Method[CentralizedConfig]):
         return replace(self.requires, public_labels=self.config.with_public)
 
     def plan(self, facts: Facts) -> Plan:
-        """Nothing is exchanged."""
-        return Plan()
+        """Nothing is exchanged; the steps are those of the models on pooled data."""
+        samples: Literal["pooled", "pooled and public"] = "pooled and public" if self.config.with_public else "pooled"
+        return Plan(work=(PlannedPhase("local", facts.local_epochs, samples, models=self.models(facts)),))
+
+    def models(self, facts: Facts) -> int:
+        """How many models there are."""
+        return 1
 
     def owners(self) -> np.ndarray:
         """The model of each client, shape (clients,)."""
@@ -92,6 +98,10 @@ class CentralizedGroup(Pooled):
     """One model on the pooled data of each true latent group: an upper bound by an oracle."""
 
     requires = Requires(pooled_data=True, groups=True)
+
+    def models(self, facts: Facts) -> int:
+        """One for each group."""
+        return facts.groups or 1
 
     def owners(self) -> np.ndarray:
         """The true groups."""

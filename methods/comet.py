@@ -35,6 +35,7 @@ from .averaging import size_bytes, told_sizes
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .clustering import identity_order, kmeans
 from .losses import cross_entropy, kl_divergence
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -95,13 +96,29 @@ class Comet(Method[CometConfig]):
     def plan(self, facts: Facts) -> Plan:
         """N * C * 4 bytes up; down as many times as there are centroids to choose from.
 
-        Joint steps take a public batch with each private one: as many as those, not passes over the pool.
+        Joint steps take a public batch with each private one: as many as those, not passes over the pool, at twice the
+        cost as soon as there are centroids.
         """
         centroids = min(self.config.clusters, facts.clients) if self.config.choice == "client" else 1
         return Plan(
             up_bytes=facts.scores_bytes + size_bytes(facts, self.config.member_weights),
             down_bytes=centroids * facts.scores_bytes,
-            client_public_epochs=self.config.distill_epochs if self.config.mode == "sequential" else 0,
+            work=self.work(facts.local_epochs),
+        )
+
+    def work(self, local_epochs: int) -> tuple[PlannedPhase, ...]:
+        """The phases of a round; centroids are sent to all, or each participant gets its own."""
+        alone, taught = (
+            ({"stop": 1}, {"start": 1}) if self.config.choice == "client" else ({"turn": "first"}, {"turn": "later"})
+        )
+        if self.config.mode == "joint":
+            return (
+                PlannedPhase("local", local_epochs, **alone),
+                PlannedPhase("local", local_epochs, passes=2, **taught),
+            )
+        return (
+            PlannedPhase("local", local_epochs),
+            PlannedPhase("distill", self.config.distill_epochs, "public", **taught),
         )
 
     def setup(self, federation: Federation) -> None:

@@ -36,6 +36,7 @@ from ..federation.payloads import Scores
 from .aggregation import aggregate
 from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy, soft_cross_entropy
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -76,7 +77,15 @@ class Cronus(Method[CronusConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """N * C * 4 bytes each way; the public pool is among the data of every local pass."""
-        return Plan(up_bytes=facts.scores_bytes, down_bytes=facts.scores_bytes, client_public_epochs=facts.local_epochs)
+        initial = facts.local_epochs if self.config.initial_epochs is None else self.config.initial_epochs
+        return Plan(
+            up_bytes=facts.scores_bytes,
+            down_bytes=facts.scores_bytes,
+            work=(
+                PlannedPhase("local", initial, turn="first"),
+                PlannedPhase("local", facts.local_epochs, "both", start=1),
+            ),
+        )
 
     def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
         """Train on private data, with soft labels for the public pool as soon as there are any, and score the pool."""

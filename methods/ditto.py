@@ -27,6 +27,7 @@ from ..federation.trees import subtree, under
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, shared_cross_entropy, squared_distance
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -73,9 +74,14 @@ class Ditto(Method[DittoConfig]):
     deployed_view = "personal"
 
     def plan(self, facts: Facts) -> Plan:
-        """One of the two nets each way."""
+        """One of the two nets each way; both train."""
         return Plan(
-            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.weights_bytes
+            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights),
+            down_bytes=facts.weights_bytes,
+            work=(
+                PlannedPhase("local", facts.local_epochs),
+                PlannedPhase("local", self.config.personal_epochs or facts.local_epochs),
+            ),
         )
 
     def build_client(self, base: nn.Module) -> nn.Module:

@@ -39,6 +39,7 @@ from ..federation.payloads import Scores
 from .aggregation import sharpen
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, soft_cross_entropy
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -100,12 +101,16 @@ class DSFL(Method[DSFLConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """|o_t| * C * 4 bytes each way."""
-        size = facts.bytes_of_scores(min(self.config.public_samples or facts.public, facts.public))
+        samples = min(self.config.public_samples or facts.public, facts.public)
+        size = facts.bytes_of_scores(samples)
         return Plan(
             up_bytes=size,
             down_bytes=size,
-            client_public_epochs=self.config.distill_epochs,
-            server_public_epochs=self.config.server_epochs if self.config.server_model else 0,
+            work=(
+                PlannedPhase("distill", self.config.distill_epochs, samples, start=1),
+                PlannedPhase("local", facts.local_epochs),
+                PlannedPhase("server", self.config.server_epochs if self.config.server_model else 0, samples),
+            ),
         )
 
     def setup(self, federation: Federation) -> None:

@@ -15,13 +15,14 @@ steps are counted apart, as `steps_finetune`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..federation.payloads import Parameters
 from .averaging import ServerModel, shares, told_sizes, weighted_mean
-from .base import not_negative
+from .base import Facts, Plan, not_negative
 from .losses import cross_entropy
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ class FedAvg(ServerModel[FedAvgConfig]):
     """
 
     paper = "McMahan et al., AISTATS 2017, arXiv:1602.05629"
+
+    def plan(self, facts: Facts) -> Plan:
+        """That of FedAvg's relatives; copies are fine-tuned where the view is asked for and scored."""
+        plan = super().plan(facts)
+        if not self.config.finetune_epochs or not facts.all_views:
+            return plan
+        tuned = PlannedPhase("aside", self.config.finetune_epochs)
+        return replace(plan, work=(PlannedPhase("local", facts.local_epochs), tuned))
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model; before the first message all clients hold the common initial weights."""

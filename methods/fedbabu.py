@@ -34,6 +34,7 @@ from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
 from .parts import check_bodies, is_body, is_head
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -78,9 +79,13 @@ class FedBABU(Method[FedBABUConfig]):
     deploys = "the newest body under the initial head, fine-tuned by every client on a copy"
 
     def plan(self, facts: Facts) -> Plan:
-        """#body * 4 bytes each way; #theta * 4 where the head is trained."""
+        """#body * 4 bytes each way; #theta * 4 where the head is trained. Copies are fine-tuned."""
         size = facts.weights_bytes if self.config.head == "trained" else facts.body_bytes
-        return Plan(up_bytes=size, down_bytes=size)
+        return Plan(
+            up_bytes=size,
+            down_bytes=size,
+            work=(PlannedPhase("local", facts.local_epochs), PlannedPhase("aside", self.config.finetune_epochs)),
+        )
 
     def setup(self, federation: Federation) -> None:
         """Refuse nets without a body to train."""

@@ -37,6 +37,7 @@ from ..federation.batches import Teaching, Together
 from ..federation.payloads import Labels, label_bytes
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, soft_cross_entropy, told_cross_entropy
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -91,7 +92,21 @@ class FedCT(Method[FedCTConfig]):
             up_bytes=label_bytes(facts.public, facts.classes),
             down_bytes=label_bytes(facts.public, self.symbols(facts.classes)),
             bound=self.config.communication_every > 1,
-            client_public_epochs=self.config.distill_epochs if self.config.mode == "sequential" else facts.local_epochs,
+            work=self.work(facts.local_epochs),
+            steps="most" if self.config.vote_threshold > 0 else "exact",
+        )
+
+    def work(self, local_epochs: int) -> tuple[PlannedPhase, ...]:
+        """The phases of a round: on private data alone until a consensus labels the pool, or at most all of it."""
+        voted = self.config.communication_every
+        if self.config.mode == "joint":
+            return (
+                PlannedPhase("local", local_epochs, stop=voted),
+                PlannedPhase("local", local_epochs, "both", start=voted),
+            )
+        return (
+            PlannedPhase("local", local_epochs),
+            PlannedPhase("distill", self.config.distill_epochs, "public", start=voted),
         )
 
     def symbols(self, classes: int) -> int:

@@ -40,6 +40,7 @@ from ..federation.payloads import Bundle, Parameters, Scalars
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, kl_divergence
+from .planning import PlannedPhase, parts_met
 from .registry import method
 
 if TYPE_CHECKING:
@@ -107,13 +108,18 @@ class FedDF(Method[FedDFConfig]):
         return self.exchanges if self.judges else frozenset({Parameters})
 
     def plan(self, facts: Facts) -> Plan:
-        """#theta * 4 bytes each way, of the client's own architecture; the passes are those of one architecture."""
+        """#theta * 4 bytes each way, of the client's own architecture; a student for each that takes part."""
+        students = parts_met(facts.architectures, facts.clients, facts.participants or facts.clients)
         return Plan(
             up_bytes=facts.weights_bytes
             + (facts.number_bytes if self.judges else 0)
             + size_bytes(facts, self.config.weights),
             down_bytes=facts.weights_bytes,
-            server_public_epochs=self.config.server_epochs,
+            work=(
+                PlannedPhase("local", facts.local_epochs),
+                PlannedPhase("server", self.config.server_epochs, "public", models=students),
+            ),
+            steps="expected" if students < facts.architectures else "most" if self.judges else "exact",
         )
 
     def setup(self, federation: Federation) -> None:

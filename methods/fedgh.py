@@ -30,6 +30,7 @@ from ..federation.trees import chosen
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy
 from .parts import is_head, refreshed
+from .planning import PlannedPhase
 from .prototypes import labelled_features
 from .registry import method
 
@@ -75,9 +76,22 @@ class FedGH(Method[FedGHConfig]):
     exchanges = frozenset({Prototypes, Parameters})
 
     def plan(self, facts: Facts) -> Plan:
-        """A vector per class that the client has up, the head down."""
-        up = facts.prototypes_bytes(facts.classes_held or facts.classes)
-        return Plan(up_bytes=up, down_bytes=facts.head_bytes, bound=not facts.classes_held)
+        """A vector per class that the client has up, the head down; the server trains it on all of them."""
+        held = facts.classes_held or facts.classes
+        header = PlannedPhase(
+            "server",
+            self.config.server_epochs,
+            held,
+            uploaded=True,
+            passes=facts.head_bytes / facts.weights_bytes,
+        )
+        return Plan(
+            up_bytes=facts.prototypes_bytes(held),
+            down_bytes=facts.head_bytes,
+            bound=not facts.classes_held,
+            work=(PlannedPhase("local", facts.local_epochs), header),
+            steps="exact" if facts.classes_held else "most",
+        )
 
     def setup(self, federation: Federation) -> None:
         """Start from the head of one of the clients' architectures; heads have one shape."""

@@ -38,6 +38,7 @@ from ..federation.trees import minus, plus, subtree, under
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, not_negative, positive
 from .losses import imitation
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -96,9 +97,14 @@ class FedKD(Method[FedKDConfig]):
     deployed_view = "teacher"
 
     def plan(self, facts: Facts) -> Plan:
-        """At most the factors of full rank each way."""
+        """At most the factors of full rank each way; every step runs both nets."""
         most = (facts.server or facts.net).factors
-        return Plan(up_bytes=most + size_bytes(facts, self.config.weights), down_bytes=most, bound=True)
+        return Plan(
+            up_bytes=most + size_bytes(facts, self.config.weights),
+            down_bytes=most,
+            bound=True,
+            work=(PlannedPhase("local", facts.local_epochs, passes=2),),
+        )
 
     def build_client(self, base: Any) -> nn.Module:
         """The client's own net, a student, and W."""

@@ -34,6 +34,7 @@ from ..federation.payloads import Scores
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, distillation, told_cross_entropy
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -100,11 +101,16 @@ class FedMD(Method[FedMDConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """|d| * C * 4 bytes each way."""
-        size = facts.bytes_of_scores(min(self.config.public_samples or facts.public, facts.public))
+        samples = min(self.config.public_samples or facts.public, facts.public)
+        size = facts.bytes_of_scores(samples)
         return Plan(
             up_bytes=size + size_bytes(facts, self.config.weights),
             down_bytes=size,
-            client_public_epochs=self.config.digest_epochs,
+            work=(
+                PlannedPhase("distill", self.config.pretrain_epochs, "public", turn="first"),
+                PlannedPhase("distill", self.config.digest_epochs, samples, start=1),
+                PlannedPhase("local", facts.local_epochs),
+            ),
         )
 
     def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:

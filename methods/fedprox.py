@@ -20,7 +20,7 @@ every straggler does less, which takes two local epochs at least. None are by de
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError, Unsupported
@@ -29,7 +29,7 @@ from fl_bench.streams import numpy_stream
 
 from ..federation.payloads import Parameters
 from .averaging import ServerModel, shares, told_sizes, weighted_mean
-from .base import not_negative
+from .base import Facts, Plan, not_negative
 from .losses import cross_entropy, squared_distance
 from .registry import method
 
@@ -74,6 +74,12 @@ class FedProx(ServerModel[FedProxConfig]):
             raise Unsupported(
                 "stragglers do fewer epochs than others, but training.local_epochs is 1; from 2 on there are fewer"
             )
+
+    def plan(self, facts: Facts) -> Plan:
+        """That of FedAvg's relatives; stragglers do from 1 to E_loc - 1 epochs, half of E_loc on average."""
+        slow = self.config.stragglers
+        epochs = facts.local_epochs * (1 - slow / 2)
+        return replace(super().plan(facts), client_local_epochs=epochs, steps="expected" if slow else "exact")
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train from the server's model, and not too far from it."""

@@ -30,6 +30,7 @@ from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
 from .parts import check_bodies, is_body, is_head, refreshed
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -75,8 +76,12 @@ class FedRep(Method[FedRepConfig]):
     deploys = "the newest body under the client's own head, for every client; the initial head before its first round"
 
     def plan(self, facts: Facts) -> Plan:
-        """#body * 4 bytes each way."""
-        return Plan(up_bytes=facts.body_bytes + facts.number_bytes, down_bytes=facts.body_bytes)
+        """#body * 4 bytes each way; passes for the head, passes for the body."""
+        return Plan(
+            up_bytes=facts.body_bytes + facts.number_bytes,
+            down_bytes=facts.body_bytes,
+            work=tuple(PlannedPhase("local", epochs) for epochs in self.config.epochs(facts.local_epochs)),
+        )
 
     def setup(self, federation: Federation) -> None:
         """Refuse nets without a body to share."""

@@ -43,6 +43,7 @@ from ..federation.trees import chosen, subtree
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .parts import refreshed
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class FedROD(Method[FedRODConfig]):
         hidden = self.config.hidden
         hyper = (facts.classes + 1) * hidden * facts.number_bytes + (hidden + 1) * facts.head_bytes
         size = facts.weights_bytes + (hyper if self.generates else 0)
-        return Plan(up_bytes=size + facts.number_bytes, down_bytes=size)
+        steps = PlannedPhase("local", facts.local_epochs, repeat=2 if self.generates else 1)
+        return Plan(up_bytes=size + facts.number_bytes, down_bytes=size, work=(steps,))
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The zoo's net and a personal head on its features."""

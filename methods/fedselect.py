@@ -44,6 +44,7 @@ from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy
 from .parts import everywhere
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -102,9 +103,17 @@ class FedSelect(Method[FedSelectConfig]):
         self.shared_bytes: list[int] = []
 
     def plan(self, facts: Facts) -> Plan:
-        """At most everything each way and a bit for every parameter up."""
+        """At most everything each way and a bit for every parameter up; two passes in every local epoch."""
         bits = facts.net.trainable // facts.number_bytes
-        return Plan(up_bytes=facts.weights_bytes + ceil(bits / 8), down_bytes=facts.weights_bytes, bound=True)
+        every = self.config.every
+        selections = (PlannedPhase("local", 1, start=every, every=every),)
+        return Plan(
+            up_bytes=facts.weights_bytes + ceil(bits / 8),
+            down_bytes=facts.weights_bytes,
+            bound=True,
+            work=(PlannedPhase("local", 1),) * (2 * facts.local_epochs)
+            + (selections if self.config.select_by == "gradient" else ()),
+        )
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Bundle:
         """Take the shared entries, train personal and shared entries in turn, select, send what is still shared."""

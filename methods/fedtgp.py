@@ -35,6 +35,7 @@ from ..federation.trees import subtree
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .distances import between
 from .losses import cross_entropy
+from .planning import PlannedPhase
 from .prototypes import class_means, labelled_features, near_prototypes, nearest_prototype, no_prototypes
 from .registry import method
 
@@ -85,9 +86,23 @@ class FedTGP(Method[FedTGPConfig]):
     deploys = "the nearest of the newest prototypes, by the body that the client holds since it last took part"
 
     def plan(self, facts: Facts) -> Plan:
-        """A vector per class that the client has up, one per class down."""
-        up = facts.prototypes_bytes(facts.classes_held or facts.classes)
-        return Plan(up_bytes=up, down_bytes=facts.prototypes_bytes(facts.classes), bound=not facts.classes_held)
+        """A vector per class that the client has up, one per class down; the server trains on all of them."""
+        held, features = facts.classes_held or facts.classes, facts.net.features
+        perceptron = 2 * features * (features + 1) * facts.number_bytes
+        server = PlannedPhase(
+            "server",
+            self.config.server_epochs,
+            held,
+            uploaded=True,
+            passes=min(1.0, perceptron / facts.weights_bytes),
+        )
+        return Plan(
+            up_bytes=facts.prototypes_bytes(held),
+            down_bytes=facts.prototypes_bytes(facts.classes),
+            bound=not facts.classes_held,
+            work=(PlannedPhase("local", facts.local_epochs), server),
+            steps="exact" if facts.classes_held else "most",
+        )
 
     def setup(self, federation: Federation) -> None:
         """Draw the server's initial weights."""

@@ -33,6 +33,7 @@ from ..federation.trees import subtree, under
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan
 from .losses import imitation
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -76,8 +77,12 @@ class FML(Method[FMLConfig]):
     deployed_view = "personal"
 
     def plan(self, facts: Facts) -> Plan:
-        """The meme each way."""
-        return Plan(up_bytes=facts.common_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.common_bytes)
+        """The meme each way; every step runs both nets."""
+        return Plan(
+            up_bytes=facts.common_bytes + size_bytes(facts, self.config.weights),
+            down_bytes=facts.common_bytes,
+            work=(PlannedPhase("local", facts.local_epochs, passes=2),),
+        )
 
     def build_client(self, base: nn.Module) -> nn.Module:
         """The client's own net and a meme."""

@@ -37,6 +37,7 @@ from .base import Facts, Method, Plan, Requires
 from .cluster_models import cluster_means, serve
 from .losses import cross_entropy
 from .parts import is_body
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class IFCA(Method[IFCAConfig]):
         models = facts.body_bytes + count * facts.head_bytes if self.config.share_body else count * facts.weights_bytes
         loss = facts.number_bytes if starts > 1 else 0
         up = starts * (facts.weights_bytes + 4 + loss) + size_bytes(facts, self.config.weights)
-        return Plan(up_bytes=up, down_bytes=starts * models)
+        return Plan(up_bytes=up, down_bytes=starts * models, work=(PlannedPhase("local", facts.local_epochs),) * starts)
 
     def setup(self, federation: Federation) -> None:
         """Draw the initial models, the first of which is what all clients start from."""

@@ -43,6 +43,7 @@ from ..federation.payloads import Scores
 from .averaging import size_bytes, told_sizes
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, kl_divergence
+from .planning import PlannedPhase
 from .registry import method
 from .simplex import project_on_simplex
 
@@ -113,9 +114,17 @@ class KTpFL(Method[KTpFLConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """|d| * C * 4 bytes each way."""
-        size = facts.bytes_of_scores(min(self.config.public_samples or facts.public, facts.public))
+        samples = min(self.config.public_samples or facts.public, facts.public)
+        size = facts.bytes_of_scores(samples)
         told = size_bytes(facts, self.config.row_weights)
-        return Plan(up_bytes=size + told, down_bytes=size, client_public_epochs=self.config.distill_epochs)
+        return Plan(
+            up_bytes=size + told,
+            down_bytes=size,
+            work=(
+                PlannedPhase("distill", self.config.distill_epochs, samples, turn="later"),
+                PlannedPhase("local", facts.local_epochs),
+            ),
+        )
 
     def setup(self, federation: Federation) -> None:
         """Start with every coefficient 1/n."""

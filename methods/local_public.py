@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ..federation.batches import Teaching
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, distillation
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -53,7 +54,12 @@ class LocalPublic(Method[LocalPublicConfig]):
 
     def plan(self, facts: Facts) -> Plan:
         """Nothing is exchanged."""
-        return Plan(client_public_epochs=self.config.distill_epochs)
+        return Plan(
+            work=(
+                PlannedPhase("distill", self.config.distill_epochs, "public", turn="later"),
+                PlannedPhase("local", facts.local_epochs),
+            )
+        )
 
     def client_update(self, clients: Cohort, received: None, rnd: Round) -> None:
         """Distil from the client's own last predictions, train on private data, predict."""

@@ -37,6 +37,7 @@ from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .clustering import agglomerative, identity_order, kmeans
 from .losses import imitation
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -98,8 +99,12 @@ class PFedCK(Method[PFedCKConfig]):
         return replace(self.requires, one_width=compared, server_width=compared)
 
     def plan(self, facts: Facts) -> Plan:
-        """An update of the interactive model each way."""
-        return Plan(up_bytes=facts.common_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.common_bytes)
+        """An update of the interactive model each way; two steps a batch, each with a forward pass of the other net."""
+        return Plan(
+            up_bytes=facts.common_bytes + size_bytes(facts, self.config.weights),
+            down_bytes=facts.common_bytes,
+            work=(PlannedPhase("local", facts.local_epochs, repeat=2, passes=4 / 3),),
+        )
 
     def build_client(self, base: Any) -> nn.Module:
         """The client's own net and an interactive one."""

@@ -43,6 +43,7 @@ from ..federation.trees import minus
 from .base import Facts, Method, Plan, not_negative, positive
 from .losses import cross_entropy
 from .parts import check_bodies, is_body
+from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class PFedHN(Method[PFedHNConfig]):
     def plan(self, facts: Facts) -> Plan:
         """The generated parameters each way, from the first round on."""
         size = facts.net.trainable - (facts.net.head if self.config.personal_head else 0)
-        return Plan(up_bytes=size, down_bytes=size, first_down_bytes=size)
+        steps = PlannedPhase("local", facts.local_epochs, batches=self.config.inner_steps)
+        return Plan(up_bytes=size, down_bytes=size, first_down_bytes=size, work=(steps,))
 
     def setup(self, federation: Federation) -> None:
         """Draw the hypernetwork and the embeddings, each client's by its identity."""

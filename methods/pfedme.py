@@ -37,6 +37,7 @@ from ..federation.trees import minus, plus, subtree, under
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, squared_distance
+from .planning import PlannedPhase
 from .registry import method
 from .server_steps import start_of, trained_names
 
@@ -95,9 +96,16 @@ class PFedMe(Method[PFedMeConfig]):
     deploys = "theta_i, solved for from the w of the round by every client; on a copy by those who are not drawn"
 
     def plan(self, facts: Facts) -> Plan:
-        """One of the two nets each way."""
+        """One of the two nets each way; K inner steps and an outer one on every batch."""
         return Plan(
-            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights), down_bytes=facts.weights_bytes
+            up_bytes=facts.weights_bytes + size_bytes(facts, self.config.weights),
+            down_bytes=facts.weights_bytes,
+            work=(
+                PlannedPhase("local", facts.local_epochs, repeat=self.config.inner_steps),
+                PlannedPhase("local", facts.local_epochs, passes=0),  # outer steps look at no data
+                PlannedPhase("aside", facts.local_epochs, repeat=self.config.inner_steps, turn="absent"),
+                PlannedPhase("aside", facts.local_epochs, passes=0, turn="absent"),
+            ),
         )
 
     def build_client(self, base: nn.Module) -> nn.Module:

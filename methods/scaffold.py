@@ -31,6 +31,7 @@ from ..federation.trees import minus, plus
 from .averaging import ServerModel, shares, weighted_mean
 from .base import Facts, Plan, positive
 from .losses import cross_entropy, inner_product
+from .planning import PlannedPhase
 from .registry import method
 from .server_steps import start_of
 
@@ -72,9 +73,16 @@ class Scaffold(ServerModel[ScaffoldConfig]):
     wire = "up 2 * #theta * b, down 2 * #theta * b"
 
     def plan(self, facts: Facts) -> Plan:
-        """The whole net and a number for each of its trainable parameters, each way."""
+        """The whole net and a number for each of its trainable parameters, each way; a gradient of all data for `I`."""
         size = facts.net.weights + facts.net.trainable
-        return Plan(up_bytes=size, down_bytes=size)
+        return Plan(
+            up_bytes=size,
+            down_bytes=size,
+            work=(
+                PlannedPhase("local", facts.local_epochs),
+                PlannedPhase("local", 1 if self.config.option == "I" else 0),
+            ),
+        )
 
     def setup(self, federation: Federation) -> None:
         """Nothing yet: w is the common start and c is 0 until the first uploads."""

@@ -21,6 +21,7 @@ from .options import STOPPED, WRONG
 from .packing import pack, unpack
 from .partition import partition
 from .publish import figures, leaderboard, report
+from .reproduce import reproduce
 from .run import run
 from .scaffold import new_method
 from .show import show
@@ -95,6 +96,7 @@ app.command()(describe)
 app.command()(show)
 app.command()(leaderboard)
 app.command()(compare)
+app.command()(reproduce)
 app.command()(figures)
 app.command()(report)
 app.command()(pack)

@@ -1,37 +1,45 @@
-"""What a grid would do (benchmarks room): each cell's state, its bytes in closed form, and an estimate of time."""
+"""What a grid would do (benchmarks room): each cell's state, bytes and steps in closed form, estimated time."""
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import groupby
+from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.catalogue import dataset_info
 from ...federation.codecs import Codec
 from ...federation.models import build_net, net_bytes
-from ...methods.base import Facts
+from ...federation.rounds import drawn_clients
+from ...methods.base import Facts, Plan
+from ...methods.planning import KINDS, planned_work
 from ...methods.registry import METHODS
 from ..grid.repetition import Repetition
 from ..running.provenance import available_cores
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
-from ..tables.values import show_bytes, show_seconds
+from ..tables.values import show_count, show_seconds
 from .outdated import outdated, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ...federation.models.net import Net
     from ...federation.settings import Execution
-    from ...methods.base import Plan
+    from ...methods.planning import Kind, PlannedWork
     from ..grid.cell import Cell
     from ..grid.grid import Grid
     from ..records.record import Record
     from ..records.store import Store
 
+REMARKS = {
+    "most": "steps depend on the data, and these are the most there can be",
+    "expected": "steps depend on the data or on draws, and these are expected ones",
+}
+"""What a `Plan` may say of its steps, in words."""
 PROBE_STEPS = 20
 """Training steps that the measurement of a step's time takes."""
 
@@ -40,37 +48,60 @@ def print_plan(
     grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, as_json: bool
 ) -> None:
     """Print what would happen to each cell, and what the grid will not be able to show; see `plan_grid`."""
-    rows, jobs = plan_grid(grid, store, devices, execution, retry=retry), len(devices)
+    rows = plan_grid(grid, store, devices, execution, retry=retry)
     if as_json:
         print_json(rows)
         return
-    shown = [
-        {
-            "dataset": row["dataset"],
-            "method": row["method"],
-            "seed": Repetition.of(row).shown,
-            "state": row["state"],
-            "up": show_bytes(row["up_bytes_per_client_round"]),
-            "down": show_bytes(row["down_bytes_per_client_round"]),
-            "engine": row["engine"],
-            "time": show_seconds(row["estimated_seconds"]),
-            "estimated from": row["estimated_from"],
-            "reason": row["reason"] or (f"protocol: {row['moved']}" if row["moved"] else None),
-        }
-        for row in rows
+    console = make_console()
+    kinds = [kind for kind in KINDS if any(row[f"steps_{kind}"] for row in rows)]
+    for dataset, own in groupby(rows, key=itemgetter("dataset")):
+        print_table(console, [_shown(row, kinds) for row in own], title=dataset, folding=("method", "seed", "state"))
+    waiting = [row["estimated_seconds"] for row in rows if row["estimated_seconds"] is not None]
+    remarks = [
+        "up, down: bytes per client and round in closed form; each class may round the public pool up by one.",
+        *([f"{', '.join(kinds)}: training steps of a run whose clients are of one size."] if kinds else ()),
+        *_remarks(rows),
+        f"Estimate: {len(waiting)} of {len(rows)} runs take {show_seconds(sum(waiting))}, or "
+        f"{show_seconds(sum(waiting) / min(len(devices), max(len(waiting), 1)))} with {len(devices)} at a time",
     ]
-    waiting = [row for row in rows if row["estimated_seconds"] is not None]
-    total = sum(row["estimated_seconds"] for row in waiting)
-    print_table(
-        make_console(),
-        shown,
-        caption="up, down: bytes per client and round in closed form; each class may round the public pool up by one.\n"
-        f"Estimate: {len(waiting)} of {len(rows)} runs take "
-        f"{show_seconds(total)}, or {show_seconds(total / min(jobs, max(len(waiting), 1)))} with {jobs} at a time",
-    )
+    for remark in remarks:
+        console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
     for said in (*([moved] if moved else ()), *grid_power(grid)):
         say(said)
+
+
+def _shown(row: Mapping[str, Any], kinds: Sequence[Kind]) -> dict[str, Any]:
+    """The cells of a row that fit into 80 columns."""
+    return {
+        "method": row["method"],
+        "seed": Repetition.of(row).shown,
+        "state": row["state"],
+        "up": show_count(row["up_bytes_per_client_round"]),
+        "down": show_count(row["down_bytes_per_client_round"]),
+        **{kind: show_count(row[f"steps_{kind}"]) for kind in kinds},
+        "time": show_seconds(row["estimated_seconds"]),
+    }
+
+
+def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """By which engine cells would run, what times are estimated from, why cells do not run: each with its cells."""
+    everything = dict.fromkeys(f"{row['dataset']}/{row['method']}" for row in rows)
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        moved = f"protocol: {row['moved']}" if row["moved"] and not row["reason"] else None
+        for what, words in (
+            ("engine: ", row["engine"]),
+            ("time from: ", row["estimated_from"]),
+            ("", REMARKS.get(row["steps"])),
+            ("", row["reason"] or moved),
+        ):
+            if words:
+                found.setdefault(what + words, {})[f"{row['dataset']}/{row['method']}"] = None
+    return [
+        words if cells.keys() == everything.keys() else f"{words} ({', '.join(cells)})"
+        for words, cells in found.items()
+    ]
 
 
 def plan_grid(
@@ -94,19 +125,21 @@ def plan_grid(
     for cell in grid.cells:
         record = found[cell.key]
         state = _state(cell, record, grid, retry=retry)
-        plan = _plan(cell)
+        forecast = _forecast(cell)
         to_run = state in ("to run", "to run again", "to continue")
         if state == "to run" and store.has_checkpoint(cell):
             state = "to continue"
-        seconds, basis = _seconds(cell, plan, records, devices[0]) if to_run else (None, "")
+        seconds, basis = _seconds(cell, forecast, records, devices[0]) if to_run else (None, "")
         rows.append(
             {
                 "dataset": cell.dataset.name,
                 "method": cell.label,
                 **cell.repetition.as_dict(),
                 "state": state,
-                "up_bytes_per_client_round": None if plan is None else plan.up_bytes,
-                "down_bytes_per_client_round": None if plan is None else plan.down_bytes,
+                "up_bytes_per_client_round": forecast.up_bytes if forecast is not None and forecast.sent else None,
+                "down_bytes_per_client_round": forecast.down_bytes if forecast is not None and forecast.sent else None,
+                **{f"steps_{kind}": None if forecast is None else round(forecast.work[kind].steps) for kind in KINDS},
+                "steps": None if forecast is None else forecast.steps,
                 "engine": _engine(cell, devices, execution) if to_run else None,
                 "estimated_seconds": seconds,
                 "estimated_from": basis,
@@ -143,33 +176,70 @@ def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str
     return "unsupported" if cell.key in grid.unsupported else "to run"
 
 
-def _plan(cell: Cell) -> Plan | None:
-    """The closed form of a cell on data of known size, bytes averaged over architectures; None where there is none."""
-    facts = dataset_info(cell.dataset.location)
-    if facts.shape is None or facts.classes is None or facts.train is None:
+@dataclass(frozen=True)
+class Forecast:
+    """What a run of a cell would send and do, in closed form."""
+
+    up_bytes: int
+    """Bytes that a client sends per round, a mean over architectures."""
+    down_bytes: int
+    """Bytes that it receives."""
+    work: dict[Kind, PlannedWork]
+    """Steps and passes of the whole run, by kind."""
+    steps: str
+    """How these are meant, as in `Plan.steps`."""
+    sent: bool
+    """Whether the method has a plan of its bytes."""
+
+
+def _forecast(cell: Cell) -> Forecast | None:
+    """The closed forms of a cell on data of known size, clients being of average size; None where it is not known."""
+    info, training, clients = dataset_info(cell.dataset.location), cell.training, cell.split.clients
+    if info.shape is None or info.classes is None or info.train is None:
         return None
-    public = cell.split.public_rows(facts.train, facts.classes)
-    number_bytes = 8 if cell.training.precision == "float64" else 4
-    weigh = partial(net_bytes, shape=facts.shape, classes=facts.classes, width=cell.models.width, number=number_bytes)
-    plans = []
-    for name in cell.models.used:
-        plan = cell.build_method().plan(
+    public = cell.split.public_rows(info.train, info.classes)
+    number_bytes = 8 if training.precision == "float64" else 4
+    weigh = partial(net_bytes, shape=info.shape, classes=info.classes, width=cell.models.width, number=number_bytes)
+    drawn = _draws(clients, training.participation, cell.repetition.seeds.draws, training.rounds)
+    groups = getattr(cell.scheme, "groups", None) if cell.scheme.expected_in_group_share() is not None else None
+    used, method = cell.models.used, cell.build_method()
+    plans = [
+        method.plan(
             Facts(
                 public=public,
-                classes=facts.classes,
+                classes=info.classes,
                 net=weigh(name),
                 server=weigh(cell.models.server_name),
-                clients=cell.split.clients,
+                clients=clients,
                 number_bytes=number_bytes,
                 codec=Codec.parse(cell.codec),
-                local_epochs=cell.training.local_epochs,
+                local_epochs=training.local_epochs,
+                participants=len(drawn[0]),
+                groups=groups,
+                architectures=len(used),
+                all_views=training.views == "all",
             )
         )
-        if plan is None:
-            return None
-        plans.append(plan)
-    up, down = fmean(plan.up_bytes for plan in plans), fmean(plan.down_bytes for plan in plans)
-    return replace(plans[0], up_bytes=round(up), down_bytes=round(down))
+        for name in used
+    ]
+    known = [plan or Plan() for plan in plans]
+    phases = [plan.phases(training.local_epochs) for plan in known]
+    size = cell.split.private_rows(info.train) * (1 - cell.split.val_fraction) / clients
+    work = planned_work(
+        [phases[client % len(phases)] for client in range(clients)],
+        [size] * clients,
+        drawn,
+        public=public,
+        batch_size=training.batch_size,
+    )
+    up, down = fmean(plan.up_bytes for plan in known), fmean(plan.down_bytes for plan in known)
+    return Forecast(round(up), round(down), work, known[0].steps, None not in plans)
+
+
+@lru_cache(maxsize=64)
+def _draws(clients: int, participation: float, seed: int, rounds: int) -> tuple[list[int], ...]:
+    """The participants of each round."""
+    return tuple(drawn_clients(clients, participation, seed, index) for index in range(rounds))
 
 
 def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
@@ -216,7 +286,7 @@ def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
     return build_net(name, shape, classes)
 
 
-def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: str) -> tuple[float | None, str]:
+def _seconds(cell: Cell, forecast: Forecast | None, records: Sequence[Record], device: str) -> tuple[float | None, str]:
     """Estimated seconds of a run, and what the estimate is made from."""
     own, apart = cell.as_dict(), {"seed": None, "varied": None, "protocol": None}
     alike = [
@@ -229,23 +299,18 @@ def _seconds(cell: Cell, plan: Plan | None, records: Sequence[Record], device: s
     ]
     if alike:
         return fmean(alike) * cell.training.rounds, f"{len(alike)} finished run{'s' if len(alike) > 1 else ''}"
-    facts = dataset_info(cell.dataset.location)
-    if facts.shape is None or facts.classes is None or facts.train is None or device != "cpu":
+    info = dataset_info(cell.dataset.location)
+    if forecast is None or info.shape is None or info.classes is None or device != "cpu":
         return None, ""
-    batch, clients = cell.training.batch_size, cell.split.clients
-    private = cell.split.private_rows(facts.train) * (1 - cell.split.val_fraction)
-    local = cell.training.local_epochs * private / batch + clients / 2  # each client rounds its last step up
-    batches = math.ceil(cell.split.public_rows(facts.train, facts.classes) / batch)
-    on_clients = local + batches * clients * (0 if plan is None else plan.client_public_epochs)
-    on_server = batches * (0 if plan is None else plan.server_public_epochs)
-    shape, classes = facts.shape, facts.classes
+    shape, classes, batch = info.shape, info.classes, cell.training.batch_size
+    spent = {kind: work.passes for kind, work in forecast.work.items()}
+    at_server = sum(spent.values()) if METHODS[cell.method].requires.pooled_data else spent["server"]
     step = fmean(
         _step_seconds(name, shape, classes, batch, _members(cell) if _stacks(cell, name, shape, classes, device) else 1)
         for name in cell.models.used
     )
-    server_step = _step_seconds(cell.models.server_name, shape, classes, batch, 1) if on_server else 0.0
-    per_round = cell.training.participation * on_clients * step + on_server * server_step
-    return per_round * cell.training.rounds, "step counts and a timed step"
+    server_step = _step_seconds(cell.models.server_name, shape, classes, batch, 1) if at_server else 0.0
+    return (sum(spent.values()) - at_server) * step + at_server * server_step, "step counts and a timed step"
 
 
 @lru_cache(maxsize=64)

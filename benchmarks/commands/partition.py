@@ -36,6 +36,7 @@ def partition(
     \b
     fl-bench partition digits --scheme latent-groups --clients 25
     fl-bench partition digits --scheme shards -o shards_per_client=2 --png shards.png
+    fl-bench partition digits -o public.size=100 -o public.noise=3
     """
     from ..grid.cell import resolve_partition
     from ..grid.grid import Overrides, parse_options, parse_seeds

@@ -39,6 +39,9 @@ def run(
         str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")] = None,
+    settings: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these of the grid's settings, which are named changes.")
+    ] = None,
     changes: Changes = None,
     jobs: Annotated[
         int | None,
@@ -104,7 +107,8 @@ def run(
     execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
     load_plugins(plugins)
     path = find_grid(grid)
-    expanded = expand(read_grid(path), str(path), Overrides(methods, datasets, seeds, rounds, changes or ()))
+    overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
+    expanded = expand(read_grid(path), str(path), overrides)
     store = Store(out)
     if dry_run:
         from .dry_run import print_plan

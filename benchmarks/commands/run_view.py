@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from ..leaderboard.clusterless import clusterless, without_cluster
 from ..leaderboard.pairing import setting_text
 from ..leaderboard.versions import newest
 from ..records.reading import read_record
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("round", "val_acc_mean", "bytes_up", "bytes_down", "clusters", "cluster_ari")
 """Columns of rounds.csv that the table shows beside the accuracies of all views."""
+
+BY_DRAW = {"took part %": "acc_drawn", "never %": "acc_new"}
+"""And those of the deployed view, where some clients never took part."""
 
 
 def find_record(name: str, results: Path) -> tuple[Record, list[str]]:
@@ -73,6 +77,7 @@ def print_record(console: Console, record: Record) -> None:
         f"protocol: {record.protocol}",
         *facts.get("badges", []),
         *_one_off(facts),
+        *filter(None, [clusterless([record])]),
     ]
     console.print("\n".join(lines), markup=False, highlight=False)
     trace = record.run.get("traceback")
@@ -89,12 +94,14 @@ def print_record(console: Console, record: Record) -> None:
 
 def rounds_table(record: Record) -> list[dict[str, Any]]:
     """A row per round with the columns worth reading."""
-    views, deployed = record.facts.get("views", []), record.facts.get("deployed")
-    columns = {"took part %": f"{deployed}.acc_drawn", "never %": f"{deployed}.acc_new"}
+    views, missing = record.facts.get("views", []), without_cluster(record)
+    columns = {name: f"{record.facts.get('deployed')}.{column}" for name, column in BY_DRAW.items()}
     sampled = any(row.get(columns["never %"]) is not None for row in record.rounds)
     rows = []
-    for row in record.rounds:
+    for place, row in enumerate(record.rounds):
         shown: dict[str, Any] = {name: row[name] for name in COLUMNS if row.get(name) is not None}
+        if missing:
+            shown["in no cluster"] = missing[place]
         accuracies = {f"{view} %": row[f"{view}.acc_mean"] for view in views}
         if sampled:
             accuracies.update({name: row[column] for name, column in columns.items()})

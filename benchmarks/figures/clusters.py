@@ -56,7 +56,7 @@ def read_membership(label: str, run: Record) -> Membership | None:
     for row in run.clients:
         number, client, group, cluster = (row.get(name) for name in ("round", "client", "group", "cluster"))
         if isinstance(number, int) and isinstance(client, int) and number in table:
-            table[number][places[client]] = cluster if isinstance(cluster, int) else None
+            table[number][places[client]] = cluster if isinstance(cluster, int) and cluster >= 0 else None
             groups[places[client]] = group if isinstance(group, int) else None
     indices = [row.get("cluster_ari") for row in run.rounds]
     return Membership(

@@ -9,6 +9,7 @@ from fl_bench.errors import ConfigError
 
 from ...datasets.catalogue import dataset_info
 from ...datasets.public import PublicSettings
+from ...datasets.rounding import ceil_share
 from .cell import DatasetChoice
 from .configure import blame
 
@@ -48,4 +49,12 @@ def check_public(split: SplitSettings, foreign: DatasetChoice | None, dataset: D
             f"partition.public.from names {foreign.name}, the data set that clients hold: public samples would be "
             "private ones; name another data set, or ask for a larger share"
         )
-    split.pool.check_foreign(known, dataset_info(foreign.location))
+    other, pool = dataset_info(foreign.location), split.pool.canonical()
+    pool.check_foreign(known, other)
+    if known.train is not None and other.train is not None and pool.missing is None:
+        wanted = ceil_share(pool.foreign or 0, split.public_rows(known.train))  # at least: each class rounds up
+        if wanted > other.train:
+            raise ConfigError(
+                f"partition.public.foreign asks for {wanted} samples of {foreign.name}, which has {other.train} "
+                "training rows: ask for a smaller share of the pool, or a smaller pool"
+            )

@@ -89,6 +89,8 @@ class Overrides:
     datasets: str | None = None
     seeds: str | None = None
     rounds: int | None = None
+    settings: str | None = None
+    """Names of the grid's `settings`."""
     options: Sequence[str] = ()
     """`key=value` texts of `-o`."""
 
@@ -171,7 +173,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     shown = [*(f"-o {text}" for text in given.options), *([] if given.rounds is None else [f"--rounds {given.rounds}"])]
     cells: dict[str, Cell] = {}
     reasons: dict[str, str] = {}
-    for (setting, changes), dataset in product((file.settings or {"": {}}).items(), datasets):
+    for (setting, changes), dataset in product(_chosen_settings(file, given).items(), datasets):
         place = f"{origin}: settings.{setting}" if setting else origin
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
             shared = _resolve(file, changes, options)
@@ -352,14 +354,18 @@ class _MethodEntry:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What all cells of one setting share, as keyword arguments of `Cell`."""
+def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections `partition`, `training` and `models` of a grid with changes by dotted key, as plain values.
+
+    Raises:
+        ConfigError: a key that reaches into none of them.
+    """
     sections: dict[str, Any] = {
         "partition": dict(file.partition),
         "training": dict(file.training),
         "models": models_section(file.models),
     }
-    for key, value in {**changes, **options}.items():
+    for key, value in changes.items():
         section, _, setting = key.partition(".")
         if key == "models":
             sections["models"] = models_section(value)
@@ -367,11 +373,30 @@ def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, A
             sections[section][setting] = value
         else:
             known_keys({key: value}, [f"{name}.<setting>" for name in SECTIONS], "an override (-o or settings)")
+    return sections
+
+
+def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What all cells of one setting share, as keyword arguments of `Cell`."""
+    sections = with_changes(file, {**changes, **options})
     scheme, split = resolve_partition(sections["partition"])
     split, foreign = with_foreign(split)
     training = configure(Training, sections["training"], "training")
     models = resolve_models(sections["models"])
     return {"scheme": scheme, "split": split, "foreign": foreign, "models": models, "training": training}
+
+
+def _chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[str, Any]]:
+    """The named changes that the command line asks for, or all of the grid's; one without a name where it has none."""
+    if given.settings is None:
+        return file.settings or {"": {}}
+    names = split_list(given.settings, "--settings")
+    for name in names:
+        if not file.settings:
+            raise ConfigError(f"--settings {name}: the grid {file.name} has no settings to choose from")
+        if name not in file.settings:
+            raise unknown_name(f"setting of the grid {file.name}", name, file.settings)
+    return {name: file.settings[name] for name in names}
 
 
 def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, get_args
 from fl_bench.errors import DataError
 
 from ..records.record import Status
+from .clusterless import clusterless
 from .pairing import check_pairing, comparisons, setting_text
 from .reported import deployed_view, reported
 from .versions import left_out, superseded
@@ -252,7 +253,7 @@ def _line(
         seeds_done=" ".join(str(record.repetition) for record in done),
         seeds_not_done=" ".join(f"{seed}:{how}" for seed, how in sorted(ended.items()) if how != "done"),
         seeds_missing=" ".join(str(seed) for seed in seeds if seed not in ended),
-        note="; ".join(filter(None, [_note(done, scores, references, selection), outdated])),
+        note="; ".join(filter(None, [_note(done, scores, references, selection), clusterless(done), outdated])),
         protocols=tuple(sorted({record.protocol for record in group})),
     )
 

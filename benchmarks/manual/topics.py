@@ -9,6 +9,7 @@ from .reading import Topic, read_class, read_module
 PARTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "The method": (
         ("methods/base.py", ("Method", "Requires", "Facts", "Plan")),
+        ("methods/planning.py", ("PlannedPhase",)),
         ("federation/models/build.py", ("NetBytes",)),
     ),
     "What a method is handed": (
@@ -71,6 +72,9 @@ MODULES = {
 """Headings of modules of functions."""
 
 LEFT_OUT = {
+    "Plan.phases": "the planner's own",
+    "PlannedPhase.once": "the planner's own",
+    "PlannedPhase.happens": "the planner's own",
     "Method.config_type": "found in `Method[YourConfig]`",
     "Cohort.members": "what engines read",
     "Federation.with_public": "for the contract",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..leaderboard.clusterless import without_cluster
 from ..leaderboard.pairing import comparisons, setting_text
 from ..records.rows import seconds_of
 
@@ -97,6 +98,8 @@ def _course(record: Record) -> Plain:
             "seconds": _packed([round(seconds_of(row), 2) for row in rows]),
         },
     }
+    if missing := without_cluster(record):
+        columns["columns"]["in no cluster"] = _packed(missing)
     columns["columns"] = {words: column for words, column in columns["columns"].items() if column is not None}
     return {"rounds": len(rows), **columns}
 

@@ -19,7 +19,13 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    console: Console, rows: Sequence[Mapping[str, Any]], *, title: str = "", caption: str = "", whole: bool = False
+    console: Console,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    title: str = "",
+    caption: str = "",
+    whole: bool = False,
+    folding: Sequence[str] | None = None,
 ) -> None:
     """Print rows as a table; columns are the keys of the first row, numbers stand to the right.
 
@@ -28,7 +34,8 @@ def print_table(
         rows: what to print; None becomes nothing.
         title: above the table.
         caption: below it.
-        whole: whether no cell may wrap; else all but those of the first column, the names, may.
+        whole: whether no cell may wrap.
+        folding: else the columns whose cells may; None: all but the first, the names.
     """
     from rich import box
     from rich.markup import escape
@@ -53,7 +60,7 @@ def print_table(
             escape(name),
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=whole or place == 0,
+            no_wrap=whole or (place == 0 if folding is None else name not in folding),
         )
     for row in rows:
         table.add_row(*(escape(show(row.get(name))) for name in columns))

@@ -29,6 +29,17 @@ def show_bytes(count: float | None) -> str:
     raise AssertionError("unreachable: the loop returns at TB")
 
 
+def show_count(count: float | None) -> str:
+    """A number of things, short: `950`, `12.3k`, `4.5M`; nothing for None."""
+    if count is None:
+        return ""
+    for unit in ("", "k", "M", "G"):
+        if abs(count) < 999.5 or unit == "G":
+            return f"{count:.0f}" if not unit else f"{count:.1f}{unit}"
+        count /= 1000
+    raise AssertionError("unreachable: the loop returns at G")
+
+
 def show_seconds(seconds: float | None) -> str:
     """A duration, short: `12 s`, `3 min`, `2.5 h`; nothing for None."""
     if seconds is None:

@@ -89,6 +89,27 @@ def vgg16(shape: Shape, classes: int, *, norm: Norm) -> tuple[Module, Linear]:
     return _vgg(shape, classes, (2, 2, 3, 3, 3), norm)
 
 
+@model(
+    "vgg16-plain",
+    summary="VGG-16, CIFAR type (global pool, one FC), no normalisation",
+    min_side=32,
+    source="Simonyan and Zisserman 2015 (arXiv:1409.1556), configuration D",
+)
+def vgg16_plain(shape: Shape, classes: int) -> tuple[Module, Linear]:
+    """Thirteen 3x3 convolutions in five stages, as published without normalisation.
+
+    Weights start as torchvision's VGG: with torch's own start a signal is lost on the way through thirteen layers.
+    """
+    body, head = _vgg(shape, classes, (2, 2, 3, 3, 3), norm=None)
+    for layer in body:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.get_parameter("bias"))
+    nn.init.normal_(head.weight, std=0.01)
+    nn.init.zeros_(head.bias)
+    return body, head
+
+
 def _conv5_net(
     shape: Shape, classes: int, *, filters: Sequence[int], padding: int, hidden: Sequence[int]
 ) -> tuple[Module, Linear]:
@@ -111,7 +132,7 @@ def _conv5_net(
     return body, nn.Linear(inputs, classes)
 
 
-def _vgg(shape: Shape, classes: int, depths: Sequence[int], norm: Norm) -> tuple[Module, Linear]:
+def _vgg(shape: Shape, classes: int, depths: Sequence[int], norm: Norm | None) -> tuple[Sequential, Linear]:
     """VGG with a global average pool and one linear layer in place of the three large ones."""
     widths = (64, 128, 256, 512, 512)
     body = _conv3_stages(shape[0], list(zip(widths, depths, strict=True)), norm)

@@ -44,12 +44,19 @@ def batch_norm(channels: int) -> Module:
     return nn.BatchNorm2d(channels)
 
 
-def normalised(name: str, *, summary: str, min_side: int, source: str) -> Callable[[Builder], Builder]:
-    """Register a net twice: as `name` with GroupNorm and as `<name>-bn` with BatchNorm; see `registry.model`."""
+def normalised(
+    name: str, *, summary: str, min_side: int, source: str, channels: tuple[int, ...] | None = None
+) -> Callable[[Builder], Builder]:
+    """Register a net twice: as `name` with GroupNorm and as `<name>-bn` with BatchNorm; see `registry.model`.
+
+    The suffix stands before what a name says of its inputs: `resnet18-bn@224`.
+    """
+    net, at, inputs = name.partition("@")
 
     def add(build: Builder) -> Builder:
         for suffix, norm, label in (("", group_norm, "GroupNorm"), ("-bn", batch_norm, "BatchNorm")):
-            register = model(name + suffix, summary=f"{summary}, {label}", min_side=min_side, source=source)
+            full = f"{net}{suffix}{at}{inputs}"
+            register = model(full, summary=f"{summary}, {label}", min_side=min_side, channels=channels, source=source)
             register(partial(build, norm=norm))
         return build
 

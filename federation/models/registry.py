@@ -39,6 +39,8 @@ class ModelPlugin:
     """Smallest height and width of the images the net takes; None when it flattens samples of any shape."""
     source: str
     """The paper (and variant) that defines the net."""
+    channels: tuple[int, ...] | None = None
+    """Numbers of channels of the images the net takes; None for any."""
 
     def __post_init__(self) -> None:
         if self.parameters(self.example) is None:
@@ -58,23 +60,33 @@ class ModelPlugin:
 
     def fits(self, shape: Shape) -> bool:
         """Whether the net takes samples of `shape`."""
-        return self.min_side is None or (len(shape) == 3 and min(shape[1:]) >= self.min_side)
+        if self.min_side is None:
+            return True
+        right_channels = self.channels is None or shape[0] in self.channels
+        return len(shape) == 3 and min(shape[1:]) >= self.min_side and right_channels
 
     @property
     def inputs(self) -> str:
         """The samples the net takes, in words."""
         if self.min_side is None:
             return "any (flattened)"
-        return f"images of at least {self.min_side}x{self.min_side}"
+        channels = "" if self.channels is None else f", {' or '.join(map(str, self.channels))} channels"
+        return f"images of at least {self.min_side}x{self.min_side}{channels}"
 
 
 MODELS: Registry[ModelPlugin] = Registry(
-    "model", built_in=[f"{__package__}.{module}" for module in ("vectors", "convolutional", "large")]
+    "model", built_in=[f"{__package__}.{module}" for module in ("vectors", "convolutional", "large", "enlarged")]
 )
 
 
 def model(
-    pattern: str, *, summary: str, min_side: int | None = None, source: str = "", example: str | None = None
+    pattern: str,
+    *,
+    summary: str,
+    min_side: int | None = None,
+    channels: tuple[int, ...] | None = None,
+    source: str = "",
+    example: str | None = None,
 ) -> Callable[[Builder], Builder]:
     """Register a net so that grids can call it by name.
 
@@ -95,6 +107,7 @@ def model(
         pattern: the name, with `<parameter>` for whole numbers and `[...]` around what may be left out.
         summary: one line for `fl-bench list models`.
         min_side: smallest height and width in pixels; None for nets that take samples of any shape.
+        channels: numbers of channels the images may have; None for any.
         source: the paper that defines the net.
         example: a name that follows `pattern`; needed where it has parameters.
     Raises:
@@ -102,7 +115,7 @@ def model(
     """
 
     def add(build: Builder) -> Builder:
-        plugin = ModelPlugin(pattern, build, summary, example or pattern, min_side, source)
+        plugin = ModelPlugin(pattern, build, summary, example or pattern, min_side, source, channels)
         MODELS.register(plugin.name)(plugin)
         return build
 

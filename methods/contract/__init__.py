@@ -27,6 +27,7 @@ from .fairness import (
     bytes_equal_the_closed_form,
     scoring_changes_nothing,
     sealed_labels_change_nothing,
+    steps_equal_the_plan,
     test_data_change_nothing,
 )
 from .messages import each_upload_matters, received_messages_matter, scores_are_what_they_say
@@ -79,6 +80,7 @@ __all__ = [
     "scoring_changes_nothing",
     "sealed_labels_change_nothing",
     "single_samples_work",
+    "steps_equal_the_plan",
     "stopping_and_resuming_changes_nothing",
     "test_data_change_nothing",
     "threads_change_nothing",
@@ -103,6 +105,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     sealed_labels_change_nothing,
     test_data_change_nothing,
     bytes_equal_the_closed_form,
+    steps_equal_the_plan,
     partial_participation_works,
     one_client_works,
     mixed_architectures_work_or_are_refused,

@@ -15,6 +15,8 @@ from ..registry import METHODS
 from .repeating import RENUMBERED
 from .worlds import (
     FEW,
+    FEWER,
+    LONG,
     TRAINING,
     changed_tensors,
     deal,
@@ -24,6 +26,7 @@ from .worlds import (
     make_run,
     undisturbed,
     wrong_bytes,
+    wrong_steps,
 )
 
 if TYPE_CHECKING:
@@ -86,6 +89,25 @@ def bytes_equal_the_closed_form(name: str) -> None:
         wrong = wrong_bytes(run, undisturbed(METHODS[name], run.training).rows)
         assert wrong is None, (
             f"{name}, in {precision}: {wrong}; compare what `client_update` and `server_update` return with `plan`"
+        )
+
+
+def steps_equal_the_plan(name: str) -> None:
+    """The steps that the record counts in a run are what `Method.plan` says, by kind; with one local epoch and more.
+
+    Where all clients take part they are equal, with 0.67 of them they differ by a tenth at most. A plan that says it is
+    the most is not exceeded, and one that says what to expect has steps of the kinds that the record has.
+    """
+    dataset = made_up_data()
+    for training in (TRAINING, LONG, FEWER):
+        run = make_run(name, dataset, deal(dataset), training)
+        wrong = wrong_steps(run, undisturbed(METHODS[name], training).rows)
+        assert wrong is None, (
+            f"{name}, with {training.local_epochs} local epochs and participation {training.participation}: {wrong}; "
+            f"say in `plan` what is trained: `Plan(client_local_epochs=...)` for passes over private data (without "
+            "it, the run's local epochs), `client_public_epochs` and `server_public_epochs` for the public pool, or "
+            "`work=(PlannedPhase(...), ...)` for all phases where these do not say enough; and "
+            '`steps="most"` or `"expected"` where they depend on the data'
         )
 
 

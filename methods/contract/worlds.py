@@ -19,7 +19,8 @@ from ...datasets.split import SplitSettings, split
 from ...federation.codecs import Codec
 from ...federation.models.registry import MODELS, ModelPlugin
 from ...federation.settings import ModelMix, Training
-from ..base import Facts, Method
+from ..base import Facts, Method, Plan
+from ..planning import KINDS, planned_work
 from ..registry import METHODS
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ...datasets.dataset import Dataset
     from ...datasets.split import Split
     from ...federation.run import Run
+    from ..planning import Kind
 
 MODEL = "mlp-8"
 """The clients' network in most checks."""
@@ -39,6 +41,12 @@ TRAINING = Training(rounds=3, batch_size=8, lr=0.01)
 """The runs of the checks."""
 FEW = replace(TRAINING, participation=0.4)
 """Those in which few take part."""
+LONG = replace(TRAINING, local_epochs=3)
+"""Those with several local epochs."""
+FEWER = replace(LONG, rounds=5, participation=0.67)
+"""Those with several local epochs in which not all take part."""
+TOLERANCE = 0.1
+"""Relative difference of planned and recorded steps where not all take part."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +156,16 @@ def normed_net() -> Iterator[ModelMix]:
         yield ModelMix((NORMED,))
 
 
+def true_groups(run: Run) -> np.ndarray | None:
+    """The latent group of each client of a run, opened as the evaluator does; None without groups."""
+    return None if run.data.groups is None else run.data.groups.open_for_evaluation()
+
+
 def client_facts(run: Run, client: int = 0, codec: str = "none") -> Facts:
     """The sizes that closed forms are written in, of one client of a run."""
     from ...federation.models import net_bytes
 
-    about, number = run.data.about, run.dtype.itemsize
+    about, number, groups = run.data.about, run.dtype.itemsize, true_groups(run)
     net, server = (
         net_bytes(name, about.shape, about.classes, run.models.width, number)
         for name in (run.architectures[client], run.models.server_name)
@@ -167,6 +180,10 @@ def client_facts(run: Run, client: int = 0, codec: str = "none") -> Facts:
         number_bytes=number,
         codec=Codec.parse(codec),
         local_epochs=run.training.local_epochs,
+        participants=len(run.participants(0)),
+        groups=None if groups is None else len(np.unique(groups)),
+        architectures=len(set(run.architectures)),
+        all_views=run.training.views == "all",
     )
 
 
@@ -253,3 +270,37 @@ def wrong_bytes(run: Run, rows: Sequence[Mapping[str, Any]]) -> str | None:
         if not kept:
             return f"client {client} moved {moved} bytes (up, down), the plan says {planned}"
     return None
+
+
+def wrong_steps(run: Run, rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """How the steps of a run differ from `Method.plan`; None: they do not. A method without a plan trains once."""
+    taken, planned = recorded_and_planned(run, rows)
+    method: Any = run.method
+    plan = method.plan(client_facts(run))
+    meant, slack = "exact" if plan is None else plan.steps, 0.0 if run.training.participation == 1 else TOLERANCE
+    for kind, steps in planned.items():
+        kept, words = {
+            "exact": (abs(taken[kind] - steps) <= slack * steps, "the plan says"),
+            "most": (taken[kind] <= (1 + slack) * steps, "the plan says at most"),
+            "expected": (bool(taken[kind]) == bool(steps), "the plan expects"),
+        }[meant]
+        if not kept:
+            return f"{taken[kind]} steps of kind {kind!r} in {len(rows)} rounds, {words} {steps:g}"
+    return None
+
+
+def recorded_and_planned(run: Run, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[Kind, int], dict[Kind, float]]:
+    """The steps of a run by kind: those of its record, and those that `Method.plan` comes to."""
+    method: Any = run.method
+    plans = [method.plan(client_facts(run, client)) or Plan() for client in range(run.data.clients)]
+    groups = true_groups(run)
+    planned = planned_work(
+        [plan.phases(run.training.local_epochs) for plan in plans],
+        run.data.train.sizes,
+        [run.participants(row["round"]) for row in rows],
+        public=len(run.data.public),
+        batch_size=run.training.batch_size,
+        groups=None if groups is None else groups.tolist(),
+    )
+    taken = {kind: sum(row.get(f"steps_{kind}", 0) for row in rows) for kind in KINDS}
+    return taken, {kind: work.steps for kind, work in planned.items()}

@@ -141,7 +141,7 @@ def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
         about = replace(features.about, shape=(1, 2, 3), modality="image")
         dataset = replace(features, inputs=features.inputs.view(-1, 1, 2, 3), about=about)
     run = make_run("cosmos", dataset, deal(features))
-    objective = run.method.objective()
+    objective = run.method.objective(1.0)
     batch = Batch(torch.tensor([[0.95, -0.95]]), noise=torch.tensor([[1.0, -1.0]]))
     assert objective.noisy(batch)[0].tolist() == pytest.approx(noisy)
 
@@ -149,7 +149,7 @@ def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
 @pytest.mark.parametrize(("grad", "weight"), [("both", 5.0), ("noisy_only", 5.0), ("none", 0.0)])
 def test_the_consistency_loss_is_as_set(world, grad: str, weight: float) -> None:
     run = world.build("cosmos", consistency=5.0, consistency_grad=grad, noise="research")
-    objective = run.method.objective()
+    objective = run.method.objective(run.method.config.consistency)
     assert (objective.weight, objective.noise) == (weight, "research")
     assert objective.grad == ("both" if grad == "none" else grad)
 
@@ -159,7 +159,7 @@ class TestViews:
         run = world.run("cosmos", clustering="singleton", **PLAIN)
         facts = run.facts()
         assert facts["deployed"] == "client"
-        assert facts["views"] == ["client", "server_assigned", "server_oracle"]
+        assert facts["views"] == ["after_distill", "client", "server_assigned", "server_oracle"]
         assert facts["view_badges"] == {"server_oracle": ["oracle: test labels"]}
         assert facts["badges"] == []
 
@@ -168,7 +168,7 @@ class TestViews:
             assert row.values["server_oracle.acc_mean"] >= row.values["server_assigned.acc_mean"]
 
     def test_without_server_models_there_are_no_server_views(self, world) -> None:
-        assert world.run("cosmos", feedback="no_model", **PLAIN).facts()["views"] == ["client"]
+        assert world.run("cosmos", feedback="no_model", **PLAIN).facts()["views"] == ["after_distill", "client"]
 
     @pytest.mark.parametrize("server", ["models", "heads"])
     def test_assigned_view_serves_what_the_server_predicts(self, world, server: str) -> None:
@@ -560,8 +560,8 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
     [
         ({"clusters": 2}, 6),
         ({"clusters": 4}, 9),
-        ({"clusters": "auto"}, 3),
-        ({"clustering": "greedy_eps", "epsilon": 0.1}, 3),
+        ({"clusters": "auto"}, 6),
+        ({"clustering": "greedy_eps", "epsilon": 0.1}, 6),
         ({"clustering": "single"}, 3),
         ({"clustering": "singleton", "clusters": 2}, 9),
         ({"feedback": "no_model"}, 0),
@@ -571,11 +571,11 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
     ids=str,
 )
 def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes: int) -> None:
-    # Three epochs for each of the server's models, no more than the three clients; one of them where their number is
-    # found on the way. Heads share every pass, or take turns, here four times.
+    # Three epochs for each of the server's models, no more than the three clients; as many as the square root of their
+    # number where it is found on the way. Heads share every pass, or take turns, here four times.
     run = world.build("cosmos", distill_epochs=2, server_epochs=3, **settings)
-    plan = run.method.plan(client_facts(run))
-    assert (plan.client_public_epochs, plan.server_public_epochs) == (2, passes)
+    client, _, server = run.method.plan(client_facts(run)).work
+    assert (client.epochs, server.epochs * server.models) == (2, passes)
 
 
 @pytest.mark.parametrize(

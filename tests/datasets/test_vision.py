@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import pickle
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from picture_files import (
+    EMNIST,
+    RNG,
+    idx,
+    md5,
+    published_cifar,
+    trust_batches,
+    trust_names,
+    write_cifar,
+    write_idx,
+)
 from PIL import Image
 from scipy.io import savemat
 
 from fl_bench.datasets.catalogue import available, load_dataset
 from fl_bench.errors import DataError
-
-RNG = np.random.Generator(np.random.Philox(key=3))
 
 
 @pytest.fixture(autouse=True)
@@ -26,23 +32,6 @@ def no_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FL_BENCH_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("fl_bench.datasets.vision.FASHION.system", ())
-
-
-def idx(array: np.ndarray) -> bytes:
-    """The IDX format: zero, zero, 0x08 (bytes), axes; big-endian sizes; the bytes."""
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def write_idx(folder: Path, prefixes: tuple[str, str], classes: int, gz: bool) -> dict[str, np.ndarray]:
-    folder.mkdir(parents=True)
-    arrays: dict[str, np.ndarray] = {}
-    for prefix, rows in zip(prefixes, (2 * classes, classes), strict=True):
-        arrays[f"{prefix}-images-idx3-ubyte"] = RNG.integers(0, 256, (rows, 28, 28), dtype=np.uint8)
-        arrays[f"{prefix}-labels-idx1-ubyte"] = (np.arange(rows) % classes).astype(np.uint8)
-    for stem, array in arrays.items():
-        content = idx(array)
-        (folder / f"{stem}{'.gz' if gz else ''}").write_bytes(gzip.compress(content) if gz else content)
-    return arrays
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -93,7 +82,7 @@ def test_the_environment_and_the_cache_are_searched_after_the_given_folder(
 
 def test_emnist_is_turned_upright_and_resized(tmp_path: Path) -> None:
     folder = tmp_path / "EMNIST" / "raw"
-    arrays = write_idx(folder, ("emnist-balanced-train", "emnist-balanced-test"), 47, False)
+    arrays = write_idx(folder, EMNIST, 47, False)
     # An upright picture whose left half is white, stored with rows and columns exchanged: upper half white.
     stored = arrays["emnist-balanced-train-images-idx3-ubyte"]
     stored[0] = 0
@@ -133,10 +122,6 @@ def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
         load_dataset("mnist", data_dir=tmp_path)
 
 
-def md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
 def test_svhn_from_mat_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # X is (32, 32, 3, rows); y is (rows, 1) with 10 for the digit 0.
     pictures = {
@@ -158,31 +143,20 @@ def test_svhn_from_mat_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_from_pickles_after_the_md5_check(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[name]
-    classes = int(name.removeprefix("cifar"))
-    folder = tmp_path / published.base_folder
-    folder.mkdir()
-    key = "labels" if name == "cifar10" else "fine_labels"
-    written = {}
-    for file, _ in (*published.train_list, *published.test_list):
-        written[file] = RNG.integers(0, 256, (classes, 3072), dtype=np.uint8)
-        (folder / file).write_bytes(pickle.dumps({"data": written[file], key: list(range(classes))}, protocol=2))
-    names = [f"thing {label}" for label in range(classes)]
-    (folder / published.meta["filename"]).write_bytes(pickle.dumps({published.meta["key"]: names}, protocol=2))
+    published, classes = published_cifar(name), int(name.removeprefix("cifar"))
+    written = write_cifar(tmp_path, name)
     monkeypatch.setattr(pickle, "load", lambda *a, **k: pytest.fail("a pickle was opened before its sum was checked"))
     with pytest.raises(DataError, match=r"MD5 sums are checked"):
         load_dataset(name, data_dir=tmp_path)
     monkeypatch.undo()
-    for attribute in ("train_list", "test_list"):
-        sums = [[file, md5(folder / file)] for file, _ in getattr(published, attribute)]
-        monkeypatch.setattr(published, attribute, sums)
+    trust_batches(tmp_path, name, monkeypatch)
     with pytest.raises(DataError, match=r"MD5 sums are checked"):  # the file of class names is a pickle, too
         load_dataset(name, data_dir=tmp_path)
-    monkeypatch.setattr(published, "meta", {**published.meta, "md5": md5(folder / published.meta["filename"])})
+    trust_names(tmp_path, name, monkeypatch)
     data = load_dataset(name, data_dir=tmp_path)
     assert data.train_size == classes * len(published.train_list)
     assert (data.about.classes, data.about.shape, data.about.augment) == (classes, (3, 32, 32), "crop-flip")
-    assert data.about.class_names == tuple(names)
+    assert data.about.class_names == tuple(f"thing {label}" for label in range(classes))
     # A row is 1024 red, then green, then blue values, row by row.
     first = written[published.train_list[0][0]][2].reshape(3, 32, 32)
     assert data.inputs[2].tolist() == first.tolist()

@@ -37,6 +37,7 @@ def import_name(folder: str) -> str:
 def shipped_files() -> set[str]:
     """What a wheel must hold, by the names it must have there."""
     files = [ROOT / "fl_bench" / "py.typed", *(ROOT / "benchmarks").glob("grids/*.yaml")]
+    files += (ROOT / "benchmarks").glob("published/*.yaml")
     files += (ROOT / "benchmarks").glob("*/templates/*")
     files += [path for folder in folders_with("__init__.py") for path in (ROOT / folder).glob("*.py")]
     names = (path.relative_to(ROOT).as_posix() for path in files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fl_bench.errors import Unsupported
 from fl_bench.sealed import Sealed
 
 
@@ -23,6 +24,14 @@ def test_the_evaluator_leaves_no_trace() -> None:
     sealed = Sealed(value, "test labels")
     assert sealed.open_for_evaluation() is value
     assert sealed.openings == sealed.badges() == []
+
+
+def test_what_lacks_a_part_is_opened_by_nobody_but_the_evaluator() -> None:
+    sealed = Sealed([1, -1], "public labels", lacking="1 of 2 samples has none")
+    with pytest.raises(Unsupported, match="peeker opens public labels, but 1 of 2 samples has none"):
+        sealed.open("peeker")
+    assert sealed.openings == []
+    assert sealed.open_for_evaluation() == [1, -1]
 
 
 def test_the_value_does_not_show() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fl_bench.errors import ConfigError
 from fl_bench.federation.models.build import NetBytes
-from fl_bench.methods.base import Facts, Plan
+from fl_bench.methods.base import Facts
 from fl_bench.methods.clustering import kmeans
 from fl_bench.methods.comet import Comet, CometConfig, kmeans_per_sample
 from fl_bench.methods.contract import RENUMBERED, TRAINING, deal, finish, made_up_data, make_run, renumber
@@ -151,10 +151,15 @@ def test_the_server_chooses_what_the_client_would(world, weights_of, level: str)
 def test_the_plan_counts_the_centroids_to_choose_from() -> None:
     # 10 samples of 4 classes: 160 bytes a matrix, and 4 of the size; of 5 centroids there are no more than clients.
     facts = Facts(public=10, classes=4, net=NetBytes(0, 0, 0, 0), clients=8)
-    assert Comet().plan(facts) == Plan(up_bytes=164, down_bytes=800)
+    plan = Comet().plan(facts)
+    assert (plan.up_bytes, plan.down_bytes) == (164, 800)
+    assert [phase.passes for phase in plan.work] == [1, 2]  # from the second round on, a public batch with each
     assert Comet().plan(replace(facts, clients=3)).down_bytes == 480
     assert Comet(CometConfig(choice="server")).plan(facts).down_bytes == 160
-    assert Comet(CometConfig(mode="sequential", distill_epochs=3)).plan(facts).client_public_epochs == 3
+    assert [phase.epochs for phase in Comet(CometConfig(mode="sequential", distill_epochs=3)).plan(facts).work] == [
+        1,
+        3,
+    ]
 
 
 def test_a_client_chooses_by_what_it_predicts_now(world) -> None:

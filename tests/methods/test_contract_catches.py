@@ -21,6 +21,7 @@ from fl_bench.methods.averaging import shares, weighted_mean
 from fl_bench.methods.base import Facts, Method, Plan, Requires
 from fl_bench.methods.contract import conditions
 from fl_bench.methods.losses import cross_entropy
+from fl_bench.methods.planning import PlannedPhase
 from fl_bench.methods.registry import METHODS
 from fl_bench.sealed import Sealed
 
@@ -733,6 +734,97 @@ class ServerFavouring(Honest):
         return {"server": self.server.deployed([1] * len(clients))}
 
 
+class Twice(Honest):
+    """Trains on private data twice and plans it once."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy)
+        clients.fit(cross_entropy)
+
+
+class TwicePlanned(Twice):
+    """The same, and plans it."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(work=(PlannedPhase("local", facts.local_epochs), PlannedPhase("local", facts.local_epochs)))
+
+
+class TwiceAtMost(Twice):
+    """Plans more than it does, as the most."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(client_local_epochs=3 * facts.local_epochs, steps="most")
+
+
+class OnceAtMost(Twice):
+    """Plans half of what it does, as the most."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(steps="most")
+
+
+class TwiceExpected(Twice):
+    """Does not know how often."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(steps="expected")
+
+
+class PublicExpected(TwiceExpected):
+    """Expects steps on public data, which it never takes."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(client_public_epochs=1, steps="expected")
+
+
+class Single(Honest):
+    """Makes one pass, whatever the local epochs are, and plans those."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy, epochs=1)
+
+
+class SinglePlanned(Single):
+    """The same, and plans it."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(client_local_epochs=1)
+
+
+class Welcoming(Honest):
+    """A client trains longer when it is there for the first time, and plans to do so in the first round."""
+
+    def plan(self, facts: Facts) -> Plan:
+        first = PlannedPhase("local", 3 * facts.local_epochs, stop=1)
+        return Plan(work=(first, PlannedPhase("local", facts.local_epochs)))
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        kept = clients.kept("known")
+        known = [0.0] * len(clients) if kept is None else kept["known"].tolist()
+        new = [member for member, before in enumerate(known) if not before]
+        if new:
+            clients.only(new).fit(cross_entropy, epochs=3 * clients.training.local_epochs, stream="welcome")
+        clients.keep("known", {"known": clients.sizes.new_ones(len(clients))})
+        clients.fit(cross_entropy)
+
+
+class WelcomingPlanned(Welcoming):
+    """The same, and plans it."""
+
+    def plan(self, facts: Facts) -> Plan:
+        first = PlannedPhase("local", 3 * facts.local_epochs, turn="first")
+        return Plan(work=(first, PlannedPhase("local", facts.local_epochs)))
+
+
+class TuningPlanned(Tuning):
+    """Plans the copies that it trains."""
+
+    def plan(self, facts: Facts) -> Plan:
+        return Plan(
+            work=(PlannedPhase("local", facts.local_epochs), PlannedPhase("aside", facts.local_epochs)),
+        )
+
+
 @pytest.fixture
 def register() -> Callable[[type[Method[Any]]], str]:
     """Register a class for one test."""
@@ -815,6 +907,14 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Partial, contract.each_upload_matters, AssertionError, "of clients 2, 3, 4, 5 change nothing"),
         (Favouring, contract.loop_equals_stacked, AssertionError, "the stacked engine comes to other weights"),
         (ServerFavouring, contract.loop_equals_stacked, AssertionError, r"round 0: .*server\.loss"),
+        (Twice, contract.steps_equal_the_plan, AssertionError, r"'local' in 3 rounds, the plan says .*client_local_ep"),
+        (OnceAtMost, contract.steps_equal_the_plan, AssertionError, "'local' in 3 rounds, the plan says at most"),
+        (PublicExpected, contract.steps_equal_the_plan, AssertionError, "0 steps of kind 'distill' .*the plan expects"),
+        (Single, contract.steps_equal_the_plan, AssertionError, "with 3 local epochs and participation 1.0"),
+        (Welcoming, contract.steps_equal_the_plan, AssertionError, "with 3 local epochs and participation 0.67"),
+        (Tuning, contract.steps_equal_the_plan, AssertionError, "kind 'aside'"),
+        (ServerFavouring, contract.steps_equal_the_plan, AssertionError, "kind 'server'.*server_public_epochs"),
+        (Voting, contract.steps_equal_the_plan, AssertionError, "kind 'distill'.*client_public_epochs"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -839,6 +939,12 @@ def test_what_is_saved_and_what_is_opened_openly_pass(register: Any) -> None:
     ("honest", "check"),
     [
         (Tuning, contract.scoring_changes_nothing),
+        (TwicePlanned, contract.steps_equal_the_plan),
+        (TwiceAtMost, contract.steps_equal_the_plan),
+        (TwiceExpected, contract.steps_equal_the_plan),
+        (SinglePlanned, contract.steps_equal_the_plan),
+        (WelcomingPlanned, contract.steps_equal_the_plan),
+        (TuningPlanned, contract.steps_equal_the_plan),
         (PlanningWeights, contract.normalised_nets_work),
         (PlanningWeights, contract.only_messages_pass),
         (InheritingIfEqual, contract.other_server_architectures_work_or_are_refused),

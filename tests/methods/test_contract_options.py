@@ -25,6 +25,10 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("fedmd", {"weights": "size"}),
     ("cosmos", {"server": "heads"}),
     ("cosmos", {"server": "heads", "head_schedule": "sequential"}),
+    ("cosmos", {"order": "distill_last"}),
+    ("cosmos", {"order": "distill_last", "distill_only": True}),
+    ("cosmos", {"feedback": "own_past", "diagnostics": True}),
+    ("cosmos", {"collapse_guard": "train", "server_rounds": 2}),
 ]
 
 

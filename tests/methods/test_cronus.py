@@ -58,7 +58,7 @@ def test_every_local_pass_is_one_over_the_public_pool_too(world) -> None:
     # D_i and U have three samples each, and so has a batch.
     run = world.run("cronus", initial_epochs=5)
     plan = run.method.plan(client_facts(run))
-    private, public = 3 * world.epochs, 3 * plan.client_public_epochs
+    private, public = 3 * world.epochs, 3 * plan.work[1].epochs
     assert [row.values["steps_local"] for row in run.rounds()] == [3 * 5, *[3 * (private + public) // 3] * 2]
 
 

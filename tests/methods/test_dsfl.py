@@ -256,8 +256,8 @@ def test_plan_counts_the_subset(asked: int | None, scored: int) -> None:
     facts = Facts(public=50, classes=10, net=net_bytes("linear", (2,), 10, None, 4))
     plan = DSFL(DSFLConfig(public_samples=asked, distill_epochs=2, server_epochs=3)).plan(facts)
     assert (plan.up_bytes, plan.down_bytes) == (scored * 40, scored * 40)
-    assert (plan.client_public_epochs, plan.server_public_epochs) == (2, 3)
-    assert DSFL(DSFLConfig(server_model=False)).plan(facts).server_public_epochs == 0
+    assert [(phase.epochs, phase.samples) for phase in plan.work] == [(2, scored), (1, "private"), (3, scored)]
+    assert DSFL(DSFLConfig(server_model=False)).plan(facts).work[2].epochs == 0
 
 
 def test_a_server_model_that_overflows_has_diverged(world) -> None:

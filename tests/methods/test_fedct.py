@@ -59,8 +59,8 @@ def test_joint_rounds_against_numpy(world, weights_of, assert_equal) -> None:
     assert_equal(weights_of(run), world.start)
     # each epoch passes over the public samples too, and each client takes two steps of three samples in each
     facts = client_facts(run)
-    assert FedCT().plan(facts).client_public_epochs == facts.local_epochs == world.epochs
-    assert FedCT(FedCTConfig(**SEQUENTIAL)).plan(facts).client_public_epochs == 3
+    assert [phase.epochs for phase in FedCT().plan(facts).work] == [world.epochs, world.epochs]
+    assert [phase.epochs for phase in FedCT(FedCTConfig(**SEQUENTIAL)).plan(facts).work] == [world.epochs, 3]
     assert [row.values["steps_local"] for row in run.rounds()] == [3 * world.epochs, *[6 * world.epochs] * 2]
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import fl_bench
@@ -114,6 +115,25 @@ def test_partition_shows_sizes_picture_and_numbers(out: Callable[..., str]) -> N
     text = out(*line)
     assert "client 9 (group 4)" in text
     assert "█" in text
+
+
+def test_partition_says_what_the_public_pool_consists_of(out: Callable[..., str], tmp_path: Path) -> None:
+    images = np.zeros((400, 1, 8, 8), np.uint8)
+    np.savez(tmp_path / "black.npz", x=images, y=np.arange(400) % 2)
+    options = [f"public.from=npz:{tmp_path}/black.npz", "public.foreign=0.5", "public.missing=[1, 2]", "public.blur=3"]
+    line = ["partition", "digits", "--clients", "5", "-o", "public.size=100"]
+    line += [word for option in options for word in ("-o", option)]
+    pool = json.loads(out(*line, "--json"))["pool"]
+    assert (pool["samples"], pool["foreign"], pool["missing_classes"], pool["changes"]) == (
+        100,
+        50,
+        [1, 2],
+        {"blur": 3},
+    )
+    text = " ".join(out(*line).split())
+    assert "public pool 100 (50 of them from npz:" in text
+    assert "without 100 % of classes 1, 2; blur 3)" in text
+    assert "pool" not in json.loads(out("partition", "digits", "--clients", "5", "--json"))
 
 
 def test_partition_writes_a_png_or_says_what_is_missing(

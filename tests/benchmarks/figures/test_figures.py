@@ -158,14 +158,15 @@ def test_new_numbers_are_the_same_clusters(named: list[list[int]]) -> None:
             assert (before[one] == before[other]) == (after[one] == after[other])
 
 
+@pytest.mark.parametrize("nowhere", [None, -1])
 def test_a_membership_is_read_from_a_record(
-    store: Store, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+    store: Store, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], nowhere: int | None
 ) -> None:
     told = outcome({"client": [1.0, 2.0]})
     told.rounds[1] |= {"cluster_ari": 0.5}  # type: ignore[operator]
     rows = [
         {"round": number, "client": client, "group": client % 2, "cluster": cluster, "client.acc": 1.0}
-        for number, line in enumerate(([3, 3, 8], [8, None, 3]))
+        for number, line in enumerate(([3, 3, 8], [8, nowhere, 3]))
         for client, cluster in enumerate(line)
     ]
     told.clients[:] = rows  # type: ignore[index]

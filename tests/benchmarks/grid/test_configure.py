@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fl_bench.benchmarks.grid.configure import assignments, configure, parse_yaml, plain, read_yaml
 from fl_bench.errors import ConfigError
 from fl_bench.federation.settings import Training
+from fl_bench.later import LATER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +106,28 @@ def test_settings_that_came_later_move_no_key_at_their_default() -> None:
     assert "store" not in plain(Training())
     assert plain(Training(store="float16"))["store"] == "float16"
     assert configure(Training, plain(Training(store="float16")), "training").store == "float16"
+
+
+@dataclass(frozen=True)
+class Inner:
+    from_: str = "x"
+    later: int = field(default=0, metadata=LATER)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    with_: float = 1.0
+
+
+def test_words_of_python_are_written_without_the_underscore() -> None:
+    assert plain(Outer()) == {"inner": {"from": "x"}, "with": 1.0}
+    assert plain(Outer(Inner("y", 2))) == {"inner": {"from": "y", "later": 2}, "with": 1.0}
+    assert configure(Inner, {"from": "z"}, "inner") == Inner("z")
+    with pytest.raises(ConfigError, match=r"inner has no setting 'form'; did you mean 'from'\? \(known: from, later\)"):
+        configure(Inner, {"form": "z"}, "inner")
+    with pytest.raises(ConfigError, match=r"inner\.from must be a valid string, found 3"):
+        configure(Inner, {"from": 3}, "inner")
 
 
 def test_assignments_of_an_option() -> None:

@@ -104,6 +104,14 @@ def test_methods_that_open_public_labels_cannot_run_where_some_are_missing(small
     assert not small_grid(Overrides(methods=methods, options=["partition.public.noise=1"])).unsupported
 
 
+def test_more_samples_than_the_other_data_set_has_are_refused(small_grid: MakeGrid) -> None:
+    # 0.2 of 5501 rows of marketing are 1101, three quarters of them 826; vowel has 792.
+    options = ["partition.public.from=vowel", "partition.public.foreign=0.75"]
+    with pytest.raises(ConfigError, match=r"asks for 826 samples of vowel, which has 792 training rows"):
+        small_grid(Overrides(options=options), datasets=("marketing",))
+    small_grid(Overrides(options=[*options, "partition.public.size=500"]), datasets=("marketing",))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -244,3 +244,13 @@ def test_safe_names_are_safe_and_keep_names_apart(one: str, other: str) -> None:
     assert set(safe_name(one)) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+=-~")
     assert safe_name(one)[0] != "."
     assert one == other or safe_name(one) != safe_name(other)
+
+
+def test_settings_may_be_chosen_by_name(small_grid: Callable[..., Grid]) -> None:
+    settings = {"even": {"partition.alpha": 100}, "skewed": {"partition.alpha": 0.1}, "long": {"training.rounds": 9}}
+    chosen = small_grid(Overrides(settings="long,even"), settings=settings).cells
+    assert [(cell.training.rounds, cell.scheme.alpha) for cell in chosen[::2]] == [(9, 1.0), (2, 100.0)]
+    with pytest.raises(ConfigError, match=r"no setting of the grid small is named 'evn'; did you mean 'even'"):
+        small_grid(Overrides(settings="evn"), settings=settings)
+    with pytest.raises(ConfigError, match="the grid small has no settings to choose from"):
+        small_grid(Overrides(settings="even"))

@@ -194,6 +194,13 @@ def test_a_run_of_the_deployed_view_alone_says_so(store: Store, cell_of: MakeCel
     assert texts[1] == f"{texts[0]}; deployed views only"
 
 
+def test_a_public_pool_of_another_kind_is_said(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
+    partition = {"clients": 5, "public": {"noise": 3, "missing": [2, 1], "removed": 0.5}}
+    store.write(cell_of("local", 0, partition=partition), outcome({"client": [1.0]}))
+    (line,) = lines(store.records())
+    assert "public=(share=0.2, missing=[1, 2], removed=0.5, noise=3)" in line.setting_text
+
+
 def test_means_over_datasets_and_ranks(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
     for dataset, scores in {
         "digits": {"local": 50.0, "fedmd": 60.0, "cosmos": 60.0},

@@ -21,7 +21,18 @@ from fl_bench.benchmarks.manual.reading import Topic, as_markdown, read_class, r
 from fl_bench.benchmarks.manual.topics import LEFT_OUT, MODULES, PARTS, topics
 from fl_bench.federation import batches, channel, optimizers, payloads, phase, rounds, trees
 from fl_bench.federation.payloads import Bundle, Labels, Parameters, Payload, Scalars, Scores
-from fl_bench.methods import averaging, base, clustering, losses, parts, server_steps, similarity, simplex, two_models
+from fl_bench.methods import (
+    averaging,
+    base,
+    clustering,
+    losses,
+    parts,
+    planning,
+    server_steps,
+    similarity,
+    simplex,
+    two_models,
+)
 from fl_bench.methods.base import Method, NoSettings
 from fl_bench.methods.contract import TRAINING, client_facts, deal, finish, made_up_data, make_run
 from fl_bench.methods.registry import method
@@ -57,7 +68,7 @@ def everything() -> dict[str, Any]:
     """The names that a plugin may import from the modules of the reference."""
     modules = (
         *(batches, channel, optimizers, payloads, phase, rounds, trees),
-        *(averaging, base, clustering, losses, parts, server_steps, similarity, simplex, two_models),
+        *(averaging, base, clustering, losses, parts, planning, server_steps, similarity, simplex, two_models),
     )
     names: dict[str, Any] = {}
     for module in modules:

@@ -12,6 +12,8 @@ from fl_bench.benchmarks.grid.grid import Grid, Overrides
 from fl_bench.benchmarks.records.reading import read_record
 from fl_bench.benchmarks.running.runner import Options, run_cell
 from fl_bench.datasets.catalogue import load_dataset
+from fl_bench.datasets.doses import dosed
+from fl_bench.datasets.split import split
 from fl_bench.methods.fedmd import FedMD
 
 if TYPE_CHECKING:
@@ -86,6 +88,17 @@ def test_a_record_names_the_other_data_set_and_the_doses(small_grid: MakeGrid, s
         "removed": 1.0,
         "changes": {"blur": 1},
     }
+
+
+def test_the_pool_follows_the_seed_of_the_partition(small_grid: MakeGrid, store: Store) -> None:
+    options = ["partition.public.noise=1"]
+    grid = small_grid(Overrides(methods="local", options=options), vary={"partition": "1", "batches": "1"})
+    pools = [read_record(run_cell(cell, store, Options()).folder).facts["public_pool"] for cell in grid.cells]
+    data, cell = load_dataset("digits"), grid.cells[0]
+    _, by_hand = dosed(data, split(data, cell.scheme, cell.split, 0), cell.split, 0)
+    assert by_hand.pool is not None
+    assert pools[0]["fingerprint"] == pools[2]["fingerprint"] == by_hand.pool.fingerprint
+    assert pools[1]["fingerprint"] != pools[0]["fingerprint"]
 
 
 @pytest.mark.parametrize("method", ["cosmos", "comet", "dsfl", "feddf", "fedct", "cfd", "ktpfl"])

@@ -1,0 +1,128 @@
+"""What `run --dry-run` says of steps and time, by hand and beside what runs record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fl_bench.benchmarks.commands.cli import run_command
+from fl_bench.benchmarks.running.runner import Options, run_cell
+from fl_bench.federation.rounds import drawn_clients
+from fl_bench.streams import Seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fl_bench.benchmarks.grid.cell import Cell
+    from fl_bench.benchmarks.records.store import Store
+
+GRID = """\
+name: small
+datasets: [digits]
+partition: {clients: 5, groups: 5, min_test: 5}
+models: [mlp-8]
+training: {rounds: 2}
+methods: [fedmd]
+seeds: 0-0
+"""
+
+Rows = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(GRID)
+
+
+@pytest.fixture
+def planned(capsys: pytest.CaptureFixture[str]) -> Callable[..., Rows]:
+    """The rows of `--dry-run --json` by method."""
+
+    def call(*arguments: str) -> Rows:
+        capsys.readouterr()
+        assert run_command(["run", "grid.yaml", "--dry-run", "--json", "--device", "cpu", *arguments]) == 0
+        return {row["method"]: row for row in json.loads(capsys.readouterr().out)}
+
+    return call
+
+
+def test_steps_of_a_run_by_hand(planned: Callable[..., Rows]) -> None:
+    rows = planned("--methods", "fedmd,local,fedbabu,centralized,cosmos[clusters=3],cosmos[clusters=auto]")
+
+    def steps(method: str) -> list[int]:
+        return [rows[method][f"steps_{kind}"] for kind in ("local", "distill", "server", "aside")]
+
+    # 1198 samples, a fifth of them public, a tenth for validation: 172.44 for each of 5 clients, 5.39 steps of 32 and
+    # half a step; two rounds. 240 public samples are 8 steps, 38 in 5 epochs.
+    assert steps("local") == [59, 0, 0, 0]
+    assert steps("fedmd") == [59, 40, 0, 0]  # in the second round
+    assert steps("fedbabu") == [59, 0, 0, 274]  # 5 epochs: 27.44 steps, of five clients in two rounds
+    assert steps("centralized") == [55, 0, 0, 0]  # 862.2 samples in one place
+    assert steps("cosmos[clusters=3]") == [59, 190, 2 * 3 * 38, 0]
+    assert steps("cosmos[clusters=auto]") == [59, 190, 2 * 5 * 38, 0]  # as many clusters as groups
+    assert [rows[f"cosmos[clusters={k}]"]["steps"] for k in ("3", "auto")] == ["most", "expected"]
+    assert rows["local"]["steps"] == "exact"
+
+
+def test_steps_follow_the_draws_of_the_seed(planned: Callable[..., Rows]) -> None:
+    rows = planned("--methods", "ktpfl,fedmd", "-o", "training.participation=0.4", "-o", "training.rounds=3")
+    # Two of five clients in each of three rounds. FedMD's message is for all, KT-pFL's for those who were there before.
+    assert rows["fedmd"]["steps_local"] == rows["ktpfl"]["steps_local"] == round(6 * (172.44 / 32 + 0.5))
+    assert rows["fedmd"]["steps_distill"] == 4 * 8
+    seen: set[int] = set()
+    again = 0
+    for index in range(3):
+        here = set(drawn_clients(5, 0.4, Seeds.of(0).draws, index))
+        again += len(here & seen)
+        seen |= here
+    assert rows["ktpfl"]["steps_distill"] == again * 8
+
+
+def test_time_counts_passes(planned: Callable[..., Rows]) -> None:
+    # Without a model at the server, so that all steps are the clients': a step on noisy copies, too, costs two.
+    rows = planned("--methods", "cosmos[feedback=no_model,consistency=0],cosmos[feedback=no_model]")
+    one, two = rows
+    assert rows[one]["steps_distill"] == rows[two]["steps_distill"] == 190
+    local = 10 * (172.44 / 32 + 0.5)
+    ratio = rows[two]["estimated_seconds"] / rows[one]["estimated_seconds"]
+    assert ratio == pytest.approx((local + 2 * 190) / (local + 190), rel=1e-4)
+
+
+def test_time_of_the_server_is_its_nets(planned: Callable[..., Rows]) -> None:
+    small, large = (
+        planned("--methods", "centralized", "-o", f"models.server={net}")["centralized"]["estimated_seconds"]
+        for net in ("mlp-8", "cnn")
+    )
+    assert large > 2 * small
+
+
+def test_table_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    line = ["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "cosmos[clusters=auto],fedbabu"]
+    assert run_command(line) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = next(line for line in lines if line.startswith("method"))
+    assert heads.split() == ["method", "seed", "state", "up", "down", "local", "distill", "server", "aside", "time"]
+    row = next(line for line in lines if line.startswith("fedbabu"))
+    assert row.split()[6:10] == ["59", "0", "0", "274"]
+    text = " ".join(" ".join(lines).split())
+    assert "local, distill, server, aside: training steps of a run whose clients are of one size." in text
+    assert "these are expected ones (digits/cosmos[clusters=auto])" in text
+    assert "time from: step counts and a timed step" in text
+    assert "Estimate: 2 of 2 runs take" in text
+
+
+@pytest.mark.parametrize("method", ["local", "fedmd", "cosmos"])
+def test_steps_are_near_those_of_the_record(
+    planned: Callable[..., Rows], cell_of: Callable[..., Cell], store: Store, method: str
+) -> None:
+    run_cell(cell_of(method), store, Options())
+    (record,) = store.records()
+    rounds, row = record.rounds, planned("--methods", method)[method]
+    for kind in ("local", "distill", "server"):
+        assert row[f"steps_{kind}"] == pytest.approx(sum(taken[f"steps_{kind}"] for taken in rounds), rel=0.1)
