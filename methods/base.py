@@ -306,6 +306,27 @@ class Method(ABC, Generic[Config]):
         """
         return {}
 
+    def unseen(self, clients: Cohort, received: Any, rnd: Round) -> Deployed | None:
+        """The models of clients that were kept out of training, once they are admitted; by default as after a round.
+
+        Called after the last round where `partition.unseen` keeps clients out: they do what any client does in a round,
+        `client_update`, and what they would send is dropped. A method that admits newcomers otherwise overrides this.
+        It changes nothing of its own, and keeps to the run's budget: `clients.training.local_epochs`, the default of
+        `fit`, is `training.admission_epochs` here.
+
+        Args:
+            clients: the newcomers of one architecture, with initial weights, private data, and ids that no other client
+                has.
+            received: what waits for all other clients of the architecture alike, the newest shared part, a payload with
+                one row per member; None where clients were sent different things, or nothing.
+            rnd: the round after the last.
+
+        Returns:
+            What is scored; None for a method that cannot admit anybody.
+        """
+        self.client_update(clients, received, rnd)
+        return clients.deployed()
+
     def clusters(self) -> np.ndarray | None:
         """The cluster of every client, shape (clients,), for methods that have clusters."""
         return None

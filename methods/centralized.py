@@ -79,6 +79,10 @@ class Pooled(Method[CentralizedConfig]):
         """The pooled model that covers each client."""
         return self.pool.deployed(index=self.owner[list(clients.ids)])
 
+    def unseen(self, clients: Cohort, received: None, rnd: Round) -> Deployed | None:
+        """A newcomer gets the model of all data as it is; where each group has one, nobody knows which."""
+        return self.pool.deployed(index=[0] * len(clients)) if len(self.pool) == 1 else None
+
     def state_dict(self) -> dict[str, Any]:
         """The models."""
         return self.pool.state_dict()

@@ -135,6 +135,13 @@ class CFL(Method[CFLConfig]):
         """The aggregated model of each client's cluster."""
         return serve(clients, self.w, self.member[list(clients.ids)])
 
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains the model of the cluster with the smallest loss on its data."""
+        choice = clients.private_loss(self.w).argmin(dim=1)
+        clients.load({name: tensor[choice] for name, tensor in self.w.items()})
+        clients.fit(cross_entropy)
+        return clients.deployed()
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""
         return {"+local": clients.deployed()}

@@ -38,6 +38,8 @@ from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.deployed import Deployed
@@ -112,10 +114,21 @@ class FedBABU(Method[FedBABUConfig]):
         """The common body, fine-tuned by each client from the head it has, on a copy."""
         tuned = clients.copy()
         tuned.load(self.common)
-        trainable = {"full": None, "head": is_head, "body": is_body}[self.config.part]
-        log = tuned.fit(cross_entropy, epochs=self.config.finetune_epochs, trainable=trainable, stream="finetune")
+        log = tuned.fit(
+            cross_entropy, epochs=self.config.finetune_epochs, trainable=self.finetuned(), stream="finetune"
+        )
         clients.note("steps_finetune", log.steps, "sum")
         return tuned.deployed()
+
+    def unseen(self, clients: Cohort, received: Parameters, rnd: Round) -> Deployed:
+        """A newcomer fine-tunes the newest body under the initial head, for as long as newcomers may."""
+        clients.load(self.common)
+        clients.fit(cross_entropy, trainable=self.finetuned(), stream="finetune")
+        return clients.deployed()
+
+    def finetuned(self) -> Callable[[str], bool] | None:
+        """Which parameters are fine-tuned; None: all."""
+        return {"full": None, "head": is_head, "body": is_body}[self.config.part]
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The server's model before fine-tuning: the common body under the initial head."""

@@ -203,6 +203,12 @@ class FedDF(Method[FedDFConfig]):
         start = self.federation.start[clients.architecture]
         return clients.with_weights(self.students.get(clients.architecture, start))
 
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains the server's newest model of its architecture."""
+        clients.load(self.students.get(clients.architecture, {}))
+        clients.fit(cross_entropy)
+        return clients.deployed()
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""
         return {"+local": clients.deployed()}

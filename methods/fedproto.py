@@ -110,6 +110,11 @@ class FedProto(Method[FedProtoConfig]):
         """The class of the nearest global prototype, by each client's features."""
         return nearest_prototype(clients, self.g)
 
+    def unseen(self, clients: Cohort, received: Prototypes, rnd: Round) -> Deployed:
+        """A newcomer trains near the newest prototypes, and deploys the nearest."""
+        self.client_update(clients, received, rnd)
+        return nearest_prototype(clients, self.g)
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """Each client's own head."""
         return {"head": clients.deployed()}

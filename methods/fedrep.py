@@ -105,6 +105,12 @@ class FedRep(Method[FedRepConfig]):
         """The newest common body under each client's head."""
         return refreshed(clients, self.common)
 
+    def unseen(self, clients: Cohort, received: Parameters, rnd: Round) -> Deployed:
+        """A newcomer fits its head to the newest body, which stays as it is, as in the paper."""
+        clients.load(received.tree)
+        clients.fit(cross_entropy, trainable=is_head, stream="head")
+        return clients.deployed()
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""
         return {"+local": clients.deployed()}

@@ -151,6 +151,11 @@ class FedSelect(Method[FedSelectConfig]):
         newest = merged(self.personal(clients), clients.weights, everywhere(self.average, clients))
         return {"refreshed": clients.with_weights(newest)}
 
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains from the newest average, of which nothing is personal yet."""
+        self.client_update(clients, Parameters(everywhere(self.average, clients)), rnd)
+        return clients.deployed()
+
     def parcel(self, size: int) -> Parcel:
         """The averages, for the clients whose shared entries have so many bytes."""
         coded = torch.tensor([size], device=self.federation.device)

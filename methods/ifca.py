@@ -143,6 +143,12 @@ class IFCA(Method[IFCAConfig]):
             chosen[newcomers] = clients.only(newcomers).private_loss(models).argmin(dim=1).cpu().numpy()
         return serve(clients, models, chosen)
 
+    def unseen(self, clients: Cohort, received: Parameters, rnd: Round) -> Deployed:
+        """A newcomer trains the model with the smallest loss on its data, in the start that serves."""
+        self.client_update(clients, received, rnd)
+        kept = clients.kept(f"start {self.serving}")
+        return clients.deployed() if kept is None else clients.with_weights(kept)
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase, in the start that serves."""
         kept = clients.kept(f"start {self.serving}")

@@ -33,7 +33,7 @@ from ..federation.trees import chosen
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
-from .parts import is_head, refreshed
+from .parts import everywhere, is_head, refreshed
 from .registry import method
 
 if TYPE_CHECKING:
@@ -133,6 +133,13 @@ class LGFedAvg(Method[LGFedAvgConfig]):
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""
         return {"+local": clients.deployed()}
+
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains from its initial body, or that of the warm start, under the newest head."""
+        if self.warm and self.averaged(rnd) != "none":
+            received = Parameters(everywhere({**self.warm, **self.average}, clients))
+        self.client_update(clients, received, rnd)
+        return clients.deployed()
 
     def averaged(self, rnd: Round) -> Literal["head", "all", "none"]:
         """What is averaged in a round."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from ...federation.settings import UNSEEN
 from ..leaderboard.clusterless import clusterless, without_cluster
 from ..leaderboard.pairing import setting_text
 from ..leaderboard.versions import newest
@@ -84,17 +85,28 @@ def print_record(console: Console, record: Record) -> None:
     if trace:
         console.print(trace.rstrip(), markup=False, highlight=False)
     rows = rounds_table(record)
+    if UNSEEN in facts.get("views", ()):
+        last = record.rounds[-1]
+        accuracy, clients = float(last[f"{UNSEEN}.acc_mean"] or 0), last[f"{UNSEEN}.clients"]
+        console.print(
+            f"{UNSEEN}: {accuracy:.2f} %, mean over {clients} clients that were kept out of training and admitted at "
+            f"the end, with {last['steps_unseen']} steps of all",
+            markup=False,
+            highlight=False,
+        )
     if rows:
         print_table(console, rows)
         deployed = facts["deployed"]
-        courses = {view: _course(record, view) for view in sorted(facts["views"], key=lambda view: view != deployed)}
+        views = sorted(set(facts["views"]) - {UNSEEN}, key=lambda view: (view != deployed, view))
+        courses = {view: _course(record, view) for view in views}
         console.print("mean client accuracy, %", markup=False)
         console.print(curves(courses), markup=False, highlight=False)
 
 
 def rounds_table(record: Record) -> list[dict[str, Any]]:
     """A row per round with the columns worth reading."""
-    views, missing = record.facts.get("views", []), without_cluster(record)
+    views = [view for view in record.facts.get("views", []) if view != UNSEEN]
+    missing = without_cluster(record)
     columns = {name: f"{record.facts.get('deployed')}.{column}" for name, column in BY_DRAW.items()}
     sampled = any(row.get(columns["never %"]) is not None for row in record.rounds)
     rows = []

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, get_args
 
 from fl_bench.errors import DataError
 
+from ...federation.settings import UNSEEN
 from ..records.record import Status
 from .clusterless import clusterless
 from .pairing import check_pairing, comparisons, setting_text
-from .reported import deployed_view, reported
+from .reported import deployed_view, reported_in
 from .versions import left_out, superseded
 
 if TYPE_CHECKING:
@@ -187,14 +188,16 @@ def _block(
     """The lines of one dataset and setting."""
     seeds = sorted({record.repetition for group in methods.values() for record in group})
     scores = {label: _scores(group, selection) for label, group in methods.items()}
-    references = {name: _reference(name, methods, scores) for name in ("local", "centralized")}
+    bounds = ("local", "centralized")
+    references = {name: _reference(name, methods, scores) for name in bounds}
+    of_unseen = {name: _reference(name, methods, scores, UNSEEN) for name in bounds}
     result = []
     for label, group in methods.items():
         deployed = deployed_view(group)
         outdated = left_out(older, group)
         for view in sorted(scores[label] or {deployed: {}}, key=lambda view: (view != deployed, view)):
-            own = scores[label].get(view, {})
-            result.append(_line(block, label, view, deployed, group, own, references, seeds, outdated, selection))
+            own, held = scores[label].get(view, {}), of_unseen if view == UNSEEN else references
+            result.append(_line(block, label, view, deployed, group, own, held, seeds, outdated, selection))
     return result
 
 
@@ -283,10 +286,10 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[Rep
         if record.status != "done":
             continue
         rows = record.rounds
-        row = reported(rows, selection)
-        if row is None:
-            continue
         for view in record.facts["views"]:
+            row = reported_in(rows, view, selection)
+            if row is None:
+                continue
             column = f"{view}.acc_mean"
             course = [float(value) for value in (one.get(column) for one in rows) if isinstance(value, int | float)]
             accuracy = row.get(column)
@@ -306,11 +309,15 @@ def _reference(
     name: str,
     methods: Mapping[str, Sequence[Record]],
     scores: Mapping[str, Mapping[str, Mapping[Repetition, _Score]]],
+    view: str = "",
 ) -> Mapping[Repetition, _Score]:
-    """The deployed scores of a bound by seed: the method of that label, or the only one of that name."""
+    """The scores of a bound by seed, of the view that it deploys unless another is named.
+
+    The bound is the method of that label, or the only one of that name.
+    """
     labels = [label for label, group in methods.items() if group[0].cell["method"]["name"] == name]
     chosen = [label for label in labels if label == name] or labels
-    return scores[chosen[0]].get(deployed_view(methods[chosen[0]]), {}) if len(chosen) == 1 else {}
+    return scores[chosen[0]].get(view or deployed_view(methods[chosen[0]]), {}) if len(chosen) == 1 else {}
 
 
 def _gap(scores: Mapping[Repetition, _Score], reference: Mapping[Repetition, _Score]) -> float | None:

@@ -39,6 +39,7 @@ EXAMPLES = {
     "Method.deployed": "def deployed(self, clients, rnd): return clients.with_weights(self.w)",
     "Method.views": 'def views(self, clients, rnd): return {"+local": clients.deployed()}',
     "Method.clusters": "def clusters(self): return np.zeros(self.federation.clients, dtype=np.int64)",
+    "Method.unseen": "def unseen(self, clients, received, rnd): clients.load(self.w); return clients.deployed()",
     "Method.report": 'def report(self, rnd): return {"temperature": 0.5**rnd.index}',
     "Method.state_dict": 'def state_dict(self): return {"w": self.w}',
     "Method.load_state_dict": 'def load_state_dict(self, state): self.w = dict(state["w"])',
@@ -210,6 +211,7 @@ EXAMPLES = {
     "Training.precision": "clients.training.precision",
     "Training.store": "clients.training.store",
     "Training.views": "clients.training.views",
+    "Training.admission_epochs": "clients.training.admission_epochs",
     "Training.dtype_name": "getattr(torch, clients.training.dtype_name)",
     # Sources, batches, steps
     "PrivateData.target": "clients.fit(told, on=PrivateData(target=clients.predict_private()))",

@@ -16,7 +16,7 @@ from ...methods.registry import METHODS
 from ..grid.configure import plain
 from ..leaderboard.lines import lines
 from ..leaderboard.pairing import check_pairing, comparisons, setting_text
-from ..leaderboard.reported import SELECTIONS, deployed_view, reported
+from ..leaderboard.reported import SELECTIONS, deployed_view, reported_in
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import left_out, mixture, superseded
 from ..records.record import Status
@@ -217,7 +217,7 @@ def _number(record: Record, view: str, selection: Selection) -> tuple[float | No
     chosen = view or str(record.facts["deployed"])
     if chosen not in record.facts["views"]:
         raise unknown_name(f"view of {record.label}", chosen, record.facts["views"])
-    row = reported(record.rounds, selection)
+    row = reported_in(record.rounds, chosen, selection)
     if row is None:
         return None, "no validation data"
     value = row.get(f"{chosen}.acc_mean")

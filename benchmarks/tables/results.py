@@ -7,6 +7,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ...federation.settings import UNSEEN
 from ..grid.repetition import Repetition
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
@@ -86,6 +87,11 @@ def _caption(block: Sequence[Line]) -> str:
     )
     if any(line.acc_new is not None for line in block):
         text += "\ntook part, never: accuracy over the clients that took part in some round, and over the others"
+    if any(line.view == UNSEEN for line in block):
+        text += (
+            f"\n{UNSEEN}: clients that were kept out of training, after each method admitted them at the end, on their "
+            "own test data; vs local: against Local-only's on the same clients"
+        )
     if ceilings:
         text += (
             f"\nin-group share {fmean(ceilings):.1f} %: the ceiling of a model that knows only its own group's classes"
