@@ -58,6 +58,7 @@ from .clustering import (
 )
 from .diagnostics import change, divergence
 from .distances import pairwise, to_centroids
+from .emergence import threshold
 from .feedback import addressed, soft_mix
 from .guard import train_servers
 from .objectives import ConsistentDistillation
@@ -90,7 +91,9 @@ class Cosmos(Method[CosmosConfig]):
     paper = "Rachmut et al., 2026, arXiv:2605.11165"
     wire = "up N * C * b, down N * C * b"
     requires = Requires(public_data=True)
-    protocol = 2  # those who have reported are clustered, not only all at once
+    protocol = (
+        2  # those who have reported are clustered, not only all at once; server models learn at the clients' rate
+    )
     exchanges = frozenset({Scores})
 
     def needs(self) -> Requires:
@@ -305,6 +308,10 @@ class Cosmos(Method[CosmosConfig]):
             return agglomerative(distances, None if config.clusters == "auto" else self.target_number(order))
         if config.clustering == "farthest":
             return farthest(distances, self.target_number(order), config.farthest_rule)
+        if config.clusters == "emerges":
+            stream = rnd.stream("emergence")
+            self.threshold = threshold(config.emergence, predictions, distances, config.distance, stream)
+            return greedy_eps(distances, self.threshold)
         if config.epsilon_step is not None:
             labels, self.threshold = greedy_step(distances, self.target_number(order), config.epsilon_step)
         else:
@@ -312,12 +319,13 @@ class Cosmos(Method[CosmosConfig]):
         return labels
 
     def target_number(self, order: np.ndarray) -> int:
-        """K of these clients: given, the true number of groups, or found by complete linkage and silhouette."""
-        clusters = self.config.clusters
-        if clusters == "groups":
-            clusters = len(np.unique(self.true_groups("clusters=groups")))
+        """K of these clients: given, of the true groups, or found by complete linkage and silhouette."""
+        clusters, beyond = self.config.clusters, self.config.beyond_groups
+        if beyond is not None:
+            clusters = max(len(np.unique(self.true_groups(f"clusters={clusters}"))) + beyond, 1)
         elif clusters == "auto":
             clusters = len(np.unique(agglomerative(pairwise(self.remembered(order), self.config.distance))))
+        assert isinstance(clusters, int)  # `emerges` has no target
         return min(clusters, len(order))
 
     def true_groups(self, why: str) -> np.ndarray:

@@ -51,12 +51,12 @@ def _alone(train: PlannedPhase, config: CosmosConfig) -> PlannedPhase:
 def target(config: CosmosConfig, clients: int, groups: int | None) -> int:
     """Clusters of `clients` clients, as far as they are known before the run.
 
-    A number of clusters that is found on the way (`auto`, `greedy_eps`) is planned as the number of the partition's
-    groups, or, where it has none, as the square root of the number of clients.
+    A number of clusters that is found on the way (`auto`, `emerges`, `greedy_eps`) is planned as the number of the
+    partition's groups, or, where it has none, as the square root of the number of clients.
     """
     found = groups or round(clients**0.5)
     known = {"single": 1, "singleton": clients, "greedy_eps": found, "oracle": found, "random": found}
-    number = config.clusters if isinstance(config.clusters, int) else found
+    number = config.clusters if isinstance(config.clusters, int) else max(found + (config.beyond_groups or 0), 1)
     return min(known.get(config.clustering, number), clients)
 
 
@@ -92,7 +92,9 @@ def meaning(config: CosmosConfig, *, everyone: bool) -> Literal["exact", "most",
         return "most" if skips or waits else "exact"
     if config.server == "heads" and config.head_schedule == "joint":
         return "exact"
-    found = config.clustering == "greedy_eps" or (config.clustering not in FIXED and config.clusters == "auto")
+    found = config.clustering == "greedy_eps" or (
+        config.clustering not in FIXED and config.clusters in ("auto", "emerges")
+    )
     if found or (not everyone and config.clustering != "single"):
         return "expected"
     return "most" if config.clustering in ("greedy_k", "kmeans") else "exact"

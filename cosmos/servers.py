@@ -33,7 +33,7 @@ class ServerPhase:
 
     objective: ConsistentDistillation
     epochs: int
-    lr: float
+    lr: float | None
     clip: float | None
     fresh: bool = False
     """Whether optimizers start anew even where the run lets them persist between rounds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,9 +29,14 @@ class CosmosConfig:
     ] = "greedy_k"
     """How the server clusters clients by their predictions; `oracle` and `random` open the true groups.
     `agglomerative`, complete linkage, is ours."""
-    clusters: int | Literal["auto", "groups"] = 5
-    """Target number K: a number; `auto`, by the silhouette of complete linkage (ours); or `groups`, the true number of
-    latent groups, which the paper's runs know (it opens the seal)."""
+    clusters: int | str = 5
+    """Target number K: a number; `auto`, by the silhouette of complete linkage (ours); `emerges`, whatever greedy
+    elimination leaves at a threshold that `emergence` sets (`greedy_k` only); or `groups`, the true number of latent
+    groups, which the paper's runs know (it opens the seal), also as `groups+2` or `groups-1`, but never below 1."""
+    emergence: Literal["silhouette", "gap", "quantile", "stability"] = field(default="silhouette", metadata=LATER)
+    """How `clusters: emerges` sets the distance threshold B0 without the number of groups: the best mean silhouette of
+    greedy elimination, the largest gap of merge heights, a quantile of distances, or the clusters on which small parts
+    of the public samples agree best. All ours."""
     epsilon: float | None = None
     """Distance threshold of `greedy_eps`."""
     epsilon_step: float | None = None
@@ -64,9 +70,10 @@ class CosmosConfig:
     head_sweeps: int = 1
     """How often `sequential` goes through the clusters in a round."""
     server_epochs: int = 5
-    """Passes of each server model over the public pool per round, E_srv."""
-    server_lr: float = 1e-3
-    """Learning rate of server models (the paper: 1e-4 for its large ones, 1e-3 for AlexNet-small)."""
+    """Passes of each server model over the public pool per round, E_srv; the paper's, as many as clients take."""
+    server_lr: float | None = None
+    """Learning rate of server models; null is the clients', `training.lr` (the paper: 1e-4 for its large server models,
+    1e-3 for AlexNet-small)."""
     server_reset: bool = False
     """Start server models afresh every round instead of going on with them."""
     server_rounds: int | None = field(default=None, metadata=LATER)
@@ -110,8 +117,20 @@ class CosmosConfig:
     A_k after their training; and `prediction_change`, the mean over clients of ||P_i - the last P_i||_F / sqrt(N)."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.clusters, int) and self.clusters < 1:
-            raise ConfigError(f"cosmos.clusters must be at least 1, auto or groups, got {self.clusters}")
+        if (
+            self.clusters not in ("auto", "emerges")
+            and self.beyond_groups is None
+            and not (isinstance(self.clusters, int) and self.clusters >= 1)
+        ):
+            raise ConfigError(
+                "cosmos.clusters must be a number of at least 1, auto, emerges, groups, or groups with a difference "
+                f"such as groups+2, got {self.clusters}"
+            )
+        if self.clusters == "emerges" and (self.clustering != "greedy_k" or self.epsilon_step is not None):
+            raise ConfigError(
+                "cosmos.clusters=emerges belongs to clustering=greedy_k without epsilon_step, "
+                f"got clustering={self.clustering} with epsilon_step={self.epsilon_step}"
+            )
         if (self.epsilon is not None) != (self.clustering == "greedy_eps"):
             raise ConfigError(
                 f"cosmos.epsilon is the threshold of clustering=greedy_eps and needed there, "
@@ -123,7 +142,8 @@ class CosmosConfig:
             raise ConfigError(f"cosmos.member_weights=size belongs to aggregation=mean, got {self.aggregation}")
         if not 0 <= self.trim < 0.5:
             raise ConfigError(f"cosmos.trim must be in [0, 0.5), got {self.trim}")
-        positive("cosmos", distill_lr=self.distill_lr, server_lr=self.server_lr, mix_width=self.mix_width)
+        positive("cosmos", distill_lr=self.distill_lr, mix_width=self.mix_width)
+        positive("cosmos", server_lr=1.0 if self.server_lr is None else self.server_lr)
         positive("cosmos", head_sweeps=self.head_sweeps, clip=1.0 if self.clip is None else self.clip)
         positive("cosmos", epsilon_step=1.0 if self.epsilon_step is None else self.epsilon_step)
         not_negative("cosmos", distill_epochs=self.distill_epochs, server_epochs=self.server_epochs)
@@ -134,7 +154,13 @@ class CosmosConfig:
     @property
     def opens_groups(self) -> bool:
         """Whether the server uses the true groups."""
-        return self.clustering in ("oracle", "random") or self.clusters == "groups"
+        return self.clustering in ("oracle", "random") or self.beyond_groups is not None
+
+    @property
+    def beyond_groups(self) -> int | None:
+        """What `clusters` adds to the true number of groups; None where it does not name them."""
+        named = re.fullmatch(r"groups([+-]\d+)?", str(self.clusters))
+        return None if named is None else int(named[1] or 0)
 
     @property
     def client_weight(self) -> float:

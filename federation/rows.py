@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 HOPELESS = 1000.0
 """A training loss of so many times that of even guessing, ln C, is a diverged run, finite or not."""
 
+BRIER_DECIMALS = 6
+"""Decimals of Brier scores in rows of clients: full ones would make records a third larger and say no more."""
+
 
 @dataclass(frozen=True)
 class RoundRow:
@@ -145,9 +148,23 @@ def client_rows(
     groups: np.ndarray | None,
     joined: Mapping[str, ClientScores],
     draws: np.ndarray,
+    *,
+    risks: bool,
 ) -> list[dict[str, float | int | str | None]]:
-    """A row per client of round `index`: who it is, for how many rounds so far it was drawn (`draws`), and its accuracy
-    and loss in every view (None without samples)."""
+    """A row per client of round `index`: who it is, for how many rounds so far it was drawn, and its scores.
+
+    Those are its accuracy and loss in every view (None without samples); with `risks` its Brier score as well, to
+    `BRIER_DECIMALS` decimals.
+    """
+    columns = {
+        f"{view}.{short}": column
+        for view, scores in joined.items()
+        for short, column in (
+            ("acc", scores.accuracy),
+            ("loss", scores.loss),
+            *((("brier", scores.brier.round(BRIER_DECIMALS)),) if risks else ()),
+        )
+    }
     return [
         {
             "round": index,
@@ -158,11 +175,7 @@ def client_rows(
             "test_size": data.test.sizes[client],
             "cluster": None if clusters is None else int(clusters[client]),
             "draws": int(draws[client]),
-            **{
-                f"{view}.{short}": float(column[client]) if data.test.sizes[client] else None
-                for view, scores in joined.items()
-                for short, column in (("acc", scores.accuracy), ("loss", scores.loss))
-            },
+            **{name: float(column[client]) if data.test.sizes[client] else None for name, column in columns.items()},
         }
         for client in range(data.clients)
     ]

@@ -243,7 +243,9 @@ class Run:
             draws = self._draws[rnd.index]
             metrics = scores.metrics(joined, draws) | self._scores_of_unseen(rnd)
         clusters, groups = self.method.clusters(), self._true_groups()
-        per_client = client_rows(rnd.index, self.data, self.architectures, clusters, groups, joined, draws)
+        per_client = client_rows(
+            rnd.index, self.data, self.architectures, clusters, groups, joined, draws, risks=self.training.risks
+        )
         traffic = self._channel.traffic
         values: dict[str, float | int | None] = {
             "round": rnd.index,

@@ -58,6 +58,9 @@ class Training:
     admission_epochs: int | None = field(default=None, metadata=LATER)
     """Passes over its private data with which a client that was kept out of training (`partition.unseen`) is admitted
     at the end; null: the run's local epochs."""
+    risks: bool = field(default=False, metadata=LATER)
+    """Whether the record keeps each client's Brier score in every view, to six decimals, beside its accuracy and
+    cross-entropy; `fl-bench contraction` needs all three."""
 
     @property
     def dtype_name(self) -> Literal["float32", "float64"]:

@@ -2,19 +2,20 @@
 
 `centralized` trains one model of the run's server architecture on the union of all D_i; `centralized-group` one
 model per true latent group (an oracle: it opens the seal of the groups). Both take E_loc epochs over the pooled
-data per round, with the run's local optimizer, and are evaluated per client on T_i, so that the mean over clients
-is comparable with every other method (pooled accuracy is not, where test sizes differ). `with_public` adds the public
-pool under its true labels, another oracle. Nothing is exchanged, and no bytes are counted.
+data per round, or `epochs`, with the run's local optimizer, and are evaluated per client on T_i, so that the mean over
+clients is comparable with every other method (pooled accuracy is not, where test sizes differ). `with_public` adds the
+public pool under its true labels, another oracle. Nothing is exchanged, and no bytes are counted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from fl_bench.later import LATER
 from fl_bench.lazy import np
 
-from .base import Facts, Method, Plan, Requires
+from .base import Facts, Method, Plan, Requires, positive
 from .losses import cross_entropy
 from .planning import PlannedPhase
 from .registry import method
@@ -34,6 +35,11 @@ class CentralizedConfig:
 
     with_public: bool = False
     """Also train on the public pool with its true labels; opens their seal."""
+    epochs: int | None = field(default=None, metadata=LATER)
+    """Passes over the pooled data per round; null for as many as clients take over theirs, E_loc."""
+
+    def __post_init__(self) -> None:
+        positive("centralized", epochs=1 if self.epochs is None else self.epochs)
 
 
 class Pooled(Method[CentralizedConfig]):
@@ -51,7 +57,8 @@ class Pooled(Method[CentralizedConfig]):
     def plan(self, facts: Facts) -> Plan:
         """Nothing is exchanged; the steps are those of the models on pooled data."""
         samples: Literal["pooled", "pooled and public"] = "pooled and public" if self.config.with_public else "pooled"
-        return Plan(work=(PlannedPhase("local", facts.local_epochs, samples, models=self.models(facts)),))
+        epochs = facts.local_epochs if self.config.epochs is None else self.config.epochs
+        return Plan(work=(PlannedPhase("local", epochs, samples, models=self.models(facts)),))
 
     def models(self, facts: Facts) -> int:
         """How many models there are."""
@@ -72,7 +79,7 @@ class Pooled(Method[CentralizedConfig]):
 
     def server_update(self, uploads: Uploads, rnd: Round) -> None:
         """Train on the pooled data."""
-        self.pool.at(rnd.index).fit(cross_entropy)
+        self.pool.at(rnd.index).fit(cross_entropy, epochs=self.config.epochs)
         self.pool.check_finite()
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:

@@ -16,6 +16,7 @@ from fl_bench.errors import FLBenchError
 from ..tables.terminal import say
 from .choices import describe, list_
 from .compare import compare
+from .contraction import contraction
 from .doctor import doctor
 from .options import STOPPED, WRONG
 from .packing import pack, unpack
@@ -97,6 +98,7 @@ app.command()(show)
 app.command()(leaderboard)
 app.command()(compare)
 app.command()(reproduce)
+app.command()(contraction)
 app.command()(figures)
 app.command()(report)
 app.command()(pack)

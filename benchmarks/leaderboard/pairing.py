@@ -85,6 +85,7 @@ def setting_text(cell: Mapping[str, Any]) -> str:
         f"batch {training['batch_size']}, {training['optimizer']} {_short(training['lr'])}, "
         f"participation {_short(training['participation'])}"
         f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"
+        f"{'; with risks' if training.get('risks') else ''}"
     )
 
 

@@ -212,6 +212,7 @@ EXAMPLES = {
     "Training.store": "clients.training.store",
     "Training.views": "clients.training.views",
     "Training.admission_epochs": "clients.training.admission_epochs",
+    "Training.risks": "clients.training.risks",
     "Training.dtype_name": "getattr(torch, clients.training.dtype_name)",
     # Sources, batches, steps
     "PrivateData.target": "clients.fit(told, on=PrivateData(target=clients.predict_private()))",

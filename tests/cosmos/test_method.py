@@ -62,6 +62,11 @@ class TestNullSettings:
         own = world.run("cosmos", clustering="single", **PLAIN)
         assert same(world.run("cosmos", clustering="single", feedback="soft_mix", **PLAIN), own, 1e-12)
 
+    def test_server_models_learn_at_the_rate_of_the_clients(self, world) -> None:
+        unset = world.run("cosmos", **(PLAIN | {"server_lr": None}))
+        assert same(unset, world.run("cosmos", **(PLAIN | {"server_lr": world.lr})))
+        assert not same(unset, world.run("cosmos", **PLAIN))
+
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("member_weights", ["uniform", "size"])
@@ -149,7 +154,7 @@ def test_noisy_pixels_stay_pixels(image: bool, noisy: list[float]) -> None:
 @pytest.mark.parametrize(("grad", "weight"), [("both", 5.0), ("noisy_only", 5.0), ("none", 0.0)])
 def test_the_consistency_loss_is_as_set(world, grad: str, weight: float) -> None:
     run = world.build("cosmos", consistency=5.0, consistency_grad=grad, noise="research")
-    objective = run.method.objective(run.method.config.consistency)
+    objective = run.method.objective(run.method.config.client_weight)
     assert (objective.weight, objective.noise) == (weight, "research")
     assert objective.grad == ("both" if grad == "none" else grad)
 
@@ -390,6 +395,12 @@ class TestClustering:
             ({"clusters": 3}, [0, 1, 2], 0.0),
             ({"clusters": "auto"}, [0, 0, 1], 0.2 * 2**0.5),
             ({"clusters": 2, "epsilon_step": 0.2}, [0, 0, 1], 0.4),
+            ({"clusters": "groups+1"}, [0, 1, 2], 0.0),
+            ({"clusters": "groups-1"}, [0, 0, 0], 0.8 * 2**0.5),
+            ({"clusters": "emerges"}, [0, 0, 1], 0.2 * 2**0.5),
+            ({"clusters": "emerges", "emergence": "gap"}, [0, 0, 1], (0.2 + 0.1 * 0.7) * 2**0.5),
+            ({"clusters": "emerges", "emergence": "quantile"}, [0, 0, 1], 0.2 * 2**0.5),
+            ({"clusters": "emerges", "emergence": "stability"}, [0, 0, 0], 2**0.5),  # one public sample has no parts
         ],
         ids=str,
     )
@@ -424,7 +435,20 @@ class TestClustering:
             assert method.assignment.tolist() == then_found
             assert method.centroids.flatten().tolist() == pytest.approx([0.8, 0.2, 0.1, 0.9])
 
-    @pytest.mark.parametrize(("asked", "found"), [(2, 2), (3, 3), (5, 3), ("groups", 2)])
+    @pytest.mark.parametrize(
+        ("asked", "found"),
+        [
+            (2, 2),
+            (3, 3),
+            (5, 3),
+            ("groups", 2),
+            ("groups+0", 2),
+            ("groups+1", 3),
+            ("groups+2", 3),
+            ("groups-1", 1),
+            ("groups-7", 1),
+        ],
+    )
     def test_no_more_clusters_than_clients(self, world, asked: int | str, found: int) -> None:
         assert world.build("cosmos", clusters=asked, **PLAIN).method.target_number(np.arange(3)) == found
 
@@ -468,6 +492,9 @@ class TestClustering:
             {"clustering": "agglomerative", "clusters": "auto"},
             {"clustering": "random"},
             {"clustering": "greedy_k", "clusters": "groups"},
+            {"clustering": "greedy_k", "clusters": "groups-1"},
+            {"clustering": "greedy_k", "clusters": "emerges"},
+            {"clustering": "greedy_k", "clusters": "emerges", "emergence": "stability"},
         ],
         ids=str,
     )
@@ -478,7 +505,7 @@ class TestClustering:
             assert 1 <= last.values["clusters"] <= 3
             assert last.values["cluster_ari"] is not None
             assert [row["cluster"] for row in last.clients] == run.method.clusters().tolist()
-        opens = settings["clustering"] == "random" or settings.get("clusters") == "groups"
+        opens = settings["clustering"] == "random" or "groups" in str(settings.get("clusters"))
         assert any("true groups" in badge for badge in run.facts()["badges"]) == opens
 
     def test_greedy_threshold_is_reported(self, world) -> None:
@@ -516,6 +543,13 @@ def test_every_aggregation_runs(world, aggregation: str) -> None:
     ("wrong", "key"),
     [
         ({"clusters": 0}, "clusters"),
+        ({"clusters": "many"}, "clusters"),
+        ({"clusters": "groups+"}, "clusters"),
+        ({"clusters": "groups*2"}, "clusters"),
+        ({"clusters": "groups+2 "}, "clusters"),
+        ({"clusters": "5"}, "clusters"),
+        ({"clusters": "emerges", "clustering": "kmeans"}, "clusters=emerges"),
+        ({"clusters": "emerges", "epsilon_step": 0.1}, "clusters=emerges"),
         ({"clustering": "greedy_eps"}, "epsilon"),
         ({"epsilon": 0.1}, "epsilon"),
         ({"clustering": "greedy_eps", "epsilon": -1.0}, "epsilon"),
@@ -561,6 +595,10 @@ def test_bytes_under_a_codec_equal_the_closed_form(codec: str) -> None:
         ({"clusters": 2}, 6),
         ({"clusters": 4}, 9),
         ({"clusters": "auto"}, 6),
+        ({"clusters": "emerges"}, 6),
+        ({"clusters": "groups"}, 6),
+        ({"clusters": "groups+1"}, 9),
+        ({"clusters": "groups-2"}, 3),
         ({"clustering": "greedy_eps", "epsilon": 0.1}, 6),
         ({"clustering": "single"}, 3),
         ({"clustering": "singleton", "clusters": 2}, 9),
@@ -576,6 +614,14 @@ def test_planned_passes_over_public_data(world, settings: dict[str, Any], passes
     run = world.build("cosmos", distill_epochs=2, server_epochs=3, **settings)
     client, _, server = run.method.plan(client_facts(run)).work
     assert (client.epochs, server.epochs * server.models) == (2, passes)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "steps"), [(2, "most"), ("groups+1", "most"), ("auto", "expected"), ("emerges", "expected")]
+)
+def test_steps_are_expected_where_the_number_of_clusters_is_found_on_the_way(world, clusters, steps: str) -> None:
+    run = world.build("cosmos", clusters=clusters, **PLAIN)
+    assert run.method.plan(client_facts(run)).steps == steps
 
 
 @pytest.mark.parametrize(
@@ -602,6 +648,8 @@ def test_needs_say_what_is_opened() -> None:
     method = METHODS["cosmos"]
     assert not method().needs().groups
     assert method(CosmosConfig(clusters="groups")).needs().groups
+    assert method(CosmosConfig(clusters="groups-2")).needs().groups
+    assert not method(CosmosConfig(clusters="emerges")).needs().groups
     assert method(CosmosConfig(weighting="oracle")).needs().public_labels
 
 

@@ -215,6 +215,41 @@ def test_only_the_deployed_view_is_scored_where_no_other_is_wanted(make_run) -> 
         )
 
 
+@pytest.mark.parametrize("engine", ["loop", "stacked"])
+def test_risks_of_every_client_and_view_by_hand(make_run, deal, engine: str) -> None:
+    dataset, split = deal(train=(5, 8, 3, 6), groups=[0, 0, 1, 1])
+    run = make_run("fedavg", precision="float64", risks=True, engine=engine)
+    row = finish(run)[-1]
+    weights, net = run.client_weights()["mlp-4"], build_net("mlp-4", (4,), 3).double()
+    for client, own in enumerate(row.clients):
+        for view, tree in (("+local", {key: tensor[client] for key, tensor in weights.items()}),
+                           ("global", {key: tensor[0] for key, tensor in run.method.w.items()})):  # fmt: skip
+            net.load_state_dict(tree)
+            inputs = dataset.inputs[split.test[client]].double().numpy()
+            labels = dataset.labels[split.test[client]].numpy()
+            logits = net(torch.from_numpy(inputs)).detach().numpy()
+            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+            p = odds / odds.sum(axis=1, keepdims=True)
+            one_hot = np.eye(3)[labels]
+            assert own[f"{view}.loss"] == pytest.approx(-np.log(p[one_hot == 1]).mean())
+            assert own[f"{view}.brier"] == pytest.approx(((p - one_hot) ** 2).sum(axis=1).mean(), abs=5e-7)
+            assert own[f"{view}.brier"] == round(own[f"{view}.brier"], 6)
+            assert own[f"{view}.acc"] == pytest.approx(100 * (p.argmax(axis=1) == labels).mean())
+
+
+def test_risks_add_a_column_per_view_and_change_nothing_else_also_after_a_stop(make_run, tmp_path: Path) -> None:
+    stopped = make_run("fedavg", risks=True, run={"checkpoint": tmp_path / "c.pt"}).rounds()
+    next(stopped), next(stopped)
+    plain, risky = finish(make_run("fedavg")), finish(make_run("fedavg", risks=True))
+    resumed = finish(make_run("fedavg", risks=True, run={"checkpoint": tmp_path / "c.pt"}))
+    assert [row.clients for row in resumed] == [row.clients for row in risky]
+    for row, more in zip(plain, risky, strict=True):
+        assert without_clocks(more) == without_clocks(row)
+        for own, further in zip(row.clients, more.clients, strict=True):
+            assert further.keys() - own.keys() == {"+local.brier", "global.brier"}
+            assert own.items() <= further.items()
+
+
 def test_all_methods_of_a_seed_draw_the_same_clients(make_run) -> None:
     runs = [make_run(name, participation=0.5) for name in ("local", "fedavg", "fedmd")]
     drawn = [[run.participants(t) for t in range(40)] for run in runs]

@@ -16,7 +16,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("fl_bench", "benchmarks", "cosmos", "datasets", "federation", "methods")
-NOT_SHIPPED = {"benchmarks/manual", "benchmarks/performance", "benchmarks/performance/contenders"}
+NOT_SHIPPED = {
+    "benchmarks/manual",
+    "benchmarks/performance",
+    "benchmarks/performance/contenders",
+    "benchmarks/studies/planted",
+}
 """Folders with Python files that are run from a clone only."""
 
 
@@ -39,6 +44,7 @@ def shipped_files() -> set[str]:
     files = [ROOT / "fl_bench" / "py.typed", *(ROOT / "benchmarks").glob("grids/*.yaml")]
     files += (ROOT / "benchmarks").glob("published/*.yaml")
     files += (ROOT / "benchmarks").glob("*/templates/*")
+    files += (ROOT / "benchmarks").glob("contraction/*.yaml")
     files += [path for folder in folders_with("__init__.py") for path in (ROOT / folder).glob("*.py")]
     names = (path.relative_to(ROOT).as_posix() for path in files)
     return {name if name.startswith("fl_bench/") else f"fl_bench/{name}" for name in names}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from fl_bench.errors import ConfigError
 from fl_bench.federation.rounds import Round
 from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
@@ -26,9 +28,9 @@ def pooled_run(world, method, batch_size: int):
     return run, start, method.deployed(run.client_cohort("linear", [0, 1, 2], rnd), rnd)
 
 
-def expected(start, x, y):
+def expected(start, x, y, steps: int = 2):
     model = start.copy()
-    model.train(x, y, 0.5, steps=2)  # one full batch a round, two rounds
+    model.train(x, y, 0.5, steps=steps)  # by default one full batch a round, two rounds
     return model
 
 
@@ -54,3 +56,12 @@ def test_group_bound_has_a_model_per_true_group(world) -> None:
     model = expected(start, x, y)
     np.testing.assert_allclose(deployed.weights["head.weight"][0].numpy(), model.w, atol=1e-12)
     assert run.facts()["badges"] == ["oracle: true groups (centralized-group)"]
+
+
+def test_a_bound_may_train_longer_than_clients_do(world, served, assert_equal) -> None:
+    # nine samples in a full batch: four passes in each of two rounds are eight steps
+    _, start, deployed = pooled_run(world, Centralized(CentralizedConfig(epochs=4)), batch_size=9)
+    x, y = (np.concatenate(part) for part in zip(*world.private, strict=True))
+    assert_equal([served(deployed)], [expected(start, x, y, steps=8)])
+    with pytest.raises(ConfigError, match=r"centralized\.epochs must be above 0, got 0"):
+        CentralizedConfig(epochs=0)

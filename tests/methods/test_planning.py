@@ -112,6 +112,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("apfl", {"adapt": "never"}),
     ("centralized", {"with_public": True}),
     ("centralized-group", {"with_public": True}),
+    ("centralized-group", {"epochs": 3}),
     ("cfd", {"client_init": "random", "distill_epochs": 2, "server_epochs": 3}),
     ("comet", {"mode": "sequential", "choice": "client"}),
     ("comet", {"mode": "sequential", "choice": "server"}),

@@ -64,7 +64,10 @@ GRIDS = {
     "negative clients": (GOOD.replace("clients: 5", "clients: -5"), "clients must be at least 1"),
     "more clients than samples": (GOOD.replace("clients: 5", "clients: 5000"), "fewer clients"),
     "public fraction 1": (GOOD.replace("groups: 5", "groups: 5, public: 1"), "public must be in [0, 1), got 1"),
-    "public fraction text": (GOOD.replace("groups: 5", "groups: 5, public: half"), "valid number, found 'half'"),
+    "public fraction text": (
+        GOOD.replace("groups: 5", "groups: 5, public: half"),
+        "a valid number or an object, found 'half'",
+    ),
     "validation fraction": (GOOD.replace("groups: 5", "groups: 5, val_fraction: 1.5"), "val_fraction must be in"),
     "alpha 0": (GOOD.replace("groups: 5", "groups: 5, alpha: 0"), "alpha must be"),
     "unknown scheme": (GOOD.replace("latent-groups", "latent-group"), "did you mean 'latent-groups'?"),

@@ -69,6 +69,7 @@ def test_names_and_labels_are_in_no_key(small_grid: MakeGrid) -> None:
         {"partition": {"clients": 5, "groups": 5, "min_test": 5, "alpha": 2.0}},
         {"training": {"rounds": 3}},
         {"training": {"rounds": 2, "lr": 0.002}},
+        {"training": {"rounds": 2, "risks": True}},
         {"models": ["mlp-16"]},
         {"models": {"names": ["mlp-8"], "server": "mlp-16"}},
         {"datasets": ("letter",)},

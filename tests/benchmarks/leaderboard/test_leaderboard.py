@@ -187,11 +187,16 @@ def test_settings_are_never_mixed(store: Store, cell_of: MakeCell, outcome: Make
     assert len({line.setting for line in board}) == 2
 
 
-def test_a_run_of_the_deployed_view_alone_says_so(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
-    for training in ({}, {"views": "deployed"}):
-        store.write(cell_of("local", 0, training=training), outcome({"client": [1.0]}))
+@pytest.mark.parametrize(
+    ("training", "says"), [({"views": "deployed"}, "; deployed views only"), ({"risks": True}, "; with risks")]
+)
+def test_a_run_that_keeps_more_or_less_than_usual_says_so(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, training: dict[str, Any], says: str
+) -> None:
+    for settings in ({}, training):
+        store.write(cell_of("local", 0, training=settings), outcome({"client": [1.0]}))
     texts = sorted((line.setting_text for line in lines(store.records())), key=len)
-    assert texts[1] == f"{texts[0]}; deployed views only"
+    assert texts[1] == f"{texts[0]}{says}"
 
 
 def test_a_public_pool_of_another_kind_is_said(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:

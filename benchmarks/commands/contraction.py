@@ -1,0 +1,103 @@
+"""The command `fl-bench contraction` (benchmarks room): does the personalization risk contract, and because of what?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from fl_bench.errors import ConfigError, unknown_name
+from fl_bench.files import write_file
+
+from ..tables.terminal import make_console, say
+from .options import Alpha, AsJson  # noqa: TC001 - typer reads annotations when it runs
+
+if TYPE_CHECKING:
+    from ..figures.style import Format
+
+FORMATS = ("svg", "pdf", "png")
+
+
+def contraction(
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
+        "results"
+    ),
+    risk: Annotated[
+        str, typer.Option(metavar="cross-entropy|brier|zero-one|all", help="The risk that is looked at, or each.")
+    ] = "cross-entropy",
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="Predictions to hold against the records; else our own.")
+    ] = None,
+    datasets: Annotated[str | None, typer.Option(metavar="A,B", help="Only these data sets.")] = None,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="Also what each prediction says, and the number that decided.")
+    ] = False,
+    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 1000,
+    alpha: Alpha = 0.05,
+    as_json: AsJson = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FOLDER", help="Also write a picture per data set, and all as JSON."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="Format of the pictures.")] = "svg",
+) -> None:
+    """Say of records whether risks contract: rho and floor of every arm, and the verdict on each prediction.
+
+    It takes records of a grid with `training.risks: true`, several seeds and 20 or more rounds. A prediction is
+    supported, not supported, or not identified where floor and rate cannot be told apart.
+
+    \b
+    fl-bench run contraction --out study
+    fl-bench run contraction-doses --out study
+    fl-bench contraction study --reasons -o pictures
+    """
+    from ..contraction.outcomes import outcomes
+    from ..contraction.predictions import PREDICTIONS, read_predictions
+    from ..contraction.reading import RISKS, read_blocks
+    from ..contraction.study import Study, base_blocks
+    from ..figures.contraction import draw
+    from ..figures.style import check_matplotlib, save
+    from ..grid.cell import safe_name
+    from ..grid.grid import split_list
+    from ..records.store import read_results
+    from ..tables.contraction import as_plain, print_predictions, print_study
+    from ..tables.printing import print_json
+
+    if risk not in (*RISKS, "all"):
+        raise unknown_name("risk", risk, (*RISKS, "all"))
+    if form not in FORMATS:
+        raise unknown_name("format", form, FORMATS)
+    if not 0 < alpha < 1:
+        raise ConfigError(f"--alpha must be in (0, 1), got {alpha}")
+    if out is not None:
+        check_matplotlib()
+    predicted = read_predictions(predictions or PREDICTIONS)
+    blocks = read_blocks(read_results(results))
+    bases = base_blocks(blocks, predicted)
+    if not bases:
+        labels = sorted({label for block in blocks for label in block.arms})
+        raise ConfigError(f"no records of the arm {predicted.claim!r} that the predictions are about, only of {labels}")
+    names = [block.dataset for block in bases]
+    chosen = names if datasets is None else split_list(datasets, "--datasets")
+    for name in chosen:
+        if name not in names:
+            raise unknown_name("data set of these records", name, names)
+    console, plain = make_console(), []
+    for one in [known for known in RISKS if risk in (known, "all")]:
+        studies = [Study(block, predicted, one, draws=draws, alpha=alpha) for block in bases if block.dataset in chosen]
+        held = [(prediction, outcomes(prediction, studies, blocks)) for prediction in predicted.predictions]
+        plain.append(as_plain(one, studies, held))
+        if not as_json:
+            for study in studies:
+                print_study(console, study)
+            print_predictions(console, one, held, reasons=reasons)
+        for study in studies if out is not None else []:
+            place = out / f"contraction-{safe_name(study.block.dataset)}-{one}"  # type: ignore[operator]  # it is not None
+            say(f"wrote {save(draw(study, title=study.block.dataset), place, cast('Format', form))}")
+    if as_json:
+        print_json(plain)
+    if out is not None:
+        write_file(out / "contraction.json", json.dumps(plain, indent=1) + "\n")
+        say(f"wrote {out / 'contraction.json'}")
