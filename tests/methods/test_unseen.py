@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fl_bench.federation.batches import Teaching
 from fl_bench.federation.payloads import Parameters
 from fl_bench.federation.trees import subtree
 from fl_bench.methods.contract import TRAINING, deal, made_up_data, make_run
-from fl_bench.methods.losses import cross_entropy
+from fl_bench.methods.losses import cross_entropy, distillation
 from fl_bench.methods.parts import is_body, is_head
 from fl_bench.methods.registry import METHODS
 
@@ -153,6 +154,21 @@ def test_fedmd_digests_the_last_consensus_and_ktpfl_the_mean_of_what_was_sent() 
     expected.fit(cross_entropy)
     assert ktpfl.is_deployed(expected)
     assert told.sum(dim=-1).allclose(torch.ones(1, dtype=told.dtype))
+
+
+@pytest.mark.parametrize("b_down", [32, 1])
+def test_cfd_tells_newcomers_all_labels_where_others_hear_of_changes(b_down: int) -> None:
+    seen = Admission("cfd", participation=0.5, b_down=b_down)
+    assert (seen.received is None) == (b_down == 1)  # then those who were away wait for other changes
+    public, config = seen.run.data.public.inputs(), seen.method.config
+    labels = seen.method.server.predict(public)
+    if b_down == 1:
+        labels = F.one_hot(labels.argmax(dim=-1), labels.shape[-1]).to(labels)
+    expected = seen.start
+    settings = {"epochs": config.distill_epochs, "lr": config.distill_lr, "clip": config.clip}
+    expected.fit(distillation, on=Teaching(public, labels.expand(2, -1, -1)), **settings)
+    expected.fit(cross_entropy)
+    assert seen.is_deployed(expected)
 
 
 def test_fedkd_and_feddf_start_from_what_the_server_has() -> None:
