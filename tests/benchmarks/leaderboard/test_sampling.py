@@ -71,6 +71,7 @@ def test_a_caution_where_those_who_never_took_part_decide(store: Store, write: W
     write("fedmd", 0, 80.0, 85.0, 70.0)  # above local over all clients, below over those drawn
     write("cosmos", 0, 60.0, 80.0, 20.0)  # below both, either way
     board = lines(store.records())
+    board.append(replace(board[0], view="global", deployed=False, acc_mean=99.0, acc_drawn=1.0))  # not the method's
     (caution,) = decided_by_new(board).values()
     assert caution == (
         "caution: clients who never took part decide the order of one pair of methods (fedmd is 10.00 points above "
