@@ -41,7 +41,7 @@ By = Literal["seed", "client"]
 """What is independent: seeds, or every client of every seed (the only choice with one seed)."""
 
 ROUNDING = 1e-9
-"""A mean risk that moves by less than this share of the risks does not move."""
+"""A risk that moves by less than this share of the largest does not move."""
 LEVEL_ROUNDS = 4
 """The last 1/LEVEL_ROUNDS of the rounds give the level from which instruments are measured."""
 
@@ -239,7 +239,6 @@ def _sums(later: Array, now: Array, before: Array, by: By) -> tuple[Array, Array
     The instrument is the mean of `before` over a seed's clients; all three have shape (seeds, clients, pairs).
     """
     instrument = (before - _level(before)).mean(axis=1, keepdims=True)[:, :, :-1]
-    instrument = np.where(np.abs(instrument) > ROUNDING * np.abs(before).max(), instrument, 0.0)
     # Every seed weighs the same, however bad its clients were at first: causes that differ less tell the slope better.
     instrument = instrument / np.maximum((instrument**2).sum(axis=2, keepdims=True), np.finfo(float).tiny)
     effect, cause = ((instrument * _forward(part)).sum(axis=2) for part in (later, now))
@@ -259,8 +258,8 @@ def _forward(values: Array) -> Array:
     pairs = values.shape[2]
     left = np.arange(pairs - 1, 0, -1)
     later = (np.cumsum(values[:, :, ::-1], axis=2)[:, :, ::-1])[:, :, 1:] / left
-    deviations: Array = np.sqrt(left / (left + 1)) * (values[:, :, :-1] - later)
-    return deviations
+    deviations = np.sqrt(left / (left + 1)) * (values[:, :, :-1] - later)
+    return np.where(np.abs(deviations) > ROUNDING * np.abs(values).max(), deviations, 0.0)
 
 
 def _clustered(per_client: Array, by: By) -> Array:

@@ -20,6 +20,7 @@ NOT_SHIPPED = {
     "benchmarks/manual",
     "benchmarks/performance",
     "benchmarks/performance/contenders",
+    "benchmarks/studies/clusters",
     "benchmarks/studies/planted",
 }
 """Folders with Python files that are run from a clone only."""

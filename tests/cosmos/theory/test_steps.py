@@ -66,7 +66,8 @@ def test_what_does_not_move_has_no_slope() -> None:
         found = one_step(risks, start=0)
         assert (found.rho.interval, found.intercept.interval, found.floor.interval) == (None, None, None)
     moving = worlds.own_data(numpy_stream(8, *STREAM), Design(seeds=3, clients=4, rounds=10)).clients
-    assert chain(moving, still, np.zeros((3, 4), dtype=np.int64), start=0).b.interval is None
+    apart = still + np.array([0.0, 0.1, 0.3])[:, None, None]  # another level in every seed, and still no movement
+    assert chain(moving, apart, np.zeros((3, 4), dtype=np.int64), start=0).b.interval is None
 
 
 def test_fieller_s_interval_is_the_t_test_turned_round() -> None:
