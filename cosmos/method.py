@@ -43,6 +43,7 @@ from ..methods.aggregation import aggregate, max_conf_global, sharpen
 from ..methods.averaging import size_bytes, told_sizes
 from ..methods.base import Facts, Method, Plan, Requires
 from ..methods.clustering import agglomerative, kmeans, single
+from ..methods.losses import cross_entropy
 from ..methods.registry import method
 from .clients import distilled, keep_distilled, told_otherwise, train
 from .clustering import (
@@ -248,12 +249,19 @@ class Cosmos(Method[CosmosConfig]):
         """Put clients into the cluster whose members' mean prediction is nearest (ties: the smallest id)."""
         members = self.reported.copy()
         members[newcomers] = False
-        present = np.unique(self.assignment[members])
-        means = torch.stack(
-            [self.remembered(np.flatnonzero(members & (self.assignment == k))).mean(dim=0) for k in present]
-        )
+        present, means = self.mean_predictions(members)
         nearest = to_centroids(self.remembered(newcomers), means).argmin(dim=1).cpu().numpy()
         self.assignment[newcomers] = present[nearest]
+
+    def mean_predictions(self, members: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """The clusters that some clients are in, ascending, and the mean of the last predictions of those in each.
+
+        Args:
+            members: whether each client is meant, bool, shape (clients,).
+        """
+        present = np.unique(self.assignment[members])
+        means = [self.remembered(np.flatnonzero(members & (self.assignment == k))).mean(dim=0) for k in present]
+        return present, torch.stack(means)
 
     def recluster(self, rnd: Round) -> None:
         """Cluster those who have reported; clusters that go on keep their id and model (methods.md 2.3).
@@ -404,6 +412,22 @@ class Cosmos(Method[CosmosConfig]):
             "server_assigned": self.servers.serving(assigned[list(clients.ids)]),
             "server_oracle": self.servers.best(),
         }
+
+    def unseen(self, clients: Cohort, received: Scores | None, rnd: Round) -> Deployed:
+        """A newcomer trains for half of its epochs, distils from the model of the nearest cluster, and trains on.
+
+        That is the cluster whose members' mean prediction is nearest; this mean teaches where there is no server model.
+        Of an odd number of epochs the first half has one more.
+        """
+        public, epochs = rnd.public.inputs(), clients.training.local_epochs
+        clients.fit(cross_entropy, epochs=epochs - epochs // 2, stream="before", name="before")
+        present, means = self.mean_predictions(self.reported)
+        answers = means if self.servers is None else self.servers.predict(public)[torch.from_numpy(present)]
+        nearest = to_centroids(clients.predict(public), means).argmin(dim=1)
+        if self.config.distill_epochs:
+            self.distill(clients, Scores(answers[nearest.to(answers.device)]), public, rnd)
+        clients.fit(cross_entropy, epochs=epochs // 2)
+        return clients.deployed()
 
     def clusters(self) -> np.ndarray:
         """The cluster of each client; -1 for who has never reported."""

@@ -8,7 +8,7 @@ that come from elsewhere or are changed are the business of `doses`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,8 @@ from .rounding import ceil_share, floor_share, largest_remainder
 from .scheme import UNUSED, Pool, count_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .dataset import Dataset
     from .scheme import Deal, Partition
 
@@ -48,14 +50,22 @@ class SplitSettings:
     max_train: int | None = field(default=None, metadata=LATER)
     """Training rows of the data set that are used, public pool included, in the proportions of its classes; the others
     are used by nobody, and test rows stay all. For comparing data sets of different sizes. All by default."""
+    unseen: float = field(default=0.0, metadata=LATER)
+    """Share of the clients that are kept out of training, in [0, 1), rounded, at least one unless it is 0. At the end
+    each method admits them in its own way, with `training.admission_epochs` of local steps (view `unseen`)."""
 
     def __post_init__(self) -> None:
         for name in ("clients", "min_test"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"partition.{name} must be at least 1, got {getattr(self, name)}")
-        for name, value in (("public", self.share), ("val_fraction", self.val_fraction)):
+        for name, value in (("public", self.share), ("val_fraction", self.val_fraction), ("unseen", self.unseen)):
             if not 0 <= value < 1:
                 raise ConfigError(f"partition.{name} must be in [0, 1), got {value}")
+        if self.seen < 1:
+            raise ConfigError(
+                f"partition.unseen={self.unseen} keeps all {self.clients} clients out of training; "
+                "ask for less, or for more clients"
+            )
         if not 0 < self.public_keep <= 1:
             raise ConfigError(f"partition.public_keep must be in (0, 1], got {self.public_keep}")
         if self.max_train is not None and self.max_train < 1:
@@ -65,6 +75,11 @@ class SplitSettings:
                 f"partition.public.size={self.pool.size} and partition.public_keep={self.public_keep} are two sizes of "
                 "one pool; give one of them"
             )
+
+    @property
+    def seen(self) -> int:
+        """Clients that take part in training."""
+        return self.clients - (max(1, round(self.unseen * self.clients)) if self.unseen else 0)
 
     @property
     def pool(self) -> PublicSettings:
@@ -119,8 +134,29 @@ class PoolFacts:
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """Clients that were dealt rows like all others, but take no part in training. They are numbered from 0 here."""
+
+    ids: tuple[int, ...]
+    """Their numbers among all clients of the partition, ascending."""
+    others: tuple[int, ...]
+    """Those of the clients that take part, ascending."""
+    train: tuple[np.ndarray, ...]
+    """Training rows of each, ascending."""
+    validation: tuple[np.ndarray, ...]
+    """Validation rows of each, ascending."""
+    test: tuple[np.ndarray, ...]
+    """Test rows of each, ascending."""
+    groups: Sealed[np.ndarray] | None
+    """True latent group of each, shape (clients,); None where the scheme has none."""
+
+
+@dataclass(frozen=True)
 class Split:
-    """Who holds which rows of a `Dataset`. All row numbers are int64; no row appears twice."""
+    """Who holds which rows of a `Dataset`. All row numbers are int64; no row appears twice.
+
+    Clients are those that take part in training, numbered from 0 without a gap; `unseen` are the others.
+    """
 
     train: tuple[np.ndarray, ...]
     """Training rows of each client, ascending."""
@@ -140,11 +176,24 @@ class Split:
     """SHA-256 (hex) over every index array: equal exactly when two runs were dealt the same rows."""
     pool: PoolFacts | None = None
     """What became of the public pool; None where it is the beginning of what is held out."""
+    unseen: Unseen | None = None
+    """The clients that are kept out of training; None where all take part."""
 
     @property
     def clients(self) -> int:
         """Number of clients."""
         return len(self.train)
+
+    def of_unseen(self) -> Split:
+        """The same split with the unseen clients in the place of the others.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.unseen is None:
+            raise ValueError("this split keeps no client out of training")
+        own = self.unseen
+        return replace(self, train=own.train, validation=own.validation, test=own.test, groups=own.groups, unseen=None)
 
 
 def check(partition: Partition, settings: SplitSettings, classes: int | None, samples: int | None) -> None:
@@ -229,22 +278,42 @@ def split(dataset: Dataset, partition: Partition, settings: SplitSettings, seed:
     test = [private_test[test_owner == client] for client in range(clients)]
     public = numpy_stream(seed, "partition", "public order").permutation(public)
     public = settings.pool.pool_rows(public, labels, name, classes=classes, keep=settings.public_keep, seed=seed)
+    test_counts = count_table(test_owner, pools[1].labels, clients, classes)
+    out = kept_out(settings, seed)
+    seen = np.setdiff1d(np.arange(clients), out)
     return Split(
-        train=tuple(train),
-        validation=tuple(validation),
-        test=tuple(test),
+        train=_of(train, seen),
+        validation=_of(validation, seen),
+        test=_of(test, seen),
         public=public,
         global_test=global_test,
-        groups=None if deal.groups is None else Sealed(deal.groups, "true groups"),
+        groups=_groups_of(deal, seen),
         measured=measure(
-            counts,
-            deal.groups,
+            counts[seen],
+            None if deal.groups is None else deal.groups[seen],
             deal.class_groups,
             partition.expected_in_group_share(),
-            count_table(test_owner, pools[1].labels, clients, classes),
+            test_counts[seen],
         ),
-        fingerprint=_fingerprint([train, validation, test, [public], [global_test]]),
+        fingerprint=_fingerprint([train, validation, test, [public], [global_test], *([[out]] if len(out) else [])]),
+        unseen=Unseen(
+            ids=tuple(out.tolist()),
+            others=tuple(seen.tolist()),
+            train=_of(train, out),
+            validation=_of(validation, out),
+            test=_of(test, out),
+            groups=_groups_of(deal, out),
+        )
+        if len(out)
+        else None,
     )
+
+
+def kept_out(settings: SplitSettings, seed: int) -> np.ndarray:
+    """The clients that take no part in training, ascending; drawn uniformly from a stream that draws nothing else."""
+    count = settings.clients - settings.seen
+    drawn = numpy_stream(seed, "partition", "unseen").choice(settings.clients, count, replace=False)
+    return np.sort(drawn.astype(np.int64))
 
 
 def class_counts(dataset: Dataset, split: Split) -> np.ndarray:
@@ -291,6 +360,16 @@ def raise_to_minimum(owner: np.ndarray, labels: np.ndarray, wanted: np.ndarray, 
             sizes[donor] -= 1
             sizes[client] += 1
     return owner
+
+
+def _of(rows: Sequence[np.ndarray], clients: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The rows of some clients."""
+    return tuple(rows[client] for client in clients)
+
+
+def _groups_of(deal: Deal, clients: np.ndarray) -> Sealed[np.ndarray] | None:
+    """The true groups of some clients, sealed; None where the scheme has none."""
+    return None if deal.groups is None else Sealed(deal.groups[clients], "true groups")
 
 
 def _limit(rows: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.ndarray:

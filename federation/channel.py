@@ -330,6 +330,23 @@ class Channel:
             delivered.append((tuple(members), rows))
         return delivered
 
+    def standing(self, clients: Sequence[int], members: int) -> Payload | None:
+        """What newcomers would be told: the message that waits for all of some clients alike; None where there is none.
+
+        Nothing is delivered or charged.
+
+        Args:
+            clients: whose messages are looked at.
+            members: newcomers, each of which gets a row of the result.
+        """
+        letters = {self._waiting[client][::2] if client in self._waiting else None for client in clients}
+        letter = letters.pop()
+        if letters or letter is None:
+            return None
+        payload = self._waiting[clients[0]][1].detached()
+        rows = payload.take(torch.full((members,), letter[1], device=payload.tensors()[0].device))
+        return rows if self._formats is None else _in_format(rows, self._formats[0])
+
     def state_dict(self) -> dict[str, object]:
         """The waiting messages, as tensors and plain values."""
         letters = {version: payload for version, payload, _ in self._waiting.values()}

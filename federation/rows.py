@@ -76,13 +76,19 @@ class Scoring:
                 raise Diverged(f"the test loss of view {view} is not finite")
         return joined
 
-    def metrics(self, joined: Mapping[str, ClientScores]) -> dict[str, float | int | None]:
-        """The metrics of every view over clients, and validation accuracy."""
+    def metrics(self, joined: Mapping[str, ClientScores], draws: np.ndarray) -> dict[str, float | int | None]:
+        """The metrics of every view over clients, and validation accuracy.
+
+        Args:
+            joined: the scores of all clients, by view.
+            draws: rounds so far for which each client was drawn, shape (clients,).
+        """
         data, clients = self._data, self._data.clients
         sizes = np.array(data.test.sizes)
         metrics: dict[str, float | int | None] = {}
         for view, scores in joined.items():
             metrics.update({f"{view}.{name}": value for name, value in summarise(scores, sizes).items()})
+            metrics.update({f"{view}.{name}": value for name, value in by_draw(scores, sizes, draws).items()})
             served = self._served[view]
             if clients > 1 and data.global_test.numel() and one_model(served):
                 alone = replace(served[0], index=(0,))
@@ -91,6 +97,23 @@ class Scoring:
         held_out = self._held_out
         metrics["val_acc_mean"] = float(np.nanmean(ClientScores.join(held_out, clients).accuracy)) if held_out else None
         return metrics
+
+
+def by_draw(scores: ClientScores, sizes: np.ndarray, draws: np.ndarray) -> dict[str, float | None]:
+    """Accuracy over clients that took part and over those that never did, which differ where few are drawn.
+
+    Args:
+        scores: one view's per-client results.
+        sizes: test samples of each client.
+        draws: rounds so far for which each client was drawn, shape (clients,).
+
+    Returns:
+        `acc_drawn`, the mean accuracy over the clients with test samples that were drawn for at least one round so far;
+        `acc_new`, that over those with test samples that never were. None where there is no such client.
+    """
+    kinds = {"acc_drawn": draws > 0, "acc_new": draws == 0}
+    found = {name: scores.accuracy[chosen & (sizes > 0)] for name, chosen in kinds.items()}
+    return {name: float(accuracy.mean()) if accuracy.size else None for name, accuracy in found.items()}
 
 
 def training_losses(work: WorkLog, classes: int) -> dict[str, float | None]:
@@ -124,12 +147,14 @@ def client_rows(
     clusters: np.ndarray | None,
     groups: np.ndarray | None,
     joined: Mapping[str, ClientScores],
+    draws: np.ndarray,
     *,
     risks: bool,
 ) -> list[dict[str, float | int | str | None]]:
-    """A row per client of round `index`: who it is, and its accuracy and loss in every view (None without samples).
+    """A row per client of round `index`: who it is, for how many rounds so far it was drawn, and its scores.
 
-    With `risks` its Brier score in every view, too, to `BRIER_DECIMALS` decimals.
+    Those are its accuracy and loss in every view (None without samples); with `risks` its Brier score as well, to
+    `BRIER_DECIMALS` decimals.
     """
     columns = {
         f"{view}.{short}": column
@@ -149,6 +174,7 @@ def client_rows(
             "train_size": data.train.sizes[client],
             "test_size": data.test.sizes[client],
             "cluster": None if clusters is None else int(clusters[client]),
+            "draws": int(draws[client]),
             **{name: float(column[client]) if data.test.sizes[client] else None for name, column in columns.items()},
         }
         for client in range(data.clients)

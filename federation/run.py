@@ -27,6 +27,7 @@ from .precision import gpu_arithmetic
 from .rounds import Federation, Round, Turn, drawn_clients
 from .rows import RoundRow, Scoring, client_rows, cluster_metrics, training_losses
 from .settings import Execution
+from .unseen import score_unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +64,7 @@ class RoundMethod(Protocol):
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None: ...  # noqa: D102
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed: ...  # noqa: D102
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]: ...  # noqa: D102
+    def unseen(self, clients: Cohort, received: Any, rnd: Round) -> Deployed | None: ...  # noqa: D102
     def report(self, rnd: Round) -> dict[str, float | int | None]: ...  # noqa: D102
     def clusters(self) -> np.ndarray | None: ...  # noqa: D102
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
@@ -82,8 +84,8 @@ class Run:
         device: a torch device.
         codec: what scores are coded with (`none`, `float16`, `top-<k>`, `hard`).
         checkpoint: where the state is kept while running; nothing is kept when None.
-        identities: what names each client's random streams, its id by default; a run of renumbered clients that
-            take their identities along has the same results, renumbered.
+        identities: what names each client's random streams, its number in the partition by default; a run of
+            renumbered clients that take their identities along has the same results, renumbered.
         execution: how to use the machine; no result depends on it but by rounding.
     """
 
@@ -111,13 +113,16 @@ class Run:
         self.dtype: torch.dtype = getattr(torch, training.dtype_name)
         self.data = FederatedData(dataset, split, self.device, self.dtype, channels_last=self._channels_last())
         self.data.check_owners()
+        self._unseen = self._data_of_unseen(dataset, split)
+        if identities is None:
+            identities = range(self.data.clients) if split.unseen is None else split.unseen.others
         self.factory = Factory(
             self.data,
             models,
             training,
             self.execution,
             seeds=self.seeds,
-            identities=tuple(range(self.data.clients) if identities is None else identities),
+            identities=tuple(identities),
             client_module=method.build_client,
         )
         self._split = split
@@ -187,6 +192,12 @@ class Run:
         """Digest of who takes part in which round."""
         return _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)])
 
+    @cached_property
+    def _draws(self) -> np.ndarray:
+        """Rounds up to and with each for which each client was drawn, shape (rounds, clients)."""
+        clients, rounds = self.data.clients, range(self.training.rounds)
+        return np.stack([np.bincount(self.participants(t), minlength=clients) for t in rounds]).cumsum(axis=0)
+
     def client_weights(self) -> dict[str, Tree]:
         """Copies of all clients' weights, architecture to stacked tree, clients in id order."""
         return {
@@ -229,10 +240,11 @@ class Run:
         with clock.measure("evaluation"):
             scores = self._scores(rnd)
             joined = scores.joined()
-            metrics = scores.metrics(joined)
+            draws = self._draws[rnd.index]
+            metrics = scores.metrics(joined, draws) | self._scores_of_unseen(rnd)
         clusters, groups = self.method.clusters(), self._true_groups()
         per_client = client_rows(
-            rnd.index, self.data, self.architectures, clusters, groups, joined, risks=self.training.risks
+            rnd.index, self.data, self.architectures, clusters, groups, joined, draws, risks=self.training.risks
         )
         traffic = self._channel.traffic
         values: dict[str, float | int | None] = {
@@ -306,6 +318,20 @@ class Run:
                 views.update(method.views(cohort, rnd))
             scores.add(ids, views, headline=method.deployed_view)
         return scores
+
+    def _data_of_unseen(self, dataset: Dataset, split: Split) -> FederatedData | None:
+        """What the clients hold that are kept out of training; None where all take part."""
+        if split.unseen is None:
+            return None
+        return FederatedData(dataset, split.of_unseen(), self.device, self.dtype, channels_last=self._channels_last())
+
+    def _scores_of_unseen(self, rnd: Round) -> dict[str, float | int | None]:
+        """After the last round, the metrics of the clients that were kept out of training."""
+        if self._unseen is None or self._split.unseen is None or rnd.index < self.training.rounds - 1:
+            return {}
+        after = replace(rnd, index=self.training.rounds)
+        ids = self._split.unseen.ids
+        return score_unseen(self.method, self._unseen, ids, self.factory, self._channel, after)
 
     def _sealed(self) -> dict[str, Sealed[Any]]:
         sealed = {"public": self.data.public.labels, "test": self.data.sealed_labels, "groups": self.data.groups}

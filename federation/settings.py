@@ -8,6 +8,9 @@ from typing import Literal
 from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
 
+UNSEEN = "unseen"
+"""The view of clients that were kept out of training: scored once, after the last round, on their test data alone."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -52,6 +55,9 @@ class Training:
     views: Literal["all", "deployed"] = field(default="all", metadata=LATER)
     """Which views of a method are scored in every round: each that it has, or the deployed one alone, which it is
     compared by. Every view sends all test samples through a net once more."""
+    admission_epochs: int | None = field(default=None, metadata=LATER)
+    """Passes over its private data with which a client that was kept out of training (`partition.unseen`) is admitted
+    at the end; null: the run's local epochs."""
     risks: bool = field(default=False, metadata=LATER)
     """Whether the record keeps each client's Brier score in every view, to six decimals, beside its accuracy and
     cross-entropy; `fl-bench contraction` needs all three."""
@@ -65,6 +71,8 @@ class Training:
         for name in ("rounds", "local_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        if self.admission_epochs is not None and self.admission_epochs < 1:
+            raise ConfigError(f"training.admission_epochs must be at least 1 or null, got {self.admission_epochs}")
         if not 0 < self.lr < float("inf"):
             raise ConfigError(f"training.lr must be above 0 and finite, got {self.lr}")
         if not 0 <= self.momentum < 1:

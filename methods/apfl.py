@@ -33,6 +33,7 @@ from ..federation.trees import subtree, under
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, shared_cross_entropy
+from .parts import refreshed
 from .planning import PlannedPhase
 from .registry import method
 
@@ -80,6 +81,7 @@ class APFL(Method[APFLConfig]):
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "personal"
+    deploys = "the mixture that the client holds since it last took part; its initial net before that"
 
     def plan(self, facts: Facts) -> Plan:
         """One of the two nets each way; a step for each on every batch, and one for alpha where it is due."""
@@ -128,9 +130,8 @@ class APFL(Method[APFLConfig]):
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The mixture with the server's model, that model, and what each client made of it in its local phase."""
-        everywhere = {name: tensor.expand(len(clients), *tensor.shape[1:]) for name, tensor in self.w.items()}
         return {
-            "refreshed": clients.with_weights({**clients.weights, **under("shared", everywhere)}),
+            "refreshed": refreshed(clients, under("shared", self.w)),
             "global": clients.with_weights(self.w, part="shared"),
             "+local": clients.deployed(part="shared"),
         }

@@ -32,6 +32,7 @@ class ServerModel(Method[Config]):
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "global"
+    deploys: ClassVar[str] = "the server's newest model, for every client"
     w: Tree
 
     def plan(self, facts: Facts) -> Plan:

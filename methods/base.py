@@ -208,6 +208,8 @@ class Method(ABC, Generic[Config]):
     """Who published it, where, and its arXiv number: `McMahan et al., AISTATS 2017, arXiv:1602.05629`."""
     wire: ClassVar[str] = ""
     """What a client sends and receives per round, in closed form, for people: `up N * C * b, down N * C * b`."""
+    deploys: ClassVar[str] = "the model that the client holds since it last took part; its initial one before that"
+    """What `deployed` returns, in words, also for clients that are not drawn for a round or never were."""
     protocol: ClassVar[int] = 1
     """Version of its numbers: raised in the commit that moves a number or a byte which unchanged settings lead to. As a
     part of every cell's key it keeps records from before from being taken for new ones."""
@@ -304,6 +306,27 @@ class Method(ABC, Generic[Config]):
         Not called where nobody asks for them (`training.views: deployed`): whatever else it does must not be needed.
         """
         return {}
+
+    def unseen(self, clients: Cohort, received: Any, rnd: Round) -> Deployed | None:
+        """The models of clients that were kept out of training, once they are admitted; by default as after a round.
+
+        Called after the last round where `partition.unseen` keeps clients out: they do what any client does in a round,
+        `client_update`, and what they would send is dropped. A method that admits newcomers otherwise overrides this.
+        It changes nothing of its own, and keeps to the run's budget: `clients.training.local_epochs`, the default of
+        `fit`, is `training.admission_epochs` here.
+
+        Args:
+            clients: the newcomers of one architecture, with initial weights, private data, and ids that no other client
+                has.
+            received: what waits for all other clients of the architecture alike, the newest shared part, a payload with
+                one row per member; None where clients were sent different things, or nothing.
+            rnd: the round after the last.
+
+        Returns:
+            What is scored; None for a method that cannot admit anybody.
+        """
+        self.client_update(clients, received, rnd)
+        return clients.deployed()
 
     def clusters(self) -> np.ndarray | None:
         """The cluster of every client, shape (clients,), for methods that have clusters."""

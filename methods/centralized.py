@@ -48,6 +48,7 @@ class Pooled(Method[CentralizedConfig]):
     category = "bound"
     requires = Requires(pooled_data=True)
     deployed_view = "pooled"
+    deploys = "a model trained on the private data of several clients, its own among them"
 
     def needs(self) -> Requires:
         """Pooled data, and the public labels where asked for."""
@@ -84,6 +85,10 @@ class Pooled(Method[CentralizedConfig]):
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The pooled model that covers each client."""
         return self.pool.deployed(index=self.owner[list(clients.ids)])
+
+    def unseen(self, clients: Cohort, received: None, rnd: Round) -> Deployed | None:
+        """A newcomer gets the model of all data as it is; where each group has one, nobody knows which."""
+        return self.pool.deployed(index=[0] * len(clients)) if len(self.pool) == 1 else None
 
     def state_dict(self) -> dict[str, Any]:
         """The models."""

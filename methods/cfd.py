@@ -184,6 +184,14 @@ class CFD(Method[CFDConfig]):
         answers = told(levels.expand_as(known), known, self.config.b_down, answer, self.config.coder)
         return uploads.to_each(answers, index.tolist())
 
+    def unseen(self, clients: Cohort, received: Scores | None, rnd: Round) -> Deployed:
+        """A newcomer distils from the server's newest labels, all of them, and trains."""
+        answer = self.server.predict(rnd.public.inputs())
+        if self.config.b_down != FULL:
+            answer = dequantise(quantise(answer, self.config.b_down), self.config.b_down, answer.dtype)
+        self.client_update(clients, Scores(answer.expand(len(clients), *answer.shape[1:])), rnd)
+        return clients.deployed()
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The server's model, for every client."""
         return {"server": self.server.deployed([0] * len(clients))}

@@ -92,6 +92,7 @@ class CFL(Method[CFLConfig]):
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "global"
+    deploys = "the newest model of the client's cluster; of the first until a split takes the client elsewhere"
 
     def plan(self, facts: Facts) -> Plan:
         """#theta * b each way."""
@@ -133,6 +134,13 @@ class CFL(Method[CFLConfig]):
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The aggregated model of each client's cluster."""
         return serve(clients, self.w, self.member[list(clients.ids)])
+
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains the model of the cluster with the smallest loss on its data."""
+        choice = clients.private_loss(self.w).argmin(dim=1)
+        clients.load({name: tensor[choice] for name, tensor in self.w.items()})
+        clients.fit(cross_entropy)
+        return clients.deployed()
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 STEPS_PER_SAMPLE = 100
@@ -145,8 +146,8 @@ class Comet(Method[CometConfig]):
             self.train(clients, Teaching(public, target))
         return Scores(clients.predict(public), sizes=told_sizes(clients, self.config.member_weights))
 
-    def train(self, clients: Cohort, public: Teaching) -> None:
-        """Minimise CE + lambda * transfer, together or one after the other."""
+    def train(self, clients: Cohort, public: Teaching, epochs: int | None = None) -> None:
+        """Minimise CE + lambda * transfer, together or one after the other, in the run's local epochs or others."""
         weight, transfer = self.config.transfer, kl_transfer if self.config.loss == "kl" else squared_transfer
 
         def joint(model: nn.Module, batch: Batch) -> Tensor:
@@ -157,10 +158,10 @@ class Comet(Method[CometConfig]):
             return weight * transfer(model, batch)
 
         if self.config.mode == "joint":
-            clients.fit(joint, on=Beside(public), name="local")
+            clients.fit(joint, on=Beside(public), epochs=epochs, name="local")
             return
         clients.fit(alone, on=public, epochs=self.config.distill_epochs, lr=self.config.distill_lr)
-        clients.fit(cross_entropy, name="local")
+        clients.fit(cross_entropy, epochs=epochs, name="local")
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Cluster the participants' predictions and send all centroids, or to each participant its own.
@@ -186,6 +187,18 @@ class Comet(Method[CometConfig]):
         if self.config.choice == "client":
             return uploads.to_all(Scores(self.centroids[None]))
         return uploads.to_participants(Scores(self.nearest(predictions, self.centroids)))
+
+    def unseen(self, clients: Cohort, received: Scores | None, rnd: Round) -> Deployed:
+        """A newcomer trains for half of its epochs, then chooses the nearest centroid and trains towards it as well.
+
+        Of an odd number of epochs the second half has one more.
+        """
+        public, epochs = rnd.public.inputs(), clients.training.local_epochs
+        clients.fit(cross_entropy, epochs=epochs // 2, stream="before", name="before")
+        assert self.centroids is not None  # of the last round
+        target = self.nearest(clients.predict(public), self.centroids)
+        self.train(clients, Teaching(public, target), epochs - epochs // 2)
+        return clients.deployed()
 
     def nearest(self, predictions: Tensor, centroids: Tensor) -> Tensor:
         """The centroid next to each client's predictions: one for all samples, or for every sample its own.

@@ -11,8 +11,10 @@ and to evaluate, on a copy of (B, H): `finetune_epochs` passes of client i over 
 
 Exchanged: the body with its BatchNorm buffers, #body * 4 bytes each way.
 Two accuracies: `client` is the fine-tuned copy, `global` is B under the initial head. Fine-tuning costs no bytes, but
-steps: `steps_finetune`, beside the steps of the rounds. The paper fine-tunes after the last round only; here every
-round is evaluated as if it were the last, and no fine-tuned weight enters training.
+steps: `steps_finetune`, beside the steps of the rounds. Every client does it, drawn or not, so that those which never
+took part deploy a trained model, as in few other methods (`acc_new` shows it beside `acc_drawn`). The paper fine-tunes
+after the last round only; here every round is evaluated as if it were the last, and no fine-tuned weight enters
+training.
 Disputed: code of the COSMOS comparison draws another head, N(0, 0.02^2) with bias 0, for every client and round
 (`head: redrawn`). Features of different clients are then trained against different classifiers, which contradicts
 the method. `head: trained` trains and averages the head too: FedAvg with fine-tuning, the paper's own comparison.
@@ -36,6 +38,8 @@ from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.deployed import Deployed
@@ -74,6 +78,7 @@ class FedBABU(Method[FedBABUConfig]):
     wire = "up #body * b, down #body * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    deploys = "the newest body under the initial head, fine-tuned by every client on a copy"
 
     def plan(self, facts: Facts) -> Plan:
         """#body * 4 bytes each way; #theta * 4 where the head is trained. Copies are fine-tuned."""
@@ -109,10 +114,21 @@ class FedBABU(Method[FedBABUConfig]):
         """The common body, fine-tuned by each client from the head it has, on a copy."""
         tuned = clients.copy()
         tuned.load(self.common)
-        trainable = {"full": None, "head": is_head, "body": is_body}[self.config.part]
-        log = tuned.fit(cross_entropy, epochs=self.config.finetune_epochs, trainable=trainable, stream="finetune")
+        log = tuned.fit(
+            cross_entropy, epochs=self.config.finetune_epochs, trainable=self.finetuned(), stream="finetune"
+        )
         clients.note("steps_finetune", log.steps, "sum")
         return tuned.deployed()
+
+    def unseen(self, clients: Cohort, received: Parameters, rnd: Round) -> Deployed:
+        """A newcomer fine-tunes the newest body under the initial head, for as long as newcomers may."""
+        clients.load(self.common)
+        clients.fit(cross_entropy, trainable=self.finetuned(), stream="finetune")
+        return clients.deployed()
+
+    def finetuned(self) -> Callable[[str], bool] | None:
+        """Which parameters are fine-tuned; None: all."""
+        return {"full": None, "head": is_head, "body": is_body}[self.config.part]
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The server's model before fine-tuning: the common body under the initial head."""

@@ -96,6 +96,7 @@ class FedDF(Method[FedDFConfig]):
     requires = Requires(public_data_at_server=True, shared_init=True)
     exchanges = frozenset({Parameters, Scalars})
     deployed_view = "global"
+    deploys = "the server's newest model of the client's architecture, for every client"
 
     @property
     def judges(self) -> bool:
@@ -201,6 +202,12 @@ class FedDF(Method[FedDFConfig]):
         """The server's model of the architecture, for every client of it."""
         start = self.federation.start[clients.architecture]
         return clients.with_weights(self.students.get(clients.architecture, start))
+
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains the server's newest model of its architecture."""
+        clients.load(self.students.get(clients.architecture, {}))
+        clients.fit(cross_entropy)
+        return clients.deployed()
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""

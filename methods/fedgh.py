@@ -11,8 +11,8 @@ L. Yi, G. Wang, X. Liu, Z. Shi, H. Yu, "FedGH: Heterogeneous Federated Learning 
 Exchanged: C_i * d * 4 + ceil(C / 8) bytes up, a prototype for each class a client has and a bit per class that says
 which; the head down. The server's head starts with initial weights that both sides know by the seed, those of a
 client's head.
-Two accuracies: `client`, the client's model after its local phase, is the paper's and counts; `fresh_head` is its body
-with the server's new head.
+Two accuracies: `client`, the client's model after its local phase, is the paper's and counts; `refreshed` is its body
+under the server's newest head.
 Left open by the paper: how the server trains. The defaults are all HtFLlib's (github.com/TsingZ0/HtFLlib): 100 passes
 of plain SGD with 0.01, in batches of the run's size. The authors' code takes one pass, sample by sample, with the
 optimizer of a client's net (SGD, momentum 0.9), which does not hold the head's weights and leaves it as it was; here
@@ -31,7 +31,7 @@ from ..federation.payloads import Parameters, Prototypes
 from ..federation.trees import chosen
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy
-from .parts import is_head
+from .parts import is_head, refreshed
 from .planning import PlannedPhase
 from .prototypes import labelled_features
 from .registry import method
@@ -128,9 +128,8 @@ class FedGH(Method[FedGHConfig]):
         return uploads.to_all(Parameters(self.head))
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """Each client's body with the server's new head."""
-        head = {name: tensor.expand(len(clients), *tensor.shape[1:]) for name, tensor in self.head.items()}
-        return {"fresh_head": clients.with_weights({**clients.weights, **head})}
+        """Each client's body under the server's newest head."""
+        return {"refreshed": refreshed(clients, self.head)}
 
     def state_dict(self) -> dict[str, Any]:
         """The server's head."""

@@ -156,6 +156,12 @@ class FedKD(Method[FedKDConfig]):
         """Each client's teacher."""
         return clients.deployed(part="personal")
 
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains its own net and the newest student on each other."""
+        clients.load(under("shared", self.student))
+        clients.fit(self.mutual_loss)
+        return clients.deployed()
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """The student."""
         return {"student": clients.with_weights(self.student, part="shared")}

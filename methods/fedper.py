@@ -8,9 +8,11 @@ arXiv:1912.00818, Algorithms 1 and 2. One round, for sampled clients S, with bod
     aggregate  B         = sum_{i in S} n_i/n_S * B_i       H_i is never sent
 
 Exchanged: the body with its BatchNorm buffers, #body * 4 bytes each way.
-Deployed: (B_i, H_i) after the client's local phase.
-Left open by the paper: how much is personal. Its experiments make the last layer or the last blocks personal; here
-it is the head, the last linear layer. `personal: none` is FedAvg (with another deployed model), `all` is Local-only.
+Two accuracies: `refreshed`, the newest B under the client's own H_i, is deployed by every client, drawn or not (H_i is
+the initial head before its first round); `+local` is (B_i, H_i) after the client's local phase.
+Left open by the paper: what is evaluated. The authors published no code; `refreshed` is what FedRep's authors evaluate
+FedPer by. And how much is personal. Its experiments make the last layer or the last blocks personal; here
+it is the head, the last linear layer. `personal: none` is FedAvg, `all` is Local-only.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from ..federation.trees import chosen
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy
-from .parts import check_bodies, is_body
+from .parts import check_bodies, is_body, refreshed
 from .registry import method
 
 if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 
@@ -44,14 +47,18 @@ class FedPerConfig:
 class FedPer(Method[FedPerConfig]):
     """Clients share one body and keep heads of their own.
 
-    Keeps nothing between rounds but the clients' models; the shared body waits in the channel.
+    Keeps nothing between rounds but the clients' models; the shared body waits in the channel. Every client deploys the
+    newest body under its own head.
     """
 
+    protocol = 2  # the newest body is deployed
     category = "personalized"
     paper = "Arivazhagan et al., 2019, arXiv:1912.00818"
     wire = "up #body * b + b, down #body * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    deployed_view = "refreshed"
+    deploys = "the newest body under the client's own head, for every client; the initial head before its first round"
 
     def plan(self, facts: Facts) -> Plan:
         """What is not personal, each way."""
@@ -77,4 +84,13 @@ class FedPer(Method[FedPerConfig]):
         """Average the shared parts by size and send the average to all."""
         if self.config.personal == "all":
             return None
-        return uploads.to_all(Parameters(weighted_mean(uploads.parameters(), shares(uploads, "size"))))
+        self.shared = weighted_mean(uploads.parameters(), shares(uploads, "size"))
+        return uploads.to_all(Parameters(self.shared))
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """The newest shared part with each client's personal part."""
+        return clients.deployed() if self.config.personal == "all" else refreshed(clients, self.shared)
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """What each client holds after its last local phase."""
+        return {"+local": clients.deployed()}

@@ -73,6 +73,7 @@ class FedProto(Method[FedProtoConfig]):
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes, Scalars})
     deployed_view = "prototype"
+    deploys = "the nearest of the newest prototypes, by the body that the client holds since it last took part"
 
     def plan(self, facts: Facts) -> Plan:
         """A vector per class; at most all C classes come down."""
@@ -109,6 +110,11 @@ class FedProto(Method[FedProtoConfig]):
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The class of the nearest global prototype, by each client's features."""
+        return nearest_prototype(clients, self.g)
+
+    def unseen(self, clients: Cohort, received: Prototypes, rnd: Round) -> Deployed:
+        """A newcomer trains near the newest prototypes, and deploys the nearest."""
+        self.client_update(clients, received, rnd)
         return nearest_prototype(clients, self.g)
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:

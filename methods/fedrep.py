@@ -8,13 +8,15 @@ Learning", ICML 2021, arXiv:2102.07078, Algorithm 1. One round, for sampled clie
     body       B_i <- descend cross-entropy(., H_i; D_i)   `body_epochs` passes, head frozen
     aggregate  B   = sum_{i in S} n_i/n_S * B_i            H_i is never sent
 
-Exchanged: the body with its BatchNorm buffers, #body * 4 bytes each way. Deployed: (B_i, H_i) after both phases.
-A frozen part has no momentum, no weight
+Exchanged: the body with its BatchNorm buffers, #body * 4 bytes each way. A frozen part has no momentum, no weight
 decay, and its BatchNorm neither learns statistics nor uses the batch's.
+Two accuracies: `refreshed`, the newest B under the client's own H_i, is what the authors evaluate and what every client
+deploys, drawn or not (H_i is the initial head before its first round); `+local` is (B_i, H_i) after both phases.
 Left open by the paper: how many passes of each kind. The authors' code takes 5 of its 15 local epochs for the body;
 here, unless set, a third of the run's local epochs (at least one) trains the body and the rest (at least one) the
 head, so that from two local epochs on a client passes over its data as often as in any other method.
-Departure: the authors' code trains heads for at least ten epochs in the last round; here all rounds are alike.
+Departure: the authors' code draws all clients for one more round at the end, with at least ten epochs for heads; here
+all rounds are alike, and a client that was never drawn keeps the initial head.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ from ..federation.trees import chosen
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
-from .parts import check_bodies, is_body, is_head
+from .parts import check_bodies, is_body, is_head, refreshed
 from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 
@@ -59,14 +62,18 @@ class FedRepConfig:
 class FedRep(Method[FedRepConfig]):
     """Clients fit their own heads to the common body, then all improve the body.
 
-    Keeps nothing between rounds but the clients' models; the common body waits in the channel.
+    Keeps nothing between rounds but the clients' models; the common body waits in the channel. Every client deploys the
+    newest body under its own head.
     """
 
+    protocol = 2  # the newest body is deployed
     category = "personalized"
     paper = "Collins et al., ICML 2021, arXiv:2102.07078"
     wire = "up #body * b + b, down #body * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    deployed_view = "refreshed"
+    deploys = "the newest body under the client's own head, for every client; the initial head before its first round"
 
     def plan(self, facts: Facts) -> Plan:
         """#body * 4 bytes each way; passes for the head, passes for the body."""
@@ -91,4 +98,19 @@ class FedRep(Method[FedRepConfig]):
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the bodies by size and send the average to all."""
-        return uploads.to_all(Parameters(weighted_mean(uploads.parameters(), shares(uploads, "size"))))
+        self.common = weighted_mean(uploads.parameters(), shares(uploads, "size"))
+        return uploads.to_all(Parameters(self.common))
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """The newest common body under each client's head."""
+        return refreshed(clients, self.common)
+
+    def unseen(self, clients: Cohort, received: Parameters, rnd: Round) -> Deployed:
+        """A newcomer fits its head to the newest body, which stays as it is, as in the paper."""
+        clients.load(received.tree)
+        clients.fit(cross_entropy, trainable=is_head, stream="head")
+        return clients.deployed()
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """What each client holds after its last local phase."""
+        return {"+local": clients.deployed()}

@@ -12,8 +12,10 @@ arXiv:2107.00778, Algorithm 1. One round, for sampled clients S, with body B, ge
 n_i counts the client's samples of each class; a class it has none of is masked (log 0). Counts enter divided by the
 largest, which changes no softmax and makes balanced clients train exactly as in FedAvg.
 Exchanged: body and generic head, #theta * 4 bytes each way.
-Two accuracies: `personal`, g + P_i(z) of the client after its local phase, is deployed; `generic` is the server's
-average of (B, G).
+Three accuracies: `personal`, g + P_i(z) of the client after its last local phase, is deployed (the initial net before
+its first); `generic` is the server's average of (B, G); `refreshed` is that average with the client's own P_i, the
+newest model that a client which is not drawn can have. Which of the two with P_i the authors evaluate under sampling is
+not known to us.
 With `head: generated` P_i is not the client's own but made by a hyper-network of one hidden layer, the same for all,
 
     P_i       = H(n_i / sum n_i; v_i)                    weights and a bias from the client's share of each class
@@ -40,6 +42,7 @@ from ..federation.payloads import Parameters
 from ..federation.trees import chosen, subtree
 from .averaging import shares, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
+from .parts import refreshed
 from .planning import PlannedPhase
 from .registry import method
 
@@ -120,7 +123,7 @@ class FedROD(Method[FedRODConfig]):
         counts = clients.label_counts.to(clients.sizes)
         extra = {"log_prior": log_prior(counts, self.config.gamma)}
         if self.generates:
-            clients.load({CLASS_SHARES: counts / counts.sum(dim=1, keepdim=True)})
+            clients.load({CLASS_SHARES: class_shares(clients)})
             clients.fit(self.apart(), per_client=extra)
         else:
             clients.fit(both_losses, per_client=extra)
@@ -128,9 +131,8 @@ class FedROD(Method[FedRODConfig]):
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average what is common by size and send the average to all."""
-        common = weighted_mean(uploads.parameters(), shares(uploads, "size"))
-        self.generic = subtree(common, "generic")
-        return uploads.to_all(Parameters(common))
+        self.common = weighted_mean(uploads.parameters(), shares(uploads, "size"))
+        return uploads.to_all(Parameters(self.common))
 
     def apart(self) -> list[Step]:
         """A step of the hyper-network, then one of the generic net, which the first has not touched."""
@@ -148,13 +150,23 @@ class FedROD(Method[FedRODConfig]):
         return is_generic(name) or (self.generates and name != CLASS_SHARES)
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
-        """The server's average, the model for a client that has never been seen."""
-        return {"generic": clients.with_weights(self.generic, part="generic")}
+        """The server's average, the model for a client that has never been seen; and with each client's own head."""
+        own = {CLASS_SHARES: class_shares(clients)} if self.generates else {}
+        return {
+            "generic": clients.with_weights(subtree(self.common, "generic"), part="generic"),
+            "refreshed": refreshed(clients, self.common | own),
+        }
 
 
 def is_generic(name: str) -> bool:
     """Whether a tensor belongs to the generic net."""
     return name.startswith("generic.")
+
+
+def class_shares(clients: Cohort) -> Tensor:
+    """Each client's share of samples of every class, shape (clients, classes), rows summing to 1."""
+    counts = clients.label_counts.to(clients.sizes)
+    return counts / counts.sum(dim=1, keepdim=True)
 
 
 def log_prior(counts: Tensor, gamma: float) -> Tensor:

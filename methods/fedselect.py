@@ -20,6 +20,8 @@ parameters without "weight" in their name are always shared. Deployed: theta_i a
 Both passes cost steps, and each is rounded up to whole batches by itself: at least twice the steps of FedAvg, of which
 half train any one entry. Every pass starts with fresh optimizer moments, unless the run persists them (the authors
 use plain SGD, which has none).
+Two accuracies: `client`, theta_i after training, is what the authors evaluate and counts; `refreshed` has the newest w
+where m_i = 0.
 Left open by the paper: absent clients. The authors draw clients once, who take part in all rounds; here a client's own
 rounds count, so that when it selects does not depend on which rounds it happens to be drawn in. Until its round `every`
 a client has no personal entries, and in short runs with few participants many stay there: of 40 clients with
@@ -48,6 +50,7 @@ from ..federation.payloads import Bundle, Parameters
 from ..federation.trees import minus
 from .base import Facts, Method, Plan, Requires
 from .losses import cross_entropy
+from .parts import everywhere, refreshed
 from .planning import PlannedPhase
 from .registry import method
 
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
+    from ..federation.deployed import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
 
@@ -142,6 +146,16 @@ class FedSelect(Method[FedSelectConfig]):
         self.w = {name: mean_of_sharers(value, personal[name], last[name]) for name, value in shared.items()}
         self.shared_bytes.update(zip(uploads.ids, bytes_shared(personal, shared).tolist(), strict=True))
         return uploads.to_all(Parameters(self.w), nbytes=self.shared_bytes)
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """The newest shared entries with each client's personal ones."""
+        newest = merged(self.personal(clients), clients.parameters, everywhere(self.w, clients))
+        return {"refreshed": refreshed(clients, newest)}
+
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains from the newest average, of which nothing is personal yet."""
+        self.client_update(clients, Parameters(everywhere(self.w, clients)), rnd)
+        return clients.deployed()
 
     def personal(self, clients: Cohort) -> Tree:
         """m_i, name to bool (members, ...), of every parameter."""

@@ -85,6 +85,7 @@ class FedTGP(Method[FedTGPConfig]):
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes})
     deployed_view = "prototype"
+    deploys = "the nearest of the newest prototypes, by the body that the client holds since it last took part"
 
     def plan(self, facts: Facts) -> Plan:
         """A vector per class that the client has up, one per class down; the server trains on all of them."""
@@ -143,6 +144,11 @@ class FedTGP(Method[FedTGPConfig]):
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The class of the nearest prototype, by each client's features."""
+        return nearest_prototype(clients, self.prototypes())
+
+    def unseen(self, clients: Cohort, received: Prototypes, rnd: Round) -> Deployed:
+        """A newcomer trains near the newest prototypes, and deploys the nearest."""
+        self.client_update(clients, received, rnd)
         return nearest_prototype(clients, self.prototypes())
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:

@@ -86,6 +86,7 @@ class IFCA(Method[IFCAConfig]):
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters, Scalars})
     deployed_view = "global"
+    deploys = "the newest model of the client's cluster; for newcomers the one with the smallest loss on their data"
 
     def plan(self, facts: Facts) -> Plan:
         """A model and the number of a cluster up, with its loss where starts compete; K models down, or K heads."""
@@ -141,6 +142,12 @@ class IFCA(Method[IFCAConfig]):
         if newcomers:
             chosen[newcomers] = clients.only(newcomers).private_loss(models).argmin(dim=1).cpu().numpy()
         return serve(clients, models, chosen)
+
+    def unseen(self, clients: Cohort, received: Parameters, rnd: Round) -> Deployed:
+        """A newcomer trains the model with the smallest loss on its data, in the start that serves."""
+        self.client_update(clients, received, rnd)
+        kept = clients.kept(f"start {self.serving}")
+        return clients.deployed() if kept is None else clients.with_weights(kept)
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase, in the start that serves."""

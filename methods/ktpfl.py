@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 SMALLEST_PROBABILITY = 1e-12
@@ -171,7 +172,14 @@ class KTpFL(Method[KTpFLConfig]):
                 rows = project_on_simplex(rows - step)
         self.coefficients[present] = rows
         mixtures = mix(rows, labels, present).to(uploads.scores())
+        self.even = Scores(uploads.scores().mean(dim=0, keepdim=True), rows=uploads.rows())
         return uploads.to_participants(Scores(mixtures, rows=uploads.rows()))
+
+    def unseen(self, clients: Cohort, received: Scores | None, rnd: Round) -> Deployed:
+        """A newcomer distils from the mean of the last soft labels, as all coefficients start even, and trains."""
+        mean = self.even.values.expand(len(clients), *self.even.values.shape[1:])
+        self.client_update(clients, Scores(mean, rows=self.even.rows), rnd)
+        return clients.deployed()
 
     def gradient(self, rows: Tensor, labels: Tensor, present: list[int], weights: Tensor) -> Tensor:
         """d/dc sum_i (w_i l(Y_i, Z_i) + rho |c_i - 1/n|^2) for the participants' rows, shape (participants, n)."""

@@ -11,8 +11,10 @@ Algorithm 1. The reverse of FedPer. One round, for sampled clients S, with body 
 Exchanged: the head, #head * 4 bytes each way. Bodies may be of different architectures where all make features of
 one width (`models.width`); the head is then averaged over all of them. Before the first average every client trains
 the head it was built with: one and the same where clients share their initial weights and their architecture.
-Left open by the paper: how many upper layers are global; here the last linear layer, `all` (FedAvg, with another
-deployed model) or `none` (Local-only).
+Two accuracies: `refreshed`, the client's own B_i under the newest H, is what the authors evaluate and what every client
+deploys, drawn or not (B_i is the initial body before its first round); `+local` is (B_i, H_i) after its local phase.
+Left open by the paper: how many upper layers are global; here the last linear layer, `all` (FedAvg) or `none`
+(Local-only).
 Departures: the authors start from a FedAvg-trained checkpoint; by default every client starts from scratch, as in every
 other method. `warm_start` is their way: so many of the run's rounds are FedAvg's, with all weights both ways and one
 architecture; then every client takes the last average, whenever it next takes part, and keeps that body from there on.
@@ -31,7 +33,7 @@ from ..federation.trees import chosen
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
-from .parts import is_head
+from .parts import everywhere, is_head, refreshed
 from .registry import method
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
+    from ..federation.deployed import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
 
@@ -63,14 +66,18 @@ class LGFedAvg(Method[LGFedAvgConfig]):
     """Clients keep bodies of their own and share the head.
 
     Keeps nothing between rounds but the clients' models; the shared head waits in the channel. After a warm start the
-    server keeps `warm`, FedAvg's last average, for the clients `cold`, who have yet to receive its body.
+    server keeps `warm`, FedAvg's last average, for the clients `cold`, who have yet to receive its body. Every client
+    deploys its own body under the newest head.
     """
 
+    protocol = 2  # the newest head is deployed
     category = "personalized"
     paper = "Liang et al., NeurIPS workshop 2019, arXiv:2001.01523"
     wire = "up #head * b + b, down #head * b"
     requires = Requires(one_width=True)
     exchanges = frozenset({Parameters})
+    deployed_view = "refreshed"
+    deploys = "the client's own body under the newest head, for every client; the initial body before its first round"
 
     def needs(self) -> Requires:
         """Features of one width; what FedAvg needs where everything is global, if only at first."""
@@ -104,14 +111,35 @@ class LGFedAvg(Method[LGFedAvgConfig]):
         """Average the global parts of all clients, whatever their bodies, and send the average to all."""
         if self.averaged(rnd) == "none":
             return None
-        average = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
+        self.average = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
         if not self.config.warm_start:
-            return uploads.to_all(Parameters(average))
+            return uploads.to_all(Parameters(self.average))
         if rnd.index < self.config.warm_start:
-            self.warm = average
+            self.warm = self.average
         else:
             self.cold.difference_update(uploads.ids)
-        return self.letters(average)
+        return self.letters(self.average)
+
+    def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
+        """Each client's local part with the newest global one; FedAvg's last body where a client has yet to get it."""
+        if self.averaged(rnd) == "none":
+            return clients.deployed()
+        cold = [place for place, client in enumerate(clients.ids) if client in self.cold]
+        if self.warm and cold:
+            clients = clients.copy()
+            clients.only(cold).load(self.warm)
+        return refreshed(clients, self.average)
+
+    def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
+        """What each client holds after its last local phase."""
+        return {"+local": clients.deployed()}
+
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains from its initial body, or that of the warm start, under the newest head."""
+        if self.warm and self.averaged(rnd) != "none":
+            received = Parameters(everywhere({**self.warm, **self.average}, clients))
+        self.client_update(clients, received, rnd)
+        return clients.deployed()
 
     def averaged(self, rnd: Round) -> Literal["head", "all", "none"]:
         """What is averaged in a round."""

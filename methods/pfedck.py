@@ -146,6 +146,11 @@ class PFedCK(Method[PFedCKConfig]):
         """Each client's personal model."""
         return clients.deployed(part="personal")
 
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains both models from their initial weights: what clusters are sent are changes of others."""
+        self.client_update(clients, None, rnd)
+        return clients.deployed()
+
     def clusters(self) -> np.ndarray:
         """The cluster of each client in the last round in which it took part; -1 before that."""
         return self.labels

@@ -87,6 +87,7 @@ class PFedGraph(Method[PFedGraphConfig]):
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
     deployed_view = "aggregated"
+    deploys = "the model that the client was last sent; the initial one before that"
 
     def plan(self, facts: Facts) -> Plan:
         """A model up; a model and the regulariser's vector over its parameters down."""

@@ -42,7 +42,7 @@ from ..federation.payloads import Parameters
 from ..federation.trees import minus
 from .base import Facts, Method, Plan, not_negative, positive
 from .losses import cross_entropy
-from .parts import check_bodies, is_body
+from .parts import check_bodies, everywhere, is_body
 from .planning import PlannedPhase
 from .registry import method
 
@@ -112,6 +112,7 @@ class PFedHN(Method[PFedHNConfig]):
     wire = "up #theta * b, down #theta * b (no buffers)"
     exchanges = frozenset({Parameters})
     deployed_view = "generated"
+    deploys = "newly generated weights, for every client, with what is not generated as the client holds it"
 
     def plan(self, facts: Facts) -> Plan:
         """The generated parameters each way, from the first round on."""
@@ -164,6 +165,14 @@ class PFedHN(Method[PFedHNConfig]):
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """What the hypernetwork makes for each client now; what is not generated is the client's own."""
         return clients.with_weights({**clients.weights, **self.generated(clients.ids, clients.architecture)})
+
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer trains what the hypernetwork makes of the mean embedding; the paper fits an embedding to it."""
+        mean = {**self.phi, "embeddings": self.phi["embeddings"].mean(dim=0, keepdim=True)}
+        with torch.no_grad():
+            start = hypernetwork(mean, [0], clients.architecture, self.shapes[clients.architecture])
+        self.client_update(clients, Parameters(everywhere(start, clients)), rnd)
+        return clients.deployed()
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase."""

@@ -50,8 +50,9 @@ class PlannedPhase:
     """First round in which it happens no more; None: it goes on to the end."""
     every: int = 1
     """Rounds from one time to the next."""
-    turn: Literal["any", "first", "later"] = "any"
-    """In which of a client's own rounds: all, the first in which it takes part, or those after it."""
+    turn: Literal["any", "first", "later", "absent"] = "any"
+    """In which of a client's own rounds: all, the first in which it takes part, or those after it; `absent`: in the
+    rounds for which it is not drawn, for copies of absent clients that are trained to be scored (`aside`)."""
     own_rounds: bool = False
     """Whether `start`, `stop` and `every` count the rounds in which a client takes part, and not those of the run."""
 
@@ -116,8 +117,12 @@ def planned_work(
         sets = {"private": size, "public": public, "both": size + public}
         for phase in phases[client]:
             if not phase.once:
-                rounds = range(len(drawn)) if phase.kind == "aside" else own[_TURNS[phase.turn]]
-                rounds = range(len(own)) if phase.own_rounds else rounds
+                if phase.turn == "absent":
+                    rounds: Sequence[int] = [index for index in range(len(drawn)) if index not in own]
+                elif phase.own_rounds:
+                    rounds = range(len(own))
+                else:
+                    rounds = range(len(drawn)) if phase.kind == "aside" else own[_TURNS[phase.turn]]
                 samples = phase.samples if isinstance(phase.samples, int) else sets[phase.samples]
                 add(phase, samples, sum(map(phase.happens, rounds)))
     for place, phase in enumerate(phases[0]):

@@ -194,7 +194,7 @@ class Forecast:
 
 def _forecast(cell: Cell) -> Forecast | None:
     """The closed forms of a cell on data of known size, clients being of average size; None where it is not known."""
-    info, training, clients = dataset_info(cell.dataset.location), cell.training, cell.split.clients
+    info, training, clients = dataset_info(cell.dataset.location), cell.training, cell.split.seen
     if info.shape is None or info.classes is None or info.train is None:
         return None
     public = cell.split.public_rows(info.train, info.classes)
@@ -224,7 +224,7 @@ def _forecast(cell: Cell) -> Forecast | None:
     ]
     known = [plan or Plan() for plan in plans]
     phases = [plan.phases(training.local_epochs) for plan in known]
-    size = cell.split.private_rows(info.train) * (1 - cell.split.val_fraction) / clients
+    size = cell.split.private_rows(info.train) * (1 - cell.split.val_fraction) / cell.split.clients
     work = planned_work(
         [phases[client % len(phases)] for client in range(clients)],
         [size] * clients,
@@ -257,7 +257,7 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     loop = "loop" if threads == 1 else f"loop, {threads} threads"
     if not stacked:
         return loop
-    clients = cell.split.clients if execution.stack is None else min(execution.stack, cell.split.clients)
+    clients = cell.split.seen if execution.stack is None else min(execution.stack, cell.split.seen)
     dtype = getattr(torch, training.dtype_name)
     slots = 2 if training.optimizer == "adam" else int(training.momentum > 0)
     need = max(
@@ -265,7 +265,7 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
         for name in stacked
     )
     fit = max(1, min(clients, room(device, clients * need) // need))
-    found = f"stacked, {fit} of {cell.split.clients} at once, {fit * need / 2**30:.2g} GiB"
+    found = f"stacked, {fit} of {cell.split.seen} at once, {fit * need / 2**30:.2g} GiB"
     return f"{found}; {loop} for {', '.join(looped)}" if looped else found
 
 
@@ -278,7 +278,7 @@ def _stacks(cell: Cell, name: str, shape: tuple[int, ...], classes: int, kind: s
 
 def _members(cell: Cell) -> int:
     """Clients of an architecture."""
-    return max(1, cell.split.clients // len(cell.models.used))
+    return max(1, cell.split.seen // len(cell.models.used))
 
 
 @lru_cache(maxsize=64)

@@ -128,6 +128,8 @@ def describe(name: str) -> Row:
         "exchange": method.wire or "nothing",
         "payloads": sorted(payload.__name__ for payload in method().payloads()),
         "deployed view": method.deployed_view,
+        "deploys": method.deploys,
+        "newcomers": (inspect.getdoc(method.unseen) or "").partition("\n")[0],
         "example": example(name),
         # As it stands: `getdoc` would take the indent of a box of formulas that nothing unindented follows.
         "text": (sys.modules[method.__module__].__doc__ or "").strip(),

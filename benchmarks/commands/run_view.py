@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from ...federation.settings import UNSEEN
 from ..leaderboard.clusterless import clusterless, without_cluster
 from ..leaderboard.pairing import setting_text
 from ..leaderboard.versions import newest
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("round", "val_acc_mean", "bytes_up", "bytes_down", "clusters", "cluster_ari")
 """Columns of rounds.csv that the table shows beside the accuracies of all views."""
+
+BY_DRAW = {"took part %": "acc_drawn", "never %": "acc_new"}
+"""And those of the deployed view, where some clients never took part."""
 
 
 def find_record(name: str, results: Path) -> tuple[Record, list[str]]:
@@ -81,23 +85,38 @@ def print_record(console: Console, record: Record) -> None:
     if trace:
         console.print(trace.rstrip(), markup=False, highlight=False)
     rows = rounds_table(record)
+    if UNSEEN in facts.get("views", ()):
+        last = record.rounds[-1]
+        accuracy, clients = float(last[f"{UNSEEN}.acc_mean"] or 0), last[f"{UNSEEN}.clients"]
+        console.print(
+            f"{UNSEEN}: {accuracy:.2f} %, mean over {clients} clients that were kept out of training and admitted at "
+            f"the end, with {last['steps_unseen']} steps of all",
+            markup=False,
+            highlight=False,
+        )
     if rows:
         print_table(console, rows)
         deployed = facts["deployed"]
-        courses = {view: _course(record, view) for view in sorted(facts["views"], key=lambda view: view != deployed)}
+        views = sorted(set(facts["views"]) - {UNSEEN}, key=lambda view: (view != deployed, view))
+        courses = {view: _course(record, view) for view in views}
         console.print("mean client accuracy, %", markup=False)
         console.print(curves(courses), markup=False, highlight=False)
 
 
 def rounds_table(record: Record) -> list[dict[str, Any]]:
     """A row per round with the columns worth reading."""
-    views, missing = record.facts.get("views", []), without_cluster(record)
+    views = [view for view in record.facts.get("views", []) if view != UNSEEN]
+    missing = without_cluster(record)
+    columns = {name: f"{record.facts.get('deployed')}.{column}" for name, column in BY_DRAW.items()}
+    sampled = any(row.get(columns["never %"]) is not None for row in record.rounds)
     rows = []
     for place, row in enumerate(record.rounds):
         shown: dict[str, Any] = {name: row[name] for name in COLUMNS if row.get(name) is not None}
         if missing:
             shown["in no cluster"] = missing[place]
         accuracies = {f"{view} %": row[f"{view}.acc_mean"] for view in views}
+        if sampled:
+            accuracies.update({name: row[column] for name, column in columns.items()})
         traffic = {name: show_bytes(float(shown.pop(name, 0) or 0)) for name in ("bytes_up", "bytes_down")}
         rows.append(
             {"round": shown.pop("round"), **accuracies, **shown, **traffic, "time": show_seconds(seconds_of(row))}

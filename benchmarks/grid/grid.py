@@ -406,6 +406,11 @@ def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
     check_public(split, shared["foreign"], dataset)
     if isinstance(models.assignment, tuple) and len(models.assignment) != split.clients:
         raise ConfigError(f"models.assignment names {len(models.assignment)} nets for {split.clients} clients")
+    if isinstance(models.assignment, tuple) and split.unseen:
+        raise ConfigError(
+            f"partition.unseen={split.unseen} keeps clients out of training, who must not be named a net each; "
+            "models.assignment may be `balanced` or `random` there"
+        )
     if facts.shape is not None:
         for name in (*models.used, models.server_name):
             with blame(f"models on {dataset.name}"):

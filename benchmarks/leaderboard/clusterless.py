@@ -7,10 +7,12 @@ who have one; runs from before that column have nothing to say.
 from __future__ import annotations
 
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ...datasets.split import SplitSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..records.record import Record
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 def without_cluster(record: Record) -> list[int]:
     """Clients without a cluster in every round; nothing where they are not counted, or everybody always has one."""
     counts = [row.get("cluster_clients") for row in record.rounds]
-    clients = int(record.cell["partition"]["clients"])
+    clients = taking_part(record.cell)
     missing = [clients - int(count) for count in counts if count is not None]
     return missing if len(missing) == len(counts) and any(missing) else []
 
@@ -32,7 +34,7 @@ def clusterless(records: Sequence[Record]) -> str:
     missing = [without_cluster(record) or [0] * len(record.rounds) for record in records if record.rounds]
     if not any(map(any, missing)):
         return ""
-    clients = int(records[0].cell["partition"]["clients"])
+    clients = taking_part(records[0].cell)
     rounds = fmean(len(run) for run in missing)
     last = fmean(run[-1] for run in missing)
     some = fmean(sum(0 < count < clients for count in run) for run in missing)
@@ -43,3 +45,9 @@ def clusterless(records: Sequence[Record]) -> str:
         f"{none:.3g} of {rounds:.3g} rounds had no clusters": none,
     }
     return ", ".join(words for words, number in said.items() if number)
+
+
+def taking_part(cell: Mapping[str, Any]) -> int:
+    """Clients of a cell that are not kept out of training."""
+    partition = cell["partition"]
+    return SplitSettings(clients=int(partition["clients"]), unseen=float(partition.get("unseen", 0.0))).seen

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, get_args
 
 from fl_bench.errors import DataError
 
+from ...federation.settings import UNSEEN
 from ..records.record import Status
 from .clusterless import clusterless
 from .pairing import check_pairing, comparisons, setting_text
-from .reported import deployed_view, reported
+from .reported import deployed_view, reported_in
 from .versions import left_out, superseded
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..grid.protocol import Protocol
     from ..grid.repetition import Repetition
     from ..records.record import Record
+    from ..records.rows import Row
     from .reported import Selection
 
 
@@ -54,6 +56,11 @@ class Line:
     acc_ci95_high: float | None
     acc_worst_decile: float | None
     """Mean accuracy of the worst tenth of the clients."""
+    acc_drawn: float | None
+    """Mean accuracy of the clients that took part in at least one round, by then (federation/rows.py); none in records
+    from before it was counted. A column only where a line has `acc_new`."""
+    acc_new: float | None
+    """That of the clients that never took part; none where everybody did."""
     gap_to_local: float | None
     """Mean difference to Local-only, paired by seed."""
     gap_to_centralized: float | None
@@ -120,6 +127,8 @@ class _Score:
     accuracy: float
     worst_decile: float | None
     optimism: float
+    drawn: float | None
+    new: float | None
 
 
 def lines(records: Sequence[Record], selection: Selection = "last") -> list[Line]:
@@ -179,14 +188,16 @@ def _block(
     """The lines of one dataset and setting."""
     seeds = sorted({record.repetition for group in methods.values() for record in group})
     scores = {label: _scores(group, selection) for label, group in methods.items()}
-    references = {name: _reference(name, methods, scores) for name in ("local", "centralized")}
+    bounds = ("local", "centralized")
+    references = {name: _reference(name, methods, scores) for name in bounds}
+    of_unseen = {name: _reference(name, methods, scores, UNSEEN) for name in bounds}
     result = []
     for label, group in methods.items():
         deployed = deployed_view(group)
         outdated = left_out(older, group)
         for view in sorted(scores[label] or {deployed: {}}, key=lambda view: (view != deployed, view)):
-            own = scores[label].get(view, {})
-            result.append(_line(block, label, view, deployed, group, own, references, seeds, outdated, selection))
+            own, held = scores[label].get(view, {}), of_unseen if view == UNSEEN else references
+            result.append(_line(block, label, view, deployed, group, own, held, seeds, outdated, selection))
     return result
 
 
@@ -229,6 +240,8 @@ def _line(
         acc_ci95_low=low,
         acc_ci95_high=high,
         acc_worst_decile=_mean(worst),
+        acc_drawn=_mean([score.drawn for score in scores.values() if score.drawn is not None]),
+        acc_new=_mean([score.new for score in scores.values() if score.new is not None]),
         gap_to_local=_gap(scores, references["local"]),
         gap_to_centralized=_gap(scores, references["centralized"]),
         optimism=_mean([score.optimism for score in scores.values()]),
@@ -273,17 +286,21 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[Rep
         if record.status != "done":
             continue
         rows = record.rounds
-        row = reported(rows, selection)
-        if row is None:
-            continue
         for view in record.facts["views"]:
+            row = reported_in(rows, view, selection)
+            if row is None:
+                continue
             column = f"{view}.acc_mean"
             course = [float(value) for value in (one.get(column) for one in rows) if isinstance(value, int | float)]
-            accuracy, worst = row.get(column), row.get(f"{view}.acc_worst_decile")
+            accuracy = row.get(column)
             if not isinstance(accuracy, int | float):
                 raise DataError(f"{record.folder} is garbled: its rounds lack {column}; remove it and run it again")
             result[view][record.repetition] = _Score(
-                float(accuracy), float(worst) if isinstance(worst, int | float) else None, max(course) - float(accuracy)
+                float(accuracy),
+                _number(row, f"{view}.acc_worst_decile"),
+                max(course) - float(accuracy),
+                _number(row, f"{view}.acc_drawn"),
+                _number(row, f"{view}.acc_new"),
             )
     return dict(result)
 
@@ -292,11 +309,15 @@ def _reference(
     name: str,
     methods: Mapping[str, Sequence[Record]],
     scores: Mapping[str, Mapping[str, Mapping[Repetition, _Score]]],
+    view: str = "",
 ) -> Mapping[Repetition, _Score]:
-    """The deployed scores of a bound by seed: the method of that label, or the only one of that name."""
+    """The scores of a bound by seed, of the view that it deploys unless another is named.
+
+    The bound is the method of that label, or the only one of that name.
+    """
     labels = [label for label, group in methods.items() if group[0].cell["method"]["name"] == name]
     chosen = [label for label in labels if label == name] or labels
-    return scores[chosen[0]].get(deployed_view(methods[chosen[0]]), {}) if len(chosen) == 1 else {}
+    return scores[chosen[0]].get(view or deployed_view(methods[chosen[0]]), {}) if len(chosen) == 1 else {}
 
 
 def _gap(scores: Mapping[Repetition, _Score], reference: Mapping[Repetition, _Score]) -> float | None:
@@ -326,6 +347,11 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
 
     half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
+
+
+def _number(row: Row, column: str) -> float | None:
+    value = row.get(column)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _total(record: Record, column: str) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from ...federation.settings import UNSEEN
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -23,6 +25,11 @@ def reported(rows: Sequence[Row], selection: Selection) -> Row | None:
         return rows[-1] if rows else None
     validated = [(value, row) for row in rows if isinstance(value := row.get("val_acc_mean"), int | float)]
     return max(validated, key=lambda pair: pair[0])[1] if validated else None
+
+
+def reported_in(rows: Sequence[Row], view: str, selection: Selection) -> Row | None:
+    """The row of a view: the last, whatever is selected, of clients that were admitted after it; see `reported`."""
+    return reported(rows, "last" if view == UNSEEN else selection)
 
 
 def deployed_view(group: Sequence[Record]) -> str:

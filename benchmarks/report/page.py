@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.files import write_file
 
+from ..leaderboard.lines import lines
 from ..leaderboard.pairing import cautions
 from ..leaderboard.reported import SELECTIONS
+from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import newest
 from ..statistics.verdicts import many
 from ..tables.comparison import heading, sections
@@ -103,13 +105,14 @@ def render_page(
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["shown"] = show
     board = entries(records, selection)
+    by_new = [f"{dataset}: {said}" for (dataset, _), said in decided_by_new(lines(records, selection)).items()]
     data = drill_down(records)
     kept = newest(records)
     return environment.get_template("report.html").render(
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         lead=_lead(kept, board),
-        cautions=cautions(records),
+        cautions=[*cautions(records), *by_new],
         selection=SELECTIONS[selection],
         board=board,
         columns=COLUMNS,

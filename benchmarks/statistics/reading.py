@@ -14,8 +14,10 @@ from fl_bench.streams import FACTORS
 
 from ...methods.registry import METHODS
 from ..grid.configure import plain
+from ..leaderboard.lines import lines
 from ..leaderboard.pairing import check_pairing, comparisons, setting_text
-from ..leaderboard.reported import SELECTIONS, deployed_view, reported
+from ..leaderboard.reported import SELECTIONS, deployed_view, reported_in
+from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import left_out, mixture, superseded
 from ..records.record import Status
 from .table import DONE, MISSING, Condition, Table
@@ -92,7 +94,9 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
     for name, group in groups:
         used.get(name, []).extend(group)
     runs = [record for group in used.values() for record in group]
+    board = [line for line in lines(records, selection) if line.method in compared]
     cautions = (
+        *(f"{dataset}: {caution}" for (dataset, _), caution in decided_by_new(board).items()),
         mixture({name: [record.protocol for record in group] for name, group in used.items()}),
         left_out(superseded(records), runs),
     )
@@ -213,7 +217,7 @@ def _number(record: Record, view: str, selection: Selection) -> tuple[float | No
     chosen = view or str(record.facts["deployed"])
     if chosen not in record.facts["views"]:
         raise unknown_name(f"view of {record.label}", chosen, record.facts["views"])
-    row = reported(record.rounds, selection)
+    row = reported_in(record.rounds, chosen, selection)
     if row is None:
         return None, "no validation data"
     value = row.get(f"{chosen}.acc_mean")

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ...federation.settings import UNSEEN
 from ..grid.repetition import Repetition
 from ..leaderboard.reported import SELECTIONS
+from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import mixture
 from .printing import print_json, print_table
 from .values import show_bytes, show_seconds
@@ -30,9 +32,10 @@ def print_results(console: Console, board: Sequence[Line]) -> None:
         )
         badges = dict.fromkeys(line.badges for line in ordered if line.badges)
         marks = {badge: "*" * count for count, badge in enumerate(badges, 1)}
+        sampled = any(line.acc_new is not None for line in block)
         print_table(
             console,
-            [_result(line, marks) for line in ordered],
+            [_result(line, marks, sampled) for line in ordered],
             title=dataset,
             whole=True,
             caption="\n".join([*(f"{mark} {badge}" for badge, mark in marks.items()), _caption(block)]),
@@ -44,7 +47,7 @@ def print_lines_json(board: Sequence[Line]) -> None:
     print_json([asdict(line) for line in board])
 
 
-def _result(line: Line, marks: Mapping[str, str]) -> dict[str, Any]:
+def _result(line: Line, marks: Mapping[str, str], sampled: bool) -> dict[str, Any]:
     spread = "" if line.acc_std is None else f" ± {line.acc_std:.2f}"
     ended = Counter(part.partition(":")[2] for part in line.seeds_not_done.split())
     troubles = [f"{count} {status}" for status, count in sorted(ended.items())]
@@ -55,13 +58,18 @@ def _result(line: Line, marks: Mapping[str, str]) -> dict[str, Any]:
     return {
         "method": " ".join([name, marks[line.badges]] if line.badges else [name]),
         "accuracy %": "" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
+        **({"took\npart": _short(line.acc_drawn), "never": _short(line.acc_new)} if sampled else {}),
         "vs\nlocal": "" if line.gap_to_local is None else f"{line.gap_to_local:+.2f}",
-        "worst\n10%": "" if line.acc_worst_decile is None else f"{line.acc_worst_decile:.2f}",
+        "worst\n10%": _short(line.acc_worst_decile),
         "up": show_bytes(line.bytes_up),
         "down": show_bytes(line.bytes_down),
         "time": show_seconds(line.seconds),
         "runs": ", ".join([str(line.seeds), *troubles, *missing]),
     }
+
+
+def _short(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:.2f}"
 
 
 def _best(block: Sequence[Line], method: str) -> float:
@@ -77,10 +85,17 @@ def _caption(block: Sequence[Line]) -> str:
         f"at {SELECTIONS[block[0].selection]}; a view after · is not the method's number\n"
         f"up, down: bytes per client, mean over rounds (in the first, nothing is received)"
     )
+    if any(line.acc_new is not None for line in block):
+        text += "\ntook part, never: accuracy over the clients that took part in some round, and over the others"
+    if any(line.view == UNSEEN for line in block):
+        text += (
+            f"\n{UNSEEN}: clients that were kept out of training, after each method admitted them at the end, on their "
+            "own test data; vs local: against Local-only's on the same clients"
+        )
     if ceilings:
         text += (
             f"\nin-group share {fmean(ceilings):.1f} %: the ceiling of a model that knows only its own group's classes"
         )
     notes = dict.fromkeys(f"{line.method}: {line.note}" for line in block if line.note)
-    caution = mixture({line.method: line.protocols for line in block})
-    return "\n".join([text, *notes, *([caution] if caution else [])])
+    cautions = [mixture({line.method: line.protocols for line in block}), *decided_by_new(block).values()]
+    return "\n".join([text, *notes, *filter(None, cautions)])

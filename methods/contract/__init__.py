@@ -31,6 +31,7 @@ from .fairness import (
     test_data_change_nothing,
 )
 from .messages import each_upload_matters, received_messages_matter, scores_are_what_they_say
+from .newcomers import unseen_clients_work
 from .repeating import (
     RENUMBERED,
     loop_equals_stacked,
@@ -85,6 +86,7 @@ __all__ = [
     "test_data_change_nothing",
     "threads_change_nothing",
     "undisturbed",
+    "unseen_clients_work",
     "views_change_nothing",
 ]
 
@@ -113,6 +115,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     normalised_nets_work,
     single_samples_work,
     poor_clients_work,
+    unseen_clients_work,
     divergence_is_not_an_accuracy,
 )
 """All checks; each takes the registered name of a method."""

@@ -70,10 +70,10 @@ def made_up_data(classes: int = 4, features: int = 6, per_class: int = 60) -> Da
 
 
 @lru_cache
-def deal(dataset: Dataset, clients: int = 6) -> Split:
-    """Two latent groups of clients, or none for one client."""
+def deal(dataset: Dataset, clients: int = 6, unseen: float = 0.0) -> Split:
+    """Two latent groups of clients, or none for one client; a share of the clients may be kept out of training."""
     scheme = LatentGroups(groups=2) if clients > 1 else PARTITIONS["iid"]()
-    settings = SplitSettings(clients=clients, public=0.2, val_fraction=0.1, min_test=2)
+    settings = SplitSettings(clients=clients, public=0.2, val_fraction=0.1, min_test=2, unseen=unseen)
     return split(dataset, scheme, settings, seed=0)
 
 

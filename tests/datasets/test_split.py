@@ -192,3 +192,48 @@ def test_checks_need_no_torch() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_clients_that_are_kept_out_hold_what_they_held(labelled: MakeLabelled) -> None:
+    dataset = labelled([0, 1, 2, 3] * 100, [0, 1, 2, 3] * 50, 4)
+    scheme = PARTITIONS["latent-groups"](groups=2)
+    whole = split(dataset, scheme, SplitSettings(clients=10, min_test=5), 3)
+    parts = split(dataset, scheme, SplitSettings(clients=10, min_test=5, unseen=0.25), 3)
+    assert (whole.unseen, parts.clients) == (None, 8)  # round(2.5) is 2
+    unseen = parts.unseen
+    assert unseen is not None
+    assert sorted(unseen.ids + unseen.others) == list(range(10))
+    assert len(unseen.ids) == 2
+    for name in ("train", "validation", "test"):
+        for ids, lists in ((unseen.others, getattr(parts, name)), (unseen.ids, getattr(unseen, name))):
+            assert [rows.tolist() for rows in lists] == [getattr(whole, name)[client].tolist() for client in ids]
+    assert whole.groups is not None
+    assert parts.groups is not None
+    assert (
+        parts.groups.open_for_evaluation().tolist() == whole.groups.open_for_evaluation()[list(unseen.others)].tolist()
+    )
+    assert parts.public.tolist() == whole.public.tolist()
+    others = parts.of_unseen()
+    assert (others.train, others.test, others.unseen) == (unseen.train, unseen.test, None)
+    assert others.public is parts.public
+    with pytest.raises(ValueError, match="keeps no client out"):
+        whole.of_unseen()
+    again = split(dataset, IID, SplitSettings(clients=10, min_test=5, unseen=0.25), 3).unseen
+    assert again is not None
+    assert again.ids == unseen.ids  # whatever the scheme
+    other = split(dataset, IID, SplitSettings(clients=10, min_test=5, unseen=0.25), 4).unseen
+    assert other is not None
+    assert other.ids != unseen.ids
+
+
+@pytest.mark.parametrize(("unseen", "clients", "seen"), [(0.0, 5, 5), (0.01, 5, 4), (0.2, 10, 8), (0.9, 10, 1)])
+def test_how_many_clients_are_kept_out(unseen: float, clients: int, seen: int) -> None:
+    assert SplitSettings(clients=clients, unseen=unseen).seen == seen
+
+
+@pytest.mark.parametrize(
+    ("unseen", "clients", "words"), [(0.5, 1, "keeps all 1 clients out"), (1.0, 5, r"in \[0, 1\)")]
+)
+def test_somebody_has_to_take_part(unseen: float, clients: int, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        SplitSettings(clients=clients, unseen=unseen)

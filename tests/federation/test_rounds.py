@@ -107,6 +107,7 @@ def without_clocks(row: Any) -> dict[str, Any]:
 
 
 METRICS = ["acc_mean", "acc_weighted", "acc_std", "acc_worst_decile", "acc_min", "loss_mean", "brier_mean", "top5_mean"]
+METRICS += ["acc_drawn", "acc_new"]
 
 
 def test_a_row_has_these_keys_in_this_order(make_run) -> None:
@@ -128,7 +129,7 @@ def test_a_row_has_these_keys_in_this_order(make_run) -> None:
         assert row.values["loss_distill"] is row.values["loss_server"] is None
         assert [list(client) for client in row.clients] == [
             [
-                *("round", "client", "group", "model", "train_size", "test_size", "cluster"),
+                *("round", "client", "group", "model", "train_size", "test_size", "cluster", "draws"),
                 *("client.acc", "client.loss", "bytes_up", "bytes_down"),
             ]
         ] * 4
@@ -170,7 +171,8 @@ def test_a_client_without_test_samples_has_no_accuracy_and_counts_in_no_mean(dea
     accuracies = [client["client.acc"] for client in row.clients]
     assert (accuracies[0], row.clients[0]["client.loss"], row.clients[0]["test_size"]) == (None, None, 0)
     assert row.values["client.acc_mean"] == pytest.approx(np.mean(accuracies[1:]))
-    assert all(np.isfinite(row.values[f"client.{name}"]) for name in METRICS)
+    assert all(np.isfinite(row.values[f"client.{name}"]) for name in METRICS[:-1])
+    assert row.values["client.acc_new"] is None
 
 
 @pytest.mark.parametrize(
@@ -342,6 +344,23 @@ def test_those_who_stay_away_do_nothing_and_send_nothing(make_run) -> None:
             assert (row.clients[client]["bytes_up"] > 0) == (client in drawn)
         assert row.values["participants"] == 2
         before = after
+
+
+def test_clients_that_took_part_and_those_that_never_did_are_counted_apart(deal) -> None:
+    dataset, split = deal(train=(5, 8, 3, 6, 4), groups=[0, 0, 1, 1, 1])
+    split = replace(split, test=(split.test[0][:0], *split.test[1:]))  # without samples: in neither mean
+    training = Training(rounds=8, batch_size=4, participation=0.2)
+    run = Run(METHODS["fedavg"](), dataset, split, ModelMix(("mlp-4",)), training, seed=0)
+    draws = np.zeros(5, dtype=int)
+    for row in run.rounds():
+        draws[run.participants(row.values["round"])] += 1
+        assert [client["draws"] for client in row.clients] == draws.tolist()
+        for view in ("global", "+local"):
+            accuracies = np.array([client[f"{view}.acc"] or 0 for client in row.clients])
+            for name, chosen in (("acc_drawn", draws > 0), ("acc_new", draws == 0)):
+                own = accuracies[1:][chosen[1:]]
+                assert row.values[f"{view}.{name}"] == (pytest.approx(own.mean()) if own.size else None)
+    assert draws.tolist() == [1, 3, 1, 2, 1]  # in the end everybody took part, some more than once
 
 
 def test_balanced_architectures_are_not_confounded_with_groups() -> None:

@@ -825,6 +825,51 @@ class TuningPlanned(Tuning):
         )
 
 
+class Enumerating(Honest):
+    """Looks newcomers up where it counts the clients of the federation."""
+
+    def unseen(self, clients: Cohort, received: Any, rnd: Round) -> Deployed:
+        sizes = torch.ones(self.federation.clients)
+        return clients.with_weights(
+            {key: value * sizes[list(clients.ids)].sum() for key, value in clients.weights.items()}
+        )
+
+
+class Unsteady(Honest):
+    """Draws from nowhere for newcomers."""
+
+    def unseen(self, clients: Cohort, received: Any, rnd: Round) -> Deployed:
+        clients.load({key: value + torch.randn(1) for key, value in clients.parameters.items()})
+        return clients.deployed()
+
+
+class Foreseeing(Honest):
+    """Knows what newcomers will be tested on."""
+
+    def unseen(self, clients: Cohort, received: Any, rnd: Round) -> Deployed:
+        data = clients.members.data
+        clients.load({key: value + data.inputs[data.test.rows].mean() for key, value in clients.parameters.items()})
+        return clients.deployed()
+
+
+class Recruiting(Honest):
+    """Goes on with what newcomers learnt."""
+
+    def setup(self, federation: Federation) -> None:
+        self.learnt = torch.zeros(1)
+
+    def unseen(self, clients: Cohort, received: Any, rnd: Round) -> Deployed:
+        clients.fit(cross_entropy)
+        self.learnt = clients.weights["head.bias"].sum()[None]
+        return clients.deployed()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learnt": self.learnt}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.learnt = state["learnt"]
+
+
 @pytest.fixture
 def register() -> Callable[[type[Method[Any]]], str]:
     """Register a class for one test."""
@@ -915,6 +960,10 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Tuning, contract.steps_equal_the_plan, AssertionError, "kind 'aside'"),
         (ServerFavouring, contract.steps_equal_the_plan, AssertionError, "kind 'server'.*server_public_epochs"),
         (Voting, contract.steps_equal_the_plan, AssertionError, "kind 'distill'.*client_public_epochs"),
+        (Enumerating, contract.unseen_clients_work, AssertionError, "kept out of training: .*`clients.ids`"),
+        (Unsteady, contract.unseen_clients_work, AssertionError, "no named stream"),
+        (Foreseeing, contract.unseen_clients_work, AssertionError, "`unseen` uses test data"),
+        (Recruiting, contract.unseen_clients_work, AssertionError, "not the newcomers': .*learnt"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

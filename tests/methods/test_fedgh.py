@@ -109,10 +109,10 @@ def test_bytes(deep_world) -> None:
 def test_views_are_the_client_and_its_body_with_the_new_head(deep_world) -> None:
     run = finished(deep_world.build("fedgh"))
     assert run.facts()["deployed"] == "client"
-    assert run.facts()["views"] == ["client", "fresh_head"]
+    assert run.facts()["views"] == ["client", "refreshed"]
     rnd = Round(2, 0, run.federation)
     clients = run.client_cohort("mlp-4", range(3), rnd)
-    fresh, own = run.method.views(clients, rnd)["fresh_head"], clients.weights
+    fresh, own = run.method.views(clients, rnd)["refreshed"], clients.weights
     assert fresh.index == (0, 1, 2)
     assert torch.equal(fresh.weights["body.1.weight"], own["body.1.weight"])
     for member in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fl_bench.errors import Unsupported
+from fl_bench.federation.rounds import Round
 
 
 def test_three_rounds_against_numpy(deep_world, two_layers, steps_of_client) -> None:
@@ -19,6 +20,22 @@ def test_three_rounds_against_numpy(deep_world, two_layers, steps_of_client) -> 
         common = type(common).mean(nets, [3, 2, 1])  # by size
     assert two_layers(run) == nets
     assert len({net.head.tobytes() for net in nets}) == 3
+
+
+def test_every_client_deploys_the_newest_body_under_its_own_head(deep_world, two_layers) -> None:
+    deep_world.options = {"participation": 0.34}  # one client a round
+    run = deep_world.run("fedper")
+    drawn = [client for t in range(3) for client in run.participants(t)]
+    assert drawn == [1, 1, 2]  # and client 0 never
+    nets, start = two_layers(run), two_layers(deep_world.build("fedper"))
+    rnd = Round(2, 0, run.federation)
+    clients = run.client_cohort("mlp-4", range(3), rnd)
+    assert two_layers(run.method.views(clients, rnd)["+local"].weights) == nets
+    newest = nets[drawn[-1]].copy()  # the average over one client is what that client sent
+    for client, found in enumerate(two_layers(run.method.deployed(clients, rnd).weights)):
+        expected = newest.copy()
+        expected.take(nets[client] if client in drawn else start[0], "head")
+        assert found == expected
 
 
 @pytest.mark.parametrize(("personal", "limit"), [("none", "fedavg"), ("all", "local")])

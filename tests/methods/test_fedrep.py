@@ -54,6 +54,22 @@ def test_heads_are_trained_on_batches_of_their_own(deep_world, same_bits) -> Non
     assert not same_bits(run.client_weights()["mlp-4"], fresh.client_weights()["mlp-4"])
 
 
+def test_every_client_deploys_the_newest_body_under_its_own_head(deep_world, two_layers) -> None:
+    deep_world.options = {"participation": 0.34}  # one client a round
+    run = deep_world.run("fedrep")
+    drawn = [client for t in range(3) for client in run.participants(t)]
+    assert drawn == [1, 1, 2]  # and client 0 never
+    nets, start = two_layers(run), two_layers(deep_world.build("fedrep"))
+    rnd = Round(2, 0, run.federation)
+    clients = run.client_cohort("mlp-4", range(3), rnd)
+    assert two_layers(run.method.views(clients, rnd)["+local"].weights) == nets
+    newest = nets[drawn[-1]].copy()  # the average over one client is what that client sent
+    for client, found in enumerate(two_layers(run.method.deployed(clients, rnd).weights)):
+        expected = newest.copy()
+        expected.take(nets[client] if client in drawn else start[0], "head")
+        assert found == expected
+
+
 def test_frozen_parts_feel_no_momentum_and_no_decay(deep_world, two_layers) -> None:
     deep_world.options = {"momentum": 0.9, "weight_decay": 0.5, "optimizer_state": "persist"}
     start = two_layers(deep_world.build("fedrep"))[0]

@@ -16,7 +16,7 @@ from fl_bench.federation.rounds import Round
 from fl_bench.federation.settings import Training
 from fl_bench.federation.trees import subtree
 from fl_bench.methods.contract import deal, finish, made_up_data, make_run
-from fl_bench.methods.fedrod import FedRODConfig, both_losses, log_prior
+from fl_bench.methods.fedrod import CLASS_SHARES, FedRODConfig, both_losses, log_prior
 from fl_bench.methods.two_heads import GeneratedHead, TwoHeads
 from fl_bench.streams import torch_stream
 
@@ -59,6 +59,9 @@ def test_three_rounds_against_numpy(deep_world, two_layers, steps_of_client, gam
     expected = nets[0].logits(x)[0] + heads[0] @ z1
     logits = run.method.deployed(clients, rnd).logits(0, torch.from_numpy(x))[0]
     np.testing.assert_allclose(logits.detach().numpy(), expected, rtol=0, atol=1e-12)
+    newest = common.logits(x)[0] + heads[0] @ np.append(common.features(x)[0], 1)
+    logits = run.method.views(clients, rnd)["refreshed"].logits(0, torch.from_numpy(x))[0]
+    np.testing.assert_allclose(logits.detach().numpy(), newest, rtol=0, atol=1e-12)
 
 
 def test_prior_by_hand() -> None:
@@ -76,7 +79,7 @@ def test_the_generic_path_is_fedavg_where_classes_are_balanced(deep_world, same_
     run, fedavg = deep_world.run("fedrod"), deep_world.run("fedavg")
     found = subtree(run.client_weights()["mlp-4"], "generic")
     assert same_bits(found, fedavg.client_weights()["mlp-4"]) == balanced
-    assert same_bits(run.method.generic, fedavg.method.w) == balanced
+    assert same_bits(subtree(run.method.common, "generic"), fedavg.method.w) == balanced
 
 
 def test_each_loss_reaches_its_own_part_only() -> None:
@@ -108,7 +111,7 @@ def test_the_generic_net_travels(deep_world, moves_as_planned) -> None:
         next(run.rounds()).clients[0]["bytes_up"] == 28 * 8
     )  # 12 of the body, 15 of one head, and the size, in float64
     assert run.facts()["deployed"] == "personal"
-    assert run.facts()["views"] == ["generic", "personal"]
+    assert run.facts()["views"] == ["generic", "personal", "refreshed"]
 
 
 class HyperNetwork:
@@ -182,6 +185,11 @@ def test_generated_heads_against_numpy(deep_world, two_layers, steps_of_client, 
     expected = (nets[1].logits(x) + nets[1].features(x) @ weight.T + bias)[0]
     logits = run.method.deployed(clients, rnd).logits(1, torch.from_numpy(x))[0]
     np.testing.assert_allclose(logits.detach().numpy(), expected, rtol=0, atol=1e-12)
+    weight, bias = shared.head(counts[1] / 2)  # the newest hyper-network on the client's own class shares
+    newest = (common.logits(x) + common.features(x) @ weight.T + bias)[0]
+    clients.load({CLASS_SHARES: torch.zeros(3, 3)})  # which a client that never took part has not filled in
+    logits = run.method.views(clients, rnd)["refreshed"].logits(1, torch.from_numpy(x))[0]
+    np.testing.assert_allclose(logits.detach().numpy(), newest, rtol=0, atol=1e-12)
     # as many steps of the hyper-network as of the nets
     assert [row["steps_local"] for row in rows] == [2 * sum(steps_of_client(client, 2) for client in range(3))] * 3
 

@@ -86,6 +86,12 @@ def test_rounds_against_numpy(
     assert_equal(weights_of(run), nets)
     assert (masks(run).numpy() == personal).all()
     assert personal.sum(axis=(1, 2)).tolist() == [4, 4, 4]  # 3 of 6, then 1 of 3; 4/6 is above the limit
+    rnd = Round(world.rounds - 1, 0, run.federation)
+    view = run.method.views(run.client_cohort("linear", range(3), rnd), rnd)["refreshed"]
+    for net, mask in zip(nets, personal, strict=True):
+        net.w, net.b = np.where(mask, net.w, server.w), server.b
+    np.testing.assert_allclose(view.weights["head.weight"].numpy(), np.stack([net.w for net in nets]), atol=1e-12)
+    np.testing.assert_allclose(view.weights["head.bias"].numpy(), np.stack([net.b for net in nets]), atol=1e-12)
     assert len({mask.tobytes() for mask in personal}) > 1  # clients chose for themselves
 
 

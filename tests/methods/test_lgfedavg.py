@@ -135,6 +135,36 @@ def test_who_comes_late_starts_from_fedavgs_last_average(deep_world, two_layers,
     assert run.method.cold == cold
 
 
+def test_every_client_deploys_the_newest_head_on_its_own_body(deep_world, two_layers) -> None:
+    deep_world.options = {"participation": 0.34}  # one client a round
+    run = deep_world.run("lgfedavg")
+    drawn = [client for t in range(3) for client in run.participants(t)]
+    assert drawn == [1, 1, 2]  # and client 0 never
+    nets, start = two_layers(run), two_layers(deep_world.build("lgfedavg"))
+    rnd = Round(2, 0, run.federation)
+    clients = run.client_cohort("mlp-4", range(3), rnd)
+    assert two_layers(run.method.views(clients, rnd)["+local"].weights) == nets
+    newest = nets[drawn[-1]].copy()  # the average over one client is what that client sent
+    for client, found in enumerate(two_layers(run.method.deployed(clients, rnd).weights)):
+        expected = newest.copy()
+        expected.take(nets[client] if client in drawn else start[0], "body")
+        assert found == expected
+
+
+def test_who_has_yet_to_come_after_a_warm_start_deploys_fedavgs_body(deep_world, two_layers) -> None:
+    deep_world.options = {"participation": 0.34}
+    run = deep_world.run("lgfedavg", warm_start=2)
+    assert (run.participants(2), run.method.cold) == ([2], {0, 1})
+    before, (warm,) = two_layers(run), two_layers(run.method.warm)
+    rnd = Round(2, 0, run.federation)
+    found = two_layers(run.method.deployed(run.client_cohort("mlp-4", range(3), rnd), rnd).weights)
+    expected = [warm.copy(), warm.copy(), before[2]]
+    for net in expected:
+        net.take(before[2], "head")
+    assert found == expected
+    assert two_layers(run) == before  # on the side
+
+
 @pytest.mark.parametrize("warm_start", [3, 5])
 def test_a_warm_start_without_end_is_fedavg_bit_for_bit(deep_world, same_bits, warm_start: int) -> None:
     run, fedavg = deep_world.run("lgfedavg", warm_start=warm_start), deep_world.run("fedavg")

@@ -28,23 +28,38 @@ def test_against_numpy(deep_world, two_layers, steps_of_client, settings, partic
     sizes = np.array([1, 1, 1] if settings["weights"] == "uniform" else [3, 2, 1])
     w, personal, shared = start[0], list(start), list(start)
     for index in range(world.rounds):
-        drawn = run.participants(index)
-        for client in drawn:
+        drawn, deployed = run.participants(index), {}
+        for client in range(3):  # those who are not drawn solve for their theta_i on a copy, to be scored
             (x, y), theta, own = world.private[client], w, w
             for _ in range(steps_of_client(client, world.epochs)):
                 for _ in range(3):
                     slope = theta.gradient(x, y) + 2.0 * (theta.vector - own.vector) + 0.05 * theta.vector
                     theta = theta.at(theta.vector - 0.2 * slope)
                 own = own.at(own.vector - 0.15 * 2.0 * (own.vector - theta.vector))
-            personal[client], shared[client] = theta, own
+            deployed[client] = theta
+            if client in drawn:
+                personal[client], shared[client] = theta, own
         mean = type(w).mean([shared[client] for client in drawn], sizes[drawn])
         w = w.at((1 - settings["beta"]) * w.vector + settings["beta"] * mean.vector)
     assert two_layers(part(run, "personal")) == personal
     assert two_layers(part(run, "shared")) == shared
     rnd = Round(world.rounds - 1, 0, run.federation)
     clients = run.client_cohort("mlp-4", range(3), rnd)
-    assert two_layers(run.method.deployed(clients, rnd).weights) == personal
+    assert two_layers(run.method.deployed(clients, rnd).weights) == list(deployed.values())
+    assert two_layers(part(run, "personal")) == personal
     assert two_layers(run.method.views(clients, rnd)["global"].weights) == [w]
+
+
+def test_steps_of_those_who_are_not_drawn_are_counted_aside(deep_world) -> None:
+    # Two of three clients a round; two epochs are 2, 2 and 1 batches, with five inner steps and an outer one each.
+    deep_world.options = {"participation": 0.7}
+    run = deep_world.build("pfedme")
+    for row in run.rounds():
+        (absent,) = {0, 1, 2} - set(run.participants(row.values["round"]))
+        assert row.values["steps_aside"] == [2, 2, 1][absent] * 6
+        assert row.values["steps_local"] == (5 - [2, 2, 1][absent]) * 6
+    deep_world.options = {}
+    assert all("steps_aside" not in row.values for row in deep_world.run("pfedme").rounds())
 
 
 def test_the_outer_step_is_never_clipped(deep_world) -> None:

@@ -42,6 +42,7 @@ SIZES = [9, 17, 8]
         (PlannedPhase("distill", 1, "public", turn="later"), 4 * 3),
         (PlannedPhase("distill", 1, "public", start=1, every=2, own_rounds=True), 3 * 3),  # 0 once, 1 in two rounds
         (PlannedPhase("aside", 1), 4 * (2 + 3 + 1)),
+        (PlannedPhase("aside", 1, turn="absent"), 4 * (2 + 3 + 1) - 17),  # all that `local` is not
         (PlannedPhase("server", 1, "public"), 4 * 3),
         (PlannedPhase("server", 1, "public", models=5), 4 * 5 * 3),
         (PlannedPhase("server", 1, 12, models=1.5, start=2), 2 * 1.5 * 2),
