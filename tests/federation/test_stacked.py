@@ -392,6 +392,10 @@ def test_several_steps_with_bounds_and_repeats(pair) -> None:
     ]
     log, _ = fit_both(pair(), steps)
     assert log.steps == (15, 25, 10, 25)  # five updates on each of 3, 5, 2 and 5 batches
+    once, _ = fit_both(
+        pair(), [*steps[1:], Step(cross_entropy, optimizer=Optimizer("adam", 0.01), repeat=3, batches=3)]
+    )
+    assert once.steps == (6 + 9, 10 + 9, 4 + 6, 10 + 9)
     bounded = pair()
     fit_both(bounded, steps[:2])
     assert bounded[1].parameters["2.bias"].min() >= -0.1
