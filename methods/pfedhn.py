@@ -16,10 +16,10 @@ the server. With `personal_head` (pFedHN-PC) the body alone, and clients keep th
 be generated: they stay with the client, as its last local training left them.
 Deployed: H(v_i; phi) after the round (`generated`), with the client's head in pFedHN-PC. Also: theta~_i (`+local`).
 The defaults are those of the authors' code (github.com/AvivSham/pFedHN, `experiments/pfedhn/trainer.py`), where
-momentum and decay go on moving the embeddings of other clients, too, as torch's SGD does. It takes 5000 turns of 50
-batches of 64 at these rates: runs of few rounds want larger ones (`lr`, `inner_lr`), found on validation data.
-Departures: a client's turn comes once a round that it is drawn for; the authors draw 5000 clients with replacement. It
-trains for the run's local epochs, as in all methods of a comparison, unless `inner_steps` is set.
+momentum and decay go on moving the embeddings of other clients, too, as torch's SGD does.
+Departures: a client's turn comes once in each round that it is drawn for; the authors draw 5000 clients with
+replacement. It trains for the run's local epochs, as in all methods of a comparison, unless `inner_steps` is set: 50
+batches of 64 in the paper.
 With `server_step: joint` all clients of a round train on weights of the round's start, and the server takes one step
 against the mean over clients of phi's gradients and each client's own for v_i. That is faster, as clients train at
 once, but a round moves H once and not |S| times.
@@ -123,10 +123,10 @@ class PFedHN(Method[PFedHNConfig]):
 
     def setup(self, federation: Federation) -> None:
         """Draw the hypernetwork and the embeddings, each client's by its identity."""
+        from .hypernetwork import HyperNetwork  # imports torch
+
         if self.config.personal_head:
             check_bodies(self.name, federation)
-        from .hypernetwork import HyperNetwork
-
         shapes = {
             architecture: {
                 name: tensor.shape[1:]
