@@ -380,6 +380,21 @@ def test_masked_entries_stay(pair) -> None:
     fit_both([looped, stacked], [Step(cross_entropy, within={"2.bias": (-0.1, 0.1)})], entries=free)
 
 
+def test_steps_of_first_batches_are_not_recorded(pair, monkeypatch) -> None:
+    # As on a GPU, where the device counts: what is recorded once is taken on every later batch.
+    stretches = []
+
+    class Recorder:
+        def repeat(self, work, first: int, stop: int) -> None:
+            stretches.append((first, stop))
+            for step in range(first, stop):
+                work(torch.tensor([step]))
+
+    monkeypatch.setattr("fl_bench.federation.stacked.Recorder.of", lambda *_: Recorder())
+    fit_both(pair(), [Step(cross_entropy), Step(cross_entropy, optimizer=Optimizer("adam", 0.01), batches=2)])
+    assert min(first for first, _ in stretches) == 2
+
+
 def test_several_steps_with_bounds_and_repeats(pair) -> None:
     steps = [
         Step(cross_entropy, lambda name: name.startswith("0."), repeat=3),
