@@ -239,8 +239,8 @@ class Cohort:
             Steps and mean loss of each member.
 
         Raises:
-            ValueError: a target or something in `per_client` does not have a row for each member.
-
+            ValueError: a target or something in `per_client` does not have a row for each member, or the first step
+                is taken on some batches only.
         """
         self._check_rows(on, per_client or {})
         defaults = self.training
@@ -250,6 +250,11 @@ class Cohort:
             )
         limit = (None if isinstance(on, Teaching) else defaults.clip) if clip == "run" else clip
         updates = [Step(objective)] if callable(objective) else objective
+        if updates[0].batches is not None:
+            raise ValueError(
+                f"the first step of a phase has batches={updates[0].batches}, but the phase's loss is that step's; "
+                "use fit(batches=...) for a phase of so many batches, or put another step first"
+            )
         steps = tuple(self._resolved(step, optimizer, trainable, limit) for step in updates)
         stream = stream or on.stream
         phase = Phase(
@@ -425,6 +430,7 @@ class Cohort:
             clip if step.clip == "phase" else step.clip,
             step.repeat,
             step.within,
+            step.batches,
         )
 
     @property

@@ -111,6 +111,8 @@ def _fit_member(members: Members, phase: Phase, module: nn.Module, member: int) 
     early, first = total, first_pass(members, phase, member)
     for index, batch in enumerate(member_batches(members, phase, member)):
         for number, (step, state) in enumerate(zip(phase.steps, states, strict=True)):
+            if not step.due(index):
+                continue
             optimizer = step.optimizer.at(index, batches)
             for again in range(step.repeat):
                 masks = None if batch.masks is None else derived(batch.masks, phase.update(number, again))
@@ -121,7 +123,7 @@ def _fit_member(members: Members, phase: Phase, module: nn.Module, member: int) 
                     total += loss.detach() / step.repeat
         if index + 1 == first:
             early = total.clone()
-    return batches * phase.updates_per_batch, total / max(batches, 1), early / max(first, 1)
+    return phase.updates(batches), total / max(batches, 1), early / max(first, 1)
 
 
 def _row(value: Tensor | Tree, member: int) -> Tensor | Tree:

@@ -36,6 +36,8 @@ class Step:
     """How often it is taken on the same batch; each time is a gradient evaluation, and counts as a step."""
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Bounds that parameters are clamped to after it, by name (a mixing weight in [0, 1])."""
+    batches: int | None = None
+    """Take it on the first so many batches of the phase; on all by default, as the first step of a phase always is."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class ResolvedStep:
     clip: float | None
     repeat: int
     within: Mapping[str, tuple[float, float]]
+    batches: int | None
+
+    def due(self, index: int) -> bool:
+        """Whether it is taken on batch `index` of the phase, from 0."""
+        return self.batches is None or index < self.batches
 
 
 @dataclass(frozen=True)
@@ -75,10 +82,11 @@ class Phase:
         """Parameters that some step trains."""
         return {key for step in self.steps for key in step.trainable}
 
-    @property
-    def updates_per_batch(self) -> int:
-        """Gradient evaluations on each batch."""
-        return sum(step.repeat for step in self.steps)
+    def updates(self, batches: int) -> int:
+        """Gradient evaluations on so many batches."""
+        return sum(
+            step.repeat * (batches if step.batches is None else min(step.batches, batches)) for step in self.steps
+        )
 
     def update(self, number: int, again: int) -> int:
         """The number, within a batch, of the update that is step `number` taken for the `again`-th time (from 0)."""

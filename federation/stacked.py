@@ -91,7 +91,7 @@ class StackedEngine:
 
         longest_first = sorted(range(len(members)), key=lambda member: -batches[member])
         in_pieces(longest_first, members_at_once(members, phase), train)
-        return Trained(tuple(number * phase.updates_per_batch for number in batches), losses, first)
+        return Trained(tuple(map(phase.updates, batches)), losses, first)
 
     def predict(self, members: Members, inputs: Tensor) -> Tensor:
         """See `Engine.predict`."""
@@ -185,15 +185,17 @@ class _Stack:
         self.draws = self._drawn()
 
     def run(self, recorder: Recorder | None) -> None:
-        """Take all steps, recorded where that is possible: learning rates that change are not."""
+        """Take all steps, recorded where that is possible: learning rates that change and first batches that have
+        steps of their own are not."""
         if any(step.optimizer.schedule != "constant" for step in self.phase.steps):
             recorder = None
+        early = max(step.batches or 0 for step in self.phase.steps)
         for stretch in _stretches(self.batches, exact=recorder is None):
-            if recorder is None:
-                for step in range(stretch.first, stretch.stop):
-                    self._batch(stretch, step)
-            else:
-                recorder.repeat(partial(self._batch, stretch), stretch.first, stretch.stop)
+            unlike = stretch.stop if recorder is None else min(max(early, stretch.first), stretch.stop)
+            for step in range(stretch.first, unlike):
+                self._batch(stretch, step)
+            if recorder is not None and unlike < stretch.stop:
+                recorder.repeat(partial(self._batch, stretch), unlike, stretch.stop)
 
     def write_back(self, losses: Tensor, first: Tensor | None) -> None:
         """Put everything where the storage has it.
@@ -221,6 +223,8 @@ class _Stack:
         """Take all updates on the batches of one step; a step that is a tensor, shape (1,), is read by the device."""
         fed = self._fed(stretch, step)
         for number, update in enumerate(self.phase.steps):
+            if update.batches is not None and not (isinstance(step, int) and update.due(step)):
+                continue  # a step that the device reads lies behind the first batches
             for again in range(update.repeat):
                 losses = self._take(number, again, step, fed)
                 if fed.alive is not None:

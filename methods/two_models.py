@@ -54,6 +54,17 @@ class Mixture(TwoModels):
         return torch.func.functional_call(self.personal, mixed, (x,))  # type: ignore[no-any-return]  # as above
 
 
+class MixtureOfLogits(Mixture):
+    """The logits alpha * personal(x) + (1 - alpha) * shared(x), from two passes; takes what `Mixture` takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mixed logits, shape (batch, classes); leaves the BatchNorm statistics of `shared` as they are."""
+        # The net in common learns its statistics in its own step; a second time would send others than FedAvg's.
+        state = {name: buffer.clone() for name, buffer in self.shared.named_buffers()}
+        common = torch.func.functional_call(self.shared, state, (x,))
+        return self.alpha * self.personal(x) + (1 - self.alpha) * common  # type: ignore[no-any-return]  # as above
+
+
 def is_personal(name: str) -> bool:
     """Whether a parameter belongs to the net of the client's own."""
     return name.startswith("personal.")

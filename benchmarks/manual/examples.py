@@ -259,6 +259,7 @@ EXAMPLES = {
     "Step.clip": "clients.fit([Step(cross_entropy, clip=1.0), Step(cross_entropy, clip=None)])",
     "Step.repeat": "clients.fit([Step(cross_entropy, repeat=5)])",
     "Step.within": 'clients.fit([Step(cross_entropy, within={"head.bias": (-1.0, 1.0)})])',
+    "Step.batches": "clients.fit([Step(cross_entropy, trainable=is_body), Step(cross_entropy, is_head, batches=1)])",
     "phase.is_cross_entropy": (
         "clients.fit(is_cross_entropy(lambda model, batch: F.nll_loss(model(batch.x).log_softmax(-1), batch.y)))"
     ),

@@ -113,6 +113,7 @@ PHASES: dict[str, Any] = {
         "objective": [
             Step(cross_entropy, lambda name: name.startswith("head.")),
             Step(cross_entropy, repeat=2, within={"head.bias": (-0.1, 0.1)}),
+            Step(cross_entropy, batches=2),
         ],
     },
     "masked": lambda members: {

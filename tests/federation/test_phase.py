@@ -222,6 +222,27 @@ def test_bounds_belong_to_their_step(make_data, make_cohort, nets) -> None:
     assert cohort.weights["2.bias"][0].tolist() == pytest.approx([0.07] * 3, abs=1e-12)
 
 
+def test_a_step_of_the_first_batches(make_data, make_cohort, nets) -> None:
+    # Members with 2, 1 and 3 batches of four: the second step lifts twice on each of the first two that there are.
+    cohort = make_cohort(make_data((8, 4, 12)), nets(3))
+    cohort.load({"2.bias": torch.zeros(1, 3), "0.bias": torch.zeros(1, 1)})
+
+    def rise(model: nn.Module, batch: Batch) -> Tensor:
+        return -sum(parameter.sum() for parameter in model.parameters())
+
+    steps = [Step(rise, in_layer("0.")), Step(rise, lambda name: name == "2.bias", repeat=2, batches=2)]
+    log = cohort.fit(steps, epochs=1)
+    assert log.steps == (2 + 4, 1 + 2, 3 + 4)
+    assert cohort.weights["2.bias"][:, 0].tolist() == pytest.approx([0.2, 0.1, 0.2], abs=1e-12)
+    assert cohort.weights["0.bias"][:, 0].tolist() == pytest.approx([0.1, 0.05, 0.15], abs=1e-12)
+
+
+def test_a_first_step_of_some_batches_is_refused(make_data, make_cohort, nets) -> None:
+    cohort = make_cohort(make_data((8,)), nets(1))
+    with pytest.raises(ValueError, match=r"the first step of a phase has batches=1, .*use fit\(batches=\.\.\.\)"):
+        cohort.fit([Step(cross_entropy, batches=1), Step(cross_entropy)])
+
+
 def masks(seed: int, tree: dict[str, Tensor]) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.rand(tensor.shape, generator=generator) < 0.5 for name, tensor in tree.items()}

@@ -380,6 +380,21 @@ def test_masked_entries_stay(pair) -> None:
     fit_both([looped, stacked], [Step(cross_entropy, within={"2.bias": (-0.1, 0.1)})], entries=free)
 
 
+def test_steps_of_first_batches_are_not_recorded(pair, monkeypatch) -> None:
+    # As on a GPU, where the device counts: what is recorded once is taken on every later batch.
+    stretches = []
+
+    class Recorder:
+        def repeat(self, work, first: int, stop: int) -> None:
+            stretches.append((first, stop))
+            for step in range(first, stop):
+                work(torch.tensor([step]))
+
+    monkeypatch.setattr("fl_bench.federation.stacked.Recorder.of", lambda *_: Recorder())
+    fit_both(pair(), [Step(cross_entropy), Step(cross_entropy, optimizer=Optimizer("adam", 0.01), batches=2)])
+    assert min(first for first, _ in stretches) == 2
+
+
 def test_several_steps_with_bounds_and_repeats(pair) -> None:
     steps = [
         Step(cross_entropy, lambda name: name.startswith("0."), repeat=3),
@@ -392,6 +407,10 @@ def test_several_steps_with_bounds_and_repeats(pair) -> None:
     ]
     log, _ = fit_both(pair(), steps)
     assert log.steps == (15, 25, 10, 25)  # five updates on each of 3, 5, 2 and 5 batches
+    once, _ = fit_both(
+        pair(), [*steps[1:], Step(cross_entropy, optimizer=Optimizer("adam", 0.01), repeat=3, batches=3)]
+    )
+    assert once.steps == (6 + 9, 10 + 9, 4 + 6, 10 + 9)
     bounded = pair()
     fit_both(bounded, steps[:2])
     assert bounded[1].parameters["2.bias"].min() >= -0.1

@@ -24,6 +24,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("fedselect", {"select_by": "gradient", "every": 1}),
     ("cfd", {"coder": "range"}),
     ("fedmd", {"weights": "size"}),
+    ("apfl", {"mix": "logits"}),
+    ("pfedhn", {"server_step": "joint"}),
     ("cosmos", {"server": "heads"}),
     ("cosmos", {"server": "heads", "head_schedule": "sequential"}),
     ("cosmos", {"order": "distill_last"}),

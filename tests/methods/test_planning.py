@@ -112,6 +112,7 @@ def test_a_plan_without_phases_is_made_of_its_numbers() -> None:
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("apfl", {"adapt": "batch"}),
     ("apfl", {"adapt": "never"}),
+    ("apfl", {"mix": "logits"}),
     ("centralized", {"with_public": True}),
     ("centralized-group", {"with_public": True}),
     ("centralized-group", {"epochs": 3}),
@@ -151,6 +152,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("lgfedavg", {"warm_start": 1}),
     ("local-public", {"distill_epochs": 2}),
     ("pfedhn", {"inner_steps": 4}),
+    ("pfedhn", {"server_step": "joint"}),
     ("pfedme", {"inner_steps": 2}),
     ("scaffold", {"option": "I"}),
 ]
