@@ -91,9 +91,7 @@ class Cosmos(Method[CosmosConfig]):
     paper = "Rachmut et al., 2026, arXiv:2605.11165"
     wire = "up N * C * b, down N * C * b"
     requires = Requires(public_data=True)
-    protocol = (
-        2  # those who have reported are clustered, not only all at once; server models learn at the clients' rate
-    )
+    protocol = 2  # whoever has reported is clustered, and servers learn at the clients' rate
     exchanges = frozenset({Scores})
 
     def needs(self) -> Requires:
