@@ -131,7 +131,7 @@ def _sign(gap: Array) -> int:
 def _standing(gaps: Sequence[Array], names: Sequence[str]) -> str:
     """Above, below or neither, with the data sets, as part of a sentence."""
     told = []
-    for sign, words in ((1, "better"), (-1, "worse"), (0, "neither")):
+    for sign, words in ((1, "better"), (-1, "worse"), (0, "neither better nor worse, as far as can be told,")):
         where = [name for name, gap in zip(names, gaps, strict=True) if _sign(gap) == sign]
         told += [f"{words} on {listed(where)}"] if where else []
     return listed(told)

@@ -11,6 +11,7 @@ from ...contraction.outcomes import outcomes, overall
 from ...contraction.predictions import read_predictions
 from ...contraction.reading import RISKS, read_blocks
 from ...contraction.study import END_ROUNDS, Study, base_blocks
+from ...grid.grid import expand, find_grid, read_grid
 from ...records.bundle import NAME
 from ...records.store import read_results
 from ...statistics.verdicts import many
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ....cosmos.theory.steps import Slope
     from ...contraction.outcomes import Outcome
     from ...contraction.predictions import Prediction
-    from ...contraction.reading import Risk
+    from ...contraction.reading import Block, Risk
 
 RECORDS = Path(__file__).resolve().parents[3] / "results" / "contraction"
 """The records of the grid `contraction`."""
@@ -77,7 +78,7 @@ def facts(results: Path = RECORDS, draws: int = 1000) -> dict[str, str]:
         for risk, of_risk in studies.items()
     }
     first = bases[0]
-    revisions = {str(record.run["provenance"].get("commit")) for record in records}
+    revisions = {str(record.run["provenance"].get("revision")) for record in records}
     left_out = sorted({text for block in bases for text in block.left_out})
     return {
         "datasets": listed([block.dataset for block in bases]),
@@ -87,6 +88,7 @@ def facts(results: Path = RECORDS, draws: int = 1000) -> dict[str, str]:
         "end": str(END_ROUNDS),
         "by": f"{studies[RISKS[0]][0].by}s",
         "left_out": f"In no number: {'; '.join(left_out)}." if left_out else "",
+        "absent": _absent(bases),
         "revisions": many(len(revisions), "revision"),
         "cross_entropy": _arms(studies["cross-entropy"]),
         "brier": _arms(studies["brier"]),
@@ -104,6 +106,14 @@ def facts(results: Path = RECORDS, draws: int = 1000) -> dict[str, str]:
         "few": _few(predicted.predictions, held),
         **accuracies(bases, records),
     }
+
+
+def _absent(bases: Sequence[Block]) -> str:
+    """Arms of the grid that were not run, as a sentence."""
+    path = find_grid(RECORDS.name)
+    ran = {label for block in bases for label in block.arms}
+    lacking = sorted({cell.label for cell in expand(read_grid(path), str(path)).cells} - ran)
+    return f"Not run: {listed([f'`{label}`' for label in lacking])}." if lacking else ""
 
 
 def _arms(studies: Sequence[Study]) -> str:
