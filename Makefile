@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden mutate bench page reference planted clusters format
+.PHONY: check lint types links test golden mutate bench page reference planted clusters cosmos format
 
 check: lint types test
 
@@ -48,7 +48,11 @@ bench:
 page:
 	$(PYTHON) -P -m fl_bench.benchmarks.performance
 
-# The section on the number of clusters in docs/cosmos.md again, from the stored results.
+# docs/cosmos.md and all of docs/cosmos-studies.md again, from committed results; nothing is run, a minute at most.
+cosmos:
+	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.studies
+
+# The section on the number of clusters in docs/cosmos-studies.md again, from the stored results.
 # `python -P -m fl_bench.benchmarks.studies.clusters letter vowel` measures these data sets anew first.
 clusters:
 	$(PYTHON) -P -m fl_bench.benchmarks.studies.clusters
@@ -57,7 +61,7 @@ clusters:
 reference:
 	$(PYTHON) -P -m fl_bench.benchmarks.manual
 
-# The planted study of docs/cosmos.md again: how often verdicts are right, all arms, the section; ten minutes at most.
+# The planted study of docs/cosmos-studies.md again: how often verdicts are right, all arms, the section; ten minutes at most.
 # `python -P -m fl_bench.benchmarks.studies.planted --page` writes the section from the stored results.
 planted:
 	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.studies.planted.calibration

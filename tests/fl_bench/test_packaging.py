@@ -20,8 +20,11 @@ NOT_SHIPPED = {
     "benchmarks/manual",
     "benchmarks/performance",
     "benchmarks/performance/contenders",
+    "benchmarks/studies",
     "benchmarks/studies/clusters",
+    "benchmarks/studies/contraction",
     "benchmarks/studies/planted",
+    "benchmarks/studies/server",
 }
 """Folders with Python files that are run from a clone only."""
 

@@ -1,42 +1,32 @@
-"""The section "How many clusters" of docs/cosmos.md (benchmarks room): a pure function of the study's CSV files."""
+"""How many clusters, in docs/cosmos-studies.md (benchmarks room): a pure function of the study's CSV files."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
+from ..sections import STUDIES, listed, put, table
 from .protocol import DESIGN, EMERGING, JUDGED, MARGIN, ROUNDS, RULES
 
 RESULTS = Path(__file__).with_name("results")
 """Where the CSV files are."""
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "cosmos.md"
-
 TEXT = Path(__file__).with_name("section.md")
 """The words of the section; `{name}` stands for what `facts` computes."""
-
-BEGIN = "<!-- how-many-clusters: written by `make clusters`; edit benchmarks/studies/clusters/section.md instead -->"
-END = "<!-- end -->"
 
 NAMES = {"no floor": "silhouette, never one", "groups": "groups *"}
 """Rules under another name in tables."""
 
 
-def write(page: Path = PAGE, results: Path = RESULTS) -> Path:
+def write(page: Path = STUDIES, results: Path = RESULTS) -> Path:
     """Write the section again, in its place on the page, and say where it is.
 
     Raises:
         ValueError: the page has not exactly one place for it.
     """
-    section = f"{BEGIN}\n\n{TEXT.read_text(encoding='utf-8').format(**facts(results))}\n{END}"
-    place = rf"<!-- how-many-clusters:.*?-->\n.*?{re.escape(END)}"
-    text, found = re.subn(place, lambda _: section, page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    if found != 1:
-        raise ValueError(f"{page} has {found} places `<!-- how-many-clusters: -->` ... `{END}`, one is needed")
-    page.write_text(text, encoding="utf-8")
-    return page
+    text = TEXT.read_text(encoding="utf-8").format(**facts(results))
+    return put("how-many-clusters", "make clusters", TEXT, text, page)
 
 
 def facts(results: Path = RESULTS) -> dict[str, str]:
@@ -57,6 +47,7 @@ def facts(results: Path = RESULTS) -> dict[str, str]:
         "rules": _rules(grouped, judged, alone),
         "datasets": _datasets(judged),
         "accuracies": _accuracies(accuracy),
+        "short": _short(judged, ("auto", taken, "groups")),
         "rounds": str(ROUNDS),
         "chosen": taken,
         "ahead": f"{index[taken] - index['auto']:+.3f}",
@@ -71,8 +62,8 @@ def facts(results: Path = RESULTS) -> dict[str, str]:
             for rule in ("quantile", "stability")
             for name, view in (("client", "client"), ("server", "server_assigned"))
         },
-        "taken": _listed([rule for rule in EMERGING if index[rule] >= index["auto"] - MARGIN]),
-        "refused": _listed([rule for rule in EMERGING if index[rule] < index["auto"] - MARGIN]),
+        "taken": _rules_named([rule for rule in EMERGING if index[rule] >= index["auto"] - MARGIN]),
+        "refused": _rules_named([rule for rule in EMERGING if index[rule] < index["auto"] - MARGIN]),
     }
 
 
@@ -84,6 +75,10 @@ def chosen(results: Path = RESULTS) -> str:
         means[side] = {rule: float(rows[rows.groups > 1][f"{rule}: ARI"].mean()) for rule in RULES}
     near = [rule for rule in EMERGING if means[JUDGED][rule] >= means[JUDGED]["auto"] - MARGIN]
     return max(near, key=lambda rule: means[DESIGN][rule], default="auto")
+
+
+def _rules_named(names: list[str]) -> str:
+    return listed([f"`{name}`" for name in names])
 
 
 def _lead(accuracy: pd.DataFrame, rule: str, alpha: float, view: str) -> float:
@@ -106,7 +101,21 @@ def _rules(grouped: pd.DataFrame, judged: pd.DataFrame, alone: pd.DataFrame) -> 
             + [f"{judged[judged.groups == groups][found].mean():.1f}" for groups in (2, 5)]
             + [f"{100 * (alone[alone.dataset.isin(JUDGED)][found] == 1).mean():.0f} %"]
         )
-    return _table([*heading, "one group seen"], lines)
+    return table([*heading, "one group seen"], lines, right=True)
+
+
+def _short(judged: pd.DataFrame, rules: tuple[str, ...]) -> str:
+    """The index of some rules on the judged sets, and the numbers of clusters that they find."""
+    heading = ["rule", "ARI at alpha 5", "ARI at alpha 0.5", "K found of 2", "K found of 5"]
+    lines = [
+        [
+            NAMES.get(rule, rule),
+            *(f"{judged[judged.alpha == alpha][f'{rule}: ARI'].mean():.2f}" for alpha in (5, 0.5)),
+            *(f"{judged[judged.groups == groups][f'{rule}: K'].mean():.1f}" for groups in (2, 5)),
+        ]
+        for rule in rules
+    ]
+    return table(heading, lines, right=True)
 
 
 def _datasets(judged: pd.DataFrame) -> str:
@@ -114,7 +123,7 @@ def _datasets(judged: pd.DataFrame) -> str:
     lines = [
         [name, *(f"{judged[judged.dataset == name][f'{rule}: ARI'].mean():.2f}" for rule in RULES)] for name in JUDGED
     ]
-    return _table(["data set", *(NAMES.get(rule, rule) for rule in RULES)], lines)
+    return table(["data set", *(NAMES.get(rule, rule) for rule in RULES)], lines, right=True)
 
 
 def _accuracies(rows: pd.DataFrame) -> str:
@@ -127,16 +136,4 @@ def _accuracies(rows: pd.DataFrame) -> str:
             some = rows[(rows.rule == rule) & (rows.alpha == alpha)]
             line += [f"{some.client.mean():.2f}", f"{some.server_assigned.mean():.2f}", f"{some.K.mean():.1f}"]
         lines.append(line)
-    return _table(heading, lines)
-
-
-def _listed(names: list[str]) -> str:
-    """Names as part of a sentence."""
-    marked = [f"`{name}`" for name in names]
-    return " and ".join([", ".join(marked[:-1]), marked[-1]] if len(marked) > 1 else marked) or "none"
-
-
-def _table(heading: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table with numbers to the right."""
-    rows = [heading, ["---", *["--:"] * (len(heading) - 1)], *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return table(heading, lines, right=True)

@@ -2,7 +2,7 @@
 
     python -P -m fl_bench.benchmarks.studies.planted.calibration [SIMULATIONS]
 
-writes results/calibration.csv, of which docs/cosmos.md makes a table. The worlds are those of `cosmos.theory.worlds`.
+writes results/calibration.csv, a table of docs/cosmos-studies.md. The worlds are those of `cosmos.theory.worlds`.
 """
 
 from __future__ import annotations

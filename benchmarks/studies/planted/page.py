@@ -1,11 +1,11 @@
-"""The section of docs/cosmos.md on the planted study (benchmarks room): a pure function of the study's files."""
+"""The planted study in docs/cosmos-studies.md (benchmarks room): a pure function of the study's files."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ..sections import STUDIES, put, table
 from .files import ARMS, CALIBRATION, HERE, OUTCOMES, number, read, show_interval
 from .study import POOL, ROUNDS, SEEDS, WORLD
 
@@ -17,11 +17,8 @@ if TYPE_CHECKING:
     from ....cosmos.theory.verdicts import Judgement
     from .study import Curves
 
-PAGE = HERE.parents[2] / "docs" / "cosmos.md"
 TEXT = HERE / "section.md"
 """The words of the section; `{name}` stands for what `facts` computes."""
-BEGIN = "<!-- planted: written by `make planted`; edit benchmarks/studies/planted/section.md instead -->"
-END = "<!-- end -->"
 
 
 def arm_row(name: str, curves: Curves, judgement: Judgement) -> dict[str, str]:
@@ -64,23 +61,13 @@ def mean_curves(curves: Mapping[str, Curves]) -> Iterator[dict[str, str]]:
                 yield {"arm": name, "seed": str(seed), "round": str(t), "client": number(float(mean)), "server": taught}
 
 
-def section() -> str:
-    """The section, from the committed files."""
-    return f"{BEGIN}\n\n{TEXT.read_text(encoding='utf-8').format(**facts())}\n{END}"
-
-
-def write() -> Path:
-    """Put the section into its place in docs/cosmos.md.
+def write(page: Path = STUDIES) -> Path:
+    """Put the section into its place on the page.
 
     Raises:
         ValueError: the page has not exactly one place for it.
     """
-    place = rf"<!-- planted:.*?-->\n.*?{re.escape(END)}"
-    text, found = re.subn(place, lambda _: section(), PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    if found != 1:
-        raise ValueError(f"{PAGE} has {found} places `<!-- planted: -->` ... `{END}`, one is needed")
-    PAGE.write_text(text, encoding="utf-8")
-    return PAGE
+    return put("planted", "make planted", TEXT, TEXT.read_text(encoding="utf-8").format(**facts()), page)
 
 
 def facts() -> dict[str, Any]:
@@ -90,7 +77,7 @@ def facts() -> dict[str, Any]:
     without = [row for row in calibration if not row["world"].startswith("taught")]
     quiet = [row for row in without if "noise" not in row["world"]]
     return {
-        "arms": _table(
+        "arms": table(
             ["arm", "excess, first", "last", "slope (95 %)", "intercept (95 %)", "floor (95 %)", "verdict"],
             [
                 [
@@ -103,7 +90,7 @@ def facts() -> dict[str, Any]:
                 for row in arms
             ],
         ),
-        "outcomes": _table(
+        "outcomes": table(
             ["prediction", "expected", "found (95 %)", "the prediction is"],
             [
                 [
@@ -115,7 +102,7 @@ def facts() -> dict[str, Any]:
                 for row in outcomes
             ],
         ),
-        "calibration": _table(
+        "calibration": table(
             ["planted curves", "supported", "not supported", "not identified", "slope", "floor", "fit: rho", "fit: F"],
             [[value or "-" for key, value in row.items() if key != "simulations"] for row in calibration],
         ),
@@ -135,11 +122,6 @@ def facts() -> dict[str, Any]:
         "bayes": _short(number(WORLD.bayes.cross_entropy)),
         "shared": _short(number(WORLD.shared.cross_entropy - WORLD.bayes.cross_entropy)),
     }
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _short(value: str) -> str:

@@ -1,4 +1,4 @@
-"""The study of rules for the number of clusters: what docs/cosmos.md says is what the stored results give."""
+"""The study of rules for the number of clusters: what docs/cosmos-studies.md says is what the stored results give."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from fl_bench.benchmarks.studies.clusters.measure import measure
-from fl_bench.benchmarks.studies.clusters.page import PAGE, RESULTS, chosen, facts, write
+from fl_bench.benchmarks.studies.clusters.page import RESULTS, chosen, facts, write
 from fl_bench.benchmarks.studies.clusters.protocol import DESIGN, JUDGED, RULES, Case, cases, clusters
+from fl_bench.benchmarks.studies.sections import STUDIES
 from fl_bench.cosmos.settings import CosmosConfig
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ def results(folder: Path, **judged: float) -> Path:
 
 
 def test_committed_section_is_what_the_results_give(tmp_path: Path) -> None:
-    page = tmp_path / "cosmos.md"
-    page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    assert write(page).read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8"), "run `make clusters`"
+    page = tmp_path / "page.md"
+    page.write_text(STUDIES.read_text(encoding="utf-8"), encoding="utf-8")
+    assert write(page).read_text(encoding="utf-8") == STUDIES.read_text(encoding="utf-8"), "run `make clusters`"
 
 
 def test_a_page_without_a_place_is_refused(tmp_path: Path) -> None:
