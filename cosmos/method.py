@@ -21,7 +21,8 @@ distillation: in `distill_first` its model before local training, so in its firs
 cluster model that is best on its *test* data; the paper's curves).
 Absent clients keep their model, cluster and last P_i. With partial participation the server clusters those who have
 reported, again whenever they have doubled and once all have; meanwhile a client that reports for the first time joins
-the cluster whose members' mean prediction is nearest. Who has never reported has no cluster and is sent nothing.
+the cluster whose members' mean prediction is nearest. Who has never reported has no cluster and is
+sent nothing, but where all are sent the same (`max_conf_global` in `distill_first`).
 Departures: public labels are sealed, so label weighting is off (`weighting`); the consistency loss has a gradient
 (`consistency_grad`); the threshold search is exact (`epsilon_step`); what is ours is marked so in `settings`. Noise is
 added to pixels (`noise`), and each head of the multi-head server has two hidden layers of 512 and 256 units. A client
@@ -268,8 +269,8 @@ class Cosmos(Method[CosmosConfig]):
         """
         order = np.argsort(self.federation.identities)
         order = order[self.reported[order]]
+        carries_identity = self.goes_on(order)  # asked before the centroids move
         found = self.find_clusters(order, rnd)
-        carries_identity = self.config.clustering == "kmeans" and self.clustered > 0
         if carries_identity:
             self.assignment[order] = found
         else:
@@ -280,6 +281,12 @@ class Cosmos(Method[CosmosConfig]):
                 self.centroids = self.centroids[_renumbering(found, matching.labels)]
             self.assignment[order] = matching.labels
         self.clustered = len(order)
+
+    def goes_on(self, order: np.ndarray) -> bool:
+        """Whether k-means goes on from its centroids: there are as many as asked for, or no client is new."""
+        if self.centroids is None:
+            return False
+        return len(order) == self.clustered or len(self.centroids) >= self.target_number(order)
 
     def find_clusters(self, order: np.ndarray, rnd: Round) -> np.ndarray:
         """The clusters of some clients, in an order; ids without meaning but for k-means' second and later times."""
@@ -293,7 +300,7 @@ class Cosmos(Method[CosmosConfig]):
             groups = self.true_groups(f"clustering={config.clustering}")[order]
             return oracle(groups) if config.clustering == "oracle" else random_like(groups, rnd.stream("clustering"))
         if config.clustering == "kmeans":
-            start = self.centroids
+            start = self.centroids if self.goes_on(order) else None
             clusters = self.target_number(order) if start is None else len(start)
             result = kmeans(predictions, clusters, stream=rnd.stream("clustering"), start=start)
             self.centroids = result.centroids

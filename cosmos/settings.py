@@ -114,7 +114,7 @@ class CosmosConfig:
     diagnostics: bool = field(default=False, metadata=LATER)
     """Record how far distillation gets, for a forward pass more of each client: `distill_residual`, the clients' mean
     KL divergence from their targets on U right after distillation; `server_residual`, that of the clusters' models from
-    A_k after their training; and `prediction_change`, the mean over clients of ||P_i - the last P_i||_F / sqrt(N)."""
+    theirs after training; and `prediction_change`, the mean over clients of ||P_i - the last P_i||_F / sqrt(N)."""
 
     def __post_init__(self) -> None:
         if (

@@ -2,7 +2,8 @@
 
 `partition.public` is a share, or a mapping of these settings. Whatever the mapping says beside `share`, clients hold
 the same private rows: what differs between two such runs is the pool. Pools are nested: a stronger dose changes the
-samples that a weaker one changes, and more; a smaller pool is the beginning of a larger one.
+samples that a weaker one changes, and more; a smaller plain pool is the beginning of a larger one, a smaller pool of
+other samples is drawn anew.
 """
 
 from __future__ import annotations

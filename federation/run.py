@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 import torch
 
+from fl_bench.errors import ConfigError
 from fl_bench.streams import Seeds
 
 from . import checkpoint as checkpoints
 from .channel import Channel, Uploads
 from .codecs import Codec
 from .data import FederatedData
-from .factory import Factory
+from .factory import Factory, assign_architectures
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
 from .rounds import Federation, Round, Turn, drawn_clients
@@ -125,6 +126,7 @@ class Run:
             identities=tuple(identities),
             client_module=method.build_client,
         )
+        self._check_unseen_architectures()
         self._split = split
         self._checkpoint = checkpoint
         needs = method.needs()
@@ -137,6 +139,8 @@ class Run:
         formats = (self.dtype, self.federation.stored_as)
         self._channel = Channel(self.data.clients, method.payloads(), Codec.parse(codec), method.name, formats)
         self._history: list[RoundRow] = []
+        self._viewed: set[str] = set()
+        self._read = 0
         method.setup(self.federation)
         self._channel.post(method.opening())
 
@@ -160,7 +164,7 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What the record says beside the rounds, as plain values for JSON."""
         about, split = self.data.about, self._split
-        views = sorted({key.partition(".")[0] for row in self._history for key in row.values if "." in key})
+        views = sorted(self._views())
         return {
             "deployed": self.method.deployed_view,
             "views": views,
@@ -186,6 +190,13 @@ class Run:
             "bytes_undelivered": self._channel.undelivered(),
             "parameters": {name: count_parameters(models.template) for name, models in self.factory.clients.items()},
         }
+
+    def _views(self) -> set[str]:
+        """The views of all rounds so far; only rows that are new since the last call are read."""
+        for row in self._history[self._read :]:
+            self._viewed |= {key.partition(".")[0] for key in row.values if "." in key}
+        self._read = len(self._history)
+        return self._viewed
 
     @cached_property
     def _client_draws(self) -> str:
@@ -324,6 +335,24 @@ class Run:
         if split.unseen is None:
             return None
         return FederatedData(dataset, split.of_unseen(), self.device, self.dtype, channels_last=self._channels_last())
+
+    def _check_unseen_architectures(self) -> None:
+        """Refuse newcomers of an architecture that no client in training has: nobody could tell them anything."""
+        if self._unseen is None:
+            return
+        groups = self._unseen.groups
+        theirs = assign_architectures(
+            self.models,
+            self._unseen.clients,
+            None if groups is None else groups.open_for_evaluation(),
+            self.seeds.partition,
+        )
+        lacking = sorted(set(theirs) - set(self.factory.architectures))
+        if lacking:
+            raise ConfigError(
+                f"partition.unseen keeps all clients with {', '.join(lacking)} out of training; "
+                f"ask for a smaller share, or for fewer architectures in models.names"
+            )
 
     def _scores_of_unseen(self, rnd: Round) -> dict[str, float | int | None]:
         """After the last round, the metrics of the clients that were kept out of training."""

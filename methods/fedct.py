@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import F, np, torch
@@ -49,12 +49,15 @@ from .planning import PlannedPhase
 from .registry import method
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
-    from ..federation.rounds import Round
+    from ..federation.deployed import Deployed
+    from ..federation.rounds import Federation, Round
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class FedCT(Method[FedCTConfig]):
 
     category = "distillation"
     paper = "Abourayya et al., AAAI 2025, arXiv:2310.05696"
+    protocol = 2  # the server keeps the last consensus, for newcomers
     wire = "up N * ceil(log2 C) / 8, down the same"
     requires = Requires(public_data=True)
     exchanges = frozenset({Labels})
@@ -177,6 +181,17 @@ class FedCT(Method[FedCTConfig]):
             moves.append((stream.random(votes.shape[1]) < lie) * stream.integers(1, others + 1, votes.shape[1]))
         return (votes + torch.from_numpy(np.stack(moves)).to(votes.device)).remainder(others + 1)
 
+    def setup(self, federation: Federation) -> None:
+        """Nothing is voted yet."""
+        self.consensus: Tensor | None = None
+
+    def unseen(self, clients: Cohort, received: Labels | None, rnd: Round) -> Deployed:
+        """A newcomer trains with the last consensus, whether or not a message with it still waits for others."""
+        if self.consensus is not None:
+            received = Labels(self.consensus.expand(len(clients), -1), self.symbols(self.federation.classes))
+        self.client_update(clients, received, rnd)
+        return clients.deployed()
+
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads | None:
         """Count the votes; a sample whose winner has too few gets no label."""
         if not uploads.ids:
@@ -185,8 +200,16 @@ class FedCT(Method[FedCTConfig]):
         counts = votes.new_zeros(votes.shape[1], classes).scatter_add_(1, votes.T, torch.ones_like(votes.T))
         most, winner = counts.max(dim=1).values, counts.argmax(dim=1)
         clear = most.double() >= self.config.vote_threshold * len(votes) - 1e-9  # 0.55 * 100 is above 55
-        consensus = torch.where(clear, winner, classes)
-        return uploads.to_all(Labels(consensus[None], self.symbols(classes)))
+        self.consensus = torch.where(clear, winner, classes)[None]
+        return uploads.to_all(Labels(self.consensus, self.symbols(classes)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last consensus."""
+        return {"consensus": self.consensus}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `Method.load_state_dict`."""
+        self.consensus = state["consensus"]
 
 
 def co_training(model: nn.Module, batch: Batch) -> Tensor:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..federation.batches import Batch
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
+    from ..federation.deployed import Deployed
     from ..federation.rounds import Federation, Round
 
 
@@ -91,9 +92,19 @@ class FedProx(ServerModel[FedProxConfig]):
         if received is not None:
             clients.load(received.tree)
         for epochs, members in self.work(clients, rnd).items():
-            anchors = {name: tensor[members] for name, tensor in clients.parameters.items()}  # copies
-            clients.only(members).fit(self.proximal_loss, epochs=epochs, per_client={"w": anchors})
+            self.train(clients.only(members), epochs)
         return Parameters(clients.weights, sizes=told_sizes(clients, self.config.weights))
+
+    def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
+        """A newcomer has its local steps like all others, and is no straggler."""
+        if received is not None:
+            clients.load(received.tree)
+        self.train(clients, clients.training.local_epochs)
+        return clients.deployed()
+
+    def train(self, clients: Cohort, epochs: int) -> None:
+        """Train towards the loss on private data and to where the clients are now."""
+        clients.fit(self.proximal_loss, epochs=epochs, per_client={"w": clients.parameters})
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the uploaded weights and send the average to all."""

@@ -154,7 +154,8 @@ class FedSelect(Method[FedSelectConfig]):
 
     def unseen(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Deployed:
         """A newcomer trains from the newest average, of which nothing is personal yet."""
-        self.client_update(clients, Parameters(everywhere(self.w, clients)), rnd)
+        clients.load(everywhere(self.w, clients))
+        clients.fit(cross_entropy)
         return clients.deployed()
 
     def personal(self, clients: Cohort) -> Tree:

@@ -97,7 +97,7 @@ class KTpFLConfig:
         positive("ktpfl", temperature=self.temperature, distill_lr=self.distill_lr)
         not_negative("ktpfl", rho=self.rho, coefficient_step=self.coefficient_step)
         not_negative("ktpfl", coefficient_updates=self.coefficient_updates, distill_epochs=self.distill_epochs)
-        if self.coefficient_step * self.rho >= 1:
+        if not self.official_softmax and self.coefficient_step * self.rho >= 1:
             raise ConfigError(
                 f"ktpfl.coefficient_step * rho must be below 1, where a step overshoots 1/n by what it started from, "
                 f"got {self.coefficient_step} * {self.rho}"

@@ -112,13 +112,17 @@ def planned_work(
         work[phase.kind].steps += steps
         work[phase.kind].passes += steps * phase.passes
 
+    rounds_of: list[list[int]] = [[] for _ in sizes]
+    for index, present in enumerate(drawn):
+        for client in present:
+            rounds_of[client].append(index)
     for client, size in enumerate(sizes):
-        own = [index for index, present in enumerate(drawn) if client in present]
+        own = rounds_of[client]
         sets = {"private": size, "public": public, "both": size + public}
         for phase in phases[client]:
             if not phase.once:
                 if phase.turn == "absent":
-                    rounds: Sequence[int] = [index for index in range(len(drawn)) if index not in own]
+                    rounds: Sequence[int] = sorted(set(range(len(drawn))) - set(own))
                 elif phase.own_rounds:
                     rounds = range(len(own))
                 else:
@@ -148,8 +152,10 @@ def _pooled(sizes: Sequence[float], models: float, groups: Sequence[int] | None)
 
 def _batches(phase: PlannedPhase, samples: float, batch_size: int) -> float:
     """Batches of a phase over so many samples; expected ones where they are an average."""
-    if not samples or phase.batches is not None:
-        return phase.batches or 0 if samples else 0
+    if not samples:
+        return 0
+    if phase.batches is not None:
+        return phase.batches
     exact = phase.epochs * samples / batch_size
     if isinstance(samples, int):
         return ceil(exact)

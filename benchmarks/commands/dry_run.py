@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..records.store import Store
 
 REMARKS = {
-    "most": "steps depend on the data, and these are the most there can be",
+    "most": "steps depend on the data, and these are about the most there can be",
     "expected": "steps depend on the data or on draws, and these are expected ones",
 }
 """What a `Plan` may say of its steps, in words."""
@@ -58,7 +58,8 @@ def print_plan(
         print_table(console, [_shown(row, kinds) for row in own], title=dataset, folding=("method", "seed", "state"))
     waiting = [row["estimated_seconds"] for row in rows if row["estimated_seconds"] is not None]
     remarks = [
-        "up, down: bytes per client and round in closed form; each class may round the public pool up by one.",
+        "up, down: bytes per client and round in closed form; each class may round the public pool up by one, "
+        "and the steps on it.",
         *([f"{', '.join(kinds)}: training steps of a run whose clients are of one size."] if kinds else ()),
         *_remarks(rows),
         f"Estimate: {len(waiting)} of {len(rows)} runs take {show_seconds(sum(waiting))}, or "
@@ -139,7 +140,8 @@ def plan_grid(
                 "up_bytes_per_client_round": forecast.up_bytes if forecast is not None and forecast.sent else None,
                 "down_bytes_per_client_round": forecast.down_bytes if forecast is not None and forecast.sent else None,
                 **{f"steps_{kind}": None if forecast is None else round(forecast.work[kind].steps) for kind in KINDS},
-                "steps": None if forecast is None else forecast.steps,
+                # Before the data are dealt, sizes are averages: what a plan has exactly is known within a few percent.
+                "steps": None if forecast is None else forecast.steps.replace("exact", "about"),
                 "engine": _engine(cell, devices, execution) if to_run else None,
                 "estimated_seconds": seconds,
                 "estimated_from": basis,

@@ -103,7 +103,7 @@ def _outcome(prediction: Prediction, study: Study, blocks: Sequence[Block]) -> O
 def _held(prediction: Prediction, where: str, estimate: float, interval: tuple[float, float] | None) -> Outcome:
     """The verdict on a difference from its interval."""
     if interval is None or not np.isfinite(interval).all():
-        return Outcome(where, "not identified", "the difference is unbounded", estimate)
+        return Outcome(where, "not identified", "the difference is unbounded, or takes three seeds", estimate)
     low, high = interval
     inside = low <= 0 <= high
     verdict: Verdict

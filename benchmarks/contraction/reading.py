@@ -9,6 +9,7 @@ import numpy as np
 
 from fl_bench.errors import ConfigError, DataError
 
+from ...federation.settings import UNSEEN
 from ..leaderboard.pairing import check_pairing, comparisons, setting_text
 from ..leaderboard.reported import deployed_view
 from ..statistics.verdicts import many
@@ -147,7 +148,7 @@ def _block(dataset: str, setting: str, methods: Mapping[str, Sequence[Record]], 
 
 def _arm(label: str, runs: Sequence[Record], rounds: int) -> Arm:
     """The done runs of one method, in the order of the block's seeds."""
-    views = tuple(sorted(set.intersection(*(set(run.facts["views"]) for run in runs))))
+    views = tuple(sorted(set.intersection(*(_views(run) for run in runs))))
     tables = [_table(run, rounds) for run in runs]
     risks: dict[tuple[str, Risk], Array] = {}
     for view in views:
@@ -166,9 +167,14 @@ def _arm(label: str, runs: Sequence[Record], rounds: int) -> Arm:
     return Arm(label, deployed_view(runs), views, risks, clusters, found, tuple(sorted(badges)))
 
 
+def _views(run: Record) -> set[str]:
+    """The views that have a row for each client and round: those of clients that were kept out have none."""
+    return set(run.facts["views"]) - {UNSEEN}
+
+
 def _table(run: Record, rounds: int) -> dict[str, Array]:
     """The numbers of clients.csv by column, shape (clients, rounds); NaN where there is none."""
-    names = [f"{view}.{column}" for view in run.facts["views"] for column in COLUMNS.values()]
+    names = [f"{view}.{column}" for view in _views(run) for column in COLUMNS.values()]
     rows = run.clients
     clients = len(rows) // rounds
     lacking = [name for name in names if rows and name not in rows[0]]

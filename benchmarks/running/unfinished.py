@@ -84,7 +84,7 @@ def record_for(
             ending = finished(cell, store, retry=options.retry)
             if ending is None:
                 earlier = store.find(cell)
-                if earlier is not None and earlier.rounds and not rows:
+                if earlier is not None and len(earlier.rounds) > len(rows):
                     ending = Ending(earlier.status, earlier.reason, earlier.folder)
                 else:
                     ending = Ending(status, reason, store.write(cell, outcome, replace=options.retry))
@@ -98,7 +98,8 @@ def record_for(
 def death(exitcode: int | None) -> str:
     """Why a worker that is gone is gone, in a line."""
     if exitcode is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
+        known = -exitcode in {number.value for number in signal.Signals}
+        name = signal.Signals(-exitcode).name if known else f"signal {-exitcode}"
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return f"the worker process was killed by {name}{hint}"
     return f"the worker process ended with exit code {exitcode}"

@@ -184,8 +184,8 @@ def _form_row(label: str, judged: Judgement) -> dict[str, Any]:
     fit = judged.fit
     return {
         "arm": label,
-        "rho": _span(fit.rho, fit.rho_interval),
-        "F": _span(fit.floor, fit.floor_interval),
+        "rho": _span(fit.rho, fit.rho_interval) if judged.fall[0] > 0 else "does not fall",
+        "F": _span(fit.floor, fit.floor_interval) if judged.fall[0] > 0 else "-",
         **{form: f"{fit.margin(form):+.1f}" for form in fit.preferred},
     }
 

@@ -152,8 +152,10 @@ def _rule(
     controlled: bool,
 ) -> tuple[Verdict, str]:
     """The six conditions in order; see the module."""
+    if fall[1] < 0:
+        return "not supported", f"the risk rises from first to last rounds, by {_range((-fall[1], -fall[0]))}"
     if fall[0] <= 0:
-        return "not supported", f"the risk does not fall: from first to last rounds by {_range(fall)}"
+        return "not supported", f"the risk is not shown to fall: from first to last rounds by {_range(fall)}"
     rival = min(("power", "line", "constant"), key=lambda form: fit.margin(form))  # type: ignore[arg-type]
     margin = fit.margin(rival)  # type: ignore[arg-type]
     if margin <= -MARGIN:
