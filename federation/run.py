@@ -141,6 +141,8 @@ class Run:
         self._history: list[RoundRow] = []
         self._viewed: set[str] = set()
         self._read = 0
+        self._drawn = np.zeros(self.data.clients, dtype=np.int64)
+        self._counted = 0
         method.setup(self.federation)
         self._channel.post(method.opening())
 
@@ -203,11 +205,12 @@ class Run:
         """Digest of who takes part in which round."""
         return _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)])
 
-    @cached_property
-    def _draws(self) -> np.ndarray:
-        """Rounds up to and with each for which each client was drawn, shape (rounds, clients)."""
-        clients, rounds = self.data.clients, range(self.training.rounds)
-        return np.stack([np.bincount(self.participants(t), minlength=clients) for t in rounds]).cumsum(axis=0)
+    def _draws(self, index: int) -> np.ndarray:
+        """Rounds up to and with round `index` for which each client was drawn, shape (clients,)."""
+        while self._counted <= index:  # after a restart from the first round on
+            self._drawn[self.participants(self._counted)] += 1
+            self._counted += 1
+        return self._drawn.copy()
 
     def client_weights(self) -> dict[str, Tree]:
         """Copies of all clients' weights, architecture to stacked tree, clients in id order."""
@@ -251,7 +254,7 @@ class Run:
         with clock.measure("evaluation"):
             scores = self._scores(rnd)
             joined = scores.joined()
-            draws = self._draws[rnd.index]
+            draws = self._draws(rnd.index)
             metrics = scores.metrics(joined, draws) | self._scores_of_unseen(rnd)
         clusters, groups = self.method.clusters(), self._true_groups()
         per_client = client_rows(

@@ -241,6 +241,8 @@ def _forecast(cell: Cell) -> Forecast | None:
 @lru_cache(maxsize=64)
 def _draws(clients: int, participation: float, seed: int, rounds: int) -> tuple[list[int], ...]:
     """The participants of each round."""
+    if participation == 1:
+        return (drawn_clients(clients, participation, seed, 0),) * rounds  # one list for all
     return tuple(drawn_clients(clients, participation, seed, index) for index in range(rounds))
 
 
