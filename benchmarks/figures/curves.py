@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .blocks import category_place
 from .style import COLOURS, FAINT, INK, MUTED, label_lines, line_style, new_figure, set_title, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from .blocks import Course
 
@@ -42,30 +43,42 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
     """
     bounds = [course for course in courses if course.category == "bound"]
     panels = by_category(courses)
-    columns = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
-    most = max(map(len, panels.values())) + len(bounds)
-    figure = new_figure(max(4.8 * columns, 7.2), max(2.6 if columns > 1 else 3.8, 0.17 * most + 0.8) * rows)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure, grid = panel_grid(panels, len(bounds))
     last = max(len(course.mean) for course in courses) - 1
     edge = 0.012 * max(last, 1)  # room for half a marker
     grid[0, 0].set(xlim=(-edge, max(last, 1) + edge), ylim=limits(courses))
     for axes, (name, own) in zip(grid.flat, panels.items(), strict=False):
         _panel(axes, own, bounds if name != "bound" else [], courses)
-        if len(panels) > 1:
-            axes.set_title(name or "no category")
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("accuracy, %")
-    for column in range(columns):
-        axes = grid[(len(panels) - 1 - column) // columns, column]
-        axes.set_xlabel("round")
-        axes.xaxis.set_tick_params(labelbottom=True)
+    label_panels(grid, list(panels), "round")
     seeds = sorted({seed for course in courses for seed in course.seeds})
     band = f"bands: lowest to highest of seeds {' '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     set_title(figure, title, f"mean client accuracy per round; {band}; lines that start lower enter from below")
     return figure
+
+
+def panel_grid(panels: Mapping[str, Sequence[object]], bounds: int) -> tuple[Figure, NDArray[Any]]:
+    """A figure with axes for each panel, shape (rows, columns), high enough for the names of lines and bounds."""
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    most = max(map(len, panels.values())) + bounds
+    figure = new_figure(max(4.8 * columns, 7.2), max(2.6 if columns > 1 else 3.8, 0.17 * most + 0.8) * rows)
+    return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
+
+def label_panels(grid: NDArray[Any], names: Sequence[str], below: str) -> None:
+    """Titles where there are several panels, labels at the outer edges, and nothing where there is no panel."""
+    if len(names) > 1:
+        for axes, name in zip(grid.flat, names, strict=False):
+            axes.set_title(name or "no category")
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy, %")
+    columns = grid.shape[1]
+    for column in range(columns):
+        axes = grid[(len(names) - 1 - column) // columns, column]
+        axes.set_xlabel(below)
+        axes.xaxis.set_tick_params(labelbottom=True)
 
 
 def by_category(lines: Sequence[Drawn]) -> dict[str, list[Drawn]]:

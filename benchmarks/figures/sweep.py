@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .curves import COLUMNS, by_category
-from .style import FAINT, INK, MUTED, label_lines, line_style, new_figure, set_title, styled
+from .curves import by_category, label_panels, panel_grid
+from .style import FAINT, INK, MUTED, label_lines, line_style, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,24 +32,11 @@ def draw(sweep: Sweep, *, title: str) -> Figure:
     """
     bounds = [line for line in sweep.lines if line.category == "bound"]
     panels = by_category(sweep.lines)
-    columns = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
-    most = max(map(len, panels.values())) + len(bounds)
-    figure = new_figure(max(4.8 * columns, 7.2), max(2.6 if columns > 1 else 3.8, 0.17 * most + 0.8) * rows)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure, grid = panel_grid(panels, len(bounds))
     _scale(grid[0, 0], sweep)
     for axes, (name, own) in zip(grid.flat, panels.items(), strict=False):
         _panel(axes, own, bounds if name != "bound" else [], sweep.lines)
-        if len(panels) > 1:
-            axes.set_title(name or "no category")
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("accuracy, %")
-    for column in range(columns):
-        axes = grid[(len(panels) - 1 - column) // columns, column]
-        axes.set_xlabel(f"{sweep.setting} ({sweep.of})" if sweep.of else sweep.setting)
-        axes.xaxis.set_tick_params(labelbottom=True)
+    label_panels(grid, list(panels), f"{sweep.setting} ({sweep.of})" if sweep.of else sweep.setting)
     set_title(figure, title, caption(sweep))
     return figure
 

@@ -18,6 +18,7 @@ from .registry import model
 
 if TYPE_CHECKING:
     from torch.nn import Linear, Module, Sequential
+    from torchvision.models import VGG, AlexNet
 
     from .norms import Norm
     from .registry import Shape
@@ -36,11 +37,7 @@ def vgg16_enlarged(shape: Shape, classes: int) -> tuple[Module, Linear]:
     """VGG-16 with its three large linear layers: the server's net in the COSMOS authors' code."""
     from torchvision.models import vgg16
 
-    net = vgg16(weights=None, num_classes=classes)
-    *layers, head = net.classifier
-    net.avgpool = nn.Identity()  # to 7x7, which the maps of a 224x224 image have already
-    net.classifier = nn.Sequential(*layers)
-    return _enlarged(net), head
+    return _without_pool(vgg16(weights=None, num_classes=classes))  # to 7x7
 
 
 @model(
@@ -54,11 +51,7 @@ def alexnet_enlarged(shape: Shape, classes: int) -> tuple[Module, Linear]:
     """AlexNet with its three large linear layers."""
     from torchvision.models import alexnet
 
-    net = alexnet(weights=None, num_classes=classes)
-    *layers, head = net.classifier
-    net.avgpool = nn.Identity()  # to 6x6, which the maps of a 224x224 image have already
-    net.classifier = nn.Sequential(*layers)
-    return _enlarged(net), head
+    return _without_pool(alexnet(weights=None, num_classes=classes))  # to 6x6
 
 
 @normalised(
@@ -109,6 +102,14 @@ def squeezenet_enlarged(shape: Shape, classes: int) -> tuple[Module, Linear]:
     head = nn.Linear(512, classes)
     head.weight, head.bias = nn.Parameter(convolution.weight.detach().flatten(1)), convolution.bias
     net.classifier = nn.Sequential(dropout, nn.AdaptiveAvgPool2d(1))
+    return _enlarged(net), head
+
+
+def _without_pool(net: AlexNet | VGG) -> tuple[Module, Linear]:
+    """A net that ends in linear layers, without its pool, which leaves the maps of a 224x224 image as they are."""
+    *layers, head = net.classifier
+    net.avgpool = nn.Identity()
+    net.classifier = nn.Sequential(*layers)
     return _enlarged(net), head
 
 
