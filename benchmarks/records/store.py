@@ -3,8 +3,8 @@
     <results>/runs/<dataset>/<label>-<seed>-<key>/      run.json     status, resolved cell, facts, provenance, clocks
                                                         rounds.csv   a row per round
                                                         clients.csv  a row per round and client
-                              .<seed>-<key>.part/       checkpoint.pt, until the run has ended by itself
-                              .<seed>-<key>.lock        who is running the cell, only while it runs
+                              .<seed>-<key>.part/       who is running the cell, and its checkpoint until the run has
+                                                        ended by itself (`lease.py`)
 
     <results>/records.tar.xz                            records that were packed into one file (`bundle.py`)
 
@@ -26,18 +26,19 @@ from typing import TYPE_CHECKING
 from fl_bench.errors import ConfigError, DataError
 
 from ..grid.cell import safe_name
-from . import bundle
-from .locks import take_lock
+from . import bundle, lease
 from .reading import parse_run, read_record
-from .record import FORMAT, Outcome, Record, RecordError, read_texts
+from .record import FORMAT, Outcome, Record, Recorded, RecordError, read_texts
 from .rows import csv_text
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ..grid.cell import Cell
+    from .lease import Claim, Holder
 
 
 class Store:
@@ -160,42 +161,49 @@ class Store:
             written.append(folder)
         return written
 
-    def checkpoint(self, cell: Cell) -> Path:
-        """Where the cell's checkpoint is kept while it runs; makes the folder.
+    def claim(self, cell: Cell) -> AbstractContextManager[Claim]:
+        """Hold the cell against other processes and machines that share the folder, in a `with` block; see `lease.py`.
 
         Raises:
-            RecordError: the folder cannot be made.
+            Held: another process holds it; says which, since when, and when its lease ends.
+            RecordError: the claim cannot be written.
         """
-        part = self._hidden(cell, "part")
-        try:
-            part.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RecordError(f"cannot keep checkpoints in {part}: {error.strerror}") from None
-        return part / "checkpoint.pt"
+        return lease.claiming(self._part(cell))
+
+    def holder(self, cell: Cell) -> Holder | None:
+        """Who is running a cell; None when nobody is.
+
+        Raises:
+            RecordError: the file system does not say.
+        """
+        return lease.holder(self._part(cell))
 
     def has_checkpoint(self, cell: Cell) -> bool:
         """Whether an unfinished run left a checkpoint."""
-        return (self._hidden(cell, "part") / "checkpoint.pt").is_file()
+        return any(self._part(cell).glob("[0-9]*.pt"))
 
     def drop_checkpoint(self, cell: Cell) -> None:
         """Forget what an unfinished run left."""
-        shutil.rmtree(self._hidden(cell, "part"), ignore_errors=True)
+        shutil.rmtree(self._part(cell), ignore_errors=True)
 
     def drop_checkpoint_of(self, record: Record) -> None:
         """Forget what the unfinished run of a record left, unless it is going on."""
         dataset, seed, key = _cell_of(record.name)
-        hidden = self.runs / dataset / f".{seed}-{key}"
-        if not hidden.with_name(f"{hidden.name}.lock").exists():
-            shutil.rmtree(hidden.with_name(f"{hidden.name}.part"), ignore_errors=True)
+        part = self.runs / dataset / f".{seed}-{key}.part"
+        if lease.holder(part) is None:
+            shutil.rmtree(part, ignore_errors=True)
 
-    def write(self, cell: Cell, outcome: Outcome, *, replace: bool = False) -> Path:
+    def write(self, cell: Cell, outcome: Outcome, *, replace: bool = False, claim: Claim | None = None) -> Path:
         """Write a record in one step: it is there whole, or not at all.
 
         Args:
             cell: whose record.
             outcome: what to write.
             replace: whether a record that is not `done` makes room (`--retry`); others are never replaced.
+            claim: under which it was made; the record gets its name only while it holds.
         Raises:
+            Lost: another process has taken the cell over.
+            Recorded: there is a finished record.
             RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
         """
         folder = self.runs / cell.folder
@@ -214,35 +222,15 @@ class Store:
         }
         present = self.find(cell)
         if present is not None and (present.status == "done" or not replace):
-            raise RecordError(
-                f"{present.folder} is finished ({present.status}); a finished record is never overwritten"
-            )
+            raise Recorded(f"{present.folder} is finished ({present.status}); a finished record is never overwritten")
         replaced = present.folder if present is not None and present.packed is None else None
-        with in_one_step(folder, replaced) as temporary:
+        with in_one_step(folder, replaced, temporary=None if claim is None else claim.record) as temporary:
             write_text(temporary / "rounds.csv", csv_text(outcome.rounds))
             write_text(temporary / "clients.csv", csv_text(outcome.clients))
             write_text(temporary / "run.json", json.dumps(run, indent=1) + "\n")
+            if claim is not None:
+                claim.check()
         return folder
-
-    @contextlib.contextmanager
-    def lock(self, cell: Cell) -> Iterator[None]:
-        """Hold the cell against other processes and machines that share the folder.
-
-        A lock whose process is gone from this machine is taken over; one of another machine is respected.
-
-        Raises:
-            Locked: another process holds it; says which, and how to break a lock that a dead machine left.
-            RecordError: the lock cannot be written.
-        """
-        path = self._hidden(cell, "lock")
-        try:
-            take_lock(path)
-        except OSError as error:
-            raise RecordError(f"cannot write the lock {path}: {error.strerror}") from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
     @cached_property
     def _packed(self) -> bundle.Texts:
@@ -250,9 +238,9 @@ class Store:
             return {}
         return bundle.read_bundle(self.bundle)
 
-    def _hidden(self, cell: Cell, suffix: str) -> Path:
-        """What is there of a cell only while it runs; the label is no part of the name, as it is none of the key."""
-        return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.{suffix}"
+    def _part(self, cell: Cell) -> Path:
+        """What is there of a cell until it has ended; the label is no part of the name, as it is none of the key."""
+        return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.part"
 
 
 def read_results(results: Path) -> list[Record]:

@@ -22,7 +22,7 @@ from fl_bench.errors import ConfigError
 
 from ..grid.cell import Cell
 from ..grid.plugins import load_plugins
-from ..records.locks import Locked
+from ..records.lease import Held
 from ..records.record import RecordError
 from ..records.store import Store
 from .executor import Event
@@ -248,7 +248,7 @@ def _hear(worker: _Worker) -> Iterator[Event]:
             worker.cell = None
             yield Event("ended", cell, ending=rest[0], seconds=seconds)
             return
-        elif kind == "locked":
+        elif kind == "held":
             worker.cell = None
             yield Event("skipped", cell, reason=rest[0])
             return
@@ -332,8 +332,8 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
 
         try:
             ending = run_cell(cell, store, options, report, started)
-        except Locked as error:
-            pipe.send(("locked", str(error)))
+        except Held as error:
+            pipe.send(("held", str(error)))
         except RecordError as error:
             pipe.send(("unwritable", str(error)))
         else:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from hypothesis import strategies as st
 
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.records import store as records
-from fl_bench.benchmarks.records.locks import Locked
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.record import Outcome, RecordError
 from fl_bench.benchmarks.records.rows import csv_text, read_csv
@@ -79,12 +76,13 @@ def test_a_full_disk_leaves_all_as_it_was(
     cell_of: MakeCell,
     outcome: MakeOutcome,
     snapshot: Snapshot,
+    leave_checkpoint: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     failing: str,
 ) -> None:
     store.write(cell_of("fedmd"), outcome({"client": [1.0]}))
     store.write(cell_of(), outcome(status="failed"))
-    store.checkpoint(cell_of()).write_bytes(b"state")
+    leave_checkpoint(store, cell_of())
     before = snapshot(store.results)
     real = records.write_text
 
@@ -209,44 +207,3 @@ def test_without_clocks_differs_in_numbers_only(tmp_path: Path, cell_of: MakeCel
 
     assert write("a", 1.0, 2.0) == write("b", 1.0, 3.0)
     assert write("c", 1.0 + 1e-15, 2.0) != write("d", 1.0, 2.0)
-
-
-def test_a_lock_keeps_others_out_and_goes_away(store: Store, cell_of: MakeCell) -> None:
-    with store.lock(cell_of()):
-        with pytest.raises(Locked, match=f"process {os.getpid()} on"), store.lock(cell_of()):
-            pass
-        with store.lock(cell_of(seed=1)):
-            pass
-    assert list(store.runs.rglob("*.lock")) == []
-
-
-def _write_lock(store: Store, cell: Cell, content: str) -> Path:
-    path = (store.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return path
-
-
-def test_the_lock_of_a_dead_process_is_taken_over(store: Store, cell_of: MakeCell) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=int)
-    process.start()
-    process.join()
-    _write_lock(store, cell_of(), json.dumps({"pid": process.pid, "host": socket.gethostname(), "born": "1"}))
-    with store.lock(cell_of()):
-        pass
-
-
-def test_a_process_number_given_away_again_holds_no_lock(store: Store, cell_of: MakeCell) -> None:
-    _write_lock(store, cell_of(), json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "born": "1"}))
-    with store.lock(cell_of()):
-        pass
-
-
-@pytest.mark.parametrize("content", ['{"pid": 1, "host": "another-machine", "born": "1"}', "", "[]"])
-def test_the_lock_of_another_machine_or_an_unfinished_one_is_respected(
-    store: Store, cell_of: MakeCell, content: str
-) -> None:
-    path = _write_lock(store, cell_of(), content)
-    with pytest.raises(Locked, match="remove"), store.lock(cell_of()):
-        pass
-    assert path.read_text() == content

@@ -73,7 +73,7 @@ def records(store: Store) -> dict[str, object]:
 
 def written_since(moment: int, folder: Path) -> bool:
     """Whether a checkpoint is younger than `moment`, in nanoseconds."""
-    for checkpoint in folder.rglob("checkpoint.pt"):
+    for checkpoint in folder.rglob(".*.part/*.pt"):
         try:
             if checkpoint.stat().st_mtime_ns > moment:
                 return True
@@ -194,7 +194,7 @@ def test_killed_and_late_workers_are_recorded_with_their_finished_rounds(
         ("timeout", "ran longer than the time limit of 3600 s"),
         ("done", None),
     ]
-    assert list(store.runs.rglob("*.lock")) == []
+    assert list(store.runs.rglob("*.claim")) == []
     expected = without_clocks(endings[whole.label].folder)
     assert [len(expected["rounds"]), len(expected["clients"])] == [2, 2 * 5]
     for cell in (killed, late):
@@ -352,7 +352,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path: Path, sign: sig
     finally:
         signal.signal(signal.SIGINT, heard)
     deadline = time.monotonic() + PATIENCE
-    while not list(tmp_path.rglob("checkpoint.pt")):
+    while not list(tmp_path.rglob(".*.part/*.pt")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     workers = children(process.pid)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_bench.benchmarks.records.locks import Locked
+from fl_bench.benchmarks.records.lease import Held
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.record import RecordError
 from fl_bench.benchmarks.records.store import Store
@@ -117,7 +117,7 @@ def test_a_cell_that_is_done_is_left_alone(store: Store, cell_of: MakeCell) -> N
 
 def test_a_cell_that_is_locked_is_left_to_others(store: Store, cell_of: MakeCell) -> None:
     cell = cell_of()
-    with store.lock(cell), pytest.raises(Locked):
+    with store.claim(cell), pytest.raises(Held):
         run_cell(cell, store, Options())
     assert store.find(cell) is None
 
@@ -187,10 +187,12 @@ def test_a_folder_that_takes_no_lock_is_no_failure_of_the_method(store: Store, c
         run_cell(cell_of(), store, Options())
 
 
-def test_a_checkpoint_that_a_kill_left_beside_a_record_goes_away(store: Store, cell_of: MakeCell) -> None:
+def test_a_checkpoint_that_a_kill_left_beside_a_record_goes_away(
+    store: Store, cell_of: MakeCell, leave_checkpoint: Callable[..., Path]
+) -> None:
     cell = cell_of()
     run_cell(cell, store, Options())
-    store.checkpoint(cell).write_bytes(b"killed between the record and the clean-up")
+    leave_checkpoint(store, cell)  # killed between the record and the clean-up
     assert run_cell(cell, store, Options()).status == "done"
     assert not store.has_checkpoint(cell)
 
