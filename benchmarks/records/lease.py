@@ -2,9 +2,9 @@
 
 A cell that has begun and not ended has a folder. Whoever wants to run it makes a claim, and claims have numbers:
 
-    <n>.claim     who made claim n; the file's time is renewed while the holder lives
-    <n>.pt        the last checkpoint that was written under claim n
-    <n>.record    a record that is being written under claim n
+    <n>.claim            who made claim n; the file's time is renewed while the holder lives
+    <n>-<token>.pt       the last checkpoint that was written under claim n
+    <n>-<token>.record   a record that is being written under claim n
 
 A claim is a file that must not exist when it is created, so one process makes claim n. It is over when its process is
 gone from this machine, or when nothing has renewed it for `LEASE` seconds; then the next process makes claim n + 1 and
@@ -14,7 +14,7 @@ record gets a name, and stops. This takes a file system that creates and renames
 A claim's age is the difference of two times from the file system, which on a file server are the server's. Where they
 are those of clients, clocks that disagree by longer than the lease end it too early or too late. That, or a process
 that was stopped for longer than its lease, makes two processes run one cell for a while. It costs time and no truth:
-each writes files under the number of its own claim, and one record gets the name that must not exist before.
+each writes files that are named after its own claim, and one record gets the name that must not exist before.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Claim:
 
     folder: Path
     number: int
-    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
     """Tells it from a later claim of the same number."""
 
     @property
@@ -104,12 +104,12 @@ class Claim:
     @property
     def checkpoint(self) -> Path:
         """Where to keep the run's checkpoint; nobody else writes there."""
-        return self.folder / f"{self.number}.pt"
+        return self.folder / f"{self.number}-{self.token}.pt"
 
     @property
     def record(self) -> Path:
         """Where to write the record before it gets its name; nobody else writes there."""
-        return self.folder / f"{self.number}.record"
+        return self.folder / f"{self.number}-{self.token}.record"
 
     def check(self) -> None:
         """Make sure that the cell is still held.
@@ -119,12 +119,10 @@ class Claim:
             RecordError: the file system does not say.
         """
         try:
-            about = _read(self.path)
-        except FileNotFoundError:
-            about = None
+            lost = not self._is_there()
         except OSError as error:
             raise RecordError(f"cannot read the claim {self.path}: {error.strerror}") from error
-        if about is None or about["token"] != self.token:
+        if lost:
             now = holder(self.folder)
             raise Lost(
                 f"this process was stopped, or cut off from the disk, for longer than its lease of {LEASE:g} s; "
@@ -156,25 +154,28 @@ class Claim:
 
     def renew(self) -> bool:
         """Make the lease last `LEASE` seconds from now; False when the claim is gone."""
-        try:
-            about = _read(self.path)
-            if about is None or about["token"] != self.token:
+        with suppress(OSError):  # the next one may get through
+            if not self._is_there():
                 return False
             os.utime(self.path)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            pass  # the next one may get through
         return True
 
     def release(self) -> None:
-        """Let others have the cell; does nothing where they have it already."""
+        """Let others have the cell; where one has taken it over, take away what this process wrote since."""
         with suppress(OSError):  # a claim that stays is over after its lease
-            about = _read(self.path)
-            if about is not None and about["token"] == self.token:
+            if self._is_there():
                 self.path.unlink()
+            else:
+                _remove(self.folder, lambda _, path: path.name.startswith(f"{self.number}-{self.token}."))
         with suppress(OSError):
             self.folder.rmdir()  # where nothing is left in it
+
+    def _is_there(self) -> bool:
+        try:
+            about = _read(self.path)
+        except FileNotFoundError:
+            return False
+        return about is not None and about["token"] == self.token
 
 
 @contextmanager
@@ -219,11 +220,11 @@ def _beat(claim: Claim, released: threading.Event) -> None:
 
 def _claim(folder: Path) -> Claim:
     for attempt in range(TRIES):
-        folder.mkdir(parents=True, exist_ok=True)
         if others := _holders(folder):
             raise Held(str(others[-1]))
         claim = Claim(folder, _highest(folder) + 1)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             file = claim.path.open("x", encoding="utf-8")
         except (FileExistsError, FileNotFoundError):
             continue  # another was quicker, or has just cleaned up
@@ -263,9 +264,9 @@ def _holders(folder: Path) -> list[Holder]:
             continue
         try:
             about, renewed = _read(path), path.stat().st_mtime
-        except FileNotFoundError:
+            now = _now(folder) if now is None else now
+        except FileNotFoundError:  # it has just been released
             continue
-        now = _now(folder) if now is None else now
         held = Holder(number, now - renewed, about)
         if not held.is_over():
             found.append(held)
@@ -308,7 +309,7 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    return [(int(found[1]) if (found := re.match(r"\.?(\d{1,9})\.", name)) else 0, folder / name) for name in names]
+    return [(int(found[1]) if (found := re.match(r"\.?(\d{1,9})[-.]", name)) else 0, folder / name) for name in names]
 
 
 def _highest(folder: Path) -> int:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.records import store as records
+from fl_bench.benchmarks.records.lease import Lost
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
-from fl_bench.benchmarks.records.record import Outcome, RecordError
+from fl_bench.benchmarks.records.record import Outcome, Recorded, RecordError
 from fl_bench.benchmarks.records.rows import csv_text, read_csv
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.errors import DataError
@@ -114,6 +115,49 @@ def test_a_rename_that_fails_brings_the_old_record_back(
     with pytest.raises(RecordError, match="cannot write the record"):
         store.write(cell_of(), outcome(), replace=True)
     assert snapshot(store.results) == before
+
+
+def test_a_record_gets_its_name_only_while_the_cell_is_held(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, snapshot: Snapshot
+) -> None:
+    cell = cell_of()
+    with store.claim(cell) as late:
+        os.utime(late.path, (0, 0))  # stopped for longer than its lease
+        with store.claim(cell) as claim:
+            with pytest.raises(Lost, match="longer than its lease"):
+                store.write(cell, outcome({"client": [1.0]}), claim=late)
+            assert store.find(cell) is None
+            store.write(cell, outcome({"client": [2.0]}), claim=claim)
+            before = snapshot(store.runs)
+            with pytest.raises(Recorded):
+                store.write(cell, outcome({"client": [1.0]}), claim=late)
+            assert snapshot(store.runs) == before
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_record_that_comes_late_takes_no_name_from_another(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, monkeypatch: pytest.MonkeyPatch, retry: bool
+) -> None:
+    # The process is stopped at the worst moment: it has seen that its cell is held, and not yet given the name.
+    cell = cell_of()
+    if retry:
+        store.write(cell, outcome(status="failed", reason="first"))
+    real = records.write_text
+
+    def stopped(path: Path, text: str) -> None:
+        real(path, text)
+        if path.name == "run.json":
+            monkeypatch.setattr(records, "write_text", real)
+            with store.claim(cell) as claim:
+                store.write(cell, outcome({"client": [2.0]}), replace=retry, claim=claim)
+
+    monkeypatch.setattr(records, "write_text", stopped)
+    with pytest.raises(Recorded, match="recorded meanwhile"):
+        store.write(cell, outcome(status="failed", reason="late"), replace=retry)
+    record = store.find(cell)
+    assert record is not None
+    assert (record.status, len(record.rounds)) == ("done", 1)
+    assert [path.name for path in (store.runs / "digits").iterdir()] == [record.folder.name]
 
 
 def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
