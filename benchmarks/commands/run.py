@@ -74,6 +74,9 @@ def run(
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for runs that other processes have, and run what they leave undone.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
     ] = False,
@@ -98,6 +101,7 @@ def run(
     from ..running.local import choose_devices, run_cells
     from ..running.provenance import available_cores
     from ..running.runner import Options, finished
+    from ..running.waiting import until_ended
     from .outdated import superseded_by
 
     selection = read_selection(select)
@@ -125,12 +129,17 @@ def run(
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
     executor = partial(run_cells, devices=devices, most=0 if jobs else available_cores(), timeout=timeout)
+    if wait:
+        executor = partial(until_ended, executor)
     code, skipped = _run_all(waiting, store, options, executor)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
         if missing:
-            say(f"not in yet, another process has them: {missing}; run the same command again when it has ended")
+            say(
+                f"not in yet, another process has them: {missing}; "
+                f"run the same command again when it has ended, or with --wait"
+            )
             code = FAILED
     raise typer.Exit(code)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.grid.cell import Cell
     from fl_bench.benchmarks.grid.grid import Grid
+    from fl_bench.benchmarks.records.lease import Holder
     from fl_bench.benchmarks.records.record import Outcome
 
 GRID = """\
@@ -288,8 +289,19 @@ def test_what_runs_elsewhere_is_missing_and_said_so(
     said = capsys.readouterr()
     assert "60.00" in said.out
     assert "not in yet, another process has them: 1;" in said.err
-    store.write(cell_of("local"), outcome({"client": [50.0]}))
-    assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 0
+    assert "or with --wait" in said.err
+    real = Store.holder
+
+    def ends(store: Store, cell: Cell) -> Holder | None:
+        store.write(cell, outcome({"client": [50.0]}))  # at the first look
+        return real(store, cell)
+
+    monkeypatch.setattr(Store, "holder", ends)
+    assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0", "--wait"]) == 0
+    said = capsys.readouterr()
+    assert "50.00" in said.out
+    assert "seed 0: waiting, process 1 is running it" in said.err
+    assert "[1/1] digits local seed 0: done, by another process" in said.err
 
 
 def test_what_runs_again_is_not_counted_as_left_alone(
