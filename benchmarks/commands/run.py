@@ -49,7 +49,7 @@ def run(
             help="Runs at a time. Default: a run per core; on GPUs as many as memory and cores are there for."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Where runs compute.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:0|mps", help="Where runs compute.")] = "auto",
     use: Annotated[
         list[str] | None,
         typer.Option(

@@ -83,7 +83,7 @@ def choose_devices(device: str, jobs: int | None) -> list[str]:
     adds more when it has seen how much memory they take; or `jobs`, dealt out in turn.
 
     Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
+        device: `auto`, `cpu`, `cuda`, `cuda:<n>`, or `mps` for the GPU of a Mac, which has one job by default.
         jobs: how many jobs; chosen by the rule above when None.
     Raises:
         ConfigError: there is no such device.
@@ -96,10 +96,14 @@ def choose_devices(device: str, jobs: int | None) -> list[str]:
     if device == "cpu":
         return ["cpu"] * (jobs or cores)
     kind, colon, number = device.partition(":")
-    if kind not in ("auto", "cuda") or (colon and not number.isdecimal()):
-        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:<number>, got {device!r}")
+    if kind not in ("auto", "cuda", "mps") or (colon and (kind != "cuda" or not number.isdecimal())):
+        raise ConfigError(f"--device must be auto, cpu, cuda, cuda:<number> or mps, got {device!r}")
     import torch  # a GPU may be there: worth the seconds
 
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise ConfigError("--device mps: torch sees no GPU of a Mac here; --device cpu always works")
+        return ["mps"] * (jobs or 1)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0 and device == "auto":
         return ["cpu"] * (jobs or cores)

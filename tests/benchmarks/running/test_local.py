@@ -121,9 +121,20 @@ def wait_until_gone(pids: list[int]) -> None:
 def test_devices_of_jobs() -> None:
     assert choose_devices("cpu", 3) == ["cpu"] * 3
     assert len(choose_devices("cpu", None)) == len(os.sched_getaffinity(0))
-    for device, jobs in (("gpu", None), ("cuda:x", None), ("cpu:0", 1), ("cpu", 0)):
+    for device, jobs in (("gpu", None), ("cuda:x", None), ("cpu:0", 1), ("mps:0", 1), ("cpu", 0)):
         with pytest.raises(ConfigError):
             choose_devices(device, jobs)
+
+
+def test_the_gpu_of_a_mac_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_devices("mps", None) == ["mps"]
+    assert choose_devices("mps", 2) == ["mps", "mps"]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="sees no GPU of a Mac here; --device cpu"):
+        choose_devices("mps", None)
 
 
 @pytest.mark.parametrize(("jobs", "dealt"), [(None, (1, 1)), (1, (1, 0)), (3, (2, 1)), (8, (4, 4))])
