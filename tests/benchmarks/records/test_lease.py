@@ -162,6 +162,23 @@ def test_a_claim_is_renewed_while_it_is_held(folder: Path, monkeypatch: pytest.M
     assert claim.path.exists()
 
 
+def test_a_renewal_that_hangs_keeps_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(*_: Any) -> None:
+        hangs.set()
+        assert goes_on.wait(PATIENCE)
+
+    monkeypatch.setattr(lease, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(os, "utime", hang)
+    with claiming(folder) as claim:
+        assert hangs.wait(PATIENCE)
+        claim.check()
+    assert not goes_on.is_set()
+    assert holder(folder) is None
+    goes_on.set()
+
+
 def wait_for(what: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not what():
@@ -249,17 +266,23 @@ def test_a_claim_that_is_over_and_cannot_be_removed_is_named(folder: Path, monke
     assert list(folder.iterdir()) == [path]
 
 
-def test_one_that_looked_too_early_steps_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("over", [False, True])
+def test_one_that_looked_too_early_steps_back(folder: Path, monkeypatch: pytest.MonkeyPatch, over: bool) -> None:
     # It saw an empty folder; before it claims number 1, another runs a round, stops, and a third claims number 2.
     real, third = Path.open, Claim(folder, 2)
 
     def late(path: Path, *arguments: Any, **keywords: Any) -> Any:
         if path.name == "1.claim" and "x" in arguments and not third.path.exists():
-            left(folder, by(token=third.token, **ELSEWHERE), number=2)
+            left(folder, by(token=third.token, **ELSEWHERE), number=2, age=LEASE + 1 if over else 0)
             (folder / "1-t.pt").write_text("after a round")
         return real(path, *arguments, **keywords)
 
     monkeypatch.setattr(Path, "open", late)
+    if over:  # and that one's machine died long ago
+        with claiming(folder) as claim:
+            assert claim.number == 3
+            assert sorted(path.name for path in folder.iterdir()) == ["1-t.pt", "3.claim"]
+        return
     with pytest.raises(Held, match="on another"), claiming(folder):
         pass
     third.check()

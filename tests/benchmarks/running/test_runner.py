@@ -232,18 +232,32 @@ def test_a_method_that_fails_is_recorded_with_its_traceback_and_runs_again_on_re
     assert run_cell(cell, store, Options(retry=True)).status == "done"
 
 
-def test_a_disk_that_fills_up_is_no_failure_of_the_method(
-    store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_fills_up_is_no_failure_of_the_method_and_costs_a_round(
+    tmp_path: Path, store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
     def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 896 vs 790")  # as torch says it
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(RecordError, match="No space left on device"):
-        run_cell(cell_of(), store, Options())
-    assert store.find(cell_of()) is None
+    cell = cell_of(training={"rounds": 3})
+    seen: list[Any] = []
+    with monkeypatch.context() as patch:
+
+        def fill(row: Any, _: Any) -> None:
+            seen.append(row.values["seconds_training"])
+            patch.setattr(torch, "save", full)
+
+        with pytest.raises(RecordError, match=r"cannot write .*\.pt: No space left on device"):
+            run_cell(cell, store, Options(), fill)
+    assert store.find(cell) is None
+    assert store.has_checkpoint(cell)
+    ending = run_cell(cell, store, Options())
+    assert without_clocks(ending.folder) == without_clocks(run_cell(cell, Store(tmp_path / "whole"), Options()).folder)
+    assert [row["seconds_training"] for row in read_record(ending.folder).rounds[:1]] == seen
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
