@@ -210,6 +210,9 @@ class Method(ABC, Generic[Config]):
     """What a client sends and receives per round, in closed form, for people: `up N * C * b, down N * C * b`."""
     deploys: ClassVar[str] = "the model that the client holds since it last took part; its initial one before that"
     """What `deployed` returns, in words, also for clients that are not drawn for a round or never were."""
+    near: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Methods that it cannot be told from where both have their defaults and the problem is small, each with a reason.
+    The grid `defaults` measures it (docs/defaults.md)."""
     protocol: ClassVar[int] = 1
     """Version of its numbers: raised in the commit that moves a number or a byte which unchanged settings lead to. As a
     part of every cell's key it keeps records from before from being taken for new ones."""

@@ -17,6 +17,7 @@ EXAMPLES = {
     "Method.category": 'category = "averaging"',
     "Method.paper": 'paper = "McMahan et al., AISTATS 2017, arXiv:1602.05629"',
     "Method.deploys": 'deploys = "the server\'s newest model, for every client"',
+    "Method.near": 'near = (("fedavg", "the proximal term is small beside the gradient"),)',
     "Method.wire": 'wire = "up #theta * b + b, down #theta * b"',
     "Method.config": "type(self.config).__name__",
     "Method.federation": "self.federation.classes",
