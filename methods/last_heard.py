@@ -1,7 +1,7 @@
 """Which of the server's messages each client has, for methods whose messages say what changed since an earlier one.
 
-A message waits until its client next takes part, and a newer one replaces it. So one that is about changes must be about
-all of them since the message that the client has, and clients that have another one need another message.
+A message waits until its client next takes part, and a newer one replaces it. So one that is about changes must be
+about all of them since the message that the client has, and clients that have another one need another message.
 """
 
 from __future__ import annotations
