@@ -14,7 +14,7 @@ clients S; m_i marks the entries of theta_i that are personal (none at the start
                `select_by: gradient`: with the largest |gradient of client i's loss at theta_i|; no r_i
     aggregate  w[e]     = mean of theta_i[e] over the i in S that share entry e; as before where nobody does
 
-Exchanged: up, the shared entries, 4 bytes each, and a bit for every entry of the weight tensors when m_i changed;
+Exchanged: up, the shared entries, b bytes each, and a bit for every entry of the weight tensors when m_i changed;
 down, the entries that the client shares. Buffers (BatchNorm statistics) stay with the client, as in the authors' code;
 parameters without "weight" in their name are always shared. Deployed: theta_i after its last round.
 Both passes cost steps, and each is rounded up to whole batches by itself: at least twice the steps of FedAvg, of which
@@ -190,7 +190,7 @@ class FedSelect(Method[FedSelectConfig]):
         clients.keep("personal", personal)
 
     def changes(self, clients: Cohort) -> Tree:
-        """theta_i - r_i; then r_i is theta_i. It is kept as its distance from the initial weights, which it is first."""
+        """theta_i - r_i; then r_i is theta_i, and kept as its distance from the initial weights, which it is first."""
         moved = minus(clients.parameters, self.federation.start[clients.architecture])
         reference = clients.kept("reference")
         clients.keep("reference", moved)
