@@ -17,14 +17,15 @@ Q_b(p) is the nearest row to p, in L1, whose entries are multiples of 1 / (2^b -
 with one cluster and without the consistency loss.
 Exchanged: delta coding sends a label only if the receiver's last one differs, and entropy coding makes that
 N * H / 8 bytes and a table, a number that depends on the data; at most N * ceil(log2 #labels) / 8, where #labels is C
-for one bit and < 2^(C b). A client that was away is told what changed since it was last there. Sizes are those of an
-ideal coder (`coder: ideal`), for which messages are encoded and decoded, but no bit stream is written. With
-`coder: range` one is: an adaptive range coder writes the bytes that are counted, sends no table, and what arrives is
-read from them (`label_streams`); training is the same, bit for bit.
+for one bit and < 2^(C b). A client that was away is told what changed since it was last there (`last_heard`). Sizes
+are those of an ideal coder (`coder: ideal`), for which messages are encoded and decoded, but no bit stream is written.
+With `coder: range` one is: an adaptive range coder writes the bytes that are counted, sends no table, and what arrives
+is read from them (`label_streams`); training is the same, bit for bit.
 Two accuracies: `client` is a client's model after its local phase; `server` is s, which the paper evaluates.
 Choices: the paper re-initialises clients every round, with a common seed (`random`), so that an absent client needs
 no state; all that personalizes them is then their last local phase. Here they go on from their own weights
-(`persistent`), which is better when all take part. The paper breaks ties of Q_b at random, here the first class wins.
+(`persistent`), as in the other methods that share predictions. The paper breaks ties of Q_b at random, here the first
+class wins.
 Departure: the table also names the labels it is about, without which a message of many bits could not be read.
 """
 

@@ -16,13 +16,16 @@ C_e keeps, of each matrix, the fewest singular values whose squares reach the sh
 as out x (in * height * width)); vectors travel as they are. r of them cost r * (p + q + 1) * b bytes for a p x q
 matrix, also where that is more than p * q * b. Full rank is allowed: in the authors' code and in HtFLlib a matrix that
 needs all its singular values is lost, and the authors multiply U, singular values and V with the second as a vector.
-A client that stayed away gets all it has missed, as one matrix of at most the sum of the ranks.
+A client that stayed away gets all it has missed, as one matrix of at most the sum of the ranks (`last_heard`).
 Deployed: theta_i (`teacher`). Also reported: s (`student`).
-Left open: what the denominators do to gradients (they are constants here; `weight_gradient` lets them flow), W_i (it
-starts as the identity, cut to p x q where features differ in number) and the weights of the average.
-Departure: both losses vanish on data that are learned by heart, and the weights with them would have no bound:
-CE_t + CE_s counts as `smallest_loss` at least. A step trains both models and counts as one; `training.clip` bounds the
-gradient of all together.
+Left open: what the denominators do to gradients (they are constants here; `weight_gradient` lets them flow, as the
+authors' code does), W_i (it starts as the identity, cut to p x q where features differ in number) and the weights of
+the average (all the same in that code).
+Departures: that code compares hidden states and attention maps of transformers, layer by layer and without W_i, and
+its gradients reach what is imitated, too; here z are the features before the head, and what is imitated is constant.
+Both losses vanish on data that are learned by heart, and the weights with them would have no bound: CE_t + CE_s counts
+as `smallest_loss` at least. A step trains both models and counts as one; `training.clip` bounds the gradient of all
+together.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Exchanged: theta_i and k_i (4 bytes) up; all K models down, which with `share_bo
 first round nothing travels: the K random initial models are common knowledge by the seed.
 Two accuracies: `global` is w_{k_i} after aggregation, the model IFCA deploys; `+local` is theta_i. A client that never
 took part yet has no k_i (its cluster is recorded as -1); it deploys the model with the smallest loss on its own
-training data, as a newcomer would. The authors' evaluation chooses by the loss on *test* labels; here none is read.
+training data. The authors' evaluation chooses by the loss on *test* labels; here none is read.
 Left open by the paper: K initial models that differ too little, or too unluckily, let all clients choose one model for
 ever; the sizes of the clusters are reported. The authors restart a run several times. So does `starts`: r starts, each
 with K initial models and streams of its own, run side by side, and the one serves in which the clients of the round
