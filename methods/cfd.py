@@ -196,12 +196,13 @@ class CFD(Method[CFDConfig]):
 
     def state_dict(self) -> dict[str, Any]:
         """The server's model, and who heard which labels last."""
-        return {"server": self.server.state_dict(), "heard": self.heard.of_client, "labels": self.labels}
+        heard = torch.tensor(self.heard.of_client)
+        return {"server": self.server.state_dict(), "heard": heard, "labels": self.labels}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.server.load_state_dict(state["server"])
-        self.heard, self.labels = LastHeard(state["heard"]), dict(state["labels"])
+        self.heard, self.labels = LastHeard(state["heard"].tolist()), dict(state["labels"])
 
 
 def told(levels: Tensor, known: Tensor, bits: int, like: Tensor, coder: Literal["ideal", "range"]) -> Scores:

@@ -168,11 +168,11 @@ class FedKD(Method[FedKDConfig]):
     def state_dict(self) -> dict[str, Any]:
         """The student, and what was missed by whom."""
         missed = {heard: [update.tree, update.ranks] for heard, update in self.missed.items()}
-        return {"student": self.student, "heard": self.heard.of_client, "missed": missed}
+        return {"student": self.student, "heard": torch.tensor(self.heard.of_client), "missed": missed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `state_dict`."""
-        self.student, self.heard = dict(state["student"]), LastHeard(state["heard"])
+        self.student, self.heard = dict(state["student"]), LastHeard(state["heard"].tolist())
         self.missed = {heard: Compressed(*parts) for heard, parts in state["missed"].items()}
 
     def energy(self, rnd: Round) -> float:
