@@ -187,7 +187,7 @@ class IFCA(Method[IFCAConfig]):
         starts, count = self.config.starts, self.config.clusters
         (architecture,) = dict.fromkeys(self.federation.architectures)
         drawn = self.federation.fresh_weights(architecture, starts * count)
-        models = {name: tensor.unflatten(0, (starts, count)) for name, tensor in drawn.items()}
+        models = {name: tensor.view(starts, count, *tensor.shape[1:]) for name, tensor in drawn.items()}
         return self.unpacked(self.packed(models))
 
     def models_of(self, start: int) -> Tree:
