@@ -12,8 +12,10 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ...federation.settings import Training
 from ...methods.registry import METHODS
 from ..grid.plugins import plugin_path
+from ..leaderboard.own_rate import rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +129,7 @@ def describe(name: str) -> Row:
         "needs": method.requires.words(),
         "exchange": method.wire or "nothing",
         "payloads": sorted(payload.__name__ for payload in method().payloads()),
+        "trains with": str(rules_of(method(), Training())),
         "deployed view": method.deployed_view,
         "deploys": method.deploys,
         "newcomers": (inspect.getdoc(method.unseen) or "").partition("\n")[0],

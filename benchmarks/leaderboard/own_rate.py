@@ -1,0 +1,188 @@
+"""Methods that train clients at a rate of their own (benchmarks room), and a caution where others train at another.
+
+All from a cell, a record's or a grid's: `Method.local_optimizers` says what a method trains with in its setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import ConfigError
+
+from ...federation.settings import Training
+from ...methods.registry import METHODS
+from ..grid.cell import resolve_config
+from ..grid.configure import configure, plain
+from ..grid.plugins import source_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ...federation.optimizers import Optimizer
+    from ...methods.base import Method
+    from ..grid.cell import Cell
+    from ..records.record import Record
+    from .lines import Line
+
+OWN_RATE = "own rate"
+"""What a badge of such a method begins with."""
+
+MARK = "†"
+"""Beside the name of a method with an optimizer or rate of its own, in tables."""
+
+SHOWN = 4
+"""Methods without one that a caution names; more are `the others`."""
+
+UNTUNED = re.compile(
+    r"((untuned|not tuned|no tuning|without tuning)\b.*|no|none|nothing|defaults?)?\W*", re.I | re.DOTALL
+)
+"""A grid's words on tuning where they say that there was none."""
+
+
+@dataclass(frozen=True)
+class LocalRules:
+    """What a method descends the loss of private data by."""
+
+    method: str
+    """Its registered name."""
+    usual: Optimizer
+    """That of `training`."""
+    rules: tuple[tuple[str, Optimizer], ...]
+    """The method's, each behind the setting that holds its rate: `scaffold.lr`, `training.lr`."""
+    tuned: bool
+    """Whether the grid says that settings were tuned."""
+
+    @property
+    def own(self) -> str:
+        """Those that are not the rule of `training`, in words; nothing where there are none."""
+        return _words((setting, rule) for setting, rule in self.rules if rule != self.usual)
+
+    def __str__(self) -> str:
+        """All of them: `sgd 0.1 (scaffold.lr)`."""
+        return _words(self.rules)
+
+
+def is_tuned(tuning: str) -> bool:
+    """Whether a grid's words on tuning say that there was some."""
+    return UNTUNED.fullmatch(tuning.strip()) is None
+
+
+def rules_of(method: Method[Any], training: Training, *, tuned: bool = False) -> LocalRules:
+    """What a configured method trains with.
+
+    Args:
+        method: the method, configured.
+        training: local training of the run.
+        tuned: whether its settings were tuned.
+    """
+    found = method.local_optimizers(training)
+    named = [(setting if "." in setting else f"{method.name}.{setting}", rule) for setting, rule in found.items()]
+    return LocalRules(method.name, training.local_optimizer, tuple(named), tuned)
+
+
+def planned_rules(cell: Cell) -> LocalRules:
+    """What a cell of a grid would train with."""
+    return rules_of(cell.build_method(), cell.training, tuned=is_tuned(cell.tuning))
+
+
+def recorded_rules(records: Sequence[Record]) -> LocalRules | None:
+    """What runs trained with; None where their method is not at hand, or not in the version that ran.
+
+    Args:
+        records: runs of one method in one setting, at least one.
+    """
+    chosen = records[0].cell["method"]
+    if chosen["name"] not in METHODS or source_digest(METHODS[chosen["name"]]) != chosen.get("plugin"):
+        return None
+    try:
+        config = resolve_config(chosen["name"], chosen["settings"], "settings")
+        training = configure(Training, records[0].cell["training"], "training")
+    except ConfigError:  # a setting that there is no more
+        return None
+    if plain(config) != chosen["settings"]:  # one that has come since, and the run's value of which nobody knows
+        return None
+    tuned = all(is_tuned(str(record.run.get("tuning", ""))) for record in records)
+    return rules_of(METHODS[chosen["name"]](config), training, tuned=tuned)
+
+
+def cautioned(board: Sequence[Line]) -> list[str]:
+    """What `own_rates` says of the lines of leaderboards, once where it is the same in several settings."""
+    settings: dict[str, dict[str, LocalRules | None]] = defaultdict(dict)
+    for line in board:
+        settings[line.setting][line.method] = line.trained_with
+    return [caution for caution in dict.fromkeys(map(own_rates, settings.values())) if caution]
+
+
+def own_rates(methods: Mapping[str, LocalRules | None]) -> str:
+    """A caution where methods of one comparison train with different optimizers or rates that nobody tuned.
+
+    Two methods may be compared where they train with the same, or where both were tuned. Variants of one method may
+    differ in what they train with, which is then what is compared.
+
+    Args:
+        methods: by the name in tables, what each trains with in one setting; None makes no claim.
+    """
+    known = {name: rules for name, rules in methods.items() if rules is not None}
+    pairs = [
+        (name, other)
+        for name, mine in known.items()
+        for other, theirs in known.items()
+        if mine.own and _differ(mine, theirs) and not (mine.tuned and theirs.tuned)
+    ]
+    if not pairs:
+        return ""
+    involved = {name: known[name] for name in known if any(name in pair for pair in pairs)}
+    own = {name: rules for name, rules in involved.items() if rules.own}
+    usual = [name for name in involved if name not in own]
+    said = {words: [name for name in own if str(own[name]) == words] for words in map(str, own.values())}
+    parts = [f"{', '.join(names)} with {words}" for words, names in said.items()]
+    if usual:
+        parts.append(f"{', '.join(usual) if len(usual) <= SHOWN else 'the others'} with {involved[usual[0]]}")
+    some = any(rules.tuned for rules in involved.values())
+    return (
+        f"caution: own rate: clients train at rates that are not equal and were not {'all ' if some else ''}tuned, so "
+        f"that differences may be the rates': {'; '.join(parts)}. What would do: {_remedies(own)}"
+    )
+
+
+def _differ(mine: LocalRules, theirs: LocalRules) -> bool:
+    """Whether two methods that are not variants of one train with different rules."""
+    return mine.method != theirs.method and _set(mine) != _set(theirs)
+
+
+def _set(rules: LocalRules) -> frozenset[Optimizer]:
+    return frozenset(rule for _, rule in rules.rules)
+
+
+def _remedies(own: Mapping[str, LocalRules]) -> str:
+    """What would make a comparison fair."""
+    ways = []
+    sets = {_set(rules) for rules in own.values()}
+    usual = next(iter(own.values())).usual
+    if len(sets) == 1 and len(next(iter(sets))) == 1:
+        ((rule,),) = sets
+        ways += [f"train all with {' '.join(options)}"] if (options := _options(rule, usual)) else []
+        if (rule.rule, rule.momentum, rule.weight_decay) == (usual.rule, usual.momentum, usual.weight_decay):
+            settings = dict.fromkeys(setting for rules in own.values() for setting, _ in rules.rules)
+            ways.append(f"set {', '.join(settings)} to {usual.lr:g}")
+    return ", or ".join([*ways, "tune the rate of every method and say so in the grid's `tuning`"])
+
+
+def _options(rule: Optimizer, usual: Optimizer) -> list[str]:
+    """The options that give `training` a rule; none where it has no settings for it."""
+    if rule.schedule != "constant":
+        return []
+    wanted = {
+        "optimizer": (rule.rule, usual.rule),
+        "lr": (rule.lr, usual.lr),
+        "momentum": (rule.momentum, usual.momentum),
+        "weight_decay": (rule.weight_decay, usual.weight_decay),
+    }
+    return [f"-o training.{name}={value}" for name, (value, now) in wanted.items() if value != now]
+
+
+def _words(rules: Iterable[tuple[str, Optimizer]]) -> str:
+    return " and ".join(f"{rule} ({setting})" for setting, rule in rules)
