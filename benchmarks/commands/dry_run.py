@@ -18,8 +18,9 @@ from ...methods.base import Facts, Plan
 from ...methods.planning import KINDS, planned_work
 from ...methods.registry import METHODS
 from ..grid.repetition import Repetition
-from ..leaderboard.own_rate import MARK, own_rates, planned_rules
+from ..leaderboard.own_rate import MARK, own_rates
 from ..leaderboard.pairing import setting_hash
+from ..leaderboard.training_rules import planned_rules
 from ..running.provenance import available_cores
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ...methods.planning import Kind, PlannedWork
     from ..grid.cell import Cell
     from ..grid.grid import Grid
-    from ..leaderboard.own_rate import LocalRules
+    from ..leaderboard.training_rules import LocalRules
     from ..records.record import Record
     from ..records.store import Store
 

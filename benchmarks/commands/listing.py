@@ -13,9 +13,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ...federation.settings import Training
+from ...methods.local_rules import in_words, local_rules
 from ...methods.registry import METHODS
 from ..grid.plugins import plugin_path
-from ..leaderboard.own_rate import rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def describe(name: str) -> Row:
         "needs": method.requires.words(),
         "exchange": method.wire or "nothing",
         "payloads": sorted(payload.__name__ for payload in method().payloads()),
-        "trains with": str(rules_of(method(), Training())),
+        "trains with": in_words(local_rules(method(), Training())),
         "deployed view": method.deployed_view,
         "deploys": method.deploys,
         "newcomers": (inspect.getdoc(method.unseen) or "").partition("\n")[0],

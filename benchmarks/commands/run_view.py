@@ -9,8 +9,8 @@ from fl_bench.errors import ConfigError, unknown_name
 
 from ...federation.settings import UNSEEN
 from ..leaderboard.clusterless import clusterless, without_cluster
-from ..leaderboard.own_rate import recorded_rules
 from ..leaderboard.pairing import setting_text
+from ..leaderboard.training_rules import recorded_rules
 from ..leaderboard.versions import newest
 from ..records.reading import read_record
 from ..records.rows import seconds_of

@@ -18,9 +18,9 @@ from fl_bench.errors import DataError
 from ...federation.settings import UNSEEN
 from ..records.record import Status
 from .clusterless import clusterless
-from .own_rate import recorded_rules
 from .pairing import check_pairing, comparisons, setting_text
 from .reported import deployed_view, reported_in
+from .training_rules import recorded_rules
 from .versions import left_out, superseded
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ..grid.repetition import Repetition
     from ..records.record import Record
     from ..records.rows import Row
-    from .own_rate import LocalRules
     from .reported import Selection
+    from .training_rules import LocalRules
 
 
 @dataclass(frozen=True)

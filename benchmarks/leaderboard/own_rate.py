@@ -1,31 +1,17 @@
-"""Methods that train clients at a rate of their own (benchmarks room), and a caution where others train at another.
-
-All from a cell, a record's or a grid's: `Method.local_optimizers` says what a method trains with in its setting.
-"""
+"""Methods that train clients at a rate of their own (benchmarks room), and a caution where others train at another."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from fl_bench.errors import ConfigError
-
-from ...federation.settings import Training
-from ...methods.registry import METHODS
-from ..grid.cell import resolve_config
-from ..grid.configure import configure, plain
-from ..grid.plugins import source_digest
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ...federation.optimizers import Optimizer
-    from ...methods.base import Method
-    from ..grid.cell import Cell
-    from ..records.record import Record
     from .lines import Line
+    from .training_rules import LocalRules
 
 OWN_RATE = "own rate"
 """What a badge of such a method begins with."""
@@ -35,77 +21,6 @@ MARK = "†"
 
 SHOWN = 4
 """Methods without one that a caution names; more are `the others`."""
-
-UNTUNED = re.compile(
-    r"((untuned|not tuned|no tuning|without tuning)\b.*|no|none|nothing|defaults?)?\W*", re.I | re.DOTALL
-)
-"""A grid's words on tuning where they say that there was none."""
-
-
-@dataclass(frozen=True)
-class LocalRules:
-    """What a method descends the loss of private data by."""
-
-    method: str
-    """Its registered name."""
-    usual: Optimizer
-    """That of `training`."""
-    rules: tuple[tuple[str, Optimizer], ...]
-    """The method's, each behind the setting that holds its rate: `scaffold.lr`, `training.lr`."""
-    tuned: bool
-    """Whether the grid says that settings were tuned."""
-
-    @property
-    def own(self) -> str:
-        """Those that are not the rule of `training`, in words; nothing where there are none."""
-        return _words((setting, rule) for setting, rule in self.rules if rule != self.usual)
-
-    def __str__(self) -> str:
-        """All of them: `sgd 0.1 (scaffold.lr)`."""
-        return _words(self.rules)
-
-
-def is_tuned(tuning: str) -> bool:
-    """Whether a grid's words on tuning say that there was some."""
-    return UNTUNED.fullmatch(tuning.strip()) is None
-
-
-def rules_of(method: Method[Any], training: Training, *, tuned: bool = False) -> LocalRules:
-    """What a configured method trains with.
-
-    Args:
-        method: the method, configured.
-        training: local training of the run.
-        tuned: whether its settings were tuned.
-    """
-    found = method.local_optimizers(training)
-    named = [(setting if "." in setting else f"{method.name}.{setting}", rule) for setting, rule in found.items()]
-    return LocalRules(method.name, training.local_optimizer, tuple(named), tuned)
-
-
-def planned_rules(cell: Cell) -> LocalRules:
-    """What a cell of a grid would train with."""
-    return rules_of(cell.build_method(), cell.training, tuned=is_tuned(cell.tuning))
-
-
-def recorded_rules(records: Sequence[Record]) -> LocalRules | None:
-    """What runs trained with; None where their method is not at hand, or not in the version that ran.
-
-    Args:
-        records: runs of one method in one setting, at least one.
-    """
-    chosen = records[0].cell["method"]
-    if chosen["name"] not in METHODS or source_digest(METHODS[chosen["name"]]) != chosen.get("plugin"):
-        return None
-    try:
-        config = resolve_config(chosen["name"], chosen["settings"], "settings")
-        training = configure(Training, records[0].cell["training"], "training")
-    except ConfigError:  # a setting that there is no more
-        return None
-    if plain(config) != chosen["settings"]:  # one that has come since, and the run's value of which nobody knows
-        return None
-    tuned = all(is_tuned(str(record.run.get("tuning", ""))) for record in records)
-    return rules_of(METHODS[chosen["name"]](config), training, tuned=tuned)
 
 
 def cautioned(board: Sequence[Line]) -> list[str]:
@@ -165,7 +80,7 @@ def _remedies(own: Mapping[str, LocalRules]) -> str:
     if len(sets) == 1 and len(next(iter(sets))) == 1:
         ((rule,),) = sets
         ways += [f"train all with {' '.join(options)}"] if (options := _options(rule, usual)) else []
-        if (rule.rule, rule.momentum, rule.weight_decay) == (usual.rule, usual.momentum, usual.weight_decay):
+        if replace(rule, lr=usual.lr) == usual:
             settings = dict.fromkeys(setting for rules in own.values() for setting, _ in rules.rules)
             ways.append(f"set {', '.join(settings)} to {usual.lr:g}")
     return ", or ".join([*ways, "tune the rate of every method and say so in the grid's `tuning`"])
@@ -182,7 +97,3 @@ def _options(rule: Optimizer, usual: Optimizer) -> list[str]:
         "weight_decay": (rule.weight_decay, usual.weight_decay),
     }
     return [f"-o training.{name}={value}" for name, (value, now) in wanted.items() if value != now]
-
-
-def _words(rules: Iterable[tuple[str, Optimizer]]) -> str:
-    return " and ".join(f"{rule} ({setting})" for setting, rule in rules)
