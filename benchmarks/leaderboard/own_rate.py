@@ -45,7 +45,7 @@ def own_rates(methods: Mapping[str, LocalRules | None]) -> str:
         (name, other)
         for name, mine in known.items()
         for other, theirs in known.items()
-        if mine.own and _differ(mine, theirs) and not (mine.tuned and theirs.tuned)
+        if _differ(mine, theirs) and not (mine.tuned and theirs.tuned)
     ]
     if not pairs:
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...federation.batches import Teaching
 from .worlds import TRAINING, deal, finish, made_up_data, make_run
@@ -35,7 +35,8 @@ def local_optimizers_are_as_declared(name: str) -> None:
         finish(run)
     if not used:
         return
-    declared = set(run.method.local_optimizers(UNUSUAL).values())
+    method: Any = run.method
+    declared = set(method.local_optimizers(UNUSUAL).values())
     unsaid, unused = (_words(rules) for rules in (used - declared, declared - used))
     assert used <= declared, (
         f"{name} trains on private data with {unsaid}, which `local_optimizers` does not name (the run has "
