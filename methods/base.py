@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..federation.cohort import Cohort
     from ..federation.deployed import Deployed
     from ..federation.models.build import NetBytes
+    from ..federation.optimizers import Optimizer
     from ..federation.payloads import Payload
     from ..federation.rounds import Federation, Round
     from ..federation.settings import ModelMix, Training
@@ -248,6 +249,18 @@ class Method(ABC, Generic[Config]):
     def plan(self, facts: Facts) -> Plan | None:
         """Closed-form cost of a round; None for a method that sends nothing (the contract refuses it of others)."""
         return None
+
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        """The update rules that models descend a loss of private data by, each with the setting that holds its rate.
+
+        By default the run's alone. A method that brings a rule of its own returns it under the name of its own setting,
+        `{"lr": Optimizer("sgd", self.config.lr)}`, and tables say where rates were not equal. Steps on public data
+        alone, steps of the server and steps of a single number (a mixing weight) do not count.
+
+        Args:
+            training: the run's local training.
+        """
+        return {"training.lr": training.local_optimizer}
 
     def setup(self, federation: Federation) -> None:
         """Make what lasts, once, when all clients are there; before the first round or before `load_state_dict`."""

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import torch
 
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters
 from ..federation.rounds import Turn
 from ..federation.trees import minus
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ..federation.deployed import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
+    from ..federation.settings import Training
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,12 @@ class PFedHN(Method[PFedHNConfig]):
         steps = PlannedPhase("local", facts.local_epochs, batches=self.config.inner_steps)
         return Plan(up_bytes=size, down_bytes=size, first_down_bytes=size, work=(steps,))
 
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        """SGD of the method's own, unless clients are to train with the run's optimizer."""
+        if self.config.inner_optimizer == "run":
+            return super().local_optimizers(training)
+        return {"inner_lr": Optimizer("sgd", self.config.inner_lr, self.config.inner_momentum, self.config.inner_decay)}
+
     def setup(self, federation: Federation) -> None:
         """Draw the hypernetwork and the embeddings, each client's by its identity."""
         from .hypernetwork import HyperNetwork  # imports torch
@@ -164,15 +172,14 @@ class PFedHN(Method[PFedHNConfig]):
 
     def client_update(self, clients: Cohort, received: Parameters, rnd: Round) -> Parameters:
         """Train from the generated weights; send what they lost."""
-        from ..federation.optimizers import Optimizer  # imports torch
 
         clients.load(received.tree)
-        sgd = Optimizer("sgd", self.config.inner_lr, self.config.inner_momentum, self.config.inner_decay)
-        paper = self.config.inner_optimizer == "sgd"
+        own = self.config.inner_optimizer == "sgd"
+        (rule,) = self.local_optimizers(clients.training).values()
         clients.fit(
             cross_entropy,
-            optimizer=sgd if paper else None,
-            clip=self.config.inner_clip if paper else "run",
+            optimizer=rule,
+            clip=self.config.inner_clip if own else "run",
             fresh=True,
             batches=self.config.inner_steps,
         )
