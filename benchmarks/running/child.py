@@ -45,7 +45,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=self._scratch.name,
-            env={**os.environ, **WORKER, "PYTHONPATH": _path(), **(environment or {})},
+            env={**os.environ, **WORKER, "PYTHONPATH": _path(), "PYTHONSAFEPATH": "1", **(environment or {})},
         )
         self._heard = heard
         self._reader = threading.Thread(target=self._listen, daemon=True)

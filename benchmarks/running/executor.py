@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from types import ModuleType
 
     from ..grid.cell import Cell
     from ..records.store import Store
@@ -62,3 +66,17 @@ class Executor(Protocol):
             RecordError: a record cannot be written.
             ConfigError: what runs the cells cannot start.
         """
+
+
+def package_of(extra: str) -> ModuleType:
+    """The package that an executor of ours is named after, which an extra of the same name installs.
+
+    Raises:
+        ConfigError: it is not installed; says how to install it.
+    """
+    try:
+        return import_module(extra)
+    except ImportError as error:
+        raise ConfigError(
+            f"--executor {extra} cannot import its package ({error}): pip install 'fl-bench[{extra}]'"
+        ) from None

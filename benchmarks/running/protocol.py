@@ -47,7 +47,7 @@ MOST_LINE = 2**30
 """Bytes of the longest order or message."""
 
 MOST_CHECKPOINT = 2**29
-"""Bytes of the largest checkpoint that travels. A larger one stays on its node; if that is lost, the run starts anew."""
+"""Bytes of the largest checkpoint that travels. A larger one stays there; a run whose node is lost then starts anew."""
 
 PART = 2**22
 """Bytes of a checkpoint in one message."""
@@ -308,6 +308,12 @@ def read_cell(parcel: Mapping[str, Any]) -> Cell:
         parts = sorted(name for name in {*sent, *built} if sent.get(name) != built.get(name))
         raise ProtocolError(f"a cell comes out differently here, in {', '.join(parts)}")
     return cell
+
+
+def shown(text: str) -> str:
+    """What a node said, fit for a terminal: one line of printable characters, not too long."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= 1000 else f"{line[:997]}..."
 
 
 def decoded(text: str, what: str) -> bytes:

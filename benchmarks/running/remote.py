@@ -22,7 +22,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from fl_bench.errors import ConfigError, DataError
+from fl_bench.errors import ConfigError, DataError, StorageError
 from fl_bench.files import replacing
 
 from ..records.locks import Locked
@@ -49,6 +49,7 @@ from .protocol import (
     decoded,
     encoded,
     read_message,
+    shown,
 )
 from .runner import Ending, finished
 from .unfinished import Heard, record_for
@@ -203,7 +204,7 @@ class Remote:
         try:
             self._take(job, read_message(line))
         except (ProtocolError, DataError) as error:
-            self._again(job, "node", f"{job.node or 'a worker'} sent what cannot be used: {error}")
+            self._again(job, "node", f"{job.node or 'a worker'} sent what cannot be used: {shown(str(error))}")
 
     def lost(self, job: Job, what: Literal["node", "crash"], reason: str) -> None:
         """A node, or a worker, is gone; the cell is tried again, or its record says why not.
@@ -265,7 +266,7 @@ class Remote:
         if isinstance(message, Broken):
             self._give_back(job)
             kind = RecordError if message.storage else ConfigError
-            raise kind(f"{job.node or 'a worker'}: {message.reason}")
+            raise kind(shown(f"{job.node or 'a worker'}: {message.reason}"))
         if isinstance(message, Hello | Refused):
             self._greet(job, message)
             return
@@ -275,6 +276,8 @@ class Remote:
             raise ProtocolError("it did not say what it is")
         match message:
             case Started():
+                if job.running:
+                    raise ProtocolError("a cell started twice")
                 job.began, job.running = time.monotonic(), True
                 job.heard.provenance = message.provenance
                 self._events.append(Event("started", job.cell))
@@ -286,19 +289,19 @@ class Remote:
                 job.spoilt = True
                 self.late(job)
             case Skipped():
-                self._close(job, Event("skipped", job.cell, reason=message.reason))
+                self._close(job, Event("skipped", job.cell, reason=shown(message.reason)))
             case Recorded() | Ended():
                 self._record(job, message)
 
     def _greet(self, job: Job, message: Hello | Refused) -> None:
         if isinstance(message, Hello):
-            job.node = message.setup.node or "a node without a name"
+            job.node = shown(message.setup.node)[:100] or "a node without a name"
             reasons = mismatch(self._expected(job.cell), message.setup)
         else:
             reasons = list(message.reasons)
         if reasons:
             self._give_back(job)
-            raise refusal(job.node or "a worker", reasons)
+            raise refusal(job.node or "a worker", [shown(reason) for reason in reasons])
 
     def _round(self, job: Job, message: Finished) -> None:
         if message.round != len(job.heard.rows) or message.round >= job.cell.training.rounds:
@@ -306,7 +309,7 @@ class Remote:
         from ...federation.rows import RoundRow  # imports torch, as every driver of workers has
         from .unfinished import packed
 
-        job.heard.rows.append(packed(RoundRow(message.values, list(message.clients))))  # type: ignore[arg-type]
+        job.heard.rows.append(packed(RoundRow(message.values, list(message.clients))))
         job.heard.facts = message.facts
         event = Event("round", job.cell, round=message.round, accuracy=message.accuracy, seconds=job.seconds)
         self._events.append(event)
@@ -324,8 +327,11 @@ class Remote:
         job.parts.clear()
         if len(content) > MOST_CHECKPOINT or hashlib.sha256(content).hexdigest() != message.sha256:
             raise ProtocolError("a checkpoint is not the one that was sent")
-        with replacing(self.store.checkpoint(job.cell)) as temporary:
-            temporary.write_bytes(content)
+        try:
+            with replacing(self.store.checkpoint(job.cell)) as temporary:
+                temporary.write_bytes(content)
+        except StorageError as error:
+            raise RecordError(str(error)) from error
 
     def _record(self, job: Job, message: Recorded | Ended) -> None:
         """The cell has ended; a record that comes over the wire is checked before it is kept."""
