@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..grid.cell import Cell
     from ..records.store import Store
     from .executor import Event
-    from .remote import Job
+    from .job import Job
     from .runner import Options
 
     Lines: TypeAlias = "queue.SimpleQueue[tuple[_Worker, Child, bytes | None]]"

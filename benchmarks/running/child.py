@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .local import WORKER
-from .protocol import MOST_LINE
+from .wire import MOST_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -19,7 +19,7 @@ import hashlib
 import time
 from collections import Counter, deque
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError, DataError, StorageError
@@ -29,9 +29,10 @@ from ..records.locks import Locked
 from ..records.record import RecordError
 from .executor import Event
 from .handshake import data_of, mismatch, refusal, setup
+from .job import Job, Retries
 from .local import START_LIMIT
+from .order import KEPT_EVERY, Order, Plugin
 from .protocol import (
-    KEPT_EVERY,
     MOST_CHECKPOINT,
     Broken,
     Ended,
@@ -39,20 +40,15 @@ from .protocol import (
     Hello,
     Kept,
     Late,
-    Order,
-    Plugin,
-    ProtocolError,
     Recorded,
     Refused,
     Skipped,
     Started,
-    decoded,
-    encoded,
     read_message,
-    shown,
 )
 from .runner import Ending, finished
-from .unfinished import Heard, record_for
+from .unfinished import record_for
+from .wire import ProtocolError, decoded, encoded, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,53 +58,7 @@ if TYPE_CHECKING:
     from .handshake import Setup
     from .protocol import Message
     from .runner import Options
-
-
-@dataclass(frozen=True)
-class Retries:
-    """How often a cell is tried again, by what ended it; from its newest checkpoint."""
-
-    node: int = 5
-    """Its node or the connection was lost, or what came over it was garbled."""
-    crash: int = 1
-    """Its worker process died: a crash of a library, or the kernel out of memory."""
-
-
-@dataclass
-class Job:
-    """A cell that is with a worker."""
-
-    cell: Cell
-    order: bytes
-    """The line to send."""
-    timeout: float | None
-    """Seconds that it may take from when it has started."""
-    node: str = ""
-    """The worker's machine, once it said so."""
-    began: float = field(default_factory=time.monotonic)
-    """When the cell's own work began; until then when the job was made. By the monotonic clock."""
-    running: bool = False
-    """Whether the cell's own work has begun."""
-    over: bool = False
-    """Whether nothing more is expected of the worker."""
-    spoilt: bool = False
-    """Whether the worker must be replaced."""
-    heard: Heard = field(default_factory=Heard)
-    parts: list[bytes] = field(default_factory=list)
-    """Those that came of a checkpoint."""
-    held: ExitStack = field(default_factory=ExitStack)
-    """The lock of the cell."""
-
-    @property
-    def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self.began
-
-    @property
-    def limit(self) -> float | None:
-        """When it is late, by the monotonic clock; None for never."""
-        seconds = self.timeout if self.running else START_LIMIT
-        return None if seconds is None else self.began + seconds
+    from .unfinished import Heard
 
 
 class Remote:

@@ -27,34 +27,32 @@ from ..records.locks import Locked
 from ..records.record import RecordError
 from ..records.store import Store
 from .handshake import mismatch, setup
+from .order import read_cell, read_order
 from .protocol import (
-    MOST_LINE,
     Broken,
     Ended,
     Finished,
     Hello,
     Late,
-    ProtocolError,
     Recorded,
     Refused,
     Skipped,
     Started,
-    decoded,
     message_line,
     parts_of,
-    read_cell,
-    read_order,
 )
 from .provenance import provenance
 from .reporting import accuracy_of, gpu_memory
 from .runner import run_cell
+from .wire import MOST_LINE, ProtocolError, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ...federation.rows import RoundRow
     from ..grid.cell import Cell
-    from .protocol import Message, Order
+    from .order import Order
+    from .protocol import Message
     from .runner import Options
 
 LATE = 124
@@ -160,7 +158,7 @@ def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callabl
     if shared or record is None:
         emit(Ended(cell.key))
     else:
-        emit(Recorded(cell.key, dict(record.texts())))
+        emit(Recorded.of(cell.key, record.texts()))
     return True
 
 
