@@ -4,7 +4,7 @@ A worker (`worker.py`) reads one order a line and writes one message a line:
 
     Order       cells, plugins as text, options, what the node has to be equal to, checkpoints to go on from (order.py)
     Hello       what the node is (`handshake.Setup`)
-    Refused     the node differs from what the order expects, or garbled the order; nothing was run
+    Refused     the node differs from what the order expects; nothing was run
     Started     libraries and data are loaded, the cell's own work begins
     Finished    a finished round, those of a restored checkpoint first
     Kept        a part of the newest checkpoint
@@ -12,7 +12,7 @@ A worker (`worker.py`) reads one order a line and writes one message a line:
     Ended       the cell has ended, and its record is in the folder that we share
     Late        the cell reached its time limit; the worker ends
     Skipped     another process is running the cell
-    Broken      the node takes no record, or a plugin fails there
+    Broken      the worker can do nothing: an order that it cannot read, a plugin that fails, a disk that is full
 
 Nothing that a node says is trusted, and nothing is executed: lines are bounded, types are strict, an unknown key or
 version is an error, and no name is a path. Python code travels in one direction only: plugins, to the nodes, which run
@@ -49,9 +49,12 @@ class Hello:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why the node runs nothing of the order."""
+    """The node runs nothing of the order, because its numbers would be others."""
 
+    node: str
+    """The name of the machine."""
     reasons: tuple[str, ...]
+    """Every difference, in words."""
 
 
 @dataclass(frozen=True)

@@ -244,14 +244,15 @@ class Remote:
                 self._record(job, message)
 
     def _greet(self, job: Job, message: Hello | Refused) -> None:
+        """Where the node differs, the cell waits for another one; nothing that it says of itself is left to it alone."""
         if isinstance(message, Hello):
-            job.node = shown(message.setup.node)[:100] or "a node without a name"
-            reasons = mismatch(self._expected(job.cell), message.setup)
+            name, reasons = message.setup.node, mismatch(self._expected(job.cell), message.setup)
         else:
-            reasons = list(message.reasons)
-        if reasons:
+            name, reasons = message.node, list(message.reasons)
+        job.node = shown(name)[:100] or "a node without a name"
+        if reasons or isinstance(message, Refused):
             self._give_back(job)
-            raise refusal(job.node or "a worker", [shown(reason) for reason in reasons])
+            raise refusal(job.node, [shown(reason) for reason in reasons])
 
     def _round(self, job: Job, message: Finished) -> None:
         if message.round != len(job.heard.rows) or message.round >= job.cell.training.rounds:

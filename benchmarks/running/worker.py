@@ -44,7 +44,7 @@ from .protocol import (
 from .provenance import provenance
 from .reporting import accuracy_of, gpu_memory
 from .runner import run_cell
-from .wire import MOST_LINE, ProtocolError, decoded
+from .wire import MOST_LINE, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -70,13 +70,9 @@ def serve(line: bytes, emit: Callable[[Message], None], scratch: Path, more: Cal
     """
     try:
         order = read_order(line)
-    except ProtocolError as error:
-        emit(Refused((str(error),)))
-        return
-    try:
         prepared = prepare(order, emit, scratch)
-    except ProtocolError as error:
-        emit(Refused((str(error),)))
+    except FLBenchError as error:
+        emit(Broken(str(error)))
         return
     except Exception as error:  # no cell is to blame where torch or a plugin cannot be imported
         emit(Broken(f"a worker cannot start: {type(error).__name__}: {error}"))
@@ -110,16 +106,18 @@ def prepare(order: Order, emit: Callable[[Message], None], scratch: Path) -> tup
     # Versions first: plugins and cells of another version may mean anything.
     here = setup({}, (), None)
     reasons = mismatch(replace(order.setup, plugins={}, data={}), here)
-    if not reasons:
-        scratch.mkdir(parents=True, exist_ok=True)
-        paths = tuple(plugin.write(scratch / "plugins") for plugin in order.plugins)
-        load_plugins(paths)
-        digests = {plugin.name: plugin.sha256 for plugin in order.plugins}
-        here = setup(digests, list(order.setup.data), order.options.data_dir)
-        reasons = mismatch(order.setup, here)
-    emit(Hello(here))
     if reasons:
-        emit(Refused(tuple(reasons)))
+        emit(Refused(here.node, tuple(reasons)))
+        return None
+    scratch.mkdir(parents=True, exist_ok=True)
+    paths = tuple(plugin.write(scratch / "plugins") for plugin in order.plugins)
+    load_plugins(paths)
+    digests = {plugin.name: plugin.sha256 for plugin in order.plugins}
+    here = setup(digests, list(order.setup.data), order.options.data_dir)
+    emit(Hello(here))
+    reasons = mismatch(order.setup, here)
+    if reasons:
+        emit(Refused(here.node, tuple(reasons)))
         return None
     return [read_cell(parcel) for parcel in order.cells], replace(order.options, plugins=paths)
 

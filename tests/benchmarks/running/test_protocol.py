@@ -56,7 +56,7 @@ HERE = Setup(
 
 SAID: list[Message] = [
     Hello(HERE),
-    Refused(("torch is 1 here and 2 on n",)),
+    Refused("n", ("torch is 1 here and 2 on n",)),
     Started("k", {"gpu": None, "cores": 2}),
     Finished("k", 1, float("inf"), (1, 2), {"views": ["client"]}, {"round": 1, "a": 0.1, "b": None}, ({"client": 0},)),
     Kept("k", "0", 0, 1, "AAAA"),
