@@ -244,7 +244,7 @@ class Remote:
                 self._record(job, message)
 
     def _greet(self, job: Job, message: Hello | Refused) -> None:
-        """Where the node differs, the cell waits for another one; nothing that it says of itself is left to it alone."""
+        """Compare what the node is with what is expected, whatever it makes of that itself."""
         if isinstance(message, Hello):
             name, reasons = message.setup.node, mismatch(self._expected(job.cell), message.setup)
         else:
