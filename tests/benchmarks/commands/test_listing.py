@@ -45,6 +45,11 @@ def test_a_method_says_all_there_is_to_say(name: str) -> None:
     assert facts["text"].partition("\n")[0].endswith(".")
 
 
+def test_a_description_says_what_clients_train_with() -> None:
+    assert describe("fedavg")["trains with"] == "adam 0.001 (training.lr)"
+    assert describe("pfedme")["trains with"] == "sgd 0.09, decay 0.001 (pfedme.personal_lr) and sgd 0.5 (pfedme.lr)"
+
+
 @pytest.mark.parametrize("name", METHODS.names())
 def test_the_example_is_a_grid_that_can_run(name: str) -> None:
     words = shlex.split(describe(name)["example"])
