@@ -129,7 +129,7 @@ class Claim:
                 + (f"now {now}" if now is not None else "another has taken the cell over meanwhile, and left it")
             )
 
-    def adopt(self, is_whole: Callable[[Path], bool]) -> None:
+    def inherit(self, is_whole: Callable[[Path], bool]) -> None:
         """Go on from the newest whole checkpoint of an earlier claim: it becomes this claim's, and the others go away.
 
         Args:
@@ -211,6 +211,12 @@ def holder(folder: Path) -> Holder | None:
         return max(_holders(folder), key=lambda held: held.number, default=None)
     except OSError as error:
         raise RecordError(f"cannot read the claims in {folder}: {error.strerror}") from error
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the latest claim that has one; None when none has."""
+    found = [(number, path) for number, path in _numbered(folder) if path.suffix == ".pt"]
+    return max(found)[1] if found else None
 
 
 def _beat(claim: Claim, released: threading.Event) -> None:

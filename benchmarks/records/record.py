@@ -30,7 +30,7 @@ class RecordError(StorageError):
     """A record that cannot be written: the disk is full, or the folder cannot be written to."""
 
 
-class Recorded(RecordError):
+class AlreadyRecorded(RecordError):
     """A record that would take the place of a finished one."""
 
 

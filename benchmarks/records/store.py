@@ -24,16 +24,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError, DataError
+from fl_bench.files import replacing
 
 from ..grid.cell import safe_name
 from . import bundle, lease
+from .adoption import check_texts
 from .reading import parse_run, read_record
-from .record import FORMAT, Outcome, Record, Recorded, RecordError, read_texts
+from .record import FORMAT, AlreadyRecorded, Outcome, Record, RecordError, read_texts
 from .rows import csv_text
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -178,9 +180,23 @@ class Store:
         """
         return lease.holder(self._part(cell))
 
+    def checkpoint(self, cell: Cell) -> Path | None:
+        """The newest checkpoint of an unfinished run; None when there is none."""
+        return lease.newest_checkpoint(self._part(cell))
+
     def has_checkpoint(self, cell: Cell) -> bool:
         """Whether an unfinished run left a checkpoint."""
-        return any(self._part(cell).glob("[0-9]*.pt"))
+        return self.checkpoint(cell) is not None
+
+    def leave_checkpoint(self, cell: Cell, content: bytes) -> None:
+        """Put a checkpoint that was made elsewhere where the next run of the cell goes on from it.
+
+        Raises:
+            Held: another process is running the cell.
+            StorageError: the disk does not take it.
+        """
+        with self.claim(cell) as claim, replacing(claim.checkpoint) as temporary:
+            temporary.write_bytes(content)
 
     def drop_checkpoint(self, cell: Cell) -> None:
         """Forget what an unfinished run left."""
@@ -203,10 +219,9 @@ class Store:
             claim: under which it was made; the record gets its name only while it holds.
         Raises:
             Lost: another process has taken the cell over.
-            Recorded: there is a finished record.
+            AlreadyRecorded: there is a finished record.
             RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
         """
-        folder = self.runs / cell.folder
         run = {
             "format": FORMAT,
             "status": outcome.status,
@@ -220,14 +235,37 @@ class Store:
             "clocks": outcome.clocks,
             **({} if outcome.traceback is None else {"traceback": outcome.traceback}),
         }
+        files = {"rounds.csv": csv_text(outcome.rounds), "clients.csv": csv_text(outcome.clients)}
+        return self._put(cell, {**files, "run.json": json.dumps(run, indent=1) + "\n"}, replace=replace, claim=claim)
+
+    def adopt(self, cell: Cell, texts: Mapping[str, str], *, replace: bool = False, claim: Claim | None = None) -> Path:
+        """Write a record that another machine made, byte for byte, in one step; nothing that it holds is believed.
+
+        Args:
+            cell: whose record it has to be.
+            texts: the texts of its files.
+            replace: whether a record that is not `done` makes room; others are never replaced.
+            claim: as in `write`.
+        Raises:
+            DataError: it is no record of the cell.
+            Lost: another process has taken the cell over.
+            AlreadyRecorded: there is a finished record.
+            RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
+        """
+        check_texts(cell, texts)
+        return self._put(cell, texts, replace=replace, claim=claim)
+
+    def _put(self, cell: Cell, texts: Mapping[str, str], *, replace: bool, claim: Claim | None) -> Path:
+        folder = self.runs / cell.folder
         present = self.find(cell)
         if present is not None and (present.status == "done" or not replace):
-            raise Recorded(f"{present.folder} is finished ({present.status}); a finished record is never overwritten")
+            raise AlreadyRecorded(
+                f"{present.folder} is finished ({present.status}); a finished record is never overwritten"
+            )
         replaced = present.folder if present is not None and present.packed is None else None
         with in_one_step(folder, replaced, temporary=None if claim is None else claim.record) as temporary:
-            write_text(temporary / "rounds.csv", csv_text(outcome.rounds))
-            write_text(temporary / "clients.csv", csv_text(outcome.clients))
-            write_text(temporary / "run.json", json.dumps(run, indent=1) + "\n")
+            for name, text in texts.items():
+                write_text(temporary / name, text)
             if claim is not None:
                 claim.check()
         return folder

@@ -8,7 +8,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from .record import Recorded, RecordError
+from .record import AlreadyRecorded, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ def in_one_step(folder: Path, replaced: Path | None = None, *, temporary: Path |
         replaced: what makes room for it, unless another has put something else in its place meanwhile.
         temporary: where to write; beside `folder` when None.
     Raises:
-        Recorded: the name is taken, or `replaced` has changed.
+        AlreadyRecorded: the name is taken, or `replaced` has changed.
         RecordError: it cannot be written.
     """
     temporary = folder.with_name(folder.name + ".tmp") if temporary is None else temporary
@@ -48,7 +48,7 @@ def in_one_step(folder: Path, replaced: Path | None = None, *, temporary: Path |
         if not isinstance(error, OSError):
             raise
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            raise Recorded(f"{folder} was recorded meanwhile; a finished record is never overwritten") from None
+            raise AlreadyRecorded(f"{folder} was recorded meanwhile; a finished record is never overwritten") from None
         raise RecordError(f"cannot write the record {folder}: {error.strerror or error}") from None
     shutil.rmtree(old, ignore_errors=True)
 

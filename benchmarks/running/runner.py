@@ -19,7 +19,7 @@ from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
 from ..records.lease import Lost
-from ..records.record import Outcome, Recorded, RecordError, Status
+from ..records.record import AlreadyRecorded, Outcome, RecordError, Status
 from ..records.rows import seconds_of
 from .provenance import provenance
 
@@ -105,7 +105,7 @@ def run_cell(
             folder = store.write(cell, outcome, replace=options.retry, claim=claim)
         except RecordError as error:
             claim.check()  # who has lost the cell is told so, whatever came of it
-            earlier = finished(cell, store, retry=False) if isinstance(error, Recorded) else None
+            earlier = finished(cell, store, retry=False) if isinstance(error, AlreadyRecorded) else None
             if earlier is None:
                 raise
             return earlier
@@ -140,7 +140,7 @@ def _run(
         # The first optimizer of a process imports torch's compiler, the first tensor on a GPU its libraries: seconds.
         torch.optim.SGD([torch.zeros(1, device=options.device)], lr=1.0)
         started()
-        claim.adopt(is_whole)
+        claim.inherit(is_whole)
         run = Run(
             cell.build_method(),
             dataset,

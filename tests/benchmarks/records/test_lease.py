@@ -217,11 +217,11 @@ def test_the_newest_whole_checkpoint_is_continued_and_the_others_go(folder: Path
         (folder / f"{number}-t.pt").write_text(content)
     with claiming(folder) as claim:
         assert claim.number == 11
-        claim.adopt(lambda path: path.read_text().startswith("whole"))
+        claim.inherit(lambda path: path.read_text().startswith("whole"))
         assert claim.checkpoint.read_text() == "whole 2"
         assert set(folder.iterdir()) == {claim.path, claim.checkpoint}
     with claiming(folder) as claim:
-        claim.adopt(lambda path: False)
+        claim.inherit(lambda path: False)
         assert [path.name for path in folder.iterdir()] == ["12.claim"]
 
 

@@ -17,7 +17,7 @@ from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.records import store as records
 from fl_bench.benchmarks.records.lease import Lost
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
-from fl_bench.benchmarks.records.record import Outcome, Recorded, RecordError
+from fl_bench.benchmarks.records.record import AlreadyRecorded, Outcome, RecordError
 from fl_bench.benchmarks.records.rows import csv_text, read_csv
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.errors import DataError
@@ -129,7 +129,7 @@ def test_a_record_gets_its_name_only_while_the_cell_is_held(
             assert store.find(cell) is None
             store.write(cell, outcome({"client": [2.0]}), claim=claim)
             before = snapshot(store.runs)
-            with pytest.raises(Recorded):
+            with pytest.raises(AlreadyRecorded):
                 store.write(cell, outcome({"client": [1.0]}), claim=late)
             assert snapshot(store.runs) == before
 
@@ -152,7 +152,7 @@ def test_a_record_that_comes_late_takes_no_name_from_another(
                 store.write(cell, outcome({"client": [2.0]}), replace=retry, claim=claim)
 
     monkeypatch.setattr(records, "write_text", stopped)
-    with pytest.raises(Recorded, match="recorded meanwhile"):
+    with pytest.raises(AlreadyRecorded, match="recorded meanwhile"):
         store.write(cell, outcome(status="failed", reason="late"), replace=retry)
     record = store.find(cell)
     assert record is not None
