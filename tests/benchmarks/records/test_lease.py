@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -291,34 +290,37 @@ def test_one_that_looked_too_early_steps_back(folder: Path, monkeypatch: pytest.
 
 CELLS, PROCESSES = 300, 4
 
+RACE = """\
+import json, os, sys
+from pathlib import Path
+from fl_bench.benchmarks.records.lease import Held, claiming
 
-def race(root: str, results: Any) -> None:
-    """Run every cell under its claim: once, whoever comes; says where another was in at the same time."""
-    ran, clashes = [], []
-    for number in range(CELLS):
-        cell = Path(root) / str(number)
-        part = cell / ".part"
-        while not (cell / "record").exists():
-            try:
-                with claiming(part) as claim:
-                    if (cell / "record").exists():
-                        continue
-                    try:
-                        os.close(os.open(cell / "inside", os.O_CREAT | os.O_EXCL))
-                    except FileExistsError:
-                        clashes.append(number)
-                        continue
-                    claim.checkpoint.write_text(str(os.getpid()))
-                    os.unlink(cell / "inside")
-                    if claim.number % 3 == 0:  # now and then it stops after a round
-                        continue
-                    claim.check()
-                    (cell / "record").mkdir()
-                    claim.clear()
-                    ran.append(number)
-            except Held:
-                continue
-    results.put((ran, clashes))
+ran, clashes, tries = [], [], 0
+for number in range(int(sys.argv[2])):
+    cell = Path(sys.argv[1]) / str(number)
+    while not (cell / "record").exists():
+        tries += 1
+        try:
+            with claiming(cell / ".part") as claim:
+                if (cell / "record").exists():
+                    continue
+                try:
+                    os.close(os.open(cell / "inside", os.O_CREAT | os.O_EXCL))
+                except FileExistsError:
+                    clashes.append(number)
+                    continue
+                claim.checkpoint.write_text("after a round")
+                os.unlink(cell / "inside")
+                if claim.number % 3 == 0:  # now and then it stops after a round
+                    continue
+                claim.check()
+                (cell / "record").mkdir()
+                claim.clear()
+                ran.append(number)
+        except Held:
+            continue
+print(json.dumps([ran, clashes, tries]))
+"""
 
 
 @pytest.mark.slow
@@ -327,14 +329,9 @@ def test_many_processes_run_each_cell_once(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         if number % 3:
             left(tmp_path / str(number) / ".part", by(**ELSEWHERE) if number % 3 == 1 else "", age=LEASE + 1, number=2)
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    processes = [context.Process(target=race, args=(str(tmp_path), results)) for _ in range(PROCESSES)]
-    for process in processes:
-        process.start()
-    found = [results.get(timeout=PATIENCE) for _ in processes]
-    for process in processes:
-        process.join()
-    assert [clashes for _, clashes in found] == [[]] * PROCESSES
-    assert sorted(number for ran, _ in found for number in ran) == list(range(CELLS))
+    command = [sys.executable, "-c", RACE, str(tmp_path), str(CELLS)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
+    found = [json.loads(process.communicate()[0]) for process in processes]
+    assert [clashes for _, clashes, _ in found] == [[]] * PROCESSES
+    assert sorted(number for ran, _, _ in found for number in ran) == list(range(CELLS))
     assert list(tmp_path.rglob("*.claim")) == []
