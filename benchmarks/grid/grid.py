@@ -37,8 +37,9 @@ from ...federation.settings import Training
 from ...methods.base import unsupported
 from ...methods.registry import METHODS
 from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
-from .configure import assignments, blame, configure, known_keys, parse_yaml, read_yaml, show_value
+from .configure import blame, configure, known_keys, show_value
 from .foreign import check_public, with_foreign
+from .plain_yaml import assignments, parse_yaml, read_yaml
 from .repetition import Repetition
 
 if TYPE_CHECKING:

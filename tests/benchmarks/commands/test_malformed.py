@@ -79,7 +79,10 @@ GRIDS = {
     "rounds a truth value": (GOOD.replace("rounds: 2", "rounds: yes"), "valid integer, found True"),
     "half a round": (GOOD.replace("rounds: 2", "rounds: 2.5"), "valid integer, found 2.5"),
     "negative learning rate": (GOOD.replace("rounds: 2", "lr: -1"), "training.lr must be above 0"),
-    "learning rate not a number": (GOOD.replace("rounds: 2", "lr: .nan"), "training.lr must be above 0"),
+    "learning rate not a number": (
+        GOOD.replace("rounds: 2", "lr: .nan"),
+        "training.lr must be a finite number, found nan",
+    ),
     "unknown optimizer": (GOOD.replace("rounds: 2", "optimizer: adamw"), "'adam' or 'sgd', found 'adamw'"),
     "misspelt training key": (GOOD.replace("rounds: 2", "round: 2"), "did you mean 'rounds'?"),
     "participation 0": (GOOD.replace("rounds: 2", "participation: 0"), "participation must be in (0, 1]"),
