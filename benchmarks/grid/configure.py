@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from fl_bench.errors import ConfigError
-from fl_bench.limits import WHOLE_NUMBER
+from fl_bench.limits import NAME_LENGTH, WHOLE_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,6 +109,16 @@ def plain(settings: Any) -> dict[str, Any]:
 def written(name: str) -> str:
     """The name of a setting as users write it."""
     return name.removesuffix("_")
+
+
+def check_name(name: str, key: str, most: int = NAME_LENGTH) -> None:
+    """A name that fits on a line of a table and into a message, as it is.
+
+    Raises:
+        ConfigError: it is empty, too long, or holds what cannot be printed, such as a line end or an escape sequence.
+    """
+    if not 0 < len(name) <= most or not name.isprintable():
+        raise ConfigError(f"{key} must be 1 to {most} printable characters, found {len(name)}: {name[:40]!a}")
 
 
 def known_keys(values: Mapping[Any, Any], known: list[str], key: str) -> None:
