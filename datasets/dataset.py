@@ -117,9 +117,7 @@ def build_dataset(
     if inputs.ndim == 2:
         inputs = standardise(inputs, train_size)
         if not np.isfinite(inputs).all():
-            raise DataError(
-                f"features of {name!r} differ so much between training and test rows that no float holds it"
-            )
+            raise DataError(f"features of {name!r} differ too much between training and test rows for float32")
     elif inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
     inputs = np.ascontiguousarray(inputs)

@@ -80,7 +80,7 @@ def _validation(folder: Path, label_of: dict[str, int]) -> list[tuple[Path, int]
         name, wnid = [*line.split("\t"), ""][:2]
         if wnid not in label_of:
             raise DataError(f"{annotations}, line {number}: {wnid!r} is not an id of wnids.txt")
-        if Path(name).name != name:
+        if not name or Path(name).name != name:
             raise DataError(f"{annotations}, line {number}: {name!r} is not the name of a file in val/images")
         rows.append((folder / "val" / "images" / name, label_of[wnid]))
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -158,11 +159,15 @@ def table(request: Request) -> Dataset:
     path, options = _file(request, "target", "client")
     refuse_larger(f"the table {path}", path.stat().st_size)
     try:
-        frame = pd.read_csv(path, encoding="utf-8-sig")
-    except (ValueError, OSError, OverflowError) as error:  # pandas' parser errors are ValueErrors
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more cells than headings
+            frame = pd.read_csv(path, encoding="utf-8-sig", index_col=False)
+    except (ValueError, OSError, OverflowError, pd.errors.ParserWarning) as error:  # its parser errors are ValueErrors
         raise DataError(f"{path} cannot be read as a comma-separated table: {error}") from error
-    if not isinstance(frame.index, pd.RangeIndex) or not {*options.values()} <= {*frame.columns}:
-        raise DataError(f"{path} has lines with more cells than headings")
+    if lost := {*options.values()} - {*frame.columns}:
+        raise DataError(
+XX {', '.join(sorted(lost))}"
+        )
     labels, names = encode_target(frame[options["target"]], request.name)
     natural = None
     if "client" in options:
