@@ -165,9 +165,8 @@ def table(request: Request) -> Dataset:
     except (ValueError, OSError, OverflowError, pd.errors.ParserWarning) as error:  # its parser errors are ValueErrors
         raise DataError(f"{path} cannot be read as a comma-separated table: {error}") from error
     if lost := {*options.values()} - {*frame.columns}:
-        raise DataError(
-XX {', '.join(sorted(lost))}"
-        )
+        hidden = ", ".join(sorted(lost))
+        raise DataError(f"{path} cannot be read as a comma-separated table: its headings hide {hidden}")
     labels, names = encode_target(frame[options["target"]], request.name)
     natural = None
     if "client" in options:
