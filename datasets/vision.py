@@ -212,12 +212,14 @@ def read_idx(path: Path) -> np.ndarray:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             zeros, kind, dimensions = struct.unpack(">HBB", file.read(4))
+            if zeros or kind != 0x08 or dimensions > MOST_DIMENSIONS:
+                raise DataError(f"{path} is not an IDX file of bytes: it begins with {zeros}, {kind}, {dimensions}")
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             refuse_larger(f"{path} unpacked", prod(shape))
             content = file.read(prod(shape) + 1)  # one more would be one too many
     except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"{path} is not a readable IDX file: {error}") from error
-    if zeros or kind != 0x08 or dimensions > MOST_DIMENSIONS or len(content) != prod(shape):
+    if len(content) != prod(shape):
         found = "more" if len(content) > prod(shape) else f"{len(content)} bytes"
         raise DataError(f"{path} is not an IDX file of bytes: its header says shape {shape}, it holds {found}")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)

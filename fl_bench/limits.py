@@ -67,5 +67,6 @@ def refuse_larger(what: str, size: int, remedy: str = "") -> None:
     """
     most = (memory_bytes() or MEMORY) // 2  # data are copied at least once while they are prepared
     if size > most:
-        found = f"{what} would take {size / 2**30:.3g} GiB of memory; {most / 2**30:.3g} GiB, half of it, may be data"
+        wanted = min(size, 10**300) / 2**30  # what a float holds
+        found = f"{what} would take {wanted:.3g} GiB of memory; {most / 2**30:.3g} GiB, half of it, may be data"
         raise DataError(f"{found}; {remedy}" if remedy else found)

@@ -256,6 +256,7 @@ def vary_seeds(seeds: Sequence[int], vary: Mapping[str, str | Sequence[int]]) ->
             if not further:
                 raise ConfigError(f"{levels[0]} is the seed of all else already, so nothing varies; name another")
         repetitions += further
+        _refuse_too_many(len(repetitions), "fewer seeds")
     return repetitions
 
 

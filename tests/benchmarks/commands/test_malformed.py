@@ -128,7 +128,10 @@ GRIDS = {
         GOOD.replace("[digits]", "['planted:clients=100000000&train=1000000']"),
         "half of it, may be data",
     ),
-    "seeds times seeds": (GOOD + "vary: {init: 0-9999, draws: 0-9999}\n", "a grid may have 20000 runs"),
+    "seeds times seeds": (
+        GOOD + "vary: {init: 0-9999, draws: 0-9999, training: 0-9999}\n",
+        "a grid may have 20000 runs",
+    ),
     "always unknown": (GOOD + "always: [loca]\n", "did you mean 'local'?"),
 }
 
