@@ -9,6 +9,8 @@ from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
 from fl_bench.limits import BATCH_SIZE, FEATURES
 
+from .optimizers import Optimizer
+
 UNSEEN = "unseen"
 """The view of clients that were kept out of training: scored once, after the last round, on their test data alone."""
 
@@ -67,6 +69,11 @@ class Training:
     def dtype_name(self) -> Literal["float32", "float64"]:
         """Number format of weights and messages."""
         return "float64" if self.precision == "float64" else "float32"
+
+    @property
+    def local_optimizer(self) -> Optimizer:
+        """The update rule of local training."""
+        return Optimizer(self.optimizer, self.lr, self.momentum, self.weight_decay)
 
     def __post_init__(self) -> None:
         for name in ("rounds", "local_epochs", "batch_size"):

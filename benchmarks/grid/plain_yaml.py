@@ -39,7 +39,8 @@ class _Loader(yaml.SafeLoader):
         self._depth += 1
         self._values += 1
         if self._depth > YAML_DEPTH or self._values > YAML_VALUES:
-            raise _too_much(self._depth > YAML_DEPTH, self.peek_event().start_mark)
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # untyped in its stubs
+            raise _too_much(self._depth > YAML_DEPTH, mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -76,7 +77,8 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
 for _name in NOT_PLAIN:
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", yaml.SafeLoader.construct_undefined)
+    # Its stubs want a constructor for any loader; this one is for a SafeLoader, as _Loader is.
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", yaml.SafeLoader.construct_undefined)  # type: ignore[type-var]
 
 
 def parse_yaml(text: str, what: str) -> Any:
