@@ -129,7 +129,7 @@ GRIDS = {
         "half of it, may be data",
     ),
     "seeds times seeds": (
-        GOOD + "vary: {init: 0-9999, draws: 0-9999, training: 0-9999}\n",
+        GOOD + "vary: {init: 0-9999, draws: 0-9999, batches: 0-9999}\n",
         "a grid may have 20000 runs",
     ),
     "always unknown": (GOOD + "always: [loca]\n", "did you mean 'local'?"),
@@ -147,7 +147,7 @@ COMMANDS = {
     "unknown device": ("run --device tpu", "--device must be auto, cpu, cuda"),
     "timeout 0": ("run --timeout 0", "--timeout must be above 0"),
     "rounds without end": ("run --rounds 100000000000000000000", "training.rounds must be at most 1000000000"),
-    "more jobs than cores anywhere": ("run --jobs 100000000000000000000", "--jobs must be from 1 to 1024"),
+    "more jobs than cores anywhere": ("run --jobs 100000", "--jobs must be from 1 to 1024"),
     "seeds without end": ("run --seeds 0-9999,10000-19999,20000-29999", "a grid may have 20000 runs"),
     "a plan of too many runs": (
         "run --dry-run --seeds 0-9999 --methods local,fedmd,fedavg",
