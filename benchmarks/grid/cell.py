@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError
@@ -128,12 +127,12 @@ class Cell:
         """The seed of all randomness that its repetition does not vary."""
         return self.repetition.seed
 
-    @cached_property
+    @property
     def key(self) -> str:
         """First 10 hex digits of the SHA-256 of the canonical JSON of `as_dict`."""
         return short_hash(self.as_dict(), 10)
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """What it shares with records of the same run under other protocols; see `identity_of`."""
         return identity_of(self.as_dict())
