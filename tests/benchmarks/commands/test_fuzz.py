@@ -102,7 +102,7 @@ def written(grid: Any) -> str:
         return json.dumps(grid, default=str)
 
 
-@budget(20)
+@budget(12)
 @given(grid=grids())
 def test_fuzz_grids(grid: Any, capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -113,7 +113,7 @@ def test_fuzz_grids(grid: Any, capsys: pytest.CaptureFixture[str]) -> None:
     answers(["run", "bad.yaml", "--dry-run", "--json"], capsys)
 
 
-@budget(15)
+@budget(12)
 @given(content=damaged(yaml.safe_dump(GOOD).encode()) | st.binary(max_size=100))
 def test_fuzz_bytes_of_grids(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     Path("bad.yaml").write_bytes(content)
@@ -193,13 +193,13 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     return line
 
 
-@budget(30)
+@budget(20)
 @given(line=command_lines())
 def test_fuzz_command_lines(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     answers(line, capsys)
 
 
-@budget(20)
+@budget(12)
 @given(content=damaged(TABLE.encode()))
 def test_fuzz_tables_of_numbers(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     Path("t.csv").write_bytes(content)
