@@ -334,5 +334,5 @@ def _cell(text: str, place: str) -> tuple[float | None, str]:
 
 def _whole(text: str, name: str, place: str) -> int:
     if not text.isdecimal() or len(text) > 9:
-        raise DataError(f"{place}: {name} must be a whole number below 10^9, found {text!r}")
+        raise DataError(f"{place}: {name} must be a whole number of at most nine digits, found {text!r}")
     return int(text)
