@@ -131,9 +131,8 @@ class FedKD(Method[FedKDConfig]):
         clients.fit(self.mutual_loss)
         update, ranks = compress(minus(subtree(clients.weights, "shared"), start), self.energy(rnd))
         clients.load(under("shared", start))
-        return Parameters(
-            update, coded_bytes=coded_bytes(update, ranks), sizes=told_sizes(clients, self.config.weights)
-        )
+        coded, told = coded_bytes(update, ranks), told_sizes(clients, self.config.weights)
+        return Parameters(update, coded_bytes=coded, relative=True, sizes=told)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the updates, compress the average, and add it to what those who stayed away have missed."""

@@ -118,7 +118,7 @@ class FedProx(ServerModel[FedProxConfig]):
         """
         full = clients.training.local_epochs
         epochs = [full] * len(clients)
-        if self.config.stragglers:
+        if self.config.stragglers and self.federation.deadline is None:
             for member, key in enumerate(clients.keys):
                 stream = numpy_stream(rnd.seed, "stragglers", key, rnd.index)
                 if stream.random() < self.config.stragglers:

@@ -127,7 +127,7 @@ class PFedCK(Method[PFedCKConfig]):
         clients.fit([Step(self.personal_loss, is_personal), Step(self.shared_loss, is_shared)])
         update = minus(subtree(clients.weights, "shared"), before)
         clients.load(under("shared", before))
-        return Parameters(update, sizes=told_sizes(clients, self.config.weights))
+        return Parameters(update, relative=True, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Cluster the updates; every participant gets the mean of its cluster."""

@@ -176,7 +176,7 @@ class PFedHN(Method[PFedHNConfig]):
             fresh=True,
             batches=self.config.inner_steps,
         )
-        return Parameters(minus(received.tree, clients.weights))
+        return Parameters(minus(received.tree, clients.weights), relative=True)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """A step of the hypernetwork and of the embeddings, then new weights for who is next: after the last, all."""

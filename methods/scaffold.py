@@ -112,7 +112,7 @@ class Scaffold(ServerModel[ScaffoldConfig]):
             }
         change = minus(renewed, c_i)  # before `keep`, which writes where c_i may still be
         clients.keep("control", renewed)
-        return Bundle({"model": Parameters(moved), "control": Parameters(change)})
+        return Bundle({"model": Parameters(moved, relative=True), "control": Parameters(change, relative=True)})
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Step w by the mean movement and c by the mean change, scaled by how many clients took part."""
