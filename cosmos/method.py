@@ -94,6 +94,7 @@ class Cosmos(Method[CosmosConfig]):
     requires = Requires(public_data=True)
     protocol = 2  # whoever has reported is clustered, and servers learn at the clients' rate
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def needs(self) -> Requires:
         """Public data; true groups and public labels only where a setting is an oracle."""

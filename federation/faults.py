@@ -20,12 +20,21 @@ from fl_bench.streams import numpy_stream
 from ..datasets.rounding import ceil_share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from fl_bench.streams import Seeds
 
+    from .payloads import Payload
+
 Place = Literal["before_upload", "after_download"]
 """Where in a round a client goes absent."""
+
+SPOILT = {
+    "random-scores": ("Scores", "Labels"),
+    "sign-flip": ("Parameters", "Prototypes"),
+    "scale": ("Parameters", "Prototypes"),
+}
+"""The payloads that a kind of poison is about; `label-flip` is about none."""
 
 FACTOR = 10.0
 """How many times too far `scale` goes by default."""
@@ -90,6 +99,27 @@ class Faults:
         """The same faults in one spelling: what belongs to a fault that there is none of is gone."""
         own = self if self.absent else replace(self, absent_at="before_upload")
         return own if own.poison.clients else replace(own, poison=Poison())
+
+    def refused_by(self, sent: Collection[type[Payload]], *, tolerates_absence: bool) -> str | None:
+        """Why a method cannot meet these faults, or None when it can.
+
+        Args:
+            sent: payload types that it may send; a method that sends nothing has no message to spoil.
+            tolerates_absence: whether it goes on where drawn clients go absent.
+        """
+        if self.absent and not tolerates_absence:
+            return (
+                f"does not say that it goes on as it should where drawn clients go absent (`tolerates_absence`), and "
+                f"faults.absent is {self.absent:g}"
+            )
+        kind, names = self.poison.kind, sorted(payload.__name__ for payload in sent)
+        spoilt = SPOILT.get(kind, ())
+        if not self.poison.clients or not spoilt or not names or set(names) & set(spoilt):
+            return None
+        return (
+            f"faults.poison.kind={kind} spoils {' and '.join(spoilt)}, but its clients send {', '.join(names)}; "
+            "label-flip is for every method"
+        )
 
 
 class Met:

@@ -91,6 +91,7 @@ class CFL(Method[CFLConfig]):
     wire = "up #theta * b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "global"
     deploys = "the newest model of the client's cluster; of the first until a split takes the client elsewhere"
 

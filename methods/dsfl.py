@@ -98,6 +98,7 @@ class DSFL(Method[DSFLConfig]):
     wire = "up N_t * C * b, down N_t * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """|o_t| * C * 4 bytes each way."""

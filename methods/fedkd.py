@@ -90,6 +90,7 @@ class FedKD(Method[FedKDConfig]):
     missed the same.
     """
 
+    tolerates_absence = False  # updates are added to those that a client has received
     category = "personalized"
     paper = "Wu et al., Nature Communications 2022, arXiv:2108.13323"
     wire = "up sum of r * (p + q + 1) * b over matrices p x q of omega, + b, down the same without"

@@ -70,6 +70,7 @@ class FedProx(ServerModel[FedProxConfig]):
     """
 
     paper = "Li et al., MLSys 2020, arXiv:1812.06127"
+    tolerates_absence = True
     protocol = 2  # each client draws for itself whether it is a straggler
 
     def setup(self, federation: Federation) -> None:

@@ -116,6 +116,7 @@ class KTpFL(Method[KTpFLConfig]):
     wire = "up N_t * C * b, down N_t * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """|d| * C * 4 bytes each way."""

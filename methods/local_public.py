@@ -50,6 +50,7 @@ class LocalPublic(Method[LocalPublicConfig]):
     """
 
     category = "bound"
+    tolerates_absence = True
     requires = Requires(public_data=True)
 
     def plan(self, facts: Facts) -> Plan:

@@ -86,6 +86,7 @@ class PFedCK(Method[PFedCKConfig]):
     A client holds phi_i ("personal") and omega_i as the round began ("shared"); the server each client's last cluster.
     """
 
+    tolerates_absence = False  # a cluster's step is added to what a client holds
     category = "personalized"
     paper = "Zhang & Shi, Electronics 2024"
     wire = "up #omega * b, down #omega * b"

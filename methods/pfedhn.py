@@ -109,6 +109,7 @@ class PFedHN(Method[PFedHNConfig]):
     """
 
     protocol = 3  # clients take turns, and the defaults are the authors'
+    tolerates_absence = False  # the server learns from the answer to the weights that it has just sent
     category = "personalized"
     paper = "Shamsian et al., ICML 2021, arXiv:2103.04628"
     wire = "up #theta * b, down #theta * b (no buffers)"

@@ -69,6 +69,7 @@ class Scaffold(ServerModel[ScaffoldConfig]):
     The server keeps w and c; every client keeps its c_i as "control".
     """
 
+    tolerates_absence = False  # c is the mean of all c_i only if every change of one arrives
     paper = "Karimireddy et al., ICML 2020, arXiv:1910.06378"
     wire = "up 2 * #theta * b, down 2 * #theta * b"
 

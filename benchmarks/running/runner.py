@@ -141,6 +141,7 @@ def _run(
             codec=cell.codec,
             checkpoint=store.checkpoint(cell),
             execution=options.execution,
+            faults=cell.faults,
         )
         setup = time.perf_counter() - start
         for row in run.rounds():
