@@ -189,6 +189,7 @@ class Run:
                 "initial_weights": self._initial_weights,
                 "client_draws": self._client_draws,
                 "public_order": _digest(split.public),
+                **({} if self.faults == Faults() else {"faults": self._fault_draws}),
             },
             **self._facts_of_faults(),
             "dataset": {
@@ -228,6 +229,14 @@ class Run:
             **({"poisoned": sorted(met.poisoned)} if met.poisoned else {}),
         }
         return {"faults": told} if told else {}
+
+    @cached_property
+    def _fault_draws(self) -> str:
+        """Digest of whom the faults meet: private labels, who joins when, who is poisoned, who goes absent where."""
+        absent = [sorted(self.absent(index).items()) for index in range(self.training.rounds)]
+        places = [np.asarray([[client, place == "before_upload"] for client, place in one]) for one in absent]
+        train = self.data.labels[self.data.train.rows].cpu().numpy()
+        return _digest(train, np.asarray(self._met.joins), np.asarray(sorted(self._met.poisoned)), *places)
 
     def _draws(self, index: int) -> np.ndarray:
         """Rounds up to and with round `index` for which each client was drawn, shape (clients,)."""
