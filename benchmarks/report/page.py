@@ -15,6 +15,7 @@ from fl_bench.files import write_file
 
 from ..leaderboard.lines import lines
 from ..leaderboard.pairing import cautions
+from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import newest
@@ -105,14 +106,19 @@ def render_page(
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["shown"] = show
     board = entries(records, selection)
-    by_new = [f"{dataset}: {said}" for (dataset, _), said in decided_by_new(lines(records, selection)).items()]
+    counted = lines(records, selection)
+    of_clients = [
+        f"{dataset}: {said}"
+        for told in (decided_by_new(counted), over_poisoned(counted))
+        for (dataset, _), said in told.items()
+    ]
     data = drill_down(records)
     kept = newest(records)
     return environment.get_template("report.html").render(
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         lead=_lead(kept, board),
-        cautions=[*cautions(records), *by_new],
+        cautions=[*cautions(records), *dict.fromkeys(of_clients)],
         selection=SELECTIONS[selection],
         board=board,
         columns=COLUMNS,

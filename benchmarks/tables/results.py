@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...federation.settings import UNSEEN
 from ..grid.repetition import Repetition
+from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import mixture
@@ -98,10 +99,7 @@ def _caption(block: Sequence[Line]) -> str:
     if _told(block, "acc_new"):
         text += "\ntook part, never: accuracy over the clients that took part in some round, and over the others"
     if _told(block, "acc_honest"):
-        text += (
-            "\ncaution: some clients are poisoned, and accuracy is over all clients, these among them; "
-            "honest: over the others"
-        )
+        text += "\nhonest: accuracy over the clients that are not poisoned"
     if any(line.view == UNSEEN for line in block):
         text += (
             f"\n{UNSEEN}: clients that were kept out of training, after each method admitted them at the end, on their "
@@ -112,5 +110,9 @@ def _caption(block: Sequence[Line]) -> str:
             f"\nin-group share {fmean(ceilings):.1f} %: the ceiling of a model that knows only its own group's classes"
         )
     notes = dict.fromkeys(f"{line.method}: {line.note}" for line in block if line.note)
-    cautions = [mixture({line.method: line.protocols for line in block}), *decided_by_new(block).values()]
+    cautions = [
+        mixture({line.method: line.protocols for line in block}),
+        *decided_by_new(block).values(),
+        *over_poisoned(block).values(),
+    ]
     return "\n".join([text, *notes, *filter(None, cautions)])

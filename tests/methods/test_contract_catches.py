@@ -870,6 +870,35 @@ class Recruiting(Honest):
         self.learnt = state["learnt"]
 
 
+class Expecting(Honest):
+    """Divides what arrives by how many were asked, and says that it tolerates absence."""
+
+    exchanges = frozenset({Parameters})
+    tolerates_absence = True
+
+    def turns(self, participants: tuple[int, ...], rnd: Round) -> Any:
+        self.asked = len(participants)
+        return super().turns(participants, rnd)
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Parameters:
+        if received is not None:
+            clients.load(received.tree)
+        clients.fit(cross_entropy)
+        return Parameters(clients.weights)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        share = uploads.ones() / self.asked
+        return uploads.to_all(Parameters(weighted_mean(uploads.parameters(), share)))
+
+
+class ExpectingAll(Expecting):
+    """Fails where not everybody answers."""
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        assert len(uploads.ids) == self.asked
+        return super().server_update(uploads, rnd)
+
+
 @pytest.fixture
 def register() -> Callable[[type[Method[Any]]], str]:
     """Register a class for one test."""
@@ -960,6 +989,8 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Tuning, contract.steps_equal_the_plan, AssertionError, "kind 'aside'"),
         (ServerFavouring, contract.steps_equal_the_plan, AssertionError, "kind 'server'.*server_public_epochs"),
         (Voting, contract.steps_equal_the_plan, AssertionError, "kind 'distill'.*client_public_epochs"),
+        (Expecting, contract.absent_clients_change_nothing, AssertionError, "the download changes .*`uploads.ids`"),
+        (ExpectingAll, contract.absent_clients_change_nothing, AssertionError, "where a drawn client goes absent"),
         (Enumerating, contract.unseen_clients_work, AssertionError, "kept out of training: .*`clients.ids`"),
         (Unsteady, contract.unseen_clients_work, AssertionError, "no named stream"),
         (Foreseeing, contract.unseen_clients_work, AssertionError, "`unseen` uses test data"),
