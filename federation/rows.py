@@ -147,7 +147,9 @@ def fault_counts(met: Met, index: int, absent: Mapping[int, Place], cut: Collect
         cut: who was cut short.
     """
     faults, places = met.faults, list(absent.values())
-    here = ("before_upload", "after_download") if faults.absent_at == "either" else (faults.absent_at,)
+    here: tuple[Place, ...] = (
+        ("before_upload", "after_download") if faults.absent_at == "either" else (faults.absent_at,)
+    )
     return {
         **({f"absent_{place}": places.count(place) for place in here} if faults.absent else {}),
         **({"not_joined": sum(first > index for first in met.joins)} if faults.late else {}),

@@ -54,5 +54,5 @@ def _run(name: str, place: Place | None) -> Outcome:
         drawn = run.participants
         run.participants = lambda index: [client for client in drawn(index) if client != AWAY]  # type: ignore[method-assign]  # in its place
     else:
-        run.absent = lambda _: {AWAY: place}  # type: ignore[method-assign]  # in its place
+        run.absent = lambda index: {AWAY: place}  # type: ignore[method-assign]  # in its place
     return finish(run)
