@@ -54,7 +54,8 @@ class FedProxConfig:
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples or all the same."""
     stragglers: float = field(default=0.0, metadata=LATER)
-    """Probability of a client to do fewer epochs in a round; each draws for itself, afresh every round."""
+    """Probability of a client to do fewer epochs in a round; each draws for itself, afresh every round. Nobody does
+    where the federation has a deadline (`faults.deadline`), which goes before it."""
 
     def __post_init__(self) -> None:
         not_negative("fedprox", mu=self.mu)

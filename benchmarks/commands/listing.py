@@ -129,6 +129,7 @@ def describe(name: str) -> Row:
         "payloads": sorted(payload.__name__ for payload in method().payloads()),
         "deployed view": method.deployed_view,
         "deploys": method.deploys,
+        "absent clients": "tolerated" if method.tolerates_absence else "not tolerated: runs with them are unsupported",
         "newcomers": (inspect.getdoc(method.unseen) or "").partition("\n")[0],
         "example": example(name),
         # As it stands: `getdoc` would take the indent of a box of formulas that nothing unindented follows.
