@@ -20,7 +20,6 @@ from .deployed import Deployed
 from .engine import engine
 from .feeding import batches_of
 from .forward import stacked_outputs
-from .optimizers import Optimizer
 from .payloads import Prototypes
 from .phase import Objective, Phase, ResolvedStep, Step, phase_name
 from .trees import subtree
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from .batches import Source
     from .members import Members
+    from .optimizers import Optimizer
     from .payloads import Tree
     from .settings import Training
     from .storage import Models
@@ -246,9 +246,8 @@ class Cohort:
         self._check_rows(on, per_client or {})
         defaults = self.training
         if optimizer is None:
-            optimizer = Optimizer(
-                defaults.optimizer, defaults.lr if lr is None else lr, defaults.momentum, defaults.weight_decay
-            )
+            usual = defaults.local_optimizer
+            optimizer = usual if lr is None else replace(usual, lr=lr)
         limit = (None if isinstance(on, Teaching) else defaults.clip) if clip == "run" else clip
         updates = [Step(objective)] if callable(objective) else objective
         if updates[0].batches is not None:

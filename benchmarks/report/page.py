@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.files import write_file
 
 from ..leaderboard.lines import lines
+from ..leaderboard.own_rate import OWN_RATE, cautioned
 from ..leaderboard.pairing import cautions
 from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
@@ -45,6 +46,10 @@ BADGES = {
         "The method was given the true labels of the public pool, which are sealed for all others."
     ),
     "oracle: true groups": ("The method was told which latent group each client comes from; others have to find out."),
+    OWN_RATE: (
+        "Clients train with an optimizer or rate of the method's own, and not with that of `training`. Compare it with "
+        "others where rates were tuned or set equal."
+    ),
 }
 """What badges mean, by their beginning."""
 
@@ -106,10 +111,10 @@ def render_page(
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["shown"] = show
     board = entries(records, selection)
-    counted = lines(records, selection)
+    scored = lines(records, selection)
     of_clients = [
         f"{dataset}: {said}"
-        for told in (decided_by_new(counted), over_poisoned(counted))
+        for told in (decided_by_new(scored), over_poisoned(scored))
         for (dataset, _), said in told.items()
     ]
     data = drill_down(records)
@@ -118,7 +123,7 @@ def render_page(
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         lead=_lead(kept, board),
-        cautions=[*cautions(records), *dict.fromkeys(of_clients)],
+        cautions=[*cautions(records), *cautioned(scored), *dict.fromkeys(of_clients)],
         selection=SELECTIONS[selection],
         board=board,
         columns=COLUMNS,
