@@ -12,8 +12,11 @@ import torch
 
 from fl_bench.errors import ConfigError
 from fl_bench.federation.faults import Faults, Met, Poison
+from fl_bench.federation.rounds import Round
+from fl_bench.federation.work import WorkLog
 from fl_bench.methods.contract import RENUMBERED, TRAINING, deal, finish, made_up_data, make_run, renumber, undisturbed
 from fl_bench.methods.contract.worlds import assert_same, changed_tensors
+from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import METHODS
 from fl_bench.streams import Seeds
 
@@ -265,9 +268,7 @@ def test_a_deadline_cuts_the_steps_of_a_round_to_the_first_so_many(engine: Any) 
     assert row["steps_local"] == 12
     assert row["cut_short"] == 6
     whole = run_with("local", Faults(), training)
-    cohort = whole.client_cohort("mlp-8", range(6), type("Now", (), {"index": 0, "turn": 0})())
-    from fl_bench.methods.losses import cross_entropy
-
+    cohort = whole.client_cohort("mlp-8", range(6), Round(0, 0, whole.federation))
     cohort.fit(cross_entropy, batches=2)
     assert not changed_tensors(cohort.weights, run.client_weights()["mlp-8"])
 
@@ -286,6 +287,24 @@ def test_no_update_of_a_batch_is_taken_by_halves() -> None:
     config, training = METHODS["pfedme"].config_type(inner_steps=2), replace(TRAINING, rounds=1, local_epochs=3)
     row = outcome("pfedme", Faults(deadline=7), training, config=config).rows[0]
     assert row["steps_local"] == 6 * 6
+
+
+def test_every_round_has_its_deadline_anew() -> None:
+    work = WorkLog(deadline=5)
+    assert work.allow(3, [0, 2, 4, 6]) == 2
+    assert work.cut == {3}
+    work.spend([3], [4])
+    assert work.allow(3, [0, 2]) == 0
+    work.clear()
+    assert work.cut == set()
+    assert work.allow(3, [0, 2]) == 1
+    assert WorkLog().allow(3, [0, 2, 4]) == 2
+
+
+def test_a_gradient_of_all_data_counts_towards_the_deadline() -> None:
+    run = run_with("local", Faults(deadline=4))
+    run.client_cohort("mlp-8", range(6), Round(0, 0, run.federation)).private_gradient()
+    assert [run.factory.work.spent[client] for client in range(6)] == [-(-size // 8) for size in run.data.train.sizes]
 
 
 def test_a_deadline_goes_before_the_stragglers_of_fedprox() -> None:
