@@ -86,6 +86,7 @@ def setting_text(cell: Mapping[str, Any]) -> str:
         f"participation {_short(training['participation'])}"
         f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"
         f"{'; with risks' if training.get('risks') else ''}"
+        f"{'; faults ' + _short(cell['faults']) if cell.get('faults') else ''}"
     )
 
 

@@ -152,6 +152,7 @@ def _run(
             codec=cell.codec,
             checkpoint=claim.checkpoint,
             execution=options.execution,
+            faults=cell.faults,
         )
         setup = time.perf_counter() - start
         for row in run.rounds():
