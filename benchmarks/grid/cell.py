@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError
@@ -125,12 +126,12 @@ class Cell:
         """The seed of all randomness that its repetition does not vary."""
         return self.repetition.seed
 
-    @property
+    @cached_property
     def key(self) -> str:
         """First 10 hex digits of the SHA-256 of the canonical JSON of `as_dict`."""
         return short_hash(self.as_dict(), 10)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """What it shares with records of the same run under other protocols; see `identity_of`."""
         return identity_of(self.as_dict())
