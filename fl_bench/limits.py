@@ -1,0 +1,50 @@
+"""How large what fl-bench reads may be: sizes, depths and counts in one place (shared by every room).
+
+Whoever wrote a grid, a data set or a record may have been careless or unkind. What goes beyond a limit is refused with
+an error that names the limit, before it takes time or memory. No limit is near what a comparison needs: a larger one is
+no cure for a slow machine, a smaller one no setting.
+"""
+
+from __future__ import annotations
+
+import os
+
+YAML_BYTES = 256 * 2**10
+"""Bytes of a YAML text: a grid, predictions, published values, or one value of `-o`. Our own grids take 4 kB."""
+YAML_DEPTH = 32
+"""Lists and mappings inside one another in YAML."""
+YAML_VALUES = 20_000
+"""Values, keys, lists and mappings of a YAML text, each counted as often as aliases repeat it."""
+
+WHOLE_NUMBER = 10**9
+"""The largest size of a whole number in settings, so of rounds, clients and seeds."""
+BATCH_SIZE = 2**20
+"""Samples of a training step."""
+NET_NUMBERS = 2 * 10**9
+"""Weights of a net: 8 GB in float32."""
+CELLS = 50_000
+"""Runs of a grid."""
+JOBS = 1024
+"""Runs at a time on one machine."""
+NAME_LENGTH = 255
+"""Characters of a name: of a grid, of a method in tables, of a data set."""
+
+PICTURE_PIXELS = 2**26
+"""Pixels of a picture file, 8192 x 8192; decoding takes up to four bytes for each."""
+ARRAY_HEADER = 2**16
+"""Bytes of what an array of an npz file says of itself: its type and shape."""
+MEMORY = 64 * 2**30
+"""Bytes that a data set may take where the system does not say how much memory there is."""
+
+
+def memory_bytes() -> int | None:
+    """Physical memory; None where the system does not say (Windows)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def data_bytes() -> int:
+    """Bytes that one data set may take in memory: as many as there are."""
+    return memory_bytes() or MEMORY
