@@ -27,10 +27,12 @@ from fl_bench.errors import ConfigError, DataError
 
 from ..grid.cell import safe_name
 from . import bundle
+from .index import Index, by_place, names, place_of
 from .locks import take_lock
-from .reading import parse_run, read_record
-from .record import FORMAT, Outcome, Record, RecordError, read_texts
+from .reading import check_name, parse_run, read_record
+from .record import FORMAT, Outcome, Record, RecordError
 from .rows import csv_text
+from .texts import FILES, RUN, read_texts
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..grid.cell import Cell
+    from .index import Place
+    from .record import Table
 
 
 class Store:
@@ -52,6 +56,8 @@ class Store:
         self.results = results.parent if self._bundle_alone else results
         self.runs = self.results / "runs"
         self.bundle = results if self._bundle_alone else results / bundle.NAME
+        self._index = Index(self.runs)
+        self._packed_at: object = None
 
     def check_writable(self) -> None:
         """Refuse a results folder that records could not be written to, before anything runs.
@@ -75,26 +81,24 @@ class Store:
         Raises:
             DataError: there is one, but it cannot be read.
         """
-        folder = self.runs / cell.folder
-        others = folder.parent.glob(f"*-{cell.seed}-{cell.key}") if folder.parent.is_dir() else []
-        for place in (folder, *sorted(others)):
-            if place.is_dir():
-                return read_record(place)
-        dataset, ending = f"{folder.parent.name}/", f"-{cell.seed}-{cell.key}"
-        for name in self._packed:
-            if name.startswith(dataset) and name.endswith(ending):
-                return self.read(name)
-        return None
+        own = cell.folder
+        place = place_of(own)
+        for name in (own, *self._index.of(place)):  # its own, as it may be younger than the index
+            if (self.runs / name).is_dir():
+                return check_name(read_record(self.runs / name))
+        packed = self._packed_places.get(place)
+        return None if packed is None else self.read(packed[0])
+
+    def look_again(self) -> None:
+        """See what others have recorded or packed since: what there is of a data set is remembered between calls."""
+        self._index = Index(self.runs)
+        if self._packed_at != bundle.state(self.bundle):
+            for name in ("_packed", "_packed_places"):
+                self.__dict__.pop(name, None)
 
     def folders(self) -> list[Path]:
         """The folders of all records that have one, sorted."""
-        if self._bundle_alone:
-            return []
-        return sorted(
-            folder
-            for folder in self.runs.glob("*/*")
-            if folder.is_dir() and not folder.name.startswith(".") and folder.suffix not in (".tmp", ".old")
-        )
+        return [] if self._bundle_alone else [self.runs / name for name in names(self.runs)]
 
     def names(self) -> list[str]:
         """All records by name, `<dataset>/<folder>`, sorted; the folder of a cell hides its record in the bundle.
@@ -102,9 +106,9 @@ class Store:
         Raises:
             DataError: the bundle cannot be read.
         """
-        unpacked = [f"{folder.parent.name}/{folder.name}" for folder in self.folders()]
-        hidden = set(map(_cell_of, unpacked))
-        return sorted([*unpacked, *(name for name in self._packed if _cell_of(name) not in hidden)])
+        unpacked = [] if self._bundle_alone else names(self.runs)
+        hidden = set(map(place_of, unpacked))
+        return sorted([*unpacked, *(name for name in self._packed if place_of(name) not in hidden)])
 
     def read(self, name: str) -> Record:
         """The record of a name.
@@ -114,9 +118,13 @@ class Store:
         """
         folder = self.runs / name
         if folder.is_dir() and not self._bundle_alone:
-            return read_record(folder)
+            return check_name(read_record(folder))
+        if name not in self._packed:
+            self.look_again()
+        if name not in self._packed:
+            raise DataError(f"there is no record {folder}; was it removed meanwhile?")
         place, texts = self.bundle / name, self._packed[name]
-        return Record(place, parse_run(texts["run.json"], place / "run.json"), texts)
+        return check_name(Record(place, parse_run(texts[RUN], place / RUN), texts))
 
     def records(self) -> list[Record]:
         """All records, by dataset, label and seed.
@@ -124,16 +132,40 @@ class Store:
         Raises:
             DataError: one of them cannot be read.
         """
-        return sorted(
-            map(self.read, self.names()),
-            key=lambda record: (str(record.cell["dataset"]), record.label, record.cell["seed"], record.folder.name),
-        )
+        records, damaged = self.readable()
+        if damaged:
+            raise DataError(damaged[0])
+        return records
+
+    def readable(self, tables: Sequence[Table] = ()) -> tuple[list[Record], list[str]]:
+        """The records that can be read, by dataset, label and seed, and what is wrong with each of the others.
+
+        Args:
+            tables: which of their tables are read and checked at once; the others are when they are asked for.
+        Returns:
+            The records, and a sentence for each that is damaged, which names its folder.
+
+        Raises:
+            DataError: the bundle cannot be read.
+        """
+        records, damaged = [], []
+        for name in self.names():
+            try:
+                record = self.read(name)
+                for table in tables:
+                    getattr(record, table)
+            except DataError as error:
+                damaged.append(str(error))
+            else:
+                records.append(record)
+        records.sort(key=lambda one: (one.cell["dataset"], one.label, one.cell["seed"], one.folder.name))
+        return records, damaged
 
     def repeated(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """Records with the dataset and seed of a cell; one that cannot be read is left to whoever needs it."""
         places = {(safe_name(cell.dataset.name), str(cell.seed)) for cell in cells}
         for name in self.names() if places else ():
-            if _cell_of(name)[:2] in places:
+            if place_of(name)[:2] in places:
                 with contextlib.suppress(DataError):
                     yield self.read(name)
 
@@ -155,7 +187,7 @@ class Store:
                     raise DataError(f"{folder} is another record than the one in {self.bundle}; remove one of them")
                 continue
             with in_one_step(folder) as temporary:
-                for file in bundle.FILES:
+                for file in FILES:
                     write_text(temporary / file, texts[file])
             written.append(folder)
         return written
@@ -183,7 +215,7 @@ class Store:
 
     def drop_checkpoint_of(self, record: Record) -> None:
         """Forget what the unfinished run of a record left, unless it is going on."""
-        dataset, seed, key = _cell_of(record.name)
+        dataset, seed, key = place_of(record.name)
         hidden = self.runs / dataset / f".{seed}-{key}"
         if not hidden.with_name(f"{hidden.name}.lock").exists():
             shutil.rmtree(hidden.with_name(f"{hidden.name}.part"), ignore_errors=True)
@@ -212,6 +244,7 @@ class Store:
             "clocks": outcome.clocks,
             **({} if outcome.traceback is None else {"traceback": outcome.traceback}),
         }
+        self.look_again()
         present = self.find(cell)
         if present is not None and (present.status == "done" or not replace):
             raise RecordError(
@@ -222,6 +255,7 @@ class Store:
             write_text(temporary / "rounds.csv", csv_text(outcome.rounds))
             write_text(temporary / "clients.csv", csv_text(outcome.clients))
             write_text(temporary / "run.json", json.dumps(run, indent=1) + "\n")
+        self.look_again()
         return folder
 
     @contextlib.contextmanager
@@ -239,6 +273,7 @@ class Store:
             take_lock(path)
         except OSError as error:
             raise RecordError(f"cannot write the lock {path}: {error.strerror}") from None
+        self.look_again()
         try:
             yield
         finally:
@@ -248,7 +283,12 @@ class Store:
     def _packed(self) -> bundle.Texts:
         if not self.bundle.is_file() and not self._bundle_alone:
             return {}
+        self._packed_at = bundle.state(self.bundle)
         return bundle.read_bundle(self.bundle)
+
+    @cached_property
+    def _packed_places(self) -> dict[Place, list[str]]:
+        return by_place(self._packed)
 
     def _hidden(self, cell: Cell, suffix: str) -> Path:
         """What is there of a cell only while it runs; the label is no part of the name, as it is none of the key."""
@@ -270,10 +310,3 @@ def read_results(results: Path) -> list[Record]:
         found = f"; there are records in {', '.join(map(str, dict.fromkeys(near)))}" if near else ""
         raise ConfigError(f"{results} has no records{found}; `fl-bench run --out {results}` makes some")
     return records
-
-
-def _cell_of(name: str) -> tuple[str, str, str]:
-    """Dataset, seed and key of the record `<dataset>/<label>-<seed>-<key>`."""
-    dataset, _, folder = name.partition("/")
-    _, seed, key = f"--{folder}".rsplit("-", 2)
-    return dataset, seed, key

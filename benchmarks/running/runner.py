@@ -18,7 +18,8 @@ from ...datasets.split import split
 from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
-from ..records.record import Outcome, RecordError, Status
+from ..records.checks import Status
+from ..records.record import Outcome, RecordError
 from ..records.rows import seconds_of
 from .provenance import provenance
 

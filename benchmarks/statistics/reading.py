@@ -19,7 +19,7 @@ from ..leaderboard.pairing import check_pairing, comparisons, setting_text
 from ..leaderboard.reported import SELECTIONS, deployed_view, reported_in
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import left_out, mixture, superseded
-from ..records.record import Status
+from ..records.checks import Status
 from .table import DONE, MISSING, Condition, Table
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from fl_bench.benchmarks.records import store as records
 from fl_bench.benchmarks.records.locks import Locked
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.record import Outcome, RecordError
-from fl_bench.benchmarks.records.rows import csv_text, read_csv
+from fl_bench.benchmarks.records.rows import csv_text, parse_csv
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.errors import DataError
 
@@ -133,7 +133,7 @@ def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
         ("[]", "does not say its format"),
         ('{"format": "1"}', "does not say its format"),
         ('{"format": 2}', "has format 2, this fl-bench reads up to 1"),
-        ('{"format": 1}', "lacks or garbles status, label, cell"),
+        ('{"format": 1}', "lacks or garbles status, label, key, cell"),
         ("[" * 100_000, "cannot be read"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_record_with_a_garbled_protocol_is_named(
     assert run["cell"]["protocol"].keys() == {"data", "rounds", "method"}
     run["cell"]["protocol"] = protocol
     (folder / "run.json").write_text(json.dumps(run))
-    with pytest.raises(DataError, match="garbles protocol"):
+    with pytest.raises(DataError, match=r"garbles cell\.protocol"):
         read_record(folder)
 
 
@@ -187,7 +187,7 @@ numbers = st.floats(allow_nan=False) | st.integers() | st.none()
 def test_tables_keep_every_bit(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
     path = tmp_path_factory.mktemp("csv") / "x.csv"
     path.write_text(csv_text(rows), newline="")
-    again = read_csv(path)
+    again = parse_csv(path.read_bytes().decode(), path)
     assert again == rows
     assert [{name: type(value) for name, value in row.items()} for row in again] == [
         {name: type(value) for name, value in row.items()} for row in rows
