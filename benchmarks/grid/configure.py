@@ -161,7 +161,7 @@ def plain(settings: Any) -> dict[str, Any]:
 
 
 class _Same:
-    """Settings as a key of a cache: known again by being the same object, for equal ones may differ in type (1, 1.0)."""
+    """Settings as a key of a cache: the same object, not an equal one, which may have 1 where these have 1.0."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

@@ -97,7 +97,9 @@ def timed(arguments: tuple[str, ...]) -> tuple[float, float, float, int]:
         exit code.
     """
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-P", "-m", "fl_bench.benchmarks", *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "fl_bench.benchmarks", *arguments], stdout=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, process.returncode

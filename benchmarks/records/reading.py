@@ -14,7 +14,6 @@ from .record import FORMAT, Record
 from .texts import RUN, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 AGAIN = "restore it, or remove the folder to run it again"

@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fl_bench.errors import ConfigError, DataError
 
@@ -42,6 +42,15 @@ if TYPE_CHECKING:
     from ..grid.cell import Cell
     from .index import Place
     from .record import Table
+
+
+class Damaged(NamedTuple):
+    """A record that cannot be read."""
+
+    name: str
+    """`<dataset>/<folder>`."""
+    problem: str
+    """What is wrong with it, where, and what would do."""
 
 
 class Store:
@@ -134,17 +143,14 @@ class Store:
         """
         records, damaged = self.readable()
         if damaged:
-            raise DataError(damaged[0])
+            raise DataError(damaged[0].problem)
         return records
 
-    def readable(self, tables: Sequence[Table] = ()) -> tuple[list[Record], list[str]]:
-        """The records that can be read, by dataset, label and seed, and what is wrong with each of the others.
+    def readable(self, tables: Sequence[Table] = ()) -> tuple[list[Record], list[Damaged]]:
+        """The records that can be read, by dataset, label and seed, and those that cannot.
 
         Args:
             tables: which of their tables are read and checked at once; the others are when they are asked for.
-        Returns:
-            The records, and a sentence for each that is damaged, which names its folder.
-
         Raises:
             DataError: the bundle cannot be read.
         """
@@ -155,7 +161,7 @@ class Store:
                 for table in tables:
                     getattr(record, table)
             except DataError as error:
-                damaged.append(str(error))
+                damaged.append(Damaged(name, str(error)))
             else:
                 records.append(record)
         records.sort(key=lambda one: (one.cell["dataset"], one.label, one.cell["seed"], one.folder.name))
@@ -295,18 +301,23 @@ class Store:
         return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.{suffix}"
 
 
-def read_results(results: Path) -> list[Record]:
-    """All records of a results folder or of a bundle, at least one.
+def read_results(results: Path, tables: Sequence[Table] = ()) -> tuple[list[Record], list[Damaged]]:
+    """All records of a results folder or of a bundle that can be read, at least one, and those that cannot.
 
+    Args:
+        results: the folder or the bundle.
+        tables: which of their tables are read and checked at once.
     Raises:
         ConfigError: there are none; says where there are some.
-        DataError: one of them cannot be read.
+        DataError: the bundle cannot be read, or no record can.
     """
     if bundle.is_bundle(results) and not results.is_file():
         raise ConfigError(f"there is no bundle {results}; `fl-bench pack FOLDER` makes one of a results folder")
-    records = Store(results).records()
+    records, damaged = Store(results).readable(tables)
+    if damaged and not records:
+        raise DataError(f"none of {len(damaged)} records can be read. {damaged[0].problem}")
     if not records:
         near = sorted(place.parent for pattern in ("*/runs", f"*/{bundle.NAME}") for place in results.glob(pattern))
         found = f"; there are records in {', '.join(map(str, dict.fromkeys(near)))}" if near else ""
         raise ConfigError(f"{results} has no records{found}; `fl-bench run --out {results}` makes some")
-    return records
+    return records, damaged

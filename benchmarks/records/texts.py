@@ -33,7 +33,9 @@ def read_text(path: Path) -> str:
         if not stat.S_ISREG(found.st_mode):  # a pipe would have us wait for ever
             raise DataError(f"{path} cannot be read (it is no ordinary file); {again}")
         if found.st_size > limit_of(path.name):
-            raise DataError(f"{path} has {found.st_size} bytes, more than any record's ({limit_of(path.name)}); {again}")
+            raise DataError(
+                f"{path} has {found.st_size} bytes, more than any record's ({limit_of(path.name)}); {again}"
+            )
         with path.open("rb") as file:
             return file.read(limit_of(path.name)).decode()
     except (OSError, UnicodeDecodeError) as error:
