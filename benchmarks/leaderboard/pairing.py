@@ -48,8 +48,9 @@ def check_pairing(records: Sequence[Record]) -> None:
         hashes = dict(record.facts.get("pairing", {}))
         if "dataset" in record.facts:
             hashes["data"] = record.facts["dataset"].get("fingerprint")
+        setting = setting_hash(record.cell)
         for what, value in hashes.items():
-            block = (record.cell["dataset"], setting_hash(record.cell), record.repetition, what)
+            block = (record.cell["dataset"], setting, record.repetition, what)
             known, other = seen.setdefault(block, (value, record))
             if known != value:
                 raise DataError(

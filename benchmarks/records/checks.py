@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fl_bench.limits import RECORD_DEPTH, RECORD_NUMBER
+from fl_bench.limits import RECORD_NUMBER
 
 from ...federation.settings import UNSEEN
 from ..grid.cell import short_hash
@@ -174,8 +174,6 @@ def check_run(run: Mapping[str, Any]) -> None:
     except ValidationError as error:
         names = dict.fromkeys(".".join(map(str, problem["loc"])) for problem in error.errors(include_url=False))
         raise Garbled(f"lacks or garbles {', '.join(filter(None, names)) or 'facts'}") from None
-    if _depth(run) > RECORD_DEPTH:
-        raise Garbled(f"has more than {RECORD_DEPTH} lists and mappings inside one another")
     try:
         key = short_hash(run["cell"], 10)
     except ValueError:
@@ -236,15 +234,3 @@ def _numbers(rows: Sequence[Row], names: Iterable[str], what: str) -> None:
 
 def _huge(value: float) -> bool:
     return math.isfinite(value)
-
-
-def _depth(values: Any) -> int:
-    """How many lists and mappings are inside one another."""
-    deepest, waiting = 0, [(values, 1)]
-    while waiting:
-        value, depth = waiting.pop()
-        deepest = max(deepest, depth)
-        if isinstance(value, dict | list):
-            inside = value.values() if isinstance(value, dict) else value
-            waiting += [(part, depth + 1) for part in inside if isinstance(part, dict | list)]
-    return deepest

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import DataError
+from fl_bench.limits import RECORD_DEPTH
 
 from ..grid.cell import safe_name
 from .checks import Garbled, check_run
@@ -44,6 +45,9 @@ def parse_run(text: str, path: Path) -> dict[str, Any]:
         run = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); {AGAIN}") from None
+    # So many brackets say little; only a text that has them is looked through.
+    if text.count("{") + text.count("[") > RECORD_DEPTH and _depth(run) > RECORD_DEPTH:
+        raise DataError(f"{path} has more than {RECORD_DEPTH} lists and mappings inside one another; {AGAIN}")
     if not isinstance(run, dict) or type(run.get("format")) is not int:
         raise DataError(f"{path} does not say its format; {AGAIN}")
     if run["format"] > FORMAT:
@@ -82,3 +86,15 @@ def without_clocks(folder: Path) -> dict[str, Any]:
         for name, rows in (("rounds", record.rounds), ("clients", record.clients))
     }
     return {**run, **tables}
+
+
+def _depth(values: Any) -> int:
+    """How many lists and mappings are inside one another."""
+    deepest, waiting = 0, [(values, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(value, dict | list):
+            inside = value.values() if isinstance(value, dict) else value
+            waiting += [(part, depth + 1) for part in inside if isinstance(part, dict | list)]
+    return deepest

@@ -132,6 +132,16 @@ class Record:
         """`<dataset>/<folder>`."""
         return f"{self.folder.parent.name}/{self.folder.name}"
 
+    def check(self, tables: Sequence[Table]) -> None:
+        """Refuse a record with a table that is not what it should be; of rounds.csv the rows are kept.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        for table in tables:
+            getattr(self, table)
+        self.__dict__.pop("clients", None)  # a row per round and client: too many to keep for all records
+
     def texts(self) -> Mapping[str, str]:
         """Its files as they are.
 

@@ -127,13 +127,16 @@ class Store:
         """
         folder = self.runs / name
         if folder.is_dir() and not self._bundle_alone:
-            return check_name(read_record(folder))
+            try:
+                return check_name(read_record(folder))
+            except DataError:
+                if folder.is_dir():  # else it was packed and removed this moment
+                    raise
         if name not in self._packed:
             self.look_again()
         if name not in self._packed:
             raise DataError(f"there is no record {folder}; was it removed meanwhile?")
-        place, texts = self.bundle / name, self._packed[name]
-        return check_name(Record(place, parse_run(texts[RUN], place / RUN), texts))
+        return self._read_packed(name)
 
     def records(self) -> list[Record]:
         """All records, by dataset, label and seed.
@@ -158,8 +161,7 @@ class Store:
         for name in self.names():
             try:
                 record = self.read(name)
-                for table in tables:
-                    getattr(record, table)
+                record.check(tables)
             except DataError as error:
                 damaged.append(Damaged(name, str(error)))
             else:
@@ -175,19 +177,24 @@ class Store:
                 with contextlib.suppress(DataError):
                     yield self.read(name)
 
-    def unpack(self) -> list[Path]:
+    def unpack(self) -> tuple[list[Path], list[Damaged]]:
         """Write the records of the bundle into folders, each in one step; what is there already stays.
 
         Returns:
-            The folders that were written.
+            The folders that were written, and the records that are damaged, which were not.
 
         Raises:
             DataError: the bundle cannot be read, or a folder holds another record of the same name.
             RecordError: one cannot be written; those before it are there.
         """
-        written = []
+        written, damaged = [], []
         for name, texts in self._packed.items():
             folder = self.runs / name
+            try:
+                self._read_packed(name).check(("rounds", "clients"))
+            except DataError as error:
+                damaged.append(Damaged(name, str(error)))
+                continue
             if folder.is_dir():
                 if read_texts(folder) != texts:
                     raise DataError(f"{folder} is another record than the one in {self.bundle}; remove one of them")
@@ -196,7 +203,16 @@ class Store:
                 for file in FILES:
                     write_text(temporary / file, texts[file])
             written.append(folder)
-        return written
+        return written, damaged
+
+    def packs(self, name: str) -> bool:
+        """Whether the bundle has a record of the same cell as a name."""
+        return place_of(name) in self._packed_places
+
+    def held(self, name: str) -> bool:
+        """Whether somebody is running the cell of a name."""
+        dataset, seed, key = place_of(name)
+        return (self.runs / dataset / f".{seed}-{key}.lock").exists()
 
     def checkpoint(self, cell: Cell) -> Path:
         """Where the cell's checkpoint is kept while it runs; makes the folder.
@@ -291,6 +307,10 @@ class Store:
             return {}
         self._packed_at = bundle.state(self.bundle)
         return bundle.read_bundle(self.bundle)
+
+    def _read_packed(self, name: str) -> Record:
+        place, texts = self.bundle / name, self._packed[name]
+        return check_name(Record(place, parse_run(texts[RUN], place / RUN), texts))
 
     @cached_property
     def _packed_places(self) -> dict[Place, list[str]]:

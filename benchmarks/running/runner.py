@@ -18,7 +18,6 @@ from ...datasets.split import split
 from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
-from ..records.checks import Status
 from ..records.record import Outcome, RecordError
 from ..records.rows import seconds_of
 from .provenance import provenance
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from ...datasets.split import Split
     from ...federation.rows import RoundRow
     from ..grid.cell import Cell
+    from ..records.checks import Status
     from ..records.store import Store
 
 
