@@ -34,6 +34,7 @@ def pack(
     fl-bench pack results -o mine.tar.xz && fl-bench compare mine.tar.xz
     """
     from ..records.bundle import SUFFIX, is_bundle, read_bundle, write_bundle
+    from ..records.index import place_of
     from ..records.removal import remove_packed
     from ..records.store import Store, read_results
     from ..tables.values import show_bytes
@@ -46,7 +47,7 @@ def pack(
         raise ConfigError(f"--out {path}: the name of a bundle ends in {SUFFIX}")
     records, damaged = read_results(results, ("rounds", "clients"))
     for one in damaged:
-        if path == store.bundle and store.packs(one.name):
+        if path == store.bundle and store.packed.of(place_of(one.name)):
             raise DataError(
                 f"{one.problem}. The bundle has a record of this run, which packing would lose: repair or move the "
                 f"damaged one first (`fl-bench fsck {results} --quarantine`)"

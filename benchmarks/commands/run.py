@@ -95,6 +95,7 @@ def run(
     from ..grid.configure import assignments, configure
     from ..grid.grid import Overrides, expand, find_grid, read_grid
     from ..grid.plugins import load_plugins
+    from ..records.recovery import recover
     from ..records.store import Store
     from ..running.local import choose_devices, run_cells
     from ..running.provenance import available_cores
@@ -117,6 +118,8 @@ def run(
         print_plan(expanded, store, choose_devices(device, jobs), execution, retry=retry, as_json=as_json)
         return
     store.check_writable()
+    for place in recover(store).values():
+        say(f"put back, its process was killed while it was replaced: {place}")
     waiting, earlier = _look(expanded, store, retry=retry)
     _fetch(waiting, data_dir, download=download)
     devices = choose_devices(device, jobs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from fl_bench.errors import DataError, StorageError
 
@@ -141,6 +141,11 @@ class Record:
         for table in tables:
             getattr(self, table)
         self.__dict__.pop("clients", None)  # a row per round and client: too many to keep for all records
+
+    def let_go(self) -> None:
+        """Forget the tables; they are read again when they are asked for."""
+        for table in get_args(Table):
+            self.__dict__.pop(table, None)
 
     def texts(self) -> Mapping[str, str]:
         """Its files as they are.

@@ -11,26 +11,28 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import DataError, StorageError
 
-from .index import names
+from .index import names, place_of
 from .texts import FILES, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from .index import Place
+
 ASIDE = ".packed"
 """How the name of a folder ends that is being removed; it begins with a dot."""
 
 
 def remove_packed(
-    runs: Path, packed: Mapping[str, Mapping[str, str]], held: Callable[[str], bool] = lambda _: False
+    runs: Path, packed: Mapping[str, Mapping[str, str]], held: Callable[[Place], bool] = lambda _: False
 ) -> list[str]:
     """Remove the folders whose records are in a bundle as they are.
 
     Args:
         runs: the folder of records.
         packed: the records of the bundle, as it was read back.
-        held: whether somebody is running the cell of a record; its folder stays.
+        held: whether somebody is running a cell; the folder of its record stays.
     Returns:
         The names of those removed, also what an earlier removal was killed over.
 
@@ -45,7 +47,7 @@ def remove_packed(
                 removed.append(name)
         for name in names(runs):
             folder = runs / name
-            if name in packed and not held(name):
+            if name in packed and not held(place_of(name)):
                 aside = folder.with_name(f".{folder.name}{ASIDE}")
                 folder.rename(aside)
                 if _settle(aside, folder, packed[name]):

@@ -20,19 +20,19 @@ import contextlib
 import json
 import os
 import shutil
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from fl_bench.errors import ConfigError, DataError
 
 from ..grid.cell import safe_name
 from . import bundle
-from .index import Index, by_place, names, place_of
+from .index import Index, names, place_of
 from .locks import take_lock
-from .reading import check_name, parse_run, read_record
+from .packed import Packed
+from .reading import check_name, read_record
 from .record import FORMAT, Outcome, Record, RecordError
 from .rows import csv_text
-from .texts import FILES, RUN, read_texts
+from .texts import FILES, read_texts
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ class Store:
     """
 
     def __init__(self, results: Path) -> None:
-        self._bundle_alone = bundle.is_bundle(results)
-        self.results = results.parent if self._bundle_alone else results
+        self.is_bundle = bundle.is_bundle(results)
+        self.results = results.parent if self.is_bundle else results
         self.runs = self.results / "runs"
-        self.bundle = results if self._bundle_alone else results / bundle.NAME
+        self.bundle = results if self.is_bundle else results / bundle.NAME
+        self.packed = Packed(self.bundle, needed=self.is_bundle)
         self._index = Index(self.runs)
-        self._packed_at: object = None
 
     def check_writable(self) -> None:
         """Refuse a results folder that records could not be written to, before anything runs.
@@ -95,19 +95,21 @@ class Store:
         for name in (own, *self._index.of(place)):  # its own, as it may be younger than the index
             if (self.runs / name).is_dir():
                 return check_name(read_record(self.runs / name))
-        packed = self._packed_places.get(place)
-        return None if packed is None else self.read(packed[0])
+        packed = self.packed.of(place)
+        return self.packed.read(packed[0]) if packed else None
+
+    def folders_of(self, place: Place) -> list[Path]:
+        """The folders of a cell's records, as far as they were there when the store last looked."""
+        return [self.runs / name for name in self._index.of(place)]
 
     def look_again(self) -> None:
         """See what others have recorded or packed since: what there is of a data set is remembered between calls."""
         self._index = Index(self.runs)
-        if self._packed_at != bundle.state(self.bundle):
-            for name in ("_packed", "_packed_places"):
-                self.__dict__.pop(name, None)
+        self.packed.look_again()
 
     def folders(self) -> list[Path]:
         """The folders of all records that have one, sorted."""
-        return [] if self._bundle_alone else [self.runs / name for name in names(self.runs)]
+        return [] if self.is_bundle else [self.runs / name for name in names(self.runs)]
 
     def names(self) -> list[str]:
         """All records by name, `<dataset>/<folder>`, sorted; the folder of a cell hides its record in the bundle.
@@ -115,9 +117,9 @@ class Store:
         Raises:
             DataError: the bundle cannot be read.
         """
-        unpacked = [] if self._bundle_alone else names(self.runs)
+        unpacked = [] if self.is_bundle else names(self.runs)
         hidden = set(map(place_of, unpacked))
-        return sorted([*unpacked, *(name for name in self._packed if place_of(name) not in hidden)])
+        return sorted([*unpacked, *(name for name in self.packed.texts if place_of(name) not in hidden)])
 
     def read(self, name: str) -> Record:
         """The record of a name.
@@ -126,17 +128,17 @@ class Store:
             DataError: it cannot be read.
         """
         folder = self.runs / name
-        if folder.is_dir() and not self._bundle_alone:
+        if folder.is_dir() and not self.is_bundle:
             try:
                 return check_name(read_record(folder))
             except DataError:
                 if folder.is_dir():  # else it was packed and removed this moment
                     raise
-        if name not in self._packed:
+        if name not in self.packed.texts:
             self.look_again()
-        if name not in self._packed:
+        if name not in self.packed.texts:
             raise DataError(f"there is no record {folder}; was it removed meanwhile?")
-        return self._read_packed(name)
+        return self.packed.read(name)
 
     def records(self) -> list[Record]:
         """All records, by dataset, label and seed.
@@ -188,10 +190,10 @@ class Store:
             RecordError: one cannot be written; those before it are there.
         """
         written, damaged = [], []
-        for name, texts in self._packed.items():
+        for name, texts in self.packed.texts.items():
             folder = self.runs / name
             try:
-                self._read_packed(name).check(("rounds", "clients"))
+                self.packed.read(name).check(("rounds", "clients"))
             except DataError as error:
                 damaged.append(Damaged(name, str(error)))
                 continue
@@ -205,13 +207,9 @@ class Store:
             written.append(folder)
         return written, damaged
 
-    def packs(self, name: str) -> bool:
-        """Whether the bundle has a record of the same cell as a name."""
-        return place_of(name) in self._packed_places
-
-    def held(self, name: str) -> bool:
-        """Whether somebody is running the cell of a name."""
-        dataset, seed, key = place_of(name)
+    def held(self, place: Place) -> bool:
+        """Whether somebody is running a cell."""
+        dataset, seed, key = place
         return (self.runs / dataset / f".{seed}-{key}.lock").exists()
 
     def checkpoint(self, cell: Cell) -> Path:
@@ -300,21 +298,6 @@ class Store:
             yield
         finally:
             path.unlink(missing_ok=True)
-
-    @cached_property
-    def _packed(self) -> bundle.Texts:
-        if not self.bundle.is_file() and not self._bundle_alone:
-            return {}
-        self._packed_at = bundle.state(self.bundle)
-        return bundle.read_bundle(self.bundle)
-
-    def _read_packed(self, name: str) -> Record:
-        place, texts = self.bundle / name, self._packed[name]
-        return check_name(Record(place, parse_run(texts[RUN], place / RUN), texts))
-
-    @cached_property
-    def _packed_places(self) -> dict[Place, list[str]]:
-        return by_place(self._packed)
 
     def _hidden(self, cell: Cell, suffix: str) -> Path:
         """What is there of a cell only while it runs; the label is no part of the name, as it is none of the key."""
