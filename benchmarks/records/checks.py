@@ -17,7 +17,7 @@ from ..grid.cell import short_hash
 from ..grid.protocol import Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .rows import Row
 
@@ -117,20 +117,20 @@ class _Heterogeneity(_Part):
 class _Facts(_Part):
     category: Name = "-"
     summary: str = ""
-    deployed: Name | None = None
-    views: list[Name] | None = None
+    deployed: Name = "-"
+    views: list[Name] = []
     badges: list[Name] = []
     view_badges: dict[Name, list[Name]] = {}
     pairing: dict[Name, str] = {}
-    dataset: _Data | None = None
-    heterogeneity: _Heterogeneity | None = None
-    public_samples: Count | None = None
+    dataset: _Data = _Data()
+    heterogeneity: _Heterogeneity = _Heterogeneity()
+    public_samples: Count = 0
     bytes_one_off: Number = 0
     bytes_undelivered: Number = 0
 
     @model_validator(mode="after")
     def _deployed_is_a_view(self) -> _Facts:
-        if (self.views is None) is not (self.deployed is None) or (self.views and self.deployed not in self.views):
+        if self.views and self.deployed not in self.views:
             raise ValueError("deployed is none of views")
         return self
 
@@ -174,6 +174,8 @@ def check_run(run: Mapping[str, Any]) -> None:
     except ValidationError as error:
         names = dict.fromkeys(".".join(map(str, problem["loc"])) for problem in error.errors(include_url=False))
         raise Garbled(f"lacks or garbles {', '.join(filter(None, names)) or 'facts'}") from None
+    if not all(map(str.isprintable, _strings(run["cell"]))):
+        raise Garbled("lacks or garbles cell: it has characters that cannot be printed")
     try:
         key = short_hash(run["cell"], 10)
     except ValueError:
@@ -228,9 +230,20 @@ def _numbers(rows: Sequence[Row], names: Iterable[str], what: str) -> None:
                 continue
             if isinstance(value, str):
                 raise Garbled(f"has {value[:40]!r} for a number in {name}, {what} {row.get(what)}")
-            if not -RECORD_NUMBER < value < RECORD_NUMBER and ("." in name or name.startswith(OWN) or _huge(value)):
+            if not -RECORD_NUMBER < value < RECORD_NUMBER and (
+                "." in name or name.startswith(OWN) or isinstance(value, int) or math.isfinite(value)
+            ):
                 raise Garbled(f"has {str(value)[:40]} in {name}, {what} {row.get(what)}")
 
 
-def _huge(value: float) -> bool:
-    return math.isfinite(value)
+def _strings(values: Any) -> Iterator[str]:
+    """All strings in plain values, names of settings too."""
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
