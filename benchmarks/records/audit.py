@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import DataError
@@ -18,7 +19,7 @@ from .removal import ASIDE
 from .texts import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from .index import Place
@@ -61,26 +62,17 @@ def audit(store: Store) -> tuple[list[Finding], list[Record]]:
     folders = [] if store.is_bundle else names(store.runs)
     for name in packed:
         place = store.bundle / name
-        try:
-            record = store.packed.read(name)
-            problems = list(incomplete(record))
-            record.let_go()
-        except DataError as error:
-            problems = [_problem(error, place)]
-        findings += [Finding("packed", place, one, "restore the bundle, or run the grid again") for one in problems]
-        if not problems and (store.is_bundle or not store.folders_of(place_of(name))):
+        record, problem = _look_at(partial(store.packed.read, name), place)
+        if problem:
+            findings.append(Finding("packed", place, problem, "restore the bundle, or run the grid again"))
+        elif record is not None and (store.is_bundle or not store.folders_of(place_of(name))):
             sound.append(record)
     for name in folders:
         place = store.runs / name
-        try:
-            record = store.read(name)
-            problems = [*incomplete(record), *_strangers(place)]
-            record.let_go()
-        except DataError as error:
-            problems = [_problem(error, place)]
-        remedy = "restore it, or move it away and run the grid again"
-        findings += [Finding("record", place, one, remedy) for one in problems]
-        if not problems:
+        record, problem = _look_at(partial(store.read, name), place)
+        if problem:
+            findings.append(Finding("record", place, problem, "restore it, or move it away and run the grid again"))
+        elif record is not None:
             sound.append(record)
     for twins in by_place(folders).values():
         findings += [
@@ -90,6 +82,17 @@ def audit(store: Store) -> tuple[list[Finding], list[Record]]:
     if not store.is_bundle:
         findings += _leftovers(store)
     return sorted(findings, key=lambda one: (str(one.place), one.problem)), sound
+
+
+def _look_at(read: Callable[[], Record], place: Path) -> tuple[Record | None, str]:
+    """A record, and all that is wrong with it; nothing where it is sound."""
+    try:
+        record = read()
+        problems = [*incomplete(record), *(_strangers(place) if record.packed is None else ())]
+        record.let_go()
+    except DataError as error:
+        return None, _problem(error, place)
+    return record, ", and ".join(problems)
 
 
 def incomplete(record: Record) -> Iterator[str]:

@@ -250,3 +250,28 @@ def test_the_lock_of_another_machine_or_an_unfinished_one_is_respected(
     with pytest.raises(Locked, match="remove"), store.lock(cell_of()):
         pass
     assert path.read_text() == content
+
+
+def test_what_others_record_meanwhile_is_found(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
+    store.write(cell_of("local"), outcome())
+    watching, others = Store(store.results), Store(store.results)
+    assert watching.find(cell_of("fedmd")) is None
+    others.write(cell_of("fedmd"), outcome())
+    others.write(cell_of("fedavg[label=renamed]"), outcome())
+    assert watching.find(cell_of("fedmd")) is not None  # under its own name at once
+    assert watching.find(cell_of("fedavg")) is None  # under another one when the store looks again,
+    with pytest.raises(RecordError, match="never overwritten"):  # which it does before it writes
+        watching.write(cell_of("fedavg"), outcome())
+    assert watching.find(cell_of("fedavg")) is not None
+
+
+def test_a_folder_is_listed_once_for_all_cells(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(5):
+        store.write(cell_of("local", seed), outcome())
+    real, listed = os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda path: (listed.append(path), real(path))[1])
+    again = Store(store.results)
+    assert sum(again.find(cell_of("local", seed)) is not None for seed in range(8)) == 5
+    assert len(listed) <= 1
