@@ -124,7 +124,7 @@ def _read(source: Path, select: str, methods: Sequence[str]) -> tuple[Table, int
 
 
 def _names(text: str | None, option: str) -> list[str]:
-    from ..grid.grid import split_list
+    from ..grid.brackets import split_list
 
     return [] if text is None else split_list(text, option)
 

@@ -107,7 +107,7 @@ def figures(
     """
     from ..figures.gallery import KINDS
     from ..figures.style import Format, check_matplotlib, save
-    from ..grid.grid import split_list
+    from ..grid.brackets import split_list
     from ..leaderboard.pairing import cautions
 
     check_matplotlib()
@@ -186,7 +186,7 @@ def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[
         ConfigError: there are none, or a name is unknown.
         DataError: none can be read.
     """
-    from ..grid.grid import split_list
+    from ..grid.brackets import split_list
 
     records, code = read_undamaged(results, "rounds", "clients")
     labels = {record.label for record in records}
