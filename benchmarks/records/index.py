@@ -6,6 +6,8 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from fl_bench.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -64,7 +66,11 @@ def place_of(name: str) -> Place:
 
 
 def _folders(parent: Path) -> list[str]:
-    """The folders in a folder that may be records or hold some; none where it is not there."""
+    """The folders in a folder that may be records or hold some; none where it is not there.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
     try:
         with os.scandir(parent) as entries:
             return [
@@ -74,3 +80,5 @@ def _folders(parent: Path) -> list[str]:
             ]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise DataError(f"{parent} cannot be listed: {error.strerror}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import DataError
@@ -27,7 +28,7 @@ def read_record(folder: Path) -> Record:
         DataError: run.json is missing, is not what it should be, or was written by a newer fl-bench.
     """
     path = folder / RUN
-    if not path.exists():
+    if not os.path.lexists(path):
         raise DataError(f"{folder} is no record: it has no run.json; remove the folder")
     return Record(folder, parse_run(read_text(path), path))
 

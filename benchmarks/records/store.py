@@ -33,7 +33,7 @@ from .packed import Packed
 from .reading import check_name, read_record
 from .record import FORMAT, Outcome, Record, RecordError
 from .rows import csv_text
-from .texts import FILES, read_texts
+from .texts import FILES, RUN, read_texts
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Store:
         self.bundle = results if self.is_bundle else results / bundle.NAME
         self.packed = Packed(self.bundle, needed=self.is_bundle)
         self._index = Index(self.runs)
+        self._known: dict[str, tuple[object, Record]] = {}
 
     def check_writable(self) -> None:
         """Refuse a results folder that records could not be written to, before anything runs.
@@ -95,9 +96,18 @@ class Store:
         place = place_of(own)
         for name in (own, *self._index.of(place)):  # its own, as it may be younger than the index
             if (self.runs / name).is_dir():
-                return check_name(read_record(self.runs / name))
+                return self._read_once(name)
         packed = self.packed.of(place)
         return self.packed.read(packed[0]) if packed else None
+
+    def _read_once(self, name: str) -> Record:
+        """The record of a folder; one that is there as it was is not read again."""
+        folder = self.runs / name
+        state = bundle.state(folder / RUN)
+        known = self._known.get(name)
+        if known is None or known[0] != state:
+            known = self._known[name] = (state, check_name(read_record(folder)))
+        return known[1]
 
     def folders_of(self, place: Place) -> list[Path]:
         """The folders of a cell's records, as far as they were there when the store last looked."""

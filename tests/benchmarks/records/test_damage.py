@@ -148,6 +148,7 @@ def test_what_is_wrong_is_named(filled: Store, change: Callable[[Any], None], me
         filled.read(filled.names()[0])
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_only_ordinary_files_of_a_bounded_size_are_read(filled: Store) -> None:
     first, second, *_ = filled.folders()
     (first / "run.json").unlink()
