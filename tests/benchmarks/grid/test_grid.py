@@ -134,7 +134,6 @@ def test_a_raised_version_moves_the_keys_that_it_is_about(
     cells = small_grid().cells
     before = [(cell.key, cell.identity, cell.as_dict()["protocol"]) for cell in cells]
     monkeypatch.setattr(place, 9)
-    cells = small_grid().cells  # the key of a cell is made once
     assert [cell.key != key for cell, (key, _, _) in zip(cells, before, strict=True)] == [part != "method", True]
     assert [cell.identity for cell in cells] == [identity for _, identity, _ in before]
     assert cells[1].as_dict()["protocol"] == {**before[1][2], part: 9}
