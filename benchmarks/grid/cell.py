@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError
@@ -134,9 +135,17 @@ class Cell:
     @property
     def key(self) -> str:
         """First 10 hex digits of the SHA-256 of the canonical JSON of `as_dict`."""
-        return short_hash(self.as_dict(), 10)
+        protocol = self.protocol
+        if protocol not in self._keys:
+            self._keys[protocol] = short_hash(self.as_dict(), 10)
+        return self._keys[protocol]
 
-    @property
+    @cached_property
+    def _keys(self) -> dict[Protocol, str]:
+        """Its key, made once for each protocol: those of a large grid are asked for again and again."""
+        return {}
+
+    @cached_property
     def identity(self) -> str:
         """What it shares with records of the same run under other protocols; see `identity_of`."""
         return identity_of(self.as_dict())

@@ -198,16 +198,20 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
             shared = _resolve(file, changes, options)
             _check_setting(shared, dataset)
-            for repetition, choice in product(repetitions, chosen):
-                as_written = choice in (*configured, *always) and not shown
-                cell = _cell(shared, dataset, repetition, choice, file.tuning if as_written else "")
+            as_written = [choice in (*configured, *always) and not shown for choice in chosen]
+            firsts = [
+                _cell(shared, dataset, repetitions[0], choice, file.tuning if own else "")
+                for choice, own in zip(chosen, as_written, strict=True)
+            ]
+            impossible = [why_unsupported(first) for first in firsts]
+            for repetition, (first, reason) in product(repetitions, list(zip(firsts, impossible, strict=True))):
+                cell = replace(first, repetition=repetition)  # settings are shared, and their text is made once
                 if cell.key in cells:
                     raise ConfigError(
-                        f"{choice.label} on {dataset.name} with seed {repetition} is the same run as "
+                        f"{cell.label} on {dataset.name} with seed {repetition} is the same run as "
                         f"{cells[cell.key].label}, settings and all; remove one of them"
                     )
                 cells[cell.key] = cell
-                reason = why_unsupported(cell)
                 if reason:
                     reasons[cell.key] = reason
     return Grid(file.name, tuple(cells.values()), reasons)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, get_args
 from fl_bench.errors import DataError
 
 from ...federation.settings import UNSEEN
-from ..records.record import Status
+from ..records.checks import Status
 from .clusterless import clusterless
 from .pairing import check_pairing, comparisons, setting_text
 from .reported import deployed_view, reported_in

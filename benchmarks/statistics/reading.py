@@ -21,7 +21,7 @@ from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS, deployed_view, reported_in
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import left_out, mixture, superseded
-from ..records.record import Status
+from ..records.checks import Status
 from .table import DONE, MISSING, Condition, Table
 
 if TYPE_CHECKING:
