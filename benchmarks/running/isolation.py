@@ -15,12 +15,20 @@ import threading
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.lazy import np, torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+PRECISIONS = {
+    **dict.fromkeys(("backends", "backends.cudnn", "backends.mkldnn", "backends.cuda.matmul"), "none"),
+    **dict.fromkeys(("backends.cudnn.conv", "backends.cudnn.rnn"), "tf32"),
+    **dict.fromkeys(("backends.mkldnn.matmul", "backends.mkldnn.conv", "backends.mkldnn.rnn"), "none"),
+}
+"""What torch has to begin with; the round loop says of its own what it wants of a GPU."""
 
 FRESH = {
     "default dtype": "float32",
@@ -31,6 +39,7 @@ FRESH = {
     "threads": 1,  # of a kernel: clients and cells share the cores, not the kernels of one step
     "deterministic algorithms": (False, False),
     "matmul precision": "highest",
+    "float32 precision": PRECISIONS,
     "cudnn flags": (True, False, False),
     "denormal numbers": True,
     "numpy errors": {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"},
@@ -132,8 +141,8 @@ def _parts() -> dict[str, _Part]:
             ),
             lambda how: torch.use_deterministic_algorithms(how[0], warn_only=how[1]),
         ),
-        "matmul precision": _Part(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-        "precision of units": _Part(_precisions, _set_precisions),
+        "matmul precision": _Part(_matmul_precision, _set_matmul_precision),
+        "float32 precision": _Part(_precisions, _set_precisions),
         "cudnn flags": _Part(_cudnn_flags, _set_cudnn_flags),
         "denormal numbers": _Part(lambda: sys.float_info.min / 2 > 0, lambda on: torch.set_flush_denormal(not on)),
         "numpy errors": _Part(np.geterr, lambda errors: np.seterr(**errors)),
@@ -158,21 +167,33 @@ def _default_device() -> str | None:
     return None if device.type == "cpu" else str(device)
 
 
-def _units() -> list[Any]:
-    """Where newer versions of torch keep what products and convolutions may round their inputs to."""
-    places = [(torch.backends.cuda, "matmul"), *((torch.backends.cudnn, name) for name in ("conv", "rnn"))]
-    places += [(torch.backends.mkldnn, name) for name in ("matmul", "conv", "rnn")]
-    units = [getattr(backend, name, None) for backend, name in places]
-    return [unit for unit in units if hasattr(unit, "fp32_precision")]
+def _matmul_precision() -> str:
+    """Of products in float32; torch refuses to name one where its backends disagree."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "mixed"
 
 
-def _precisions() -> tuple[str, ...]:
-    return tuple(unit.fp32_precision for unit in _units())
+def _set_matmul_precision(precision: str) -> None:
+    if precision != "mixed":
+        torch.set_float32_matmul_precision(precision)
 
 
-def _set_precisions(values: tuple[str, ...]) -> None:
-    for unit, value in zip(_units(), values, strict=True):
-        unit.fp32_precision = value
+def _precisions() -> dict[str, str]:
+    """Of float32 in each backend, where torch keeps it so; `none` is that of the backend around, `ieee` in the end."""
+    if not hasattr(torch.backends, "fp32_precision"):
+        return dict(PRECISIONS)
+    return {path: _backend(path).fp32_precision.replace("ieee", "none") for path in PRECISIONS}
+
+
+def _set_precisions(values: dict[str, str]) -> None:
+    for path, value in values.items():
+        _backend(path).fp32_precision = value
+
+
+def _backend(path: str) -> Any:
+    return attrgetter(path)(torch)
 
 
 def _cudnn_flags() -> tuple[bool, ...]:

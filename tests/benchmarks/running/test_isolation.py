@@ -90,7 +90,7 @@ def test_what_is_changed_inside_is_put_back_and_named(what: str) -> None:
     # A library may do these two when it is first imported, so that they say nothing of a method.
     assert isolation.changed == (() if what in ("environment", "warnings") else (what,)) or (
         # torch keeps the precision of products in two places
-        what == "matmul precision" and isolation.changed == ("matmul precision", "precision of units")
+        what == "matmul precision" and isolation.changed == ("matmul precision", "float32 precision")
     )
 
 
