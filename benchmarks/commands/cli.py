@@ -5,6 +5,8 @@ Importing this module imports neither torch nor anything else that takes long: c
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -18,7 +20,7 @@ from .choices import describe, list_
 from .compare import compare
 from .contraction import contraction
 from .doctor import doctor
-from .options import STOPPED, WRONG
+from .options import FAILED, STOPPED, WRONG
 from .packing import pack, unpack
 from .partition import partition
 from .publish import figures, leaderboard, report
@@ -47,7 +49,10 @@ app.add_typer(new_app, name="new")
 
 def main() -> NoReturn:
     """Run the command line and end the process."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    if code == STOPPED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is left is to end
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -60,11 +65,18 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     try:
         code = app(list(arguments), prog_name="fl-bench", standalone_mode=False)
+        sys.stdout.flush()
     except FLBenchError as error:
         say(f"error: {error}")
         return WRONG
     except (KeyboardInterrupt, typer.Abort):
         return STOPPED
+    except OSError as error:
+        if not _output_fails():
+            raise
+        if not isinstance(error, BrokenPipeError):  # who reads no further, as `head`, has no question
+            say(f"error: cannot write to standard output: {error.strerror}")
+        return FAILED
     except Exception as error:
         # typer brings click's exceptions under a name that depends on its version; all of them have this method.
         message = getattr(error, "format_message", None)
@@ -74,6 +86,16 @@ def run_command(arguments: Sequence[str]) -> int:
         say(text if text.startswith("Usage") else f"error: {text}")
         return WRONG
     return code if isinstance(code, int) else 0
+
+
+def _output_fails() -> bool:
+    """Whether standard output takes nothing more; what it did not take is dropped, so that the end is quiet."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _version(asked: bool) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ..records.store import Store
     from ..running.executor import Executor
     from ..running.runner import Options
+    from ..running.schedule import Schedule
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""What stops a grid: Ctrl-C, and what batch systems send."""
 
 
 def run(
@@ -98,6 +102,7 @@ def run(
     from ..running.local import choose_devices, run_cells
     from ..running.provenance import available_cores
     from ..running.runner import Options, finished
+    from ..running.schedule import Schedule, earlier_runs, round_seconds
     from .outdated import superseded_by
 
     selection = read_selection(select)
@@ -109,7 +114,7 @@ def run(
     path = find_grid(grid)
     overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
     expanded = expand(read_grid(path), str(path), overrides)
-    store = Store(out)
+    store = Store(out.absolute())  # wherever a plugin may go
     if dry_run:
         from .dry_run import print_plan
 
@@ -125,7 +130,8 @@ def run(
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
     executor = partial(run_cells, devices=devices, most=0 if jobs else available_cores(), timeout=timeout)
-    code, skipped = _run_all(waiting, store, options, executor)
+    schedule = Schedule(waiting, round_seconds(earlier_runs(store, waiting)))
+    code, skipped = _run_all(schedule, store, options, executor)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
@@ -135,7 +141,7 @@ def run(
     raise typer.Exit(code)
 
 
-def _run_all(cells: Sequence[Cell], store: Store, options: Options, executor: Executor) -> tuple[int, list[Cell]]:
+def _run_all(schedule: Schedule, store: Store, options: Options, executor: Executor) -> tuple[int, list[Cell]]:
     """Run the cells and report.
 
     Returns:
@@ -145,13 +151,16 @@ def _run_all(cells: Sequence[Cell], store: Store, options: Options, executor: Ex
     from .progress import reporter
 
     skipped: list[Cell] = []
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    # A background job of a shell ignores Ctrl-C, and goes on doing so.
+    heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in heard}
     try:
         with (
-            reporter(make_console(stderr=True), len(cells)) as report,
-            closing(executor(cells, store, options)) as events,
+            reporter(make_console(stderr=True), len(schedule.cells), schedule.left) as report,
+            closing(executor(schedule.cells, store, options)) as events,
         ):
             for event in events:
+                schedule.take(event)
                 report.take(event)
                 if event.kind == "skipped":
                     skipped.append(event.cell)
@@ -162,7 +171,8 @@ def _run_all(cells: Sequence[Cell], store: Store, options: Options, executor: Ex
         say("stopped; run the same command again to continue")
         return STOPPED, skipped
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0, skipped
 
 
@@ -212,4 +222,7 @@ def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell]) -> Non
 
 
 def _interrupt(*_: Any) -> NoReturn:
+    """Stop; who asks again while workers are being stopped does not keep them from it."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
