@@ -5,6 +5,7 @@ Importing this module imports neither torch nor anything else that takes long: c
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -43,6 +44,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+OUTPUT = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG)
+"""System errors without a file's name that tell of standard output: files of ours raise a `StorageError`."""
+
 new_app = typer.Typer(help="Write a file to start a plugin from.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(new_app, name="new")
 
@@ -72,8 +76,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return STOPPED
     except OSError as error:
-        if not _output_fails():
+        if error.filename is not None or error.errno not in OUTPUT:
             raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be written is dropped quietly
         if not isinstance(error, BrokenPipeError):  # who reads no further, as `head`, has no question
             say(f"error: cannot write to standard output: {error.strerror}")
         return FAILED
@@ -86,16 +91,6 @@ def run_command(arguments: Sequence[str]) -> int:
         say(text if text.startswith("Usage") else f"error: {text}")
         return WRONG
     return code if isinstance(code, int) else 0
-
-
-def _output_fails() -> bool:
-    """Whether standard output takes nothing more; what it did not take is dropped, so that the end is quiet."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _version(asked: bool) -> None:
