@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden mutate bench page reference planted clusters cosmos format
+.PHONY: check lint types links test golden mutate bench page reference planted clusters cosmos defaults format
 
 check: lint types test
 
@@ -56,6 +56,10 @@ cosmos:
 # `python -P -m fl_bench.benchmarks.studies.clusters letter vowel` measures these data sets anew first.
 clusters:
 	$(PYTHON) -P -m fl_bench.benchmarks.studies.clusters
+
+# docs/defaults.md again, from committed results; nothing is run.
+defaults:
+	$(PYTHON) -P -c "from fl_bench.benchmarks.studies.defaults import page; print(f'written: {page.write()}')"
 
 # docs/method-interface.md again: the complete methods, and the reference from docstrings.
 reference:

@@ -8,6 +8,8 @@ from typing import Literal
 from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
 
+from .optimizers import Optimizer
+
 UNSEEN = "unseen"
 """The view of clients that were kept out of training: scored once, after the last round, on their test data alone."""
 
@@ -66,6 +68,11 @@ class Training:
     def dtype_name(self) -> Literal["float32", "float64"]:
         """Number format of weights and messages."""
         return "float64" if self.precision == "float64" else "float32"
+
+    @property
+    def local_optimizer(self) -> Optimizer:
+        """The update rule of local training."""
+        return Optimizer(self.optimizer, self.lr, self.momentum, self.weight_decay)
 
     def __post_init__(self) -> None:
         for name in ("rounds", "local_epochs", "batch_size"):

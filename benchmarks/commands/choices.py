@@ -13,7 +13,9 @@ from .options import AsJson, Plugins  # noqa: TC001 - typer reads annotations wh
 
 
 def list_(
-    what: Annotated[str, typer.Argument(metavar="methods|datasets|models|partitions|grids", help="What to list.")],
+    what: Annotated[
+        str, typer.Argument(metavar="methods|datasets|models|partitions|executors|grids", help="What to list.")
+    ],
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,32 +41,45 @@ def list_(
 
 
 def describe(
-    method: Annotated[str, typer.Argument(help="A method of `fl-bench list methods`.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD|executor:NAME",
+            help="A method of `fl-bench list methods`, or an executor of `list executors`.",
+        ),
+    ],
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain a method: its paper and formulas, what it needs and sends, all its settings, a command to try.
 
+    An executor is explained by its name, or as executor:local where a method has the same.
+
     \b
     fl-bench describe cosmos
     fl-bench describe ditto --json
     """
+    from ...methods.registry import METHODS
+    from ..grid.executors import EXECUTORS
     from ..grid.plugins import load_plugins
     from ..tables.printing import print_json, print_table, print_text
     from ..tables.values import show
-    from .listing import SYMBOLS
+    from .listing import SYMBOLS, describe_executor
     from .listing import describe as look_up
 
     load_plugins(plugin or [])
-    facts = look_up(method)
+    kind, _, wanted = name.rpartition(":")
+    executor = kind == "executor" or (wanted not in METHODS and wanted in EXECUTORS)
+    facts = describe_executor(wanted) if executor else look_up(name)
     if as_json:
         print_json(facts)
         return
     console = make_console()
     print_text(console, facts.pop("text"))
     settings, example = facts.pop("settings"), facts.pop("example")
-    rows = [{"": name, method: show(value) or "none"} for name, value in facts.items() if name != "name"]
-    print_table(console, rows, caption=SYMBOLS if facts["payloads"] else "")
+    rows = [{"": fact, name: show(value) or "none"} for fact, value in facts.items() if fact != "name"]
+    if rows:
+        print_table(console, rows, caption=SYMBOLS if facts["payloads"] else "")
     console.print()
     if settings:
         print_table(console, settings, title="settings")

@@ -122,7 +122,7 @@ def _read(source: Path, select: str, methods: Sequence[str]) -> Table:
 
 
 def _names(text: str | None, option: str) -> list[str]:
-    from ..grid.grid import split_list
+    from ..grid.brackets import split_list
 
     return [] if text is None else split_list(text, option)
 

@@ -59,8 +59,8 @@ def contraction(
     from ..contraction.study import Study, base_blocks
     from ..figures.contraction import draw
     from ..figures.style import check_matplotlib, save
+    from ..grid.brackets import split_list
     from ..grid.cell import safe_name
-    from ..grid.grid import split_list
     from ..records.store import read_results
     from ..tables.contraction import as_plain, print_predictions, print_study
     from ..tables.printing import print_json

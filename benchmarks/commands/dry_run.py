@@ -14,6 +14,9 @@ from ...federation.models import build_net
 from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.repetition import Repetition
+from ..leaderboard.own_rate import MARK, own_rates
+from ..leaderboard.pairing import setting_hash
+from ..leaderboard.training_rules import planned_rules
 from ..running.forecast import forecast
 from ..running.provenance import available_cores
 from ..running.schedule import likeness, round_seconds
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from ...methods.planning import Kind
     from ..grid.cell import Cell
     from ..grid.grid import Grid
+    from ..leaderboard.training_rules import LocalRules
     from ..records.record import Record
     from ..records.store import Store
     from ..running.forecast import Forecast
@@ -62,20 +66,21 @@ def print_plan(
         "and the steps on it.",
         *([f"{', '.join(kinds)}: training steps of a run whose clients are of one size."] if kinds else ()),
         *_remarks(rows),
+        *dict.fromkeys(f"{MARK} {row['method']}: own rate, {row['own_rate']}" for row in rows if row["own_rate"]),
         f"Estimate: {len(waiting)} of {len(rows)} runs take {show_seconds(sum(waiting))}, or "
         f"{show_seconds(sum(waiting) / min(len(devices), max(len(waiting), 1)))} with {len(devices)} at a time",
     ]
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    for said in (*([moved] if moved else ()), *grid_power(grid)):
+    for said in (*([moved] if moved else ()), *grid_rates(grid), *grid_power(grid)):
         say(said)
 
 
 def _shown(row: Mapping[str, Any], kinds: Sequence[Kind]) -> dict[str, Any]:
     """The cells of a row that fit into 80 columns."""
     return {
-        "method": row["method"],
+        "method": f"{row['method']} {MARK}" if row["own_rate"] else row["method"],
         "seed": Repetition.of(row).shown,
         "state": row["state"],
         "up": show_count(row["up_bytes_per_client_round"]),
@@ -148,10 +153,20 @@ def plan_grid(
                 "estimated_from": basis,
                 "reason": grid.unsupported.get(cell.key) or (record.reason if record is not None else None),
                 "moved": moved.get(cell.key),
+                "own_rate": planned_rules(cell).own or None,
                 "key": cell.key,
             }
         )
     return rows
+
+
+def grid_rates(grid: Grid) -> list[str]:
+    """A caution for each setting in which methods would train with different optimizers or rates that nobody tuned."""
+    settings: dict[str, dict[str, LocalRules | None]] = {}
+    for cell in grid.cells:
+        if cell.key not in grid.unsupported:
+            settings.setdefault(setting_hash(cell.as_dict()), {})[cell.label] = planned_rules(cell)
+    return [caution for caution in dict.fromkeys(map(own_rates, settings.values())) if caution]
 
 
 def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:

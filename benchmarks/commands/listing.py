@@ -12,11 +12,15 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ...federation.settings import Training
+from ...methods.local_rules import in_words, local_rules
 from ...methods.registry import METHODS
 from ..grid.plugins import plugin_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fl_bench.registry import Registry
 
 Row = dict[str, Any]
 
@@ -60,13 +64,25 @@ def partitions() -> list[Row]:
     """Every partition scheme with its settings."""
     from ...datasets.partition import PARTITIONS
 
+    return _configurable(PARTITIONS)
+
+
+def executors() -> list[Row]:
+    """Every executor with its settings."""
+    from ..grid.executors import EXECUTORS
+
+    return _configurable(EXECUTORS)
+
+
+def _configurable(registry: Registry[type[Any]]) -> list[Row]:
+    """Frozen dataclasses of settings, by name."""
     return [
         {
             "name": name,
-            "settings": [f"{setting.name}={_default(setting)}" for setting in dataclasses.fields(PARTITIONS[name])],
-            "summary": (inspect.getdoc(PARTITIONS[name]) or "").partition("\n")[0],
+            "settings": [f"{setting.name}={_default(setting)}" for setting in dataclasses.fields(registry[name])],
+            "summary": (inspect.getdoc(registry[name]) or "").partition("\n")[0],
         }
-        for name in PARTITIONS.names()
+        for name in registry.names()
     ]
 
 
@@ -95,6 +111,7 @@ LISTINGS: dict[str, Callable[[], list[Row]]] = {
     "datasets": datasets,
     "models": models,
     "partitions": partitions,
+    "executors": executors,
     "grids": grids,
 }
 """What `fl-bench list` can list."""
@@ -127,13 +144,34 @@ def describe(name: str) -> Row:
         "needs": method.requires.words(),
         "exchange": method.wire or "nothing",
         "payloads": sorted(payload.__name__ for payload in method().payloads()),
+        "trains with": in_words(local_rules(method(), Training())),
         "deployed view": method.deployed_view,
         "deploys": method.deploys,
+        "near": [f"{other}: {why}" for other, why in method.near],
         "newcomers": (inspect.getdoc(method.unseen) or "").partition("\n")[0],
         "example": example(name),
         # As it stands: `getdoc` would take the indent of a box of formulas that nothing unindented follows.
         "text": (sys.modules[method.__module__].__doc__ or "").strip(),
         "settings": settings(method.config_type),
+    }
+
+
+def describe_executor(name: str) -> Row:
+    """All there is to say of an executor: its module's text, settings, and a command to try.
+
+    Raises:
+        ConfigError: no executor has the name.
+    """
+    from ..grid.executors import EXECUTORS
+
+    kind = EXECUTORS[name]
+    file = plugin_path(kind)
+    plugin = "" if file is None else f"--plugin {shlex.quote(file)} "
+    return {
+        "name": name,
+        "example": f"fl-bench run {plugin}--executor {name} --datasets digits --seeds 0 --rounds 2 --out tryout",
+        "text": (sys.modules[kind.__module__].__doc__ or "").strip(),
+        "settings": settings(kind),
     }
 
 

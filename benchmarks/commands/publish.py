@@ -105,7 +105,7 @@ def figures(
     """
     from ..figures.gallery import KINDS
     from ..figures.style import Format, check_matplotlib, save
-    from ..grid.grid import split_list
+    from ..grid.brackets import split_list
     from ..leaderboard.pairing import cautions
 
     check_matplotlib()
@@ -182,7 +182,7 @@ def _records(results: Path, methods: str | None, datasets: str | None) -> list[R
         ConfigError: there are none, or a name is unknown.
         DataError: one cannot be read.
     """
-    from ..grid.grid import split_list
+    from ..grid.brackets import split_list
     from ..records.store import read_results
 
     records = read_results(results)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,14 +15,13 @@ from ..tables.terminal import make_console, say
 from .options import FAILED, STOPPED, AsJson, Changes, DataDir, Download, Out, Plugins, Select, read_selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from ..grid.cell import Cell
     from ..grid.grid import Grid
     from ..leaderboard.reported import Selection
     from ..records.store import Store
-    from ..running.executor import Executor
-    from ..running.runner import Options
+    from ..running.executor import Event, Executor
     from ..running.schedule import Schedule
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -53,7 +51,17 @@ def run(
             help="Runs at a time. Default: a run per core; on GPUs as many as memory and cores are there for."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Where runs compute.")] = "auto",
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|cuda:0", help="Where runs compute. Default: on a GPU, if there is one."),
+    ] = None,
+    executor: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[KEY=VALUE;...]|FILE.yaml",
+            help="What runs the cells, of `fl-bench list executors`; --jobs and --device are settings of it.",
+        ),
+    ] = "local",
     use: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,11 +104,10 @@ def run(
     """
     from ...federation.settings import Execution
     from ..grid.configure import assignments, configure
+    from ..grid.executors import read_executor
     from ..grid.grid import Overrides, expand, find_grid, read_grid
     from ..grid.plugins import load_plugins
     from ..records.store import Store
-    from ..running.local import choose_devices, run_cells
-    from ..running.provenance import available_cores
     from ..running.runner import Options, finished
     from ..running.schedule import Schedule, earlier_runs, round_seconds
     from .outdated import superseded_by
@@ -111,6 +118,7 @@ def run(
     plugins = plugin or []
     execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
     load_plugins(plugins)
+    chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
     path = find_grid(grid)
     overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
     expanded = expand(read_grid(path), str(path), overrides)
@@ -118,20 +126,19 @@ def run(
     if dry_run:
         from .dry_run import print_plan
 
-        print_plan(expanded, store, choose_devices(device, jobs), execution, retry=retry, as_json=as_json)
+        print_plan(expanded, store, chosen.slots(), execution, retry=retry, as_json=as_json)
         return
     store.check_writable()
     waiting = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
     _fetch(waiting, data_dir, download=download)
-    devices = choose_devices(device, jobs)
+    chosen.slots()  # what is wrong with it is said before anything runs
     _say_what_is_there(expanded, store, waiting)
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
-    executor = partial(run_cells, devices=devices, most=0 if jobs else available_cores(), timeout=timeout)
     schedule = Schedule(waiting, round_seconds(earlier_runs(store, waiting)))
-    code, skipped = _run_all(schedule, store, options, executor)
+    code, skipped = _run_all(schedule, chosen.run(schedule.cells, store, options, timeout=timeout))
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
@@ -141,8 +148,8 @@ def run(
     raise typer.Exit(code)
 
 
-def _run_all(schedule: Schedule, store: Store, options: Options, executor: Executor) -> tuple[int, list[Cell]]:
-    """Run the cells and report.
+def _run_all(schedule: Schedule, running: Generator[Event, None, None]) -> tuple[int, list[Cell]]:
+    """Report what happens to the cells until they are run.
 
     Returns:
         The exit code, 0 unless stopped or a record could not be written, and the cells left to other processes.
@@ -157,7 +164,7 @@ def _run_all(schedule: Schedule, store: Store, options: Options, executor: Execu
     try:
         with (
             reporter(make_console(stderr=True), len(schedule.cells), schedule.left) as report,
-            closing(executor(schedule.cells, store, options)) as events,
+            closing(running) as events,
         ):
             for event in events:
                 schedule.take(event)

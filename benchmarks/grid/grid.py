@@ -36,8 +36,9 @@ from ...federation.models.registry import check_model
 from ...federation.settings import Training
 from ...methods.base import unsupported
 from ...methods.registry import METHODS
+from .brackets import bracketed, name_and_brackets, split_list
 from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
-from .configure import assignments, blame, configure, known_keys, parse_yaml, read_yaml, show_value
+from .configure import assignments, blame, configure, known_keys, read_yaml, show_value
 from .foreign import check_public, with_foreign
 from .repetition import Repetition
 
@@ -286,10 +287,7 @@ def choose_methods(text: str, configured: Sequence[MethodChoice]) -> list[Method
     with blame("--methods"):
         chosen: list[MethodChoice] = []
         for item in split_list(text, "it"):
-            match = re.fullmatch(r"([^\[\]]+?)\s*(?:\[(.*)\])?", item, re.DOTALL)
-            if match is None:
-                raise ConfigError(f"{item!r} is not a method; write name or name[key=value;key=value]")
-            name, inside = match[1], match[2]
+            name, inside = name_and_brackets(item, "a method")
             if name == "all" and inside is None:
                 labelled = {choice.name for choice in configured}
                 chosen += configured
@@ -330,18 +328,6 @@ def parse_options(given: Overrides) -> dict[str, Any]:
             raise ConfigError("--rounds and -o training.rounds are the same setting; give one of them")
         changes["training.rounds"] = given.rounds
     return changes
-
-
-def split_list(text: str, option: str) -> list[str]:
-    """Parts between commas outside brackets, stripped.
-
-    Raises:
-        ConfigError: an empty part, or brackets that do not match.
-    """
-    parts = _split(text, ",")
-    if not all(parts):
-        raise ConfigError(f"{option} must list names between commas, found {text!r}")
-    return parts
 
 
 @dataclass(frozen=True)
@@ -436,12 +422,7 @@ def _cell(
 
 
 def _with_brackets(base: MethodChoice, inside: str, item: str) -> MethodChoice:
-    changes: dict[str, Any] = {}
-    for part in (piece for chunk in _split(inside, ";") for piece in _split(chunk, ",")):
-        key, equals, value = (text.strip() for text in part.partition("="))
-        if not equals or not key or key in changes:
-            raise ConfigError(f"{item!r}: write each setting once, as key=value, found {part!r}")
-        changes[key] = parse_yaml(value, item)
+    changes = bracketed(inside, item)
     shown = ";".join(
         f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in changes.items()
     )
@@ -450,19 +431,3 @@ def _with_brackets(base: MethodChoice, inside: str, item: str) -> MethodChoice:
     if not isinstance(label, str) or not isinstance(codec, str):
         raise ConfigError(f"{item!r}: label and codec are names")
     return replace(base, label=label, codec=codec, settings={**base.settings, **changes})
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """Cut at separators outside brackets."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "[{") - (character in "]}")
-        if depth < 0:
-            break
-        if character == separator and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    if depth:
-        raise ConfigError(f"the brackets of {text!r} do not match")
-    return [part.strip() for part in parts]

@@ -76,7 +76,8 @@ def _load(path: Path) -> ModuleType:
         raise ConfigError(f"--plugin {path} fails: {type(error).__name__}: {one_line(error)}") from error
     if _registered() == before:
         raise ConfigError(
-            f"--plugin {path} registers nothing; decorate what it defines with @method, @dataset, @model or @partition"
+            f"--plugin {path} registers nothing; decorate what it defines with @method, @dataset, @model, "
+            "@partition or @executor"
         )
     _paths[name] = str(path)
     return module
@@ -99,5 +100,6 @@ def _registered() -> list[list[str]]:
     from ...datasets.partition import PARTITIONS
     from ...federation.models import MODELS
     from ...methods.registry import METHODS
+    from .executors import EXECUTORS
 
-    return [METHODS.names(), DATASETS.names(), MODELS.names(), PARTITIONS.names()]
+    return [METHODS.names(), DATASETS.names(), MODELS.names(), PARTITIONS.names(), EXECUTORS.names()]

@@ -27,6 +27,7 @@ from fl_bench.errors import ConfigError, DataError
 
 from ..grid.cell import safe_name
 from . import bundle
+from .adoption import check_texts
 from .locks import take_lock
 from .reading import parse_run, read_record
 from .record import FORMAT, Outcome, Record, RecordError, read_texts
@@ -34,7 +35,7 @@ from .rows import csv_text
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ..grid.cell import Cell
@@ -198,7 +199,6 @@ class Store:
         Raises:
             RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
         """
-        folder = self.runs / cell.folder
         run = {
             "format": FORMAT,
             "status": outcome.status,
@@ -212,6 +212,25 @@ class Store:
             "clocks": outcome.clocks,
             **({} if outcome.traceback is None else {"traceback": outcome.traceback}),
         }
+        files = {"rounds.csv": csv_text(outcome.rounds), "clients.csv": csv_text(outcome.clients)}
+        return self._put(cell, {**files, "run.json": json.dumps(run, indent=1) + "\n"}, replace=replace)
+
+    def adopt(self, cell: Cell, texts: Mapping[str, str], *, replace: bool = False) -> Path:
+        """Write a record that another machine made, byte for byte, in one step; nothing that it holds is believed.
+
+        Args:
+            cell: whose record it has to be.
+            texts: the texts of its files.
+            replace: whether a record that is not `done` makes room; others are never replaced.
+        Raises:
+            DataError: it is no record of the cell.
+            RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
+        """
+        check_texts(cell, texts)
+        return self._put(cell, texts, replace=replace)
+
+    def _put(self, cell: Cell, texts: Mapping[str, str], *, replace: bool) -> Path:
+        folder = self.runs / cell.folder
         present = self.find(cell)
         if present is not None and (present.status == "done" or not replace):
             raise RecordError(
@@ -219,9 +238,8 @@ class Store:
             )
         replaced = present.folder if present is not None and present.packed is None else None
         with in_one_step(folder, replaced) as temporary:
-            write_text(temporary / "rounds.csv", csv_text(outcome.rounds))
-            write_text(temporary / "clients.csv", csv_text(outcome.clients))
-            write_text(temporary / "run.json", json.dumps(run, indent=1) + "\n")
+            for name, text in texts.items():
+                write_text(temporary / name, text)
         return folder
 
     @contextlib.contextmanager

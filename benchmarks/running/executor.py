@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from types import ModuleType
 
     from ..grid.cell import Cell
     from ..records.store import Store
@@ -30,20 +34,49 @@ class Event:
 
 
 class Executor(Protocol):
-    """Runs cells and says what happens; what it needs beside them (devices, a time limit) is bound to it before.
+    """Runs cells and says what happens: a frozen dataclass of its settings, registered with `@executor(name)`.
 
-    Closing the iterator, or an exception in it, stops what is running, which continues from its checkpoints the next
-    time.
+    `--executor "name[setting=value]"` configures one, as brackets configure methods.
     """
 
-    def __call__(self, cells: Sequence[Cell], store: Store, options: Options, /) -> Generator[Event, None, None]:
-        """Run the cells, in this order as far as possible.
+    def slots(self) -> list[str]:
+        """The torch device of each cell that runs at a time, as far as it is known before anything starts.
+
+        It is asked for before a run, and for the estimates of `--dry-run`. At least one.
+
+        Raises:
+            ConfigError: the settings name what is not there, or a package that the executor needs is not installed.
+        """
+
+    def run(
+        self, cells: Sequence[Cell], store: Store, options: Options, *, timeout: float | None = None
+    ) -> Generator[Event, None, None]:
+        """Run the cells, in this order as far as possible; each leaves a record, or is skipped with a reason.
+
+        Closing the iterator, or an exception in it, stops what is running, which continues from its checkpoints the
+        next time.
 
         Args:
             cells: what to run.
             store: where records go.
             options: how to run them; an executor replaces `device` by its own.
+            timeout: wall seconds that a cell may take; a cell that takes longer is recorded as `timeout`. They count
+                from when libraries and data are loaded. None: as long as it takes.
         Raises:
             RecordError: a record cannot be written.
             ConfigError: what runs the cells cannot start.
         """
+
+
+def package_of(extra: str) -> ModuleType:
+    """The package that an executor of ours is named after, which an extra of the same name installs.
+
+    Raises:
+        ConfigError: it is not installed; says how to install it.
+    """
+    try:
+        return import_module(extra)
+    except ImportError as error:
+        raise ConfigError(
+            f"--executor {extra} cannot import its package ({error}): pip install 'fl-bench[{extra}]'"
+        ) from None

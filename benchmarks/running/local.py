@@ -28,6 +28,7 @@ from ..records.record import RecordError
 from ..records.store import Store
 from .executor import Event
 from .provenance import available_cores, provenance
+from .reporting import accuracy_of, gpu_memory
 from .runner import run_cell
 from .unfinished import Heard, death, packed, record_for
 
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
     from ...federation.rows import RoundRow
     from .runner import Options
-
-CONTEXT = 600 * 2**20
-"""Bytes of GPU memory that a process takes beside its tensors."""
 
 START_LIMIT = 1800.0
 """Seconds after which a worker that has not begun with its cell counts as stuck. Its start (imports, plugins, the first
@@ -159,9 +157,7 @@ def run_cells(
     queue = deque(cells)
     workers: list[_Worker] = []
     devices = devices[: len(queue)]
-    if options.execution.threads is None:
-        threads = max(1, available_cores() // max(1, len(devices)))
-        options = replace(options, execution=replace(options.execution, threads=threads))
+    options = shared_out(options, len(devices))
     try:
         for device in devices:
             workers.append(_start(store, options, device))
@@ -184,6 +180,14 @@ def run_cells(
                 workers.append(_start(store, options, device))
     finally:
         _stop(workers)
+
+
+def shared_out(options: Options, workers: int) -> Options:
+    """Options with the cores shared out among workers, where they do not say how many threads a run has."""
+    if options.execution.threads is not None:
+        return options
+    threads = max(1, available_cores() // max(1, workers))
+    return replace(options, execution=replace(options.execution, threads=threads))
 
 
 def further_devices(workers: Sequence[tuple[str, tuple[int, int] | None]], most: int) -> list[str]:
@@ -346,9 +350,7 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
         tell("started", provenance(options.device))
 
     def report(row: RoundRow, facts: Mapping[str, Any]) -> None:
-        view = next((name for name in row.values if name.endswith(".acc_mean")), None)
-        accuracy = None if view is None else row.values[view]
-        tell("round", row.values["round"], accuracy, _memory(options.device), facts, packed(row))
+        tell("round", row.values["round"], accuracy_of(row), gpu_memory(options.device), facts, packed(row))
 
     try:
         load_plugins(options.plugins)
@@ -370,15 +372,6 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
             tell("unwritable", str(error))
         else:
             tell("ended", ending)
-
-
-def _memory(device: str) -> tuple[int, int] | None:
-    """The most bytes of a GPU's memory that this process has taken, and those that are free."""
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    return torch.cuda.max_memory_reserved(device) + CONTEXT, torch.cuda.mem_get_info(device)[0]
 
 
 def _follow(parent: Any) -> None:

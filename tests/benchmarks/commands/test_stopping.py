@@ -43,7 +43,7 @@ def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(monkeypatch
         def take(self, event: Any) -> None:
             """Nothing happens."""
 
-    def executor(*_: Any) -> Any:
+    def running() -> Any:
         try:
             signal.raise_signal(signal.SIGINT)
             yield
@@ -54,7 +54,7 @@ def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(monkeypatch
 
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code, _ = run_module._run_all(Schedule(), None, None, executor)  # type: ignore[arg-type]  # only passed on
+        code, _ = run_module._run_all(Schedule(), running())  # type: ignore[arg-type]  # all that is asked of it
     finally:
         signal.signal(signal.SIGINT, heard)
     assert (code, steps) == (130, ["workers are gone"])
