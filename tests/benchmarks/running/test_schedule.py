@@ -38,7 +38,7 @@ class Simulation:
         self._seconds = seconds
 
     def run(self, jobs: int) -> list[tuple[float, float | None]]:
-        """Moments of all events, and how much time the schedule then thought was left."""
+        """Moments at which a cell has ended, and how much time the schedule then thought was left."""
         queue, heap, said = list(self.schedule.cells), [], []
         count = len(queue)
 
@@ -56,9 +56,10 @@ class Simulation:
         while heap:
             self.now, *_, event = heapq.heappop(heap)
             self.schedule.take(event)
-            if event.kind == "ended" and queue:
-                start()
-            said.append((self.now, self.schedule.left()))
+            if event.kind == "ended":
+                if queue:
+                    start()
+                said.append((self.now, self.schedule.left()))
         return said
 
 
@@ -87,7 +88,7 @@ def test_the_time_left_is_right_within_a_factor_of_two_after_a_tenth(
     said = simulation.run(jobs)
     end = said[-1][0]
     ratios = [(left or 0.0) / (end - moment) for moment, left in said if 0.1 * end <= moment < 0.95 * end]
-    assert len(ratios) > 1000
+    assert len(ratios) > 200
     assert 0.5 < min(ratios) < max(ratios) < 2
     # Nobody waits long for the last cell: with cells in any order, eight workers end 5 % later than they could.
     assert end < 1.05 * max(sum(map(sum, seconds.values())) / jobs, *map(sum, seconds.values()))
