@@ -46,6 +46,8 @@ REMARKS = {
 """What a `Plan` may say of its steps, in words."""
 PROBE_STEPS = 20
 """Training steps that the measurement of a step's time takes."""
+PROBE_SAMPLES = 1024
+"""Samples of such a step at most; a larger batch is taken to need so much more time."""
 
 
 def print_plan(
@@ -270,7 +272,8 @@ def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, m
     weights = {key: tensor.detach().expand(members, *tensor.shape).clone() for key, tensor in net.state_dict().items()}
     trained = [weights[key].requires_grad_() for key, _ in net.named_parameters()] if members > 1 else net.parameters()
     optimizer = torch.optim.Adam(trained)
-    inputs, labels = torch.zeros(batch, *shape), torch.zeros(members * batch, dtype=torch.int64)
+    timed = min(batch, PROBE_SAMPLES)
+    inputs, labels = torch.zeros(timed, *shape), torch.zeros(members * timed, dtype=torch.int64)
     times = []
     for _ in range(PROBE_STEPS):
         began = time.perf_counter()
@@ -281,4 +284,4 @@ def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, m
         times.append(time.perf_counter() - began)
         if sum(times) > 2:
             break
-    return sorted(times)[len(times) // 2] / members
+    return sorted(times)[len(times) // 2] / members * batch / timed

@@ -12,11 +12,14 @@ from ...federation.codecs import Codec
 from ...federation.models import NetBytes, net_bytes
 from ...federation.rounds import drawn_clients
 from ...methods.base import Facts, Plan
-from ...methods.planning import planned_work
+from ...methods.planning import KINDS, PlannedWork, planned_work
 
 if TYPE_CHECKING:
-    from ...methods.planning import Kind, PlannedWork
+    from ...methods.planning import Kind
     from ..grid.cell import Cell
+
+PLANNED_ROUNDS = 2000
+"""Rounds whose draws are made and counted one by one; what a longer run does beyond is taken from these."""
 
 NOMINAL = NetBytes(weights=4000, trainable=4000, head=400, features=10, norms=0, factors=4000)
 """A net that stands for one that is not built."""
@@ -52,7 +55,8 @@ def forecast(cell: Cell, *, nets: bool = True) -> Forecast | None:
     public = cell.split.public_rows(info.train, info.classes)
     number_bytes = 8 if training.precision == "float64" else 4
     built = partial(net_bytes, shape=info.shape, classes=info.classes, width=cell.models.width, number=number_bytes)
-    drawn = _draws(clients, training.participation, cell.repetition.seeds.draws, training.rounds)
+    rounds = min(training.rounds, PLANNED_ROUNDS)
+    drawn = _draws(clients, training.participation, cell.repetition.seeds.draws, rounds)
 
     def weigh(name: str) -> NetBytes:
         return built(name) if nets else NOMINAL
@@ -81,15 +85,26 @@ def forecast(cell: Cell, *, nets: bool = True) -> Forecast | None:
     known = [plan or Plan() for plan in plans]
     phases = [plan.phases(training.local_epochs) for plan in known]
     size = cell.split.private_rows(info.train) * (1 - cell.split.val_fraction) / cell.split.clients
-    work = planned_work(
-        [phases[client % len(phases)] for client in range(clients)],
-        [size] * clients,
-        drawn,
-        public=public,
-        batch_size=training.batch_size,
+    whole, half = (
+        planned_work(
+            [phases[client % len(phases)] for client in range(clients)],
+            [size] * clients,
+            part,
+            public=public,
+            batch_size=training.batch_size,
+        )
+        for part in (drawn, drawn[: rounds // 2])
     )
+    work = {kind: _continued(whole[kind], half[kind], rounds, training.rounds) for kind in KINDS}
     up, down = fmean(plan.up_bytes for plan in known), fmean(plan.down_bytes for plan in known)
     return Forecast(round(up), round(down), work, known[0].steps, None not in plans)
+
+
+def _continued(whole: PlannedWork, half: PlannedWork, rounds: int, wanted: int) -> PlannedWork:
+    """The work of `wanted` rounds, of which so many are planned: all others are like those in their second half."""
+    times = (wanted - rounds) / max(rounds - rounds // 2, 1)
+    steps, passes = whole.steps - half.steps, whole.passes - half.passes
+    return PlannedWork(whole.steps + times * steps, whole.passes + times * passes)
 
 
 @lru_cache(maxsize=64)
