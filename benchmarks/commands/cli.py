@@ -73,15 +73,13 @@ def run_command(arguments: Sequence[str]) -> int:
     except FLBenchError as error:
         say(f"error: {error}")
         return WRONG
-    except OSError as error:
-        if error.filename is None:
-            raise
-        say(f"error: {error.filename}: {error.strerror}")  # what the user named: too long, not ours to look at
-        return WRONG
     except (KeyboardInterrupt, typer.Abort):
         return STOPPED
     except OSError as error:
-        if error.filename is not None or error.errno not in OUTPUT:
+        if error.filename is not None:
+            say(f"error: {error.filename}: {error.strerror}")  # what the user named: too long, not ours to look at
+            return WRONG
+        if error.errno not in OUTPUT:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be written is dropped quietly
         if not isinstance(error, BrokenPipeError):  # who reads no further, as `head`, has no question
