@@ -29,7 +29,7 @@ golden:
 		tests/methods/test_golden.py
 
 SECONDS = 60
-FUZZED = tests/benchmarks/commands/test_fuzz.py tests/datasets/test_fuzz.py
+FUZZED = $(wildcard tests/*/test_fuzz.py tests/*/*/test_fuzz.py)
 
 # Fuzzing beyond the examples of every test run: other ones each time, for so long, or until something gets through.
 fuzz:

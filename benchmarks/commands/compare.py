@@ -10,7 +10,7 @@ import typer
 from fl_bench.errors import StorageError, unknown_name
 from fl_bench.files import write_file
 
-from ..tables.terminal import make_console, say
+from ..tables.terminal import make_console, put, say
 from .damaged import read_undamaged
 from .options import Alpha, CompareSelect, Control, Missing, Rope, read_selection
 
@@ -85,7 +85,7 @@ def compare(
 
         print_comparison(make_console(), result)
     elif out is None:
-        print(_text(result, form), end="")
+        put(_text(result, form).removesuffix("\n"))
     else:
         text = _text(result, form)
         if out.exists() and not out.is_file():

@@ -9,7 +9,7 @@ import typer
 
 from fl_bench.errors import ConfigError
 
-from ..tables.terminal import say
+from ..tables.terminal import put, say
 from .options import FAILED, AsJson
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def fsck(
     else:
         for one in findings:
             done = f"moved to {moves[one.place]}" if one.place in moves else one.remedy
-            print(f"{one.place}: {one.problem}; {done}")
+            put(f"{one.place}: {one.problem}; {done}")
     say(f"{len(sound)} records are sound, {len(findings)} findings in {results}")
     raise typer.Exit(FAILED if findings else 0)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from fl_bench.errors import DataError, StorageError
+from fl_bench.errors import DataError, StorageError, one_line
 
 from ..grid.cell import identity_of
 from ..grid.protocol import Protocol
@@ -26,6 +26,10 @@ Table = Literal["rounds", "clients"]
 
 FORMAT = 1
 """Version of the record's layout; newer ones are refused, older ones still load."""
+
+
+REASON = 1000
+"""Characters of a reason that are shown; ours have half as many."""
 
 
 class RecordError(StorageError):
@@ -72,9 +76,9 @@ class Record:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not `done`."""
+        """Why it is not `done`, in one line whoever wrote it."""
         reason: str | None = self.run["reason"]
-        return reason
+        return None if reason is None else one_line(reason, REASON)
 
     @property
     def label(self) -> str:

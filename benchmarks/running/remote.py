@@ -22,7 +22,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from fl_bench.errors import ConfigError, DataError, StorageError
+from fl_bench.errors import ConfigError, DataError, StorageError, one_line
 from fl_bench.files import replacing
 
 from ..records.lease import Held
@@ -48,7 +48,7 @@ from .protocol import (
 )
 from .runner import Ending, finished
 from .unfinished import record_for
-from .wire import ProtocolError, decoded, encoded, shown
+from .wire import ProtocolError, decoded, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +60,9 @@ if TYPE_CHECKING:
     from .protocol import Message
     from .runner import Options
     from .unfinished import Heard
+
+SAID = 1000
+"""Characters that are shown of what a node says."""
 
 
 class Remote:
@@ -154,7 +157,7 @@ class Remote:
         try:
             self._take(job, read_message(line))
         except (ProtocolError, DataError) as error:
-            self._again(job, "node", f"{job.node or 'a worker'} sent what cannot be used: {shown(str(error))}")
+            self._again(job, "node", f"{job.node or 'a worker'} sent what cannot be used: {one_line(error, SAID)}")
         except Held as error:  # another process has taken the cell over
             job.spoilt = True
             self._close(job, Event("skipped", job.cell, reason=str(error)))
@@ -222,7 +225,7 @@ class Remote:
         if isinstance(message, Broken):
             self._give_back(job)
             kind = RecordError if message.storage else ConfigError
-            raise kind(shown(f"{job.node or 'a worker'}: {message.reason}"))
+            raise kind(one_line(f"{job.node or 'a worker'}: {message.reason}", SAID))
         if isinstance(message, Hello | Refused):
             self._greet(job, message)
             return
@@ -245,7 +248,7 @@ class Remote:
                 job.spoilt = True
                 self.late(job)
             case Skipped():
-                self._close(job, Event("skipped", job.cell, reason=shown(message.reason)))
+                self._close(job, Event("skipped", job.cell, reason=one_line(message.reason, SAID)))
             case Recorded() | Ended():
                 self._record(job, message)
 
@@ -255,10 +258,10 @@ class Remote:
             name, reasons = message.setup.node, mismatch(self._expected(job.cell), message.setup)
         else:
             name, reasons = message.node, list(message.reasons)
-        job.node = shown(name)[:100] or "a node without a name"
+        job.node = one_line(name, 100) or "a node without a name"
         if reasons or isinstance(message, Refused):
             self._give_back(job)
-            raise refusal(job.node, [shown(reason) for reason in reasons])
+            raise refusal(job.node, [one_line(reason, SAID) for reason in reasons])
 
     def _round(self, job: Job, message: Finished) -> None:
         if message.round != len(job.heard.rows) or message.round >= job.cell.training.rounds:

@@ -103,12 +103,6 @@ def _nothing_lost(values: Any, read: Any, what: str) -> None:
             _nothing_lost(value, other, what)
 
 
-def shown(text: str) -> str:
-    """What a node said, fit for a terminal: one line of printable characters, not too long."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return line if len(line) <= 1000 else f"{line[:997]}..."
-
-
 def decoded(text: str, what: str) -> bytes:
     """The bytes of a Base64 text.
 

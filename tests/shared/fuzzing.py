@@ -7,6 +7,7 @@ more of them a test then takes at a time.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -16,8 +17,12 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from fl_bench.benchmarks.commands.cli import run_command
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
 
 FUZZ = int(os.environ.get("FUZZ", "0"))
 
@@ -126,6 +131,29 @@ def guarded(folder: Path, seconds: float = SECONDS) -> Iterator[None]:
             if hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
                 signal.signal(signal.SIGVTALRM, before)
+
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What must not reach a terminal: it moves the cursor, turns text round, or is half a character."""
+
+
+def answers(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> int:
+    """Run a command line in the working folder; what is wrong with it is said in one message.
+
+    Returns:
+        The exit code.
+    """
+    with guarded(Path.cwd()):
+        code = run_command(arguments)
+    said = capsys.readouterr()
+    assert code in (0, 1, 2)
+    assert "Traceback" not in said.err + said.out
+    control = CONTROL.search(said.err + said.out)
+    assert control is None, f"{control} in {arguments}"
+    if code == 2:
+        assert re.search(r"^(error: |Usage)", said.err, re.MULTILINE)
+        assert said.out == ""
+    return code
 
 
 @contextmanager

@@ -16,11 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
-from fuzzing import Escape, Hang, budget, damaged, guarded, numbers, texts, values
+from fuzzing import Escape, Hang, answers, budget, damaged, guarded, numbers, texts, values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.grid.plain_yaml import parse_yaml
 from fl_bench.errors import ConfigError
 
@@ -58,18 +57,6 @@ def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FL_BENCH_DATA", raising=False)
     Path("t.csv").write_text(TABLE)
     Path("good.yaml").write_text(yaml.safe_dump(GOOD))
-
-
-def answers(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Run a command line; what is wrong with it is said in one message."""
-    with guarded(Path.cwd()):
-        code = run_command(arguments)
-    said = capsys.readouterr()
-    assert code in (0, 1, 2)
-    assert "Traceback" not in said.err + said.out
-    if code == 2:
-        assert said.err.startswith(("error: ", "Usage"))
-        assert said.out == ""
 
 
 def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -227,6 +214,25 @@ def test_fuzz_checkpoints(data: st.DataObject, checkpoint: bytes) -> None:
     with guarded(Path.cwd()):
         state = load(Path("checkpoint.pt"), torch.device("cpu"))
     assert state is None or isinstance(state, dict)
+
+
+PROFILE = {"local": {"jobs": 2, "device": "cpu"}}
+
+
+profiles = st.dictionaries(
+    st.sampled_from(["local", "subprocess"]) | texts,
+    values | st.dictionaries(st.sampled_from(["jobs", "device", "kept_every"]) | texts, values, max_size=3),
+    max_size=2,
+)
+
+
+@budget(20)
+@given(profile=damaged(yaml.safe_dump(PROFILE).encode()) | profiles)
+def test_fuzz_profiles_of_executors(profile: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(ValueError):  # whole numbers that Python itself does not write
+        content = profile if isinstance(profile, bytes) else written(profile).encode("utf-8", "surrogatepass")
+        Path("profile.yaml").write_bytes(content)
+    answers(["run", "good.yaml", "--dry-run", "--json", "--methods", "local", "--executor", "profile.yaml"], capsys)
 
 
 def endless() -> None:

@@ -31,7 +31,7 @@ from fl_bench.benchmarks.running.protocol import (
     read_message,
 )
 from fl_bench.benchmarks.running.runner import Options
-from fl_bench.benchmarks.running.wire import PROTOCOL, ProtocolError, decoded, shown
+from fl_bench.benchmarks.running.wire import PROTOCOL, ProtocolError, decoded
 from fl_bench.errors import ConfigError
 from fl_bench.federation.settings import Execution
 
@@ -266,8 +266,3 @@ def test_this_machine_equals_itself_and_knows_its_data(cell_of: Callable[..., Ce
     assert len(here.code) == 64
     (lacking,) = setup({}, ["npz:nowhere.npz"], None).data.values()
     assert lacking.startswith("missing (")
-
-
-def test_what_a_node_says_does_not_command_a_terminal() -> None:
-    assert shown("a\x1b[31m\nb\r\x07") == "a [31m b"
-    assert len(shown("x" * 5000)) == 1000
