@@ -13,6 +13,7 @@ import lzma
 import os
 import shutil
 import tarfile
+import warnings
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -50,7 +51,7 @@ COMMANDS = (
     ["leaderboard", "--json"],
     ["compare", "--on-missing", "complete-blocks"],
     ["compare", "--format", "markdown"],
-    ["figures", "--kinds", "matrix"],
+    ["figures", "--kinds", "costs"],
     ["report", "--no-figures"],
     ["pack"],
     ["pack", "--remove"],
@@ -98,9 +99,11 @@ def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read_with(command: list[str], results: str, capsys: pytest.CaptureFixture[str], also: str = "") -> None:
-    """A command on the results; then what `show` and a grid make of them, and all commands of what it wrote."""
+    """A command on the results; then what `show` and a grid make of what is left."""
     options = {"figures": ["-o", "drawn"], "report": ["-o", "page"]}
-    answers([command[0], results, *command[1:], *options.get(command[0], [])], capsys)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # matplotlib on characters that its font lacks
+        answers([command[0], results, *command[1:], *options.get(command[0], [])], capsys)
     answers(["show", also or "fedavg-1", "--out", results], capsys)
     answers(["run", "g.yaml", "--dry-run", "--out", results], capsys)
 
