@@ -52,6 +52,8 @@ class Lines:
         if event.kind in ("ended", "skipped"):
             self._ended += 1
             self._console.print(f"[{self._ended}/{self._cells}] {ending(event)}", markup=False, highlight=False)
+        elif event.kind == "said":
+            self._console.print(event.reason, markup=False, highlight=False)
 
 
 class Bars:
@@ -87,7 +89,9 @@ class Bars:
     def take(self, event: Event) -> None:
         """Move the bars."""
         cell = event.cell
-        if event.kind == "started":
+        if event.kind == "said":
+            self._console.print(event.reason, markup=False, highlight=False)
+        elif event.kind == "started":
             self._tasks[cell.key] = self._progress.add_task(
                 f"{cell.dataset.name} {cell.label} seed {cell.repetition}", total=cell.training.rounds, note=""
             )

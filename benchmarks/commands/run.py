@@ -165,8 +165,8 @@ def _run_all(cells: Sequence[Cell], running: Generator[Event, None, None]) -> tu
     except RecordError as error:
         say(f"error: {error}\nwhat was running is kept; run the same command again to continue")
         return FAILED, skipped
-    except KeyboardInterrupt:
-        say("stopped; run the same command again to continue")
+    except KeyboardInterrupt as error:
+        say(str(error) or "stopped; run the same command again to continue")
         return STOPPED, skipped
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps: a key given twice is an error, and `1e-3` is a number."""
+    """YAML without its traps: a key given twice is an error, `1e-3` is a number, and `4:00:00` is no number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping; refuse a repeated key."""
@@ -44,6 +44,11 @@ class _Loader(yaml.SafeLoader):
 
 
 # YAML 1.1, which PyYAML speaks, wants a dot in a number with an exponent; everybody writes 1e-3.
+# To it, `4:00:00` is 14400, base 60; to everybody else a text. The first pattern that fits decides.
+_SIXTIES = ("tag:yaml.org,2002:str", re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$"))
+_Loader.yaml_implicit_resolvers = {
+    first: [_SIXTIES, *resolvers] for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a cell."""
+    """Something that happened to a cell; or that an executor has to say beside, and then the cell is any (`said`)."""
 
-    kind: Literal["started", "round", "ended", "skipped"]
+    kind: Literal["started", "round", "ended", "skipped", "said"]
     cell: Cell
     round: int = 0
     accuracy: float | None = None
     """Mean client accuracy of the deployed view after `round`, percent."""
     ending: Ending | None = None
     reason: str = ""
-    """Why a cell was skipped."""
+    """Why a cell was skipped; or what there is to say."""
     seconds: float = 0.0
     """Wall seconds since the cell was started here."""
 
@@ -68,14 +68,17 @@ class Executor(Protocol):
         """
 
 
-def package_of(extra: str) -> ModuleType:
-    """The package that an executor of ours is named after, which an extra of the same name installs.
+def package_of(extra: str, package: str | None = None) -> ModuleType:
+    """The package that an executor of ours needs, which an extra of the executor's name installs.
 
+    Args:
+        extra: the executor and the extra.
+        package: what to import; called like the executor by default.
     Raises:
         ConfigError: it is not installed; says how to install it.
     """
     try:
-        return import_module(extra)
+        return import_module(package or extra)
     except ImportError as error:
         raise ConfigError(
             f"--executor {extra} cannot import its package ({error}): pip install 'fl-bench[{extra}]'"

@@ -47,11 +47,11 @@ from .protocol import (
     read_message,
 )
 from .runner import Ending, finished
-from .unfinished import record_for
+from .unfinished import packed_values, record_for
 from .wire import ProtocolError, decoded, encoded, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..grid.cell import Cell
     from ..records.store import Store
@@ -73,6 +73,8 @@ class Remote:
         shared: whether workers write to the folder of `store` themselves.
         retries: how often a cell is tried again.
         kept_every: seconds between checkpoints that workers send.
+        ended: how a cell ended that need not run, None while it has to; `finished` by default.
+        spent: seconds that earlier attempts at a cell took elsewhere, which count against `timeout`.
     Raises:
         ConfigError: a plugin file cannot be read.
     """
@@ -88,6 +90,8 @@ class Remote:
         shared: bool = False,
         retries: Retries | None = None,
         kept_every: float = KEPT_EVERY,
+        ended: Callable[[Cell], Ending | None] | None = None,
+        spent: Callable[[Cell], float] = lambda _: 0.0,
     ) -> None:
         self.store = store
         self.options = options
@@ -101,6 +105,8 @@ class Remote:
         self._kept_every = kept_every
         self._events: deque[Event] = deque()
         self._jobs: list[Job] = []
+        self._ended = ended or (lambda cell: finished(cell, store, retry=options.retry))
+        self._spent_before = spent
         self._spent: dict[str, float] = {}
         """Seconds of earlier attempts, by key."""
         self._tries: Counter[tuple[str, str]] = Counter()
@@ -126,7 +132,7 @@ class Remote:
             try:
                 if not self._shared:
                     held.enter_context(self.store.lock(cell))
-                ending = finished(cell, self.store, retry=self.options.retry)
+                ending = self._ended(cell)
                 if ending is None:
                     job = self._job(cell, device, held)
                     self._jobs.append(job)
@@ -190,7 +196,8 @@ class Remote:
 
     def _job(self, cell: Cell, device: str | None, held: ExitStack) -> Job:
         options = self.options if device is None else replace(self.options, device=device)
-        timeout = None if self._timeout is None else max(self._timeout - self._spent.get(cell.key, 0.0), 0.001)
+        spent = self._spent.setdefault(cell.key, self._spent_before(cell))
+        timeout = None if self._timeout is None else max(self._timeout - spent, 0.001)
         checkpoints = {}
         if not self._shared and self.store.has_checkpoint(cell):
             content = self.store.checkpoint(cell).read_bytes()
@@ -257,10 +264,7 @@ class Remote:
     def _round(self, job: Job, message: Finished) -> None:
         if message.round != len(job.heard.rows) or message.round >= job.cell.training.rounds:
             raise ProtocolError(f"round {message.round} came as number {len(job.heard.rows)}")
-        from ...federation.rows import RoundRow  # imports torch, as every driver of workers has
-        from .unfinished import packed
-
-        job.heard.rows.append(packed(RoundRow(message.values, list(message.clients))))
+        job.heard.rows.append(packed_values(message.values, message.clients))
         job.heard.facts = message.facts
         event = Event("round", job.cell, round=message.round, accuracy=message.accuracy, seconds=job.seconds)
         self._events.append(event)

@@ -44,6 +44,7 @@ from .protocol import (
 from .provenance import provenance
 from .reporting import accuracy_of, gpu_memory
 from .runner import run_cell
+from .unfinished import TOLD
 from .wire import MOST_LINE, decoded
 
 if TYPE_CHECKING:
@@ -201,11 +202,26 @@ def main() -> None:
     parser.add_argument("--follow", action="store_true", help="end at once when standard input ends")
     chosen = parser.parse_args()
     if chosen.follow:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which stops us
+        for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):  # Ctrl-C and batch systems reach the parent too, which stops us
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _leave)
     emit = _own_output()
     with sys.stdin.buffer if chosen.order is None else chosen.order.open("rb") as stream:
-        for line in _following(stream) if chosen.follow else iter(lambda: stream.readline(MOST_LINE + 1), b""):
-            serve(line, emit, chosen.scratch)
+        try:
+            for line in _following(stream) if chosen.follow else iter(lambda: stream.readline(MOST_LINE + 1), b""):
+                serve(line, emit, chosen.scratch)
+        except Told:
+            os._exit(TOLD)  # at once: who asked waits
+
+
+class Told(BaseException):
+    """This process was asked to end: what it holds is let go of on the way out."""
+
+
+def _leave(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Told
 
 
 def _own_output() -> Callable[[Message], None]:
