@@ -176,15 +176,20 @@ class _Following:
         if not words:
             printed = watch.array.printed() or "it printed nothing"
             raise ConfigError(f"no task began to work before all had ended: {printed}; see {watch.array.batch}")
-        if all(said.kind == "left" for said in words):
-            yield from self.leave("another process has it")
-        elif all(said.kind in ("left", "stopped") for said in words):
-            reason = next(said.reason for said in words if said.kind == "stopped")
-            yield from self.leave(f"its task has stopped: {reason}; run the same command again to go on")
-        elif self.submissions > Retries.node:
-            yield from self.leave(f"its tasks were lost {self.submissions} times; see {watch.array.batch}")
+        held = {key: held for key, cell in self.left.items() if (held := self.store.holder(cell)) is not None}
+        stopped = [said.reason for said in words if said.kind == "stopped"]
+        if any(said.kind not in ("left", "stopped") for said in words) or not (stopped or len(held) == len(self.left)):
+            if len(held) == len(self.left):
+                return  # by the leases of tasks that are lost, as far as one can know: wait
+            if self.submissions > Retries.node:
+                yield from self.leave(f"its tasks were lost {self.submissions} times; see {watch.array.batch}")
+            else:
+                yield from self._submit(list(self.left.values()))
+        elif stopped:
+            yield from self.leave(f"its task has stopped: {stopped[0]}; run the same command again to go on")
         else:
-            yield from self._submit(list(self.left.values()))
+            for key, holder in held.items():
+                yield Event("skipped", self.left.pop(key), reason=str(holder))
 
     def _events(self, said: Iterable[Said]) -> Iterator[Event]:
         for one in said:
