@@ -48,7 +48,6 @@ class Child:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=self._scratch.name,
             env={**os.environ, **WORKER, "PYTHONPATH": _path(), "PYTHONSAFEPATH": "1", **(environment or {})},
         )
         self._heard = heard

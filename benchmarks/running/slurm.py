@@ -42,7 +42,7 @@ class SlurmArray:
     partition: str | None = None
     """The partition; null: the cluster's default."""
     tasks: int = 1
-    """Tasks of the array; never more than cells. Each is one node's work."""
+    """Tasks of the array; no more are submitted than there is work for."""
     time: str | int = "4:00:00"
     """Time limit of a task, as sbatch takes it: minutes, `4:00:00`, `1-12`. A task that reaches it is requeued."""
     cpus: int = 1

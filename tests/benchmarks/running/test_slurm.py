@@ -17,6 +17,7 @@ from fl_bench.benchmarks.grid.executors import read_executor
 from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
 from fl_bench.benchmarks.records.reading import without_clocks
+from fl_bench.benchmarks.records.record import RecordError
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running import following
 from fl_bench.benchmarks.running.array import Array, Said
@@ -266,6 +267,51 @@ def test_what_tasks_say_last_decides(small_grid: Callable[..., Grid], store: Sto
     stopped = until_it_ends(Said("left"), Said("stopped", reason="it was asked to end"))
     assert "its task has stopped: it was asked to end; run the same command again" in stopped[-1].reason
     assert [event.kind for event in stopped] == ["said", "skipped", "skipped"]
+
+
+def test_who_interrupts_is_told_what_becomes_of_the_jobs(
+    cell_of: Callable[..., Cell], store: Store, played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    events = read_executor("slurm").run([cell_of("local")], store, Options())
+    next(events)
+    (array,) = Array.all(store.results)
+    (played / "queue").write_text(f"101|fl-bench-{array.name}|PENDING|Resources\n")
+    with pytest.raises(KeyboardInterrupt, match="the jobs go on .* scancel 101 ends them"):
+        list(events)
+
+
+def test_a_queue_that_does_not_answer_is_asked_again(
+    cell_of: Callable[..., Cell], store: Store, played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cell_of("local")
+    squeue = played.parent / "bin" / "squeue"
+    answers = squeue.read_text()
+    events = read_executor("slurm").run([cell], store, Options())
+    next(events)
+    squeue.write_text("#!/bin/sh\nexit 1\n")
+    pauses = []
+
+    def pause(_: float) -> None:
+        pauses.append(1)
+        if len(pauses) == 3:
+            squeue.write_text(answers)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    with pytest.raises(ConfigError, match="no task began"):
+        list(events)
+    assert len(pauses) == 3
+
+
+def test_a_full_disk_is_no_setting_that_is_wrong(cell_of: Callable[..., Cell], store: Store, played: Path) -> None:
+    events = read_executor("slurm").run([cell_of("local")], store, Options())
+    next(events)
+    Array.all(store.results)[-1].speaker("101")(Said("full", reason="No space left on device"))
+    with pytest.raises(RecordError, match="No space left"):
+        list(events)
 
 
 def test_lost_tasks_are_submitted_again_and_time_limits_go_on(
