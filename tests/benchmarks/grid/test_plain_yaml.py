@@ -72,7 +72,7 @@ def doubled(levels: int) -> str:
         ("x" * (YAML_BYTES + 1), f"at most {YAML_BYTES} characters"),
         ("9" * 5000, "at most 64 characters, found 5000"),
         ("0x" + "f" * 5000, "at most 64 characters"),
-        ("1" + ":59" * 5000, "at most 64 characters"),
+        ("!!int 1" + ":59" * 5000, "at most 64 characters"),
         ("." + "9" * 5000, "at most 64 characters"),
     ],
 )

@@ -275,12 +275,12 @@ def test_who_interrupts_is_told_what_becomes_of_the_jobs(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(time, "sleep", interrupt)
     events = read_executor("slurm").run([cell_of("local")], store, Options())
     next(events)
+    monkeypatch.setattr(time, "sleep", interrupt)
     (array,) = Array.all(store.results)
     (played / "queue").write_text(f"101|fl-bench-{array.name}|PENDING|Resources\n")
-    with pytest.raises(KeyboardInterrupt, match="the jobs go on .* scancel 101 ends them"):
+    with pytest.raises(KeyboardInterrupt, match=r"the jobs go on .* scancel 101 ends them"):
         list(events)
 
 
