@@ -1,6 +1,7 @@
 """A SLURM cluster whose one node is this machine, for tests: Debian's daemons, without systemd and cgroups.
 
-It has two partitions, `main` and `urgent`; a job of `urgent` preempts one of `main`, which is requeued.
+It says that it has two cores, whatever is there, and has two partitions, `main` and `urgent`; a job of `urgent` preempts
+one of `main`, which is requeued.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ KillWait=10
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
+SlurmdParameters=config_overrides
 MpiDefault=none
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=1-0 State=UP PriorityTier=1
 PartitionName=urgent Nodes={host} MaxTime=1-0 State=UP PriorityTier=10
 """
@@ -88,11 +90,7 @@ class SlurmNode:
             (self.folder / name).mkdir(parents=True)
         host = socket.gethostname().partition(".")[0]
         ports = [_free_port() for _ in range(2)]
-        self.config.write_text(
-            CONFIG.format(
-                host=host, folder=self.folder, controller=ports[0], daemon=ports[1], cores=len(os.sched_getaffinity(0))
-            )
-        )
+        self.config.write_text(CONFIG.format(host=host, folder=self.folder, controller=ports[0], daemon=ports[1]))
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)

@@ -408,60 +408,57 @@ def on_slurm(node: SlurmNode, monkeypatch: pytest.MonkeyPatch) -> SlurmNode:
 
 
 @pytest.mark.slow
-def test_real_tasks_are_preempted_and_reach_their_limit_and_nothing_shows(
+def test_a_real_task_is_preempted_and_reaches_its_limit_and_nothing_shows(
     small_grid: Callable[..., Grid], store: Store, tmp_path: Path, on_slurm: SlurmNode, gated: str
 ) -> None:
-    methods = f"{gated.removesuffix(']')};label=gated],fedmd"
-    cells = [cell for cell in small_grid(Overrides(methods=methods)).cells if cell.method != "local"]
+    cells = [cell for cell in small_grid(Overrides(methods=gated, seeds="0,1")).cells if cell.method != "local"]
     options = Options(plugins=(str(tmp_path / "gated.py"),))
-    events = read_executor("slurm[partition=main;time=20;margin=60]").run(cells, store, options)
-    with closing(events):
-        for event in events:
-            if event.kind == "round" and event.cell.label == "gated":
-                break
-        assert (event.round, event.kind) == (0, "round")
-        (job,) = on_slurm.ask("squeue", "--noheader", "--format=%i").split()
-        # A job that needs the whole node takes the task's place; SLURM requeues the task.
-        on_slurm.ask("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-        on_slurm.wait_until(lambda: state(on_slurm, job) == "PENDING", "the task waits again")
-        again(on_slurm, job)
-        (gate,) = (cell.key for cell in cells if cell.label == "gated")
-        log = Array.all(store.results)[-1].log(job)
-        on_slurm.wait_until(
-            lambda: log.read_text().count(f'"started","key":"{gate}"') == 2, "the cell has started again"
-        )
+    with closing(read_executor("slurm[partition=main;tasks=2;time=20;margin=60]").run(cells, store, options)) as events:
+        rounds = (event for event in events if event.kind == "round")
+        assert {next(rounds).cell, next(rounds).cell} == set(cells)  # each task has one, and waits in its second round
+        (array,) = Array.all(store.results)
+        # A job that needs one of both cores takes the place of a task, and SLURM requeues the task.
+        on_slurm.ask("sbatch", "--partition=urgent", "--output=/dev/null", "--wrap=sleep 1")
+        on_slurm.wait_until(lambda: bool(waiting(on_slurm)), "a task waits again")
+        (task,) = waiting(on_slurm)
+        log = array.log(task)
+        again(on_slurm, task)
+        on_slurm.wait_until(lambda: log.read_text().count('"started"') == 2, "the cell has started again")
         # Its limit is near: submitit is told so by a signal, and asks for the task to be requeued.
-        on_slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
-        on_slurm.wait_until(lambda: state(on_slurm, job) == "PENDING", "the task waits again", 90.0)
-        on_slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=20")
+        on_slurm.ask("scontrol", "update", f"JobId={task}", "TimeLimit=1")
+        on_slurm.wait_until(lambda: waiting(on_slurm) == [task], "the task waits again", 90.0)
+        on_slurm.ask("scontrol", "update", f"JobId={task}", "TimeLimit=20")
+        assert list(array.path.parent.parent.rglob("*.part")) != []
         (tmp_path / "gate").touch()
-        again(on_slurm, job)
-        ended = {event.cell.label for event in events if event.ending and event.ending.status == "done"}
-    assert "gated" in ended
+        again(on_slurm, task)
+        ended = [event for event in events if event.ending]
+    assert {event.cell for event in ended} == set(cells)
+    assert {event.ending.status for event in ended if event.ending} == {"done"}
     stopped = [line for line in log.read_text().splitlines() if '"stopped"' in line]
     assert ["asked to end" in line for line in stopped] == [True, False]
     assert "time limit is near" in stopped[1]
     compare_with_local(store, cells, tmp_path)
 
 
-def state(node: SlurmNode, job: str) -> str:
-    return node.ask("squeue", "--noheader", f"--jobs={job}", "--format=%T")
+def waiting(node: SlurmNode) -> list[str]:
+    """Our tasks that SLURM has not started, or has requeued."""
+    return node.ask("squeue", "--noheader", "--array", "--partition=main", "--states=PENDING", "--format=%i").split()
 
 
-def again(node: SlurmNode, job: str) -> None:
-    """A requeued job may start two minutes later only; bring it forward until it runs."""
+def again(node: SlurmNode, task: str) -> None:
+    """A requeued task may start two minutes later only; bring it forward until it runs."""
 
     def runs() -> bool:
-        if state(node, job) == "PENDING":
+        if task in waiting(node):
             subprocess.run(
-                ["scontrol", "update", f"JobId={job}", "StartTime=now"],
+                ["scontrol", "update", f"JobId={task}", "StartTime=now"],
                 env={**os.environ, "SLURM_CONF": str(node.config)},
                 capture_output=True,
                 timeout=60,
                 check=False,  # it may have begun just now
             )
             time.sleep(0.5)
-        return state(node, job) != "PENDING"
+        return task not in waiting(node)
 
     node.wait_until(runs, "the task runs again", 150.0)
 
