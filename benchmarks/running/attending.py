@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .child import Child
 from .unfinished import death, was_asked_to_end
+from .worker import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -86,8 +87,13 @@ class _Worker:
             self._remote.hear(self.job, line)
 
     def gone(self, child: Child) -> None:
-        """A process has ended; unless we ended it, what it did is to be tried again."""
-        if child is self._child and self.job is not None:
+        """A process has ended; unless we ended it or its time was up, what it did is to be tried again."""
+        if child is not self._child or self.job is None:
+            return
+        if child.exitcode == LATE:
+            self._remote.late(self.job)
+            self.job.spoilt = True
+        else:
             what: Literal["node", "crash"] = "node" if was_asked_to_end(child.exitcode) else "crash"
             self._remote.lost(self.job, what, death(child.exitcode))
 

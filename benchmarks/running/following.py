@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +18,7 @@ from .array import Array, Watch
 from .executor import Event
 from .job import Retries
 from .runner import finished
-from .sbatch import ids_to_cancel
+from .sbatch import counted, ids_to_cancel
 from .wire import from_line
 
 if TYPE_CHECKING:
@@ -103,16 +102,19 @@ class _Following:
 
     def begin(self) -> Iterator[Event]:
         """Find the tasks that will take cells, and submit others for the rest."""
-        running = {task.array for task in self.cluster.tasks() or ()}
+        running = self.cluster.tasks() or []
         taken: set[str] = set()
         for array in Array.all(self.store.results):
-            if array.name in running:
+            theirs = [task for task in running if task.array == array.name]
+            if theirs:
                 watch = Watch(array)
                 said = watch.news()
                 takes = {key for key in self._keys_of(array) if key not in watch.ended}
                 if takes - taken:
                     self.watches.append(watch)
-                    yield self._say(f"followed: {array.name}, which takes {len(takes - taken)} of the runs")
+                    yield self._say(
+                        f"followed: job {ids_to_cancel(theirs)}, whose tasks take {counted(len(takes - taken), 'run')}"
+                    )
                     yield from self._events(one for one in said if one.key in takes)
                 taken |= takes
         free = [cell for key, cell in self.left.items() if key not in taken]
@@ -157,7 +159,7 @@ class _Following:
         array, ids = self.submit(free, spent)
         self.submissions += 1
         self.watches = [*self.watches, Watch(array)]
-        yield self._say(f"submitted for {len(free)} runs: job {' '.join(ids)}, in {array.path}")
+        yield self._say(f"submitted for {counted(len(free), 'run')}: job {' '.join(ids)}, in {array.path}")
 
     def _after(self) -> Iterator[Event]:
         """All tasks are gone."""
@@ -232,7 +234,11 @@ def _text(parcel: Mapping[str, object]) -> str:
 
 
 def _in_words(tasks: Sequence[Task]) -> str:
+    """How many tasks run, how many wait, and why."""
     waiting = [task for task in tasks if task.state == "PENDING"]
-    parts = [f"{len(tasks) - len(waiting)} tasks run"] if len(tasks) > len(waiting) else []
-    reasons = ", ".join(sorted(Counter(task.reason for task in waiting)))
-    return ", ".join([*parts, *([f"{len(waiting)} wait ({reasons})"] if waiting else [])])
+    reasons = ", ".join(sorted({task.reason for task in waiting}))
+    parts = [
+        *([f"running: {counted(len(tasks) - len(waiting), 'task')}"] if len(tasks) > len(waiting) else []),
+        *([f"waiting: {counted(len(waiting), 'task')} ({reasons})"] if waiting else []),
+    ]
+    return ", ".join(parts)

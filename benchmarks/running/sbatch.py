@@ -189,7 +189,9 @@ def _submit(
         made = executor.submit_array([task] * tasks)
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"sbatch refused {tasks} tasks: {reason}; the script is in {array.batch}") from None
+        raise ConfigError(
+            f"{cluster} refused {counted(tasks, 'task')}: {reason}; the script is in {array.batch}"
+        ) from None
     if jobs is not None:
         jobs += made
     return [str(job.job_id) for job in made]
@@ -211,3 +213,8 @@ def _output(*command: str) -> str | None:
 def ids_to_cancel(tasks: Sequence[Task]) -> str:
     """The jobs of tasks, as scancel takes them."""
     return " ".join(dict.fromkeys(task.job.partition("_")[0] for task in tasks))
+
+
+def counted(count: int, what: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

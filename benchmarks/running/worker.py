@@ -127,7 +127,9 @@ def prepare(order: Order, emit: Callable[[Message], None], scratch: Path) -> tup
 def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callable[[Message], None]) -> bool:
     """Run a cell and say how it ended; whether the worker can go on."""
     shared = order.results is not None
-    limit = None if order.timeout is None else threading.Timer(order.timeout, _expire, (cell.key, emit))
+    limit = (
+        None if order.timeout is None else threading.Timer(order.timeout, _expire, (None if shared else cell.key, emit))
+    )
     sender = None if shared else _Checkpoints(cell, store, order, emit)
 
     def started() -> None:
@@ -162,9 +164,10 @@ def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callabl
     return True
 
 
-def _expire(key: str, emit: Callable[[Message], None]) -> None:
-    """End the process: nothing else ends a cell that hangs."""
-    emit(Late(key))
+def _expire(key: str | None, emit: Callable[[Message], None]) -> None:
+    """End the process: nothing else ends a cell that hangs. Where the cell is held by us, its end says it all."""
+    if key is not None:
+        emit(Late(key))
     os._exit(LATE)
 
 

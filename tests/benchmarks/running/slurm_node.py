@@ -1,6 +1,6 @@
 """A SLURM cluster whose one node is this machine, for tests: Debian's daemons, without systemd and cgroups.
 
-It says that it has two cores, whatever is there, and has two partitions, `main` and `urgent`; a job of `urgent` preempts
+It says that it has two cores, whatever is there. It has two partitions, `main` and `urgent`; a job of `urgent` preempts
 one of `main`, which is requeued.
 """
 

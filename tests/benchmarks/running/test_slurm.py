@@ -16,7 +16,7 @@ import pytest
 from fl_bench.benchmarks.grid.executors import read_executor
 from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
-from fl_bench.benchmarks.records.reading import without_clocks
+from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.record import RecordError
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running import following
@@ -203,7 +203,7 @@ def test_large_arrays_are_several(small_grid: Callable[..., Grid], store: Store,
 
 def test_what_sbatch_refuses_is_said_in_its_words(cell_of: Callable[..., Cell], store: Store, played: Path) -> None:
     (played / "refuses").write_text("sbatch: error: invalid partition specified: nowhere\n")
-    with pytest.raises(ConfigError, match="refused 1 tasks: sbatch: error: invalid partition specified: nowhere"):
+    with pytest.raises(ConfigError, match="slurm refused 1 task: sbatch: error: invalid partition specified: nowhere"):
         run("slurm[partition=nowhere]", [cell_of("local")], store)
 
 
@@ -237,9 +237,9 @@ def test_the_same_command_follows_tasks_that_are_there(
     with closing(read_executor("slurm[detach=false]").run(cells, store, Options())) as running:
         events = [next(running) for _ in range(6)]
         assert [event.kind for event in events] == ["said", "started", "round", "round", "said", "said"]
-        assert "takes 1 of the runs" in events[0].reason
-        assert "submitted for 1 runs: job 102" in events[4].reason
-        assert events[5].reason == "1 tasks run, 1 wait (Priority)"
+        assert "job 101, whose tasks take 1 run" in events[0].reason
+        assert "submitted for 1 run: job 102" in events[4].reason
+        assert events[5].reason == "running: 1 task, waiting: 1 task (Priority)"
         # A record that another one writes is found, once a task says so.
         run_cell(cells[0], store, Options())
         say(Said("ended", cells[0].key, seconds=3.0))
@@ -270,40 +270,25 @@ def test_what_tasks_say_last_decides(small_grid: Callable[..., Grid], store: Sto
 
 
 def test_who_interrupts_is_told_what_becomes_of_the_jobs(
-    cell_of: Callable[..., Cell], store: Store, played: Path, monkeypatch: pytest.MonkeyPatch
+    cell_of: Callable[..., Cell], store: Store, played: Path
 ) -> None:
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
-
     events = read_executor("slurm").run([cell_of("local")], store, Options())
     next(events)
-    monkeypatch.setattr(time, "sleep", interrupt)
     (array,) = Array.all(store.results)
-    (played / "queue").write_text(f"101|fl-bench-{array.name}|PENDING|Resources\n")
+    (played / "queue").write_text(f"101_0|fl-bench-{array.name}|PENDING|Resources\n")
+    assert next(events).reason == "waiting: 1 task (Resources)"
     with pytest.raises(KeyboardInterrupt, match=r"the jobs go on .* scancel 101 ends them"):
-        list(events)
+        events.throw(KeyboardInterrupt)
 
 
-def test_a_queue_that_does_not_answer_is_asked_again(
-    cell_of: Callable[..., Cell], store: Store, played: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cell = cell_of("local")
-    squeue = played.parent / "bin" / "squeue"
-    answers = squeue.read_text()
-    events = read_executor("slurm").run([cell], store, Options())
+def test_a_queue_that_does_not_answer_is_asked_again(cell_of: Callable[..., Cell], store: Store, played: Path) -> None:
+    events = read_executor("slurm").run([cell_of("local")], store, Options())
     next(events)
-    squeue.write_text("#!/bin/sh\nexit 1\n")
-    pauses = []
-
-    def pause(_: float) -> None:
-        pauses.append(1)
-        if len(pauses) == 3:
-            squeue.write_text(answers)
-
-    monkeypatch.setattr(time, "sleep", pause)
+    asked = played / "asked"
+    (played.parent / "bin" / "squeue").write_text(f"#!/bin/sh\necho >> {asked}; [ $(wc -l < {asked}) -ge 4 ]\n")
     with pytest.raises(ConfigError, match="no task began"):
         list(events)
-    assert len(pauses) == 3
+    assert asked.read_text().count("\n") == 4
 
 
 def test_a_full_disk_is_no_setting_that_is_wrong(cell_of: Callable[..., Cell], store: Store, played: Path) -> None:
@@ -383,6 +368,19 @@ def test_processes_of_this_machine_share_the_cells(
     logs = [path.read_text() for path in array.path.glob("[0-9]*.jsonl")]
     assert len(logs) == 2
     assert sum(text.count('"ended"') for text in logs) == len(cells)  # each by one of them
+
+
+@pytest.mark.slow
+def test_a_time_limit_ends_a_cell_whose_record_has_its_rounds(
+    small_grid: Callable[..., Grid], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gated: str
+) -> None:
+    monkeypatch.setattr(following, "PAUSE", 0.2)
+    (cell,) = (cell for cell in small_grid(Overrides(methods=gated)).cells if cell.method != "local")
+    events = run("slurm[cluster=local]", [cell], store, Options(plugins=(str(tmp_path / "gated.py"),)), timeout=4.0)
+    assert [event.kind for event in events if event.kind != "said"] == ["started", "round", "ended"]
+    record = read_record(store.folders()[0])
+    assert (record.status, record.reason, len(record.rounds)) == ("timeout", "ran longer than the time limit of 4 s", 1)
+    assert store.has_checkpoint(cell)
 
 
 @pytest.fixture(scope="module")
@@ -468,12 +466,12 @@ def test_a_real_sbatch_refuses_and_a_second_command_follows(
     small_grid: Callable[..., Grid], store: Store, on_slurm: SlurmNode
 ) -> None:
     cells = list(small_grid().cells)
-    with pytest.raises(ConfigError, match=r"sbatch refused 2 tasks: .*invalid partition"):
+    with pytest.raises(ConfigError, match=r"slurm refused 2 tasks: .*invalid partition"):
         run("slurm[partition=nowhere;tasks=2]", cells, store)
     first = run("slurm[tasks=2;detach=true]", cells, store)
     assert [event.kind for event in first] == ["said", "skipped", "skipped"]
     second = run("slurm[tasks=2]", cells, store)
-    assert "takes 2 of the runs" in second[0].reason
+    assert "whose tasks take 2 runs" in second[0].reason
     assert not [event for event in second if event.reason.startswith("submitted")]
     assert [event.ending.status for event in second if event.ending] == ["done", "done"]
     assert len(Array.all(store.results)) == 2  # one was refused
