@@ -26,7 +26,6 @@ from .local import choose_devices
 from .order import read_cell, read_order
 from .remote import Remote
 from .runner import finished
-from .worker import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +36,10 @@ if TYPE_CHECKING:
 
 NEAR = "its time limit is near, or it was preempted"
 """Why a task stopped that is requeued."""
+
+
+class Told(BaseException):
+    """The task was asked to end."""
 
 
 class Pull:

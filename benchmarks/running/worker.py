@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fl_bench.errors import FLBenchError
 
 from ..grid.plugins import load_plugins
-from ..records.lease import Held
+from ..records.lease import Held, release_all
 from ..records.record import RecordError
 from ..records.store import Store
 from .handshake import mismatch, setup
@@ -214,20 +214,14 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _leave)
     emit = _own_output()
     with sys.stdin.buffer if chosen.order is None else chosen.order.open("rb") as stream:
-        try:
-            for line in _following(stream) if chosen.follow else iter(lambda: stream.readline(MOST_LINE + 1), b""):
-                serve(line, emit, chosen.scratch)
-        except Told:
-            os._exit(TOLD)  # at once: who asked waits
-
-
-class Told(BaseException):
-    """This process was asked to end: what it holds is let go of on the way out."""
+        for line in _following(stream) if chosen.follow else iter(lambda: stream.readline(MOST_LINE + 1), b""):
+            serve(line, emit, chosen.scratch)
 
 
 def _leave(*_: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    raise Told
+    """End at once, past the code of methods, which may hold on to any exception."""
+    release_all()
+    os._exit(TOLD)
 
 
 def _own_output() -> Callable[[Message], None]:
