@@ -332,6 +332,32 @@ def test_a_watch_waits_for_whole_lines(tmp_path: Path) -> None:
     assert watch.news() == []
 
 
+def test_all_attempts_at_a_cell_count(tmp_path: Path) -> None:
+    array = Array.new(tmp_path, b"{}\n", [("k", 1.0)])
+    for task, attempts in (("1_0", (2.0, 4.0)), ("1_1", (8.0,))):
+        for seconds in attempts:
+            array.speaker(task)(Said("started", "k"))
+            array.speaker(task)(Said("round", "k", 0, seconds=seconds / 2))
+            array.speaker(task)(Said("round", "k", 1, seconds=seconds))
+    watch = following.Watch(array)
+    watch.news()
+    assert watch.spent("k") == 1 + 2 + 4 + 8
+    assert watch.spent("other") == 0
+
+
+def test_a_cell_that_failed_in_tasks_that_run_on_is_tried_again_by_others(
+    cell_of: Callable[..., Cell], store: Store, played: Path
+) -> None:
+    cell = cell_of("local")
+    run("slurm[detach=true]", [cell], store, Options(retry=True))
+    (array,) = Array.all(store.results)
+    (played / "queue").write_text(f"101_0|fl-bench-{array.name}|RUNNING|None\n")
+    array.speaker("101_0")(Said("ended", cell.key))
+    events = run("slurm[tasks=5;detach=true]", [cell], store, Options(retry=True))
+    assert "submitted for 1 run: job 102" in events[0].reason
+    assert not [line for line in script(played, 2) if "--array" in line]  # there is work for one task
+
+
 @pytest.fixture
 def gated(tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """A plugin whose method waits for a file; it is called like the test."""
