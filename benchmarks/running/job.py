@@ -22,6 +22,8 @@ class Retries:
     """Its node or the connection was lost, or what came over it was garbled."""
     crash: int = 1
     """Its worker process died: a crash of a library, or the kernel out of memory."""
+    memory: int = 1
+    """It ran out of GPU memory within its share, which is doubled."""
 
 
 @dataclass
@@ -36,13 +38,18 @@ class Job:
     node: str = ""
     """The worker's machine, once it said so."""
     began: float = field(default_factory=time.monotonic)
-    """When the cell's own work began; until then when the job was made. By the monotonic clock."""
+    """When the cell's own work began; until then when the job was made, or reached its worker. By the monotonic
+    clock."""
     running: bool = False
     """Whether the cell's own work has begun."""
     over: bool = False
     """Whether nothing more is expected of the worker."""
     spoilt: bool = False
     """Whether the worker must be replaced."""
+    share: float | None = None
+    """How much of a GPU's memory the worker may take; None: all that there is."""
+    memory: tuple[int, int] | None = None
+    """On a GPU: the most bytes that the worker has taken so far, and the bytes of the GPU."""
     heard: Heard = field(default_factory=Heard)
     parts: list[bytes] = field(default_factory=list)
     """Those that came of a checkpoint."""

@@ -47,11 +47,12 @@ from .protocol import (
     read_message,
 )
 from .runner import Ending, finished
+from .shares import ran_out
 from .unfinished import record_for
 from .wire import ProtocolError, decoded, encoded, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..grid.cell import Cell
     from ..records.store import Store
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
     from .protocol import Message
     from .runner import Options
     from .unfinished import Heard
+
+    Cause = Literal["node", "crash", "memory"]
+    """What ended an attempt; a field of `Retries`."""
 
 
 class Remote:
@@ -111,11 +115,12 @@ class Remote:
         """How many cells are with no worker yet."""
         return len(self._waiting)
 
-    def next(self, device: str | None = None) -> Job | None:
+    def next(self, device: str | None = None, share: Callable[[Cell], float] | None = None) -> Job | None:
         """The next cell that waits, held against other processes; None when none does.
 
         Args:
             device: the torch device of the worker, as it names it; that of `options` by default.
+            share: how much of a GPU's memory a cell may take; all that there is by default.
         Raises:
             ConfigError: a plugin file cannot be read.
             RecordError: the results folder takes no lock.
@@ -128,7 +133,7 @@ class Remote:
                     held.enter_context(self.store.lock(cell))
                 ending = finished(cell, self.store, retry=self.options.retry)
                 if ending is None:
-                    job = self._job(cell, device, held)
+                    job = self._job(cell, device, share, held)
                     self._jobs.append(job)
                     return job
             except Locked as error:
@@ -177,6 +182,14 @@ class Remote:
             reason = f"the worker had not loaded its libraries and the data after {START_LIMIT:g} s"
             self._fail(job, "failed", reason)
 
+    def give_back(self, job: Job) -> None:
+        """Nobody works on the cell any more, which is not its fault: it waits again, before all others."""
+        if job.over:
+            return
+        self._close(job)
+        job.spoilt = True
+        self._waiting.appendleft(job.cell)
+
     def events(self) -> Iterator[Event]:
         """What happened since this was last asked."""
         while self._events:
@@ -188,7 +201,8 @@ class Remote:
             job.over = True
             job.held.close()
 
-    def _job(self, cell: Cell, device: str | None, held: ExitStack) -> Job:
+    def _job(self, cell: Cell, device: str | None, share: Callable[[Cell], float] | None, held: ExitStack) -> Job:
+        part = None if share is None else min(1.0, share(cell) * 2 ** self._tries[cell.key, "memory"])
         options = self.options if device is None else replace(self.options, device=device)
         timeout = None if self._timeout is None else max(self._timeout - self._spent.get(cell.key, 0.0), 0.001)
         checkpoints = {}
@@ -205,8 +219,9 @@ class Remote:
             results=str(self.store.results.resolve()) if self._shared else None,
             checkpoints=checkpoints,
             kept_every=self._kept_every,
+            gpu_share=part,
         )
-        return Job(cell, order.text(), timeout, held=held)
+        return Job(cell, order.text(), timeout, share=part, held=held)
 
     def _expected(self, cell: Cell) -> Setup:
         """What a node has to be equal to for this cell: of data, it needs those of the cell."""
@@ -214,7 +229,7 @@ class Remote:
 
     def _take(self, job: Job, message: Message) -> None:
         if isinstance(message, Broken):
-            self._give_back(job)
+            self.give_back(job)
             kind = RecordError if message.storage else ConfigError
             raise kind(shown(f"{job.node or 'a worker'}: {message.reason}"))
         if isinstance(message, Hello | Refused):
@@ -251,7 +266,7 @@ class Remote:
             name, reasons = message.node, list(message.reasons)
         job.node = shown(name)[:100] or "a node without a name"
         if reasons or isinstance(message, Refused):
-            self._give_back(job)
+            self.give_back(job)
             raise refusal(job.node, [shown(reason) for reason in reasons])
 
     def _round(self, job: Job, message: Finished) -> None:
@@ -262,6 +277,8 @@ class Remote:
 
         job.heard.rows.append(packed(RoundRow(message.values, list(message.clients))))
         job.heard.facts = message.facts
+        if message.memory is not None and message.capacity is not None:
+            job.memory = message.memory[0], message.capacity
         event = Event("round", job.cell, round=message.round, accuracy=message.accuracy, seconds=job.seconds)
         self._events.append(event)
 
@@ -288,6 +305,9 @@ class Remote:
         """The cell has ended; a record that comes over the wire is checked before it is kept."""
         ending: Ending | None
         if isinstance(message, Recorded):
+            if job.share is not None and job.share < 1 and self._may_try(job, "memory") and ran_out(message.files):
+                self._again(job, "memory", "out of GPU memory")
+                return
             folder = self.store.adopt(job.cell, message.files, replace=self.options.retry)
             self.store.drop_checkpoint(job.cell)
             record = self.store.find(job.cell)
@@ -298,19 +318,22 @@ class Remote:
             raise ProtocolError("it says that a cell has ended, and there is no record")
         self._close(job, Event("ended", job.cell, ending=ending, seconds=job.seconds))
 
-    def _again(self, job: Job, what: Literal["node", "crash"], reason: str) -> None:
+    def _may_try(self, job: Job, what: Cause) -> bool:
+        return self._tries[job.cell.key, what] < int(getattr(self._retries, what))
+
+    def _again(self, job: Job, what: Cause, reason: str) -> None:
         key = job.cell.key
         self._spent[key] = self._seconds(job)
         job.running = False  # counted
         before = self._heard.get(key)
         if before is None or len(job.heard.rows) >= len(before.rows):
             self._heard[key] = job.heard
-        self._tries[key, what] += 1
         job.spoilt = True
-        if self._tries[key, what] > getattr(self._retries, what):
-            self._fail(job, "failed", reason)
+        if self._may_try(job, what):
+            self._tries[key, what] += 1
+            self.give_back(job)
         else:
-            self._give_back(job)
+            self._fail(job, "failed", reason)
 
     def _seconds(self, job: Job) -> float:
         """What the cell took so far, all its attempts together."""
@@ -325,12 +348,6 @@ class Remote:
         self._events.append(
             record_for(job.cell, status, reason, heard, seconds=seconds, store=self.store, options=self.options)
         )
-
-    def _give_back(self, job: Job) -> None:
-        """The cell waits again, before all others."""
-        self._close(job)
-        job.spoilt = True
-        self._waiting.appendleft(job.cell)
 
     def _close(self, job: Job, event: Event | None = None) -> None:
         job.over = True
