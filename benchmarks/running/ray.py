@@ -16,7 +16,7 @@ from fl_bench.errors import ConfigError
 
 from ..grid.executors import executor
 from .executor import package_of
-from .local import START_LIMIT
+from .local import START_LIMIT, choose_devices
 from .provenance import available_cores
 from .ray_cluster import Cancel, Nodes, Over, Said, Submit
 from .ray_link import Link
@@ -81,6 +81,8 @@ class Ray:
     def slots(self) -> list[str]:
         """The device of each task that there is room for now; connects to the cluster and asks."""
         package_of("ray")
+        if self.address == "local":
+            return [device.partition(":")[0] for device in choose_devices(self.device, self._tasks_here())]
         link = self._link()
         try:
             device = self._device(link.nodes)
@@ -112,7 +114,11 @@ class Ray:
             link.close()
 
     def _link(self) -> Link:
-        return Link(self.address, self.cpus * (self.jobs or max(1, available_cores() // self.cpus)))
+        return Link(self.address, self.cpus * self._tasks_here())
+
+    def _tasks_here(self) -> int:
+        """How many tasks a cluster is for that is started on this machine."""
+        return self.jobs or max(1, available_cores() // self.cpus)
 
     def _device(self, nodes: Sequence[Node]) -> str:
         """The device of the workers, each of which sees the GPU that Ray gave it alone."""

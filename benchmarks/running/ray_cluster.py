@@ -140,6 +140,7 @@ def talk(pipe: Connection, log: str, address: str, cpus: int) -> None:
     try:
         ray: Any = package_of("ray")
         local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
+        os.chdir(os.path.dirname(log))  # Ray has nodes import from the folder that a driver works in
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except ConfigError as error:

@@ -6,7 +6,7 @@ An executor moves bytes between `Remote` and workers, and knows where they are:
     while job := remote.next():         a cell that waits, with its order: send `job.order` to a worker
         remote.hear(job, line)          for each line that the worker says
         remote.lost(job, "node", why)   where a node or a worker is gone
-        remote.late(job)                where the worker passed `job.limit` and was killed
+        remote.late(job)                where the worker passed `job.limit`
         yield from remote.events()      what happened
     remote.close()
 
@@ -176,6 +176,7 @@ class Remote:
         """The worker passed `job.limit`, and is gone."""
         if job.over:
             return
+        job.spoilt = True
         if job.running:
             self._fail(job, "timeout", f"ran longer than the time limit of {self._timeout:g} s")
         else:
@@ -251,7 +252,6 @@ class Remote:
             case Kept():
                 self._keep(job, message)
             case Late():
-                job.spoilt = True
                 self.late(job)
             case Skipped():
                 self._close(job, Event("skipped", job.cell, reason=shown(message.reason)))
