@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden mutate bench page reference planted clusters cosmos format
+.PHONY: check lint types links test golden fuzz mutate bench page reference planted clusters cosmos defaults format
 
 check: lint types test
 
@@ -28,9 +28,17 @@ golden:
 	pytest -q -k their_version --golden tests/datasets/test_golden.py tests/federation/test_golden.py \
 		tests/methods/test_golden.py
 
+SECONDS = 60
+FUZZED = tests/benchmarks/commands/test_fuzz.py tests/datasets/test_fuzz.py
+
+# Fuzzing beyond the examples of every test run: other ones each time, for so long, or until something gets through.
+fuzz:
+	@end=$$(($$(date +%s) + $(SECONDS))); seed=$$(date +%s); while [ $$(date +%s) -lt $$end ]; do \
+		echo "seed $$seed"; FUZZ=10 pytest -q -n 0 --hypothesis-seed=$$seed $(FUZZED) || exit 1; seed=$$((seed + 1)); \
+	done
+
 # What no test notices: breaks FILE in many small ways, in a copy under build/mutate/, and runs its tests on each.
 # make mutate FILE=methods/fedmd.py [TESTS="tests/methods/test_fedmd.py tests/methods/test_contract.py"] [SECONDS=30]
-SECONDS = 60
 mutate:
 	@$(PYTHON) .ci/mutate.py $(FILE) --seconds $(SECONDS) $(if $(TESTS),--tests $(TESTS))
 
@@ -56,6 +64,10 @@ cosmos:
 # `python -P -m fl_bench.benchmarks.studies.clusters letter vowel` measures these data sets anew first.
 clusters:
 	$(PYTHON) -P -m fl_bench.benchmarks.studies.clusters
+
+# docs/defaults.md again, from committed results; nothing is run.
+defaults:
+	$(PYTHON) -P -c "from fl_bench.benchmarks.studies.defaults import page; print(f'written: {page.write()}')"
 
 # docs/method-interface.md again: the complete methods, and the reference from docstrings.
 reference:

@@ -6,7 +6,7 @@ whole trees, and trains with `fit`; the engine decides whether models are traine
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -19,7 +19,6 @@ from .batches import PRIVATE, Teaching, steps_of
 from .deployed import Deployed
 from .engine import engine
 from .forward import stacked_outputs
-from .optimizers import Optimizer
 from .payloads import Prototypes
 from .phase import Objective, Phase, ResolvedStep, Step, phase_name
 from .trees import subtree
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from .batches import Source
     from .members import Members
+    from .optimizers import Optimizer
     from .payloads import Tree
     from .settings import Training
     from .storage import Models
@@ -245,9 +245,8 @@ class Cohort:
         self._check_rows(on, per_client or {})
         defaults = self.training
         if optimizer is None:
-            optimizer = Optimizer(
-                defaults.optimizer, defaults.lr if lr is None else lr, defaults.momentum, defaults.weight_decay
-            )
+            usual = defaults.local_optimizer
+            optimizer = usual if lr is None else replace(usual, lr=lr)
         limit = (None if isinstance(on, Teaching) else defaults.clip) if clip == "run" else clip
         updates = [Step(objective)] if callable(objective) else objective
         if updates[0].batches is not None:

@@ -63,6 +63,12 @@ class Factory:
         groups = None if data.groups is None else data.groups.open_for_evaluation()
         self.architectures = assign_architectures(models, data.clients, groups, seeds.partition)
         """Architecture of each client."""
+        self._private_rows = data.train.split()
+        self._place = {
+            client: place
+            for name in dict.fromkeys(self.architectures)
+            for place, client in enumerate(self.ids_of(name))
+        }
         self._client_module = client_module
         self.clients: dict[str, Models] = {}
         """The clients' models by architecture, each in id order; empty until `build_clients`."""
@@ -156,13 +162,11 @@ class Factory:
 
     def client_cohort(self, architecture: str, ids: Sequence[int], round_index: int, turn: int = 0) -> Cohort:
         """The clients `ids`, all of one architecture, in a round and one of its turns."""
-        owned = self.data.train.split()
-        place = {client: row for row, client in enumerate(self.ids_of(architecture))}
         return self.cohort(
             self.clients[architecture],
             ids,
-            rows=[place[client] for client in ids],
-            private_rows=[owned[client] for client in ids],
+            rows=[self._place[client] for client in ids],
+            private_rows=[self._private_rows[client] for client in ids],
             label_counts=self.data.label_counts[list(ids)],
             keys=[self.identities[client] for client in ids],
             round_index=round_index,

@@ -76,7 +76,7 @@ class Members:
     @cached_property
     def whole(self) -> bool:
         """Whether they are all models of the storage, in its order."""
-        return self.rows == tuple(range(len(self.models)))
+        return len(self) == len(self.models) and self.rows == tuple(range(len(self)))
 
     @cached_property
     def index(self) -> Tensor:

@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch.optim.adam import adam
-from torch.optim.sgd import sgd
+from fl_bench.lazy import torch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +28,12 @@ class Optimizer:
     """L2 penalty added to the gradient."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Over the steps of one phase; `cosine` falls from `lr` to 0."""
+
+    def __str__(self) -> str:
+        """In words, defaults left out: `sgd 0.005, momentum 0.9, decay 5e-05`."""
+        further = {"momentum": self.momentum, "decay": self.weight_decay}
+        parts = [f"{self.rule} {self.lr:g}", *(f"{name} {value:g}" for name, value in further.items() if value)]
+        return ", ".join(parts if self.schedule == "constant" else [*parts, self.schedule])
 
     def at(self, step: int, steps: int) -> Optimizer:
         """The rule of step number `step` (from 0) of a phase of `steps`."""
@@ -59,6 +63,9 @@ class Optimizer:
             moments: for each slot, one tensor for each parameter.
             steps: step counters, one float32 scalar for each parameter (Adam's bias correction).
         """
+        from torch.optim.adam import adam  # here, as settings and methods name rules before torch is needed
+        from torch.optim.sgd import sgd
+
         with torch.no_grad():
             if self.rule == "adam":
                 adam(

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError
 
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters
 from ..federation.phase import Step
 from ..federation.trees import subtree, under
@@ -120,7 +121,6 @@ class APFL(Method[APFLConfig]):
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Train both models on the same batches, and adapt the mixing weight."""
-        from ..federation.optimizers import Optimizer
         from .two_models import is_personal, is_shared
 
         if received is not None:

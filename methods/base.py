@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..federation.cohort import Cohort
     from ..federation.deployed import Deployed
     from ..federation.models.build import NetBytes
+    from ..federation.optimizers import Optimizer
     from ..federation.payloads import Payload
     from ..federation.rounds import Federation, Round
     from ..federation.settings import ModelMix, Training
@@ -210,6 +211,9 @@ class Method(ABC, Generic[Config]):
     """What a client sends and receives per round, in closed form, for people: `up N * C * b, down N * C * b`."""
     deploys: ClassVar[str] = "the model that the client holds since it last took part; its initial one before that"
     """What `deployed` returns, in words, also for clients that are not drawn for a round or never were."""
+    near: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Methods that it cannot be told from where both have their defaults and the problem is small, each with a reason.
+    The grid `defaults` measures it (docs/defaults.md)."""
     protocol: ClassVar[int] = 1
     """Version of its numbers: raised in the commit that moves a number or a byte which unchanged settings lead to. As a
     part of every cell's key it keeps records from before from being taken for new ones."""
@@ -245,6 +249,18 @@ class Method(ABC, Generic[Config]):
     def plan(self, facts: Facts) -> Plan | None:
         """Closed-form cost of a round; None for a method that sends nothing (the contract refuses it of others)."""
         return None
+
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        """The update rules that models descend a loss of private data by, each with the setting that holds its rate.
+
+        By default the run's alone. A method that brings a rule of its own returns it under the name of its own setting,
+        `{"lr": Optimizer("sgd", self.config.lr)}`, and tables say where rates were not equal. Steps on public data
+        alone, steps of the server and steps of a single number (a mixing weight) do not count.
+
+        Args:
+            training: the run's local training.
+        """
+        return {"training.lr": training.local_optimizer}
 
     def setup(self, federation: Federation) -> None:
         """Make what lasts, once, when all clients are there; before the first round or before `load_state_dict`."""

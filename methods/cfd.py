@@ -17,14 +17,15 @@ Q_b(p) is the nearest row to p, in L1, whose entries are multiples of 1 / (2^b -
 with one cluster and without the consistency loss.
 Exchanged: delta coding sends a label only if the receiver's last one differs, and entropy coding makes that
 N * H / 8 bytes and a table, a number that depends on the data; at most N * ceil(log2 #labels) / 8, where #labels is C
-for one bit and < 2^(C b). A client that was away is told what changed since it was last there. Sizes are those of an
-ideal coder (`coder: ideal`), for which messages are encoded and decoded, but no bit stream is written. With
-`coder: range` one is: an adaptive range coder writes the bytes that are counted, sends no table, and what arrives is
-read from them (`label_streams`); training is the same, bit for bit.
+for one bit and < 2^(C b). A client that was away is told what changed since it was last there (`last_heard`). Sizes
+are those of an ideal coder (`coder: ideal`), for which messages are encoded and decoded, but no bit stream is written.
+With `coder: range` one is: an adaptive range coder writes the bytes that are counted, sends no table, and what arrives
+is read from them (`label_streams`); training is the same, bit for bit.
 Two accuracies: `client` is a client's model after its local phase; `server` is s, which the paper evaluates.
 Choices: the paper re-initialises clients every round, with a common seed (`random`), so that an absent client needs
 no state; all that personalizes them is then their last local phase. Here they go on from their own weights
-(`persistent`), which is better when all take part. The paper breaks ties of Q_b at random, here the first class wins.
+(`persistent`), as in the other methods that share predictions. The paper breaks ties of Q_b at random, here the first
+class wins.
 Departure: the table also names the labels it is about, without which a message of many bits could not be read.
 """
 
@@ -35,13 +36,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.later import LATER
-from fl_bench.lazy import np, torch
+from fl_bench.lazy import torch
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
 from .aggregation import aggregate
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .label_streams import read_labels, write_labels
+from .last_heard import NOTHING, LastHeard
 from .losses import cross_entropy, distillation
 from .quantisers import FINEST, coded_bytes, decode, dequantise, encode, most_bytes, quantise
 from .registry import method
@@ -99,8 +101,8 @@ class CFDConfig:
 class CFD(Method[CFDConfig]):
     """Clients and one server model teach each other with soft labels of few bits.
 
-    The server keeps its model and, for delta coding, the labels that some client heard last and who heard which;
-    clients keep the labels they sent last.
+    The server keeps its model and, for delta coding, of which round each client heard labels last (`heard`) and these
+    labels by round (`labels`, as levels); clients keep the labels they sent last.
     """
 
     category = "distillation"
@@ -124,10 +126,11 @@ class CFD(Method[CFDConfig]):
         )
 
     def setup(self, federation: Federation) -> None:
-        """Make the server's model; nobody has heard anything."""
+        """Make the server's model; nobody has heard anything, which is rows of zeros."""
         self.server = federation.server_models(1)
-        self.heard = np.full(federation.clients, -1)
-        self.labels: dict[int, Tensor] = {}
+        self.heard = LastHeard([NOTHING] * federation.clients)
+        shape = (1, len(federation.public), federation.classes)
+        self.labels = {NOTHING: torch.zeros(shape, dtype=torch.int32, device=federation.device)}
 
     def client_update(self, clients: Cohort, received: Scores | None, rnd: Round) -> Scores:
         """Distil from the server's labels, train on private data, send quantised predictions."""
@@ -149,10 +152,9 @@ class CFD(Method[CFDConfig]):
         levels = quantise(predictions, self.config.b_up)
         sent = clients.kept("sent")
         known = torch.zeros_like(levels) if sent is None else sent["levels"]
-        upload = told(levels, known, self.config.b_up, predictions, self.config.coder)
         if self.config.delta:
             clients.keep("sent", {"levels": levels})
-        return upload
+        return told(levels, known, self.config.b_up, predictions, self.config.coder)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the clients' labels, teach the server's model, feed back its quantised predictions."""
@@ -166,23 +168,19 @@ class CFD(Method[CFDConfig]):
             stream="server",
         )
         learner.check_finite()
-        answer = learner.predict(public)
-        if self.config.b_down == FULL:
-            return uploads.to_all(Scores(answer))
-        levels = quantise(answer, self.config.b_down)
-        if not self.config.delta:
-            return uploads.to_all(told(levels, torch.zeros_like(levels), self.config.b_down, answer, self.config.coder))
-        return self.changes(levels, answer, uploads, rnd)
+        return self.feed_back(learner.predict(public), uploads, rnd)
 
-    def changes(self, levels: Tensor, answer: Tensor, uploads: Uploads, rnd: Round) -> Downloads:
-        """What changed since each client was last there: one message for all who last heard the same labels."""
-        self.heard[list(uploads.ids)] = rnd.index - 1  # at the start of this round; -1 is nothing
-        heard, index = np.unique(self.heard, return_inverse=True)
-        self.labels = {-1: torch.zeros_like(levels), **self.labels}
-        known = torch.cat([self.labels[version] for version in heard.tolist()])
-        self.labels = {version: self.labels[version] for version in heard.tolist()} | {rnd.index: levels}
-        answers = told(levels.expand_as(known), known, self.config.b_down, answer, self.config.coder)
-        return uploads.to_each(answers, index.tolist())
+    def feed_back(self, predictions: Tensor, uploads: Uploads, rnd: Round) -> Downloads:
+        """The server's labels; with delta coding, those that changed since each client last heard them."""
+        bits, coder = self.config.b_down, self.config.coder
+        if bits == FULL:
+            return uploads.to_all(Scores(predictions))
+        levels = quantise(predictions, bits)
+        if not self.config.delta:
+            return uploads.to_all(told(levels, torch.zeros_like(levels), bits, predictions, coder))
+        self.heard.took_part(uploads.ids, rnd)
+        self.labels = {heard: self.labels[heard] for heard in self.heard.rounds} | {rnd.index: levels}
+        return self.heard.answer(uploads, lambda heard: told(levels, self.labels[heard], bits, predictions, coder))
 
     def unseen(self, clients: Cohort, received: Scores | None, rnd: Round) -> Deployed:
         """A newcomer distils from the server's newest labels, all of them, and trains."""
@@ -198,17 +196,13 @@ class CFD(Method[CFDConfig]):
 
     def state_dict(self) -> dict[str, Any]:
         """The server's model, and who heard which labels last."""
-        return {
-            "server": self.server.state_dict(),
-            "heard": torch.from_numpy(self.heard),
-            "labels": self.labels,
-        }
+        heard = torch.tensor(self.heard.of_client)
+        return {"server": self.server.state_dict(), "heard": heard, "labels": self.labels}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.server.load_state_dict(state["server"])
-        self.heard = state["heard"].cpu().numpy()
-        self.labels = dict(state["labels"])
+        self.heard, self.labels = LastHeard(state["heard"].tolist()), dict(state["labels"])
 
 
 def told(levels: Tensor, known: Tensor, bits: int, like: Tensor, coder: Literal["ideal", "range"]) -> Scores:

@@ -36,6 +36,7 @@ from fl_bench.later import LATER
 from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Bundle, Parameters, Scalars
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
@@ -181,7 +182,6 @@ class FedDF(Method[FedDFConfig]):
 
     def distil(self, student: Cohort, public: Tensor, lessons: Tensor) -> None:
         """Train the average towards the ensemble, with Adam whose learning rate falls to 0."""
-        from ..federation.optimizers import Optimizer  # a module that imports torch
 
         student.fit(
             self.disagreement,

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.lazy import F
 
 from ..federation.batches import Teaching
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters, Prototypes
 from ..federation.trees import chosen
 from .base import Facts, Method, Plan, Requires, not_negative, positive
@@ -110,7 +111,6 @@ class FedGH(Method[FedGHConfig]):
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Train the head to classify the prototypes of all clients."""
-        from ..federation.optimizers import Optimizer  # imports torch
 
         identities = [self.federation.identities[client] for client in uploads.ids]
         q, classes = labelled_features(uploads.prototypes(), identities)

@@ -16,13 +16,16 @@ C_e keeps, of each matrix, the fewest singular values whose squares reach the sh
 as out x (in * height * width)); vectors travel as they are. r of them cost r * (p + q + 1) * b bytes for a p x q
 matrix, also where that is more than p * q * b. Full rank is allowed: in the authors' code and in HtFLlib a matrix that
 needs all its singular values is lost, and the authors multiply U, singular values and V with the second as a vector.
-A client that stayed away gets all it has missed, as one matrix of at most the sum of the ranks.
+A client that stayed away gets all it has missed, as one matrix of at most the sum of the ranks (`last_heard`).
 Deployed: theta_i (`teacher`). Also reported: s (`student`).
-Left open: what the denominators do to gradients (they are constants here; `weight_gradient` lets them flow), W_i (it
-starts as the identity, cut to p x q where features differ in number) and the weights of the average.
-Departure: both losses vanish on data that are learned by heart, and the weights with them would have no bound:
-CE_t + CE_s counts as `smallest_loss` at least. A step trains both models and counts as one; `training.clip` bounds the
-gradient of all together.
+Left open: what the denominators do to gradients (they are constants here; `weight_gradient` lets them flow, as the
+authors' code does), W_i (it starts as the identity, cut to p x q where features differ in number) and the weights of
+the average (all the same in that code).
+Departures: that code compares hidden states and attention maps of transformers, layer by layer and without W_i, and
+its gradients reach what is imitated, too; here z are the features before the head, and what is imitated is constant.
+Both losses vanish on data that are learned by heart, and the weights with them would have no bound: CE_t + CE_s counts
+as `smallest_loss` at least. A step trains both models and counts as one; `training.clip` bounds the gradient of all
+together.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from ..federation.payloads import Parameters
 from ..federation.trees import minus, plus, subtree, under
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, not_negative, positive
+from .last_heard import NOTHING, LastHeard
 from .losses import imitation
 from .planning import PlannedPhase
 from .registry import method
@@ -86,8 +90,8 @@ class FedKD(Method[FedKDConfig]):
     """A large model stays with the client, a small one travels, as the strong directions of its updates.
 
     A client holds theta_i ("personal"), the student of the last round that it knows ("shared") and W_i ("match"). The
-    server keeps the student, and what clients have missed: one sum of updates, with its ranks, for all that have
-    missed the same.
+    server keeps the newest student, of which round each client has the update as its newest (`heard`), and for each
+    of these rounds the sum of all updates since (`missed`).
     """
 
     category = "personalized"
@@ -116,41 +120,32 @@ class FedKD(Method[FedKDConfig]):
         return nets
 
     def setup(self, federation: Federation) -> None:
-        """Start with the common student, and nothing missed by anybody."""
-        weights = next(iter(federation.start.values()))
-        self.student: Tree = subtree(weights, "shared")
-        self.missed: Tree = minus(self.student, self.student)
-        self.ranks = {name: tensor.new_zeros(1, dtype=torch.int64) for name, tensor in matrices(self.missed).items()}
-        self.group = [0] * federation.clients
+        """Start with the common student, and no update yet."""
+        self.student = subtree(next(iter(federation.start.values())), "shared")
+        self.heard = LastHeard([NOTHING] * federation.clients)
+        self.missed: dict[int, Compressed] = {}
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Parameters:
         """Bring the student up to date, train both models, send the student's update; the student goes back."""
-        if received is not None:
-            clients.load(under("shared", plus(subtree(clients.weights, "shared"), received.tree)))
         start = subtree(clients.weights, "shared")
+        if received is not None:
+            start = plus(start, received.tree)
+            clients.load(under("shared", start))
         clients.fit(self.mutual_loss)
-        update, ranks = compress(minus(subtree(clients.weights, "shared"), start), self.energy(rnd))
+        update = compress(minus(subtree(clients.weights, "shared"), start), self.energy(rnd))
         clients.load(under("shared", start))
-        return Parameters(
-            update, coded_bytes=coded_bytes(update, ranks), sizes=told_sizes(clients, self.config.weights)
-        )
+        return Parameters(update.tree, update.nbytes(), sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
-        """Average the updates, compress the average, and add it to what those who stayed away have missed."""
+        """Average the updates, compress the average, and send each client all that it has missed."""
         mean = weighted_mean(uploads.parameters(), shares(uploads, self.config.weights))
-        update, ranks = compress(mean, self.energy(rnd))
-        self.student = plus(self.student, update)
-        present = set(uploads.ids)
-        behind = sorted({group for client, group in enumerate(self.group) if client not in present})
-        self.missed = {
-            name: torch.cat([value, value + self.missed[name][behind] * value.is_floating_point()])
-            for name, value in update.items()
-        }
-        self.ranks = {name: torch.cat([rank, rank + self.ranks[name][behind]]) for name, rank in ranks.items()}
-        for name, matrix in matrices(self.missed).items():
-            self.ranks[name].clamp_(max=min(matrix.shape[1:]))
-        self.group = [0 if client in present else 1 + behind.index(group) for client, group in enumerate(self.group)]
-        return uploads.to_each(Parameters(self.missed, coded_bytes(self.missed, self.ranks)), self.group)
+        update = compress(mean, self.energy(rnd))
+        self.student = plus(self.student, update.tree)
+        self.heard.took_part(uploads.ids, rnd)
+        self.missed = {heard: update.after(self.missed.get(heard)) for heard in self.heard.rounds}
+        return self.heard.answer(
+            uploads, lambda heard: Parameters(self.missed[heard].tree, self.missed[heard].nbytes())
+        )
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """Each client's teacher."""
@@ -172,12 +167,13 @@ class FedKD(Method[FedKDConfig]):
 
     def state_dict(self) -> dict[str, Any]:
         """The student, and what was missed by whom."""
-        return {"student": self.student, "missed": self.missed, "ranks": self.ranks, "group": self.group}
+        missed = {heard: [update.tree, update.ranks] for heard, update in self.missed.items()}
+        return {"student": self.student, "heard": torch.tensor(self.heard.of_client), "missed": missed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `state_dict`."""
-        self.student, self.missed, self.ranks = dict(state["student"]), dict(state["missed"]), dict(state["ranks"])
-        self.group = list(state["group"])
+        self.student, self.heard = dict(state["student"]), LastHeard(state["heard"].tolist())
+        self.missed = {heard: Compressed(*parts) for heard, parts in state["missed"].items()}
 
     def energy(self, rnd: Round) -> float:
         """e of a round."""
@@ -206,46 +202,65 @@ class FedKD(Method[FedKDConfig]):
         return (own + other).clamp_min(self.config.smallest_loss)
 
 
-def matrices(tree: Tree) -> Tree:
-    """The tensors that are compressed, as matrices, name to (rows, p, q)."""
-    return {name: tensor.flatten(2) for name, tensor in tree.items() if tensor.dim() > 2}
+@dataclass(frozen=True)
+class Compressed:
+    """Updates whose matrices have few singular values, as the receiver puts them together again."""
+
+    tree: Tree
+    """Name to (rows, ...), a row for each update."""
+    ranks: Tree
+    """How many singular values each matrix has, name to (rows,); vectors have none and are not named."""
+
+    def nbytes(self) -> Tensor:
+        """Bytes of each update, shape (rows,): r * (p + q + 1) numbers of a matrix, all numbers of a vector."""
+        sizes = []
+        for name, tensor in self.tree.items():
+            if name in self.ranks:
+                numbers = self.ranks[name] * (sum(as_matrix(tensor).shape[1:]) + 1)
+            else:
+                numbers = torch.full((len(tensor),), tensor[0].numel(), device=tensor.device)
+            sizes.append(numbers * tensor.element_size())
+        return torch.stack(sizes).sum(dim=0)
+
+    def after(self, earlier: Compressed | None) -> Compressed:
+        """This update and an earlier one as one: of at most the sum of their ranks, and never more than full rank."""
+        if earlier is None:
+            return self
+        ranks = {
+            name: (rank + earlier.ranks[name]).clamp(max=min(as_matrix(self.tree[name]).shape[1:]))
+            for name, rank in self.ranks.items()
+        }
+        return Compressed(plus(earlier.tree, self.tree), ranks)
 
 
-def compress(tree: Tree, energy: float) -> tuple[Tree, Tree]:
-    """The strongest part of every matrix: its fewest singular values whose squares reach a share of their sum.
+def compress(tree: Tree, energy: float) -> Compressed:
+    """C_e, the strongest part of every matrix: its fewest singular values whose squares reach a share of their sum.
 
     Args:
         tree: updates, name to (rows, ...).
-        energy: the share, in (0, 1].
+        energy: the share e, in (0, 1].
 
     Returns:
-        What arrives, in the shape of `tree`; and the rank of each matrix, name to (rows,), 0 for a matrix of zeros.
+        What arrives, in the shape of `tree`. A matrix of zeros has rank 0.
 
     Raises:
         Diverged: a number is not finite.
     """
     arrived, ranks = dict(tree), {}
-    for name, matrix in matrices(tree).items():
-        if not bool(matrix.isfinite().all()):
+    for name, tensor in tree.items():
+        if tensor.dim() < 3:
+            continue  # a vector or a number of each row
+        if not bool(tensor.isfinite().all()):
             raise Diverged(f"an update of the students' {name} is not finite")
-        u, singular, v = torch.linalg.svd(matrix, full_matrices=False)
+        u, singular, v = torch.linalg.svd(as_matrix(tensor), full_matrices=False)
         reached = singular.double().square().cumsum(dim=1)
         total = reached[:, -1:]
         rank = ((reached < energy * total).sum(dim=1) + 1) * (total[:, 0] > 0)
         kept = singular * (torch.arange(singular.shape[1], device=rank.device) < rank[:, None])
-        arrived[name] = ((u * kept[:, None]) @ v).view_as(tree[name])
-        ranks[name] = rank
-    return arrived, ranks
+        arrived[name], ranks[name] = ((u * kept[:, None]) @ v).view_as(tensor), rank
+    return Compressed(arrived, ranks)
 
 
-def coded_bytes(tree: Tree, ranks: Tree) -> Tensor:
-    """Bytes of compressed updates, shape (rows,): r * (p + q + 1) numbers of a matrix, all numbers of a vector."""
-    shapes = {name: matrix.shape[1:] for name, matrix in matrices(tree).items()}
-    rows = len(next(iter(tree.values())))
-    sizes = [
-        ranks[name] * (sum(shapes[name]) + 1) * tensor.element_size()
-        if name in ranks
-        else torch.full((rows,), tensor[0].numel() * tensor.element_size(), device=tensor.device)
-        for name, tensor in tree.items()
-    ]
-    return torch.stack(sizes).sum(dim=0)
+def as_matrix(tensor: Tensor) -> Tensor:
+    """Matrices p x q, shape (rows, p, q); a convolution is out x (in * height * width)."""
+    return tensor.flatten(2)

@@ -38,6 +38,7 @@ from fl_bench.later import LATER
 from fl_bench.lazy import F
 from fl_bench.streams import torch_stream
 
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters
 from ..federation.trees import chosen, subtree
 from .averaging import shares, weighted_mean
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from ..federation.deployed import Deployed
     from ..federation.phase import Step
     from ..federation.rounds import Round
+    from ..federation.settings import Training
 
 CLASS_SHARES = "personal.shares"
 """The buffer of a generated head with the client's share of each class."""
@@ -106,6 +108,11 @@ class FedROD(Method[FedRODConfig]):
         steps = PlannedPhase("local", facts.local_epochs, repeat=2 if self.generates else 1)
         return Plan(up_bytes=size + facts.number_bytes, down_bytes=size, work=(steps,))
 
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        """The run's, and SGD of the method's own for the hyper-network where there is one."""
+        usual = super().local_optimizers(training)
+        return {**usual, "hyper_lr": Optimizer("sgd", self.config.hyper_lr)} if self.generates else usual
+
     def build_client(self, base: nn.Module) -> nn.Module:
         """The zoo's net and a personal head on its features."""
         from .two_heads import GeneratedHead, TwoHeads
@@ -124,7 +131,7 @@ class FedROD(Method[FedRODConfig]):
         extra = {"log_prior": log_prior(counts, self.config.gamma)}
         if self.generates:
             clients.load({CLASS_SHARES: class_shares(clients)})
-            clients.fit(self.apart(), per_client=extra)
+            clients.fit(self.apart(clients.training), per_client=extra)
         else:
             clients.fit(both_losses, per_client=extra)
         return Parameters(chosen(clients.weights, self.is_common), sizes=clients.sizes)
@@ -134,14 +141,13 @@ class FedROD(Method[FedRODConfig]):
         self.common = weighted_mean(uploads.parameters(), shares(uploads, "size"))
         return uploads.to_all(Parameters(self.common))
 
-    def apart(self) -> list[Step]:
+    def apart(self, training: Training) -> list[Step]:
         """A step of the hyper-network, then one of the generic net, which the first has not touched."""
-        from ..federation.optimizers import Optimizer  # imports torch
         from ..federation.phase import Step
 
-        sgd = Optimizer("sgd", self.config.hyper_lr)
+        rule = self.local_optimizers(training)["hyper_lr"]
         return [
-            Step(personal_loss, trainable=lambda name: not is_generic(name), optimizer=sgd),
+            Step(personal_loss, trainable=lambda name: not is_generic(name), optimizer=rule),
             Step(generic_loss, trainable=is_generic),
         ]
 

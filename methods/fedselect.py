@@ -14,7 +14,7 @@ clients S; m_i marks the entries of theta_i that are personal (none at the start
                `select_by: gradient`: with the largest |gradient of client i's loss at theta_i|; no r_i
     aggregate  w[e]     = mean of theta_i[e] over the i in S that share entry e; as before where nobody does
 
-Exchanged: up, the shared entries, 4 bytes each, and a bit for every entry of the weight tensors when m_i changed;
+Exchanged: up, the shared entries, b bytes each, and a bit for every entry of the weight tensors when m_i changed;
 down, the entries that the client shares. Buffers (BatchNorm statistics) stay with the client, as in the authors' code;
 parameters without "weight" in their name are always shared. Deployed: theta_i after its last round.
 Both passes cost steps, and each is rounded up to whole batches by itself: at least twice the steps of FedAvg, of which
@@ -92,9 +92,9 @@ class FedSelectConfig:
 class FedSelect(Method[FedSelectConfig]):
     """Every client finds out which weights it needs for itself, and shares the others.
 
-    Keeps with each client its mask (`personal`), in how many rounds it took part (`rounds`) and how far its reference
-    weights are from the initial ones (`reference`, only where changes select); on the server w and the bytes of each
-    client's shared entries.
+    A client keeps its mask ("personal"), in how many rounds it took part ("rounds") and, where changes select, how far
+    its reference weights are from the initial ones ("reference"). The server keeps w and the bytes of each client's
+    shared entries.
     """
 
     protocol = 3  # 2: both passes have optimizer states of their own; 3: own rounds, own buffers, the authors' rounding
@@ -103,11 +103,6 @@ class FedSelect(Method[FedSelectConfig]):
     wire = "up #shared_i * b + #theta/8 when the mask changed, down #shared_i * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
-
-    def setup(self, federation: Federation) -> None:
-        """Nothing is averaged yet."""
-        self.w: Tree = {}
-        self.shared_bytes: dict[int, int] = {}
 
     def plan(self, facts: Facts) -> Plan:
         """At most all parameters each way and a bit for each of them up; two passes in every local epoch."""
@@ -121,15 +116,21 @@ class FedSelect(Method[FedSelectConfig]):
             + (gradients if self.config.select_by == "gradient" else ()),
         )
 
+    def setup(self, federation: Federation) -> None:
+        """Start from the initial weights, of which nothing is personal."""
+        (architecture,) = set(federation.architectures)
+        self.w = federation.holding(architecture, federation.start[architecture]).parameters
+        self.shared_bytes: dict[int, int] = {}
+
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Bundle:
-        """Take the shared entries, train personal and shared entries in turn, select, send what is still shared."""
+        """Take the shared entries, train personal and shared ones in turn, select, send what is still shared."""
         before = self.personal(clients)
         if received is not None:
             clients.load(merged(before, clients.parameters, received.tree))
         self.train_in_turn(clients, before)
-        selecting = self.due(clients)
-        if selecting:
-            self.select(clients.only(selecting))
+        due = self.due(clients)
+        if due:
+            self.select(clients.only(due))
         after = self.personal(clients)
         shared = {name: value.masked_fill(after[name], 0) for name, value in clients.parameters.items()}
         return Bundle(
@@ -142,8 +143,7 @@ class FedSelect(Method[FedSelectConfig]):
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average every entry over those who share it; every client receives the entries that it shares."""
         shared, personal = uploads.part("shared").parameters(), uploads.part("personal").parameters()
-        last = self.w or self.federation.start[uploads.architectures[0]]
-        self.w = {name: mean_of_sharers(value, personal[name], last[name]) for name, value in shared.items()}
+        self.w = {name: mean_of_sharers(value, personal[name], self.w[name]) for name, value in shared.items()}
         self.shared_bytes.update(zip(uploads.ids, bytes_shared(personal, shared).tolist(), strict=True))
         return uploads.to_all(Parameters(self.w), nbytes=self.shared_bytes)
 
@@ -175,44 +175,45 @@ class FedSelect(Method[FedSelectConfig]):
             clients.fit(cross_entropy, epochs=1, entries=shared, stream=batches, name="shared")
 
     def due(self, clients: Cohort) -> list[int]:
-        """Positions of the members that select now; count this round as one of theirs."""
+        """Positions of the members that select now, by their own rounds, of which this one is counted."""
         kept = clients.kept("rounds")
-        none = torch.zeros(len(clients), dtype=torch.int64, device=self.federation.device)
-        rounds = none if kept is None else kept["before"]
-        clients.keep("rounds", {"before": rounds + 1})
-        return [member for member, before in enumerate(rounds.tolist()) if before and before % self.config.every == 0]
+        earlier = [0] * len(clients) if kept is None else kept["count"].tolist()
+        clients.keep("rounds", {"count": torch.tensor(earlier, device=self.federation.device) + 1})
+        return [member for member, rounds in enumerate(earlier) if rounds and rounds % self.config.every == 0]
 
     def select(self, clients: Cohort) -> None:
-        """Make the entries that matter most to a client personal."""
+        """Make the shared entries that matter most to a client personal, in each weight tensor."""
         matters = clients.private_gradient() if self.config.select_by == "gradient" else self.changes(clients)
         personal = self.personal(clients)
-        grown = {name: self.grown(mask, matters[name].abs()) for name, mask in personal.items() if "weight" in name}
-        clients.keep("personal", personal | grown)
+        for name in filter(is_weight, personal):
+            personal[name] |= self.foremost(personal[name], matters[name].abs())
+        clients.keep("personal", personal)
 
     def changes(self, clients: Cohort) -> Tree:
-        """How far the weights went since the last selection; keep where they are for the next one."""
+        """theta_i - r_i; then r_i is theta_i, and kept as its distance from the initial weights, which it is first."""
         moved = minus(clients.parameters, self.federation.start[clients.architecture])
         reference = clients.kept("reference")
-        changes = moved if reference is None else minus(moved, reference)
         clients.keep("reference", moved)
-        return changes
+        return moved if reference is None else minus(moved, reference)
 
-    def grown(self, personal: Tensor, size: Tensor) -> Tensor:
-        """One tensor's masks with those of its shared entries added that matter most, first come on ties.
+    def foremost(self, personal: Tensor, size: Tensor) -> Tensor:
+        """The shared entries of one tensor that become personal: the largest, the first of equal ones.
 
         Args:
-            personal: shape (members, ...), bool.
+            personal: m_i, shape (members, ...), bool.
             size: how much each entry changed, or its gradient; not negative, same shape.
+
+        Returns:
+            Same shape, bool; none where more than `limit` of a member's tensor is personal already.
         """
         mask = personal.flatten(1)
-        held = mask.sum(dim=1)
-        shared = (mask.shape[1] - held).double()
-        new = shared - ((1 - self.config.p) * shared).round()  # halves to even, as NumPy's
-        new = new * (held <= self.config.limit * mask.shape[1])
-        order = size.flatten(1).masked_fill(mask, -1).argsort(dim=1, descending=True, stable=True)
-        places = torch.arange(mask.shape[1], device=mask.device).expand_as(order)
-        rank = torch.empty_like(order).scatter_(1, order, places)
-        return (mask | (rank < new[:, None])).view_as(personal)
+        entries, held = mask.shape[1], mask.sum(dim=1)
+        shared = (entries - held).double()
+        wanted = shared - ((1 - self.config.p) * shared).round()  # halves to even, as NumPy's
+        wanted = wanted * (held <= self.config.limit * entries)
+        largest_first = size.flatten(1).masked_fill(mask, -1).argsort(dim=1, descending=True, stable=True)
+        place = largest_first.argsort(dim=1)
+        return (place < wanted[:, None]).view_as(personal)
 
     def state_dict(self) -> dict[str, Any]:
         """w and each client's bytes."""
@@ -221,6 +222,11 @@ class FedSelect(Method[FedSelectConfig]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `Method.load_state_dict`."""
         self.w, self.shared_bytes = dict(state["w"]), dict(state["shared_bytes"])
+
+
+def is_weight(name: str) -> bool:
+    """Whether entries of a parameter can become personal."""
+    return "weight" in name
 
 
 def merged(personal: Tree, own: Tree, common: Tree) -> Tree:
@@ -248,6 +254,6 @@ def bytes_shared(personal: Tree, weights: Tree) -> Tensor:
 
 def bytes_of_change(before: Tree, after: Tree) -> Tensor:
     """Bytes of each client's mask, a bit per entry of the weight tensors, where it changed: (clients,), int64."""
-    names = [name for name in after if "weight" in name]
+    names = list(filter(is_weight, after))
     changed = torch.stack([(before[name] != after[name]).flatten(1).any(dim=1) for name in names]).any(dim=0)
     return changed * ceil(sum(after[name][0].numel() for name in names) / 8)

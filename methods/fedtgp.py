@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.lazy import F, torch
 
 from ..federation.batches import Teaching
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Prototypes
 from ..federation.trees import subtree
 from .base import Facts, Method, Plan, Requires, not_negative, positive
@@ -127,7 +128,6 @@ class FedTGP(Method[FedTGPConfig]):
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Train the prototypes to be told apart by the widest gap between the classes' means."""
-        from ..federation.optimizers import Optimizer  # imports torch
 
         uploaded = uploads.prototypes()
         self.margin = widest_gap(class_means(uploaded)).clamp_max(self.config.margin_threshold)

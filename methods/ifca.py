@@ -14,7 +14,7 @@ Exchanged: theta_i and k_i (4 bytes) up; all K models down, which with `share_bo
 first round nothing travels: the K random initial models are common knowledge by the seed.
 Two accuracies: `global` is w_{k_i} after aggregation, the model IFCA deploys; `+local` is theta_i. A client that never
 took part yet has no k_i (its cluster is recorded as -1); it deploys the model with the smallest loss on its own
-training data, as a newcomer would. The authors' evaluation chooses by the loss on *test* labels; here none is read.
+training data. The authors' evaluation chooses by the loss on *test* labels; here none is read.
 Left open by the paper: K initial models that differ too little, or too unluckily, let all clients choose one model for
 ever; the sizes of the clusters are reported. The authors restart a run several times. So does `starts`: r starts, each
 with K initial models and streams of its own, run side by side, and the one serves in which the clients of the round
@@ -42,6 +42,8 @@ from .registry import method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torch import Tensor
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
@@ -76,8 +78,9 @@ class IFCAConfig:
 class IFCA(Method[IFCAConfig]):
     """The server keeps K models; every client trains the one with the smallest loss on its data.
 
-    Keeps `w`, the K models of every start, one start after the other, name to (r * K, ...); `chosen`, the cluster of
-    every client in each, shape (r, clients); and `serving`, the start that is deployed.
+    Keeps `w`, the K models of every start, name to (r, K, ...); `chosen`, the cluster of every client in each start,
+    shape (r, clients); and `serving`, the start that is deployed. Where there are several, a client keeps what it
+    trained in each.
     """
 
     category = "clustered"
@@ -103,13 +106,14 @@ class IFCA(Method[IFCAConfig]):
         self.serving = 0
 
     def client_update(self, clients: Cohort, received: Parameters | None, rnd: Round) -> Bundle:
-        """In every start, choose a model by its loss on the private data and train it."""
-        models = self.fresh_models() if received is None else self.unpacked(received)
-        losses = clients.private_loss(models).view(len(clients), self.config.starts, self.config.clusters)
+        """Choose a model by its loss on the private data and train it; in every start."""
+        models = self.fresh_models() if received is None else self.unpacked(received.tree)
+        flat = {name: tensor.flatten(0, 1) for name, tensor in models.items()}
+        losses = clients.private_loss(flat).view(len(clients), self.config.starts, self.config.clusters)
         sent: dict[str, Payload] = {}
         for start in range(self.config.starts):
             choice = losses[:, start].argmin(dim=1)
-            clients.load({name: tensor[choice] for name, tensor in self.of_start(models, start).items()})
+            clients.load({name: tensor[start, choice] for name, tensor in models.items()})
             clients.fit(cross_entropy, stream=f"local, start {start}" if start else None)
             said = {"id": choice.to(torch.int32)}
             if self.config.starts > 1:
@@ -119,25 +123,23 @@ class IFCA(Method[IFCAConfig]):
         return Bundle(sent, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
-        """Average within each cluster of every start, see which serves, and send all models to everybody."""
+        """Average within each cluster, in every start; see which start serves; send all models to everybody."""
         counts = uploads.sizes() if self.config.weights == "size" else uploads.ones()
-        share = counts / counts.sum()
-        starts, losses = [], []
+        averaged, losses = [], []
         for start in range(self.config.starts):
-            tree, said = uploads.part(f"model {start}").parameters(), uploads.part(f"cluster {start}")
+            theta, said = uploads.part(f"model {start}").parameters(), uploads.part(f"cluster {start}")
             choice = said.scalars("id").cpu().numpy()
             self.chosen[start, list(uploads.ids)] = choice
-            w = cluster_means(self.of_start(self.w, start), tree, choice, counts)
-            starts.append({**w, **self.one_body(weighted_mean(tree, share))} if self.config.share_body else w)
+            averaged.append(self.averaged(self.models_of(start), theta, choice, counts))
             if self.config.starts > 1:
-                losses.append((share * said.scalars("loss")).sum())
-        self.w = {name: torch.cat([w[name] for w in starts]) for name in self.w}
+                losses.append((counts / counts.sum() * said.scalars("loss")).sum())
+        self.w = {name: torch.stack([models[name] for models in averaged]) for name in self.w}
         self.serving = int(torch.stack(losses).argmin()) if losses else 0
-        return uploads.to_all(self.packed())
+        return uploads.to_all(Parameters(self.packed(self.w)))
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The aggregated model of each client's cluster, in the start that serves."""
-        models, chosen = self.of_start(self.w, self.serving), self.clusters()[list(clients.ids)]
+        models, chosen = self.models_of(self.serving), self.clusters()[list(clients.ids)]
         newcomers = np.flatnonzero(chosen == NOWHERE).tolist()
         if newcomers:
             chosen[newcomers] = clients.only(newcomers).private_loss(models).argmin(dim=1).cpu().numpy()
@@ -146,20 +148,22 @@ class IFCA(Method[IFCAConfig]):
     def unseen(self, clients: Cohort, received: Parameters, rnd: Round) -> Deployed:
         """A newcomer trains the model with the smallest loss on its data, in the start that serves."""
         self.client_update(clients, received, rnd)
-        kept = clients.kept(f"start {self.serving}")
-        return clients.deployed() if kept is None else clients.with_weights(kept)
+        return clients.with_weights(self.trained(clients))
 
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """What each client holds after its last local phase, in the start that serves."""
-        kept = clients.kept(f"start {self.serving}")
-        if kept is None:
+        if self.config.starts == 1:
             return {"+local": clients.deployed()}
-        newcomers = (self.clusters()[list(clients.ids)] == NOWHERE).tolist()
-        held = {
-            name: torch.stack([own[row] if new else kept[name][row] for row, new in enumerate(newcomers)])
-            for name, own in clients.weights.items()
-        }
+        held = self.trained(clients)
+        never = np.flatnonzero(self.clusters()[list(clients.ids)] == NOWHERE).tolist()
+        for name, initial in clients.weights.items():
+            held[name][never] = initial[never]
         return {"+local": clients.with_weights(held)}
+
+    def trained(self, clients: Cohort) -> Tree:
+        """A copy of what clients trained last in the start that serves, name to (members, ...), if they ever did."""
+        kept = clients.kept(f"start {self.serving}")
+        return clients.weights if kept is None else kept
 
     def report(self, rnd: Round) -> dict[str, float | int | None]:
         """Which start serves, where there are several."""
@@ -179,35 +183,37 @@ class IFCA(Method[IFCAConfig]):
         self.w, self.chosen, self.serving = dict(state["w"]), np.array(state["chosen"]), state["serving"]
 
     def fresh_models(self) -> Tree:
-        """The initial models of every start, one body in each start where it is shared, name to (r * K, ...)."""
+        """The initial models of every start, with one body in each where it is shared, name to (r, K, ...)."""
+        starts, count = self.config.starts, self.config.clusters
         (architecture,) = dict.fromkeys(self.federation.architectures)
-        models = self.federation.fresh_weights(architecture, self.config.starts * self.config.clusters)
-        return {**models, **self.one_body(self.firsts(models))} if self.config.share_body else models
+        drawn = self.federation.fresh_weights(architecture, starts * count)
+        models = {name: tensor.view(starts, count, *tensor.shape[1:]) for name, tensor in drawn.items()}
+        return self.unpacked(self.packed(models))
 
-    def of_start(self, tree: Tree, start: int) -> Tree:
-        """The K models of a start."""
-        rows = slice(start * self.config.clusters, (start + 1) * self.config.clusters)
-        return {name: tensor[rows] for name, tensor in tree.items()}
+    def models_of(self, start: int) -> Tree:
+        """The K models of a start, name to (K, ...)."""
+        return {name: tensor[start] for name, tensor in self.w.items()}
 
-    def firsts(self, tree: Tree) -> Tree:
-        """The first model of each start, name to (r, ...)."""
-        return {name: tensor[:: self.config.clusters] for name, tensor in tree.items()}
+    def averaged(self, models: Tree, theta: Tree, choice: np.ndarray, counts: Tensor) -> Tree:
+        """w_k of one start, name to (K, ...): the mean over who chose k; of a shared body, the mean over all.
 
-    def one_body(self, tree: Tree) -> Tree:
-        """The bodies of some models, each seen K times."""
-        return {
-            name: tensor.repeat_interleave(self.config.clusters, dim=0)
-            for name, tensor in tree.items()
-            if is_body(name)
-        }
+        Args:
+            models: w_k so far, name to (K, ...).
+            theta: what the participants trained, name to (participants, ...).
+            choice: k_i, shape (participants,).
+            counts: what each participant counts, shape (participants,).
+        """
+        w = cluster_means(models, theta, choice, counts)
+        if not self.config.share_body:
+            return w
+        common = weighted_mean(theta, counts / counts.sum())
+        return {name: common[name].expand_as(tensor) if is_body(name) else tensor for name, tensor in w.items()}
 
-    def packed(self) -> Parameters:
-        """What every client is sent: name to (1, r * K, ...), or (1, r, ...) for the tensors of shared bodies."""
-        bodies = {name: tensor for name, tensor in self.firsts(self.w).items() if is_body(name)}
-        sent = {**self.w, **bodies} if self.config.share_body else self.w
-        return Parameters({name: tensor[None] for name, tensor in sent.items()})
+    def packed(self, models: Tree) -> Tree:
+        """Models as they travel, name to (1, r, K, ...); a body that is shared once, name to (1, r, 1, ...)."""
+        once = {name: tensor[:, :1] for name, tensor in models.items() if self.config.share_body and is_body(name)}
+        return {name: tensor[None] for name, tensor in {**models, **once}.items()}
 
-    def unpacked(self, received: Parameters) -> Tree:
-        """The models in a message, the same for all who got it, name to (r * K, ...)."""
-        models = {name: tensor[0] for name, tensor in received.tree.items()}
-        return {**models, **self.one_body(models)} if self.config.share_body else models
+    def unpacked(self, tree: Tree) -> Tree:
+        """The models in a message, the same for all who got it, name to (r, K, ...)."""
+        return {name: row[0].expand(-1, self.config.clusters, *row.shape[3:]) for name, row in tree.items()}

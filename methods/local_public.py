@@ -51,6 +51,7 @@ class LocalPublic(Method[LocalPublicConfig]):
 
     category = "bound"
     requires = Requires(public_data=True)
+    near = (("local", "its targets are the client's own predictions, which it fits already"),)
 
     def plan(self, facts: Facts) -> Plan:
         """Nothing is exchanged."""

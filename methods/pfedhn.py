@@ -11,7 +11,7 @@ with a hypernetwork H of weights phi and an embedding v_i of every client:
     update       phi, v <- SGD step against g               `lr`, momentum, decay; g clipped to norm `clip`
 
 H: `hypernetwork`, with an embedding, `layers` hidden layers after the first, and a generator of the client's weights.
-Exchanged: theta_i's parameters down, from the first round on, and as many up, #theta * 4 bytes each way; H never leaves
+Exchanged: theta_i's parameters down, from the first round on, and as many up, #theta * b bytes each way; H never leaves
 the server. With `personal_head` (pFedHN-PC) the body alone, and clients keep their heads. BatchNorm statistics cannot
 be generated: they stay with the client, as its last local training left them.
 Deployed: H(v_i; phi) after the round (`generated`), with the client's head in pFedHN-PC. Also: theta~_i (`+local`).
@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import torch
 
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters
 from ..federation.rounds import Turn
 from ..federation.trees import minus
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ..federation.deployed import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
+    from ..federation.settings import Training
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,12 @@ class PFedHN(Method[PFedHNConfig]):
         steps = PlannedPhase("local", facts.local_epochs, batches=self.config.inner_steps)
         return Plan(up_bytes=size, down_bytes=size, first_down_bytes=size, work=(steps,))
 
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        """SGD of the method's own, unless clients are to train with the run's optimizer."""
+        if self.config.inner_optimizer == "run":
+            return super().local_optimizers(training)
+        return {"inner_lr": Optimizer("sgd", self.config.inner_lr, self.config.inner_momentum, self.config.inner_decay)}
+
     def setup(self, federation: Federation) -> None:
         """Draw the hypernetwork and the embeddings, each client's by its identity."""
         from .hypernetwork import HyperNetwork  # imports torch
@@ -160,18 +168,17 @@ class PFedHN(Method[PFedHNConfig]):
 
     def opening(self) -> Downloads:
         """The first generated weights."""
-        return self.letters(range(self.federation.clients))
+        return self.newest(range(self.federation.clients))
 
     def client_update(self, clients: Cohort, received: Parameters, rnd: Round) -> Parameters:
         """Train from the generated weights; send what they lost."""
-        from ..federation.optimizers import Optimizer  # imports torch
 
         clients.load(received.tree)
-        sgd = Optimizer("sgd", self.config.inner_lr, self.config.inner_momentum, self.config.inner_decay)
         own = self.config.inner_optimizer == "sgd"
+        (rule,) = self.local_optimizers(clients.training).values()
         clients.fit(
             cross_entropy,
-            optimizer=sgd if own else None,
+            optimizer=rule,
             clip=self.config.inner_clip if own else "run",
             fresh=True,
             batches=self.config.inner_steps,
@@ -182,7 +189,7 @@ class PFedHN(Method[PFedHNConfig]):
         """A step of the hypernetwork and of the embeddings, then new weights for who is next: after the last, all."""
         self.step({name: (uploads.ids_of(name), uploads.parameters(name)) for name in uploads.architectures})
         last = rnd.turn + 1 == len(self.order)
-        return self.letters(range(self.federation.clients) if last else self.order[rnd.turn + 1])
+        return self.newest(range(self.federation.clients) if last else self.order[rnd.turn + 1])
 
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """What the hypernetwork makes for each client now; what is not generated is the client's own."""
@@ -212,19 +219,21 @@ class PFedHN(Method[PFedHNConfig]):
     def step(self, lost: Mapping[str, tuple[Sequence[int], Tree]]) -> None:
         """One step against the vector-Jacobian product of H with what weights lost in training.
 
-        Generators of architectures that nobody has here stay as they are.
+        Of phi it is the mean over clients; each v_i has that of its own client alone. Generators of architectures that
+        nobody has here stay as they are.
 
         Args:
             lost: the clients of each architecture and their d_i, name to (clients, ...).
         """
         self.optimizer.zero_grad()
-        clients = sum(len(ids) for ids, _ in lost.values())
         for architecture, (ids, trees) in lost.items():
             made = self.hypernetwork(ids, architecture)
             torch.autograd.backward(list(made.values()), [trees[name] for name in made])
-        for parameter in self.hypernetwork.parameters():
-            if parameter.grad is not None and parameter is not self.hypernetwork.embeddings.weight:
-                parameter.grad /= clients  # the mean over clients; each has an embedding of its own
+        clients = sum(len(ids) for ids, _ in lost.values())
+        for phi in (self.hypernetwork.hidden, self.hypernetwork.generators):
+            for parameter in phi.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= clients
         torch.nn.utils.clip_grad_norm_(self.hypernetwork.parameters(), self.config.clip)
         self.optimizer.step()
 
@@ -234,19 +243,14 @@ class PFedHN(Method[PFedHNConfig]):
             made: Tree = self.hypernetwork(ids, architecture)
         return made
 
-    def letters(self, clients: Sequence[int]) -> Downloads:
-        """Generated weights for some clients."""
+    def newest(self, clients: Sequence[int]) -> Downloads:
+        """Newly generated weights for some clients: one message for those of each architecture."""
         from ..federation.channel import Downloads, Parcel  # imports torch
 
-        architectures = self.federation.architectures
-        owned = {
-            architecture: [client for client in clients if architectures[client] == architecture]
-            for architecture in self.federation.start
-        }
-        return Downloads(
-            tuple(
-                Parcel(Parameters(self.generated(ids, architecture)), {client: row for row, client in enumerate(ids)})
-                for architecture, ids in owned.items()
-                if ids
-            )
-        )
+        parcels = []
+        for architecture in self.federation.start:
+            ids = [client for client in clients if self.federation.architectures[client] == architecture]
+            if ids:
+                row = {client: place for place, client in enumerate(ids)}
+                parcels.append(Parcel(Parameters(self.generated(ids, architecture)), row))
+        return Downloads(tuple(parcels))

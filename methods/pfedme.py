@@ -31,6 +31,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters
 from ..federation.phase import Step
 from ..federation.trees import minus, plus, subtree, under
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ..federation.deployed import Deployed
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
+    from ..federation.settings import Training
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ class PFedMe(Method[PFedMeConfig]):
             ),
         )
 
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        """Plain SGD for theta_i and for w_i, whatever the run's optimizer."""
+        inner = Optimizer("sgd", self.config.personal_lr, weight_decay=self.config.decay)
+        return {"personal_lr": inner, "lr": Optimizer("sgd", self.config.lr)}
+
     def build_client(self, base: nn.Module) -> nn.Module:
         """The zoo's net twice."""
         from .two_models import TwoModels
@@ -132,16 +139,14 @@ class PFedMe(Method[PFedMeConfig]):
 
     def solve(self, clients: Cohort, received: Tree | None) -> tuple[int, ...]:
         """Solve for theta_i and step w_i, from a w or from the one that clients have; returns the steps of each."""
-        from ..federation.optimizers import Optimizer
         from .two_models import is_personal, is_shared
 
         if received is not None:
             clients.load(under("shared", received))
         clients.load(under("personal", subtree(clients.weights, "shared")))
-        settings = self.config
-        sgd = Optimizer("sgd", settings.personal_lr, weight_decay=settings.decay)
-        inner = Step(self.inner_loss, is_personal, sgd, repeat=settings.inner_steps)
-        outer = Step(self.envelope, is_shared, Optimizer("sgd", settings.lr), clip=None)  # no gradient of private data
+        rules = self.local_optimizers(clients.training)
+        inner = Step(self.inner_loss, is_personal, rules["personal_lr"], repeat=self.config.inner_steps)
+        outer = Step(self.envelope, is_shared, rules["lr"], clip=None)  # no gradient of private data
         return clients.fit([inner, outer]).steps
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.lazy import torch
 
+from ..federation.optimizers import Optimizer
 from ..federation.payloads import Bundle, Parameters
 from ..federation.trees import minus, plus
 from .averaging import ServerModel, shares, weighted_mean
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ..federation.cohort import Cohort
     from ..federation.payloads import Tree
     from ..federation.rounds import Federation, Round
+    from ..federation.settings import Training
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Scaffold(ServerModel[ScaffoldConfig]):
             ),
         )
 
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        """Plain SGD, whatever the run's optimizer."""
+        return {"lr": Optimizer("sgd", self.config.lr)}
+
     def setup(self, federation: Federation) -> None:
         """Nothing yet: w is the common start and c is 0 until the first uploads."""
         self.w: Tree = {}
@@ -91,7 +97,6 @@ class Scaffold(ServerModel[ScaffoldConfig]):
 
     def client_update(self, clients: Cohort, received: Bundle | None, rnd: Round) -> Bundle:
         """Train from w with corrected gradients, then renew the control variate."""
-        from ..federation.optimizers import Optimizer
 
         c = {name: torch.zeros_like(tensor) for name, tensor in clients.parameters.items()}
         c_i = clients.kept("control") or c
@@ -100,9 +105,8 @@ class Scaffold(ServerModel[ScaffoldConfig]):
             c = tree_of(received, "control")
         w, correction = clients.weights, minus(c, c_i)
         renewed = clients.private_gradient() if self.config.option == "I" else None
-        log = clients.fit(
-            corrected_loss, optimizer=Optimizer("sgd", self.config.lr), per_client={"correction": correction}
-        )
+        (sgd,) = self.local_optimizers(clients.training).values()
+        log = clients.fit(corrected_loss, optimizer=sgd, per_client={"correction": correction})
         moved = minus(clients.weights, w)
         if renewed is None:
             steps = clients.sizes.new_tensor(log.steps)

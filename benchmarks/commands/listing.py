@@ -12,6 +12,8 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ...federation.settings import Training
+from ...methods.local_rules import in_words, local_rules
 from ...methods.registry import METHODS
 from ..grid.plugins import plugin_path
 
@@ -142,8 +144,10 @@ def describe(name: str) -> Row:
         "needs": method.requires.words(),
         "exchange": method.wire or "nothing",
         "payloads": sorted(payload.__name__ for payload in method().payloads()),
+        "trains with": in_words(local_rules(method(), Training())),
         "deployed view": method.deployed_view,
         "deploys": method.deploys,
+        "near": [f"{other}: {why}" for other, why in method.near],
         "newcomers": (inspect.getdoc(method.unseen) or "").partition("\n")[0],
         "example": example(name),
         # As it stands: `getdoc` would take the indent of a box of formulas that nothing unindented follows.

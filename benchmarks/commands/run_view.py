@@ -10,6 +10,7 @@ from fl_bench.errors import ConfigError, unknown_name
 from ...federation.settings import UNSEEN
 from ..leaderboard.clusterless import clusterless, without_cluster
 from ..leaderboard.pairing import setting_text
+from ..leaderboard.training_rules import recorded_rules
 from ..leaderboard.versions import newest
 from ..records.reading import read_record
 from ..records.rows import seconds_of
@@ -68,6 +69,7 @@ def find_record(name: str, results: Path) -> tuple[Record, list[str]]:
 def print_record(console: Console, record: Record) -> None:
     """Head, table and curve."""
     facts = record.facts
+    rules = recorded_rules([record])
     reason = f": {record.reason}" if record.reason else ""
     lines = [
         f"{record.cell['dataset']}  {record.label}  seed {record.repetition}  ({record.run['key']})",
@@ -77,6 +79,7 @@ def print_record(console: Console, record: Record) -> None:
         + (", ".join(f"{key}={value}" for key, value in record.cell["method"]["settings"].items()) or "no settings"),
         f"protocol: {record.protocol}",
         *facts.get("badges", []),
+        *([f"own rate: {rules.own}"] if rules is not None and rules.own else []),
         *_one_off(facts),
         *filter(None, [clusterless([record])]),
     ]

@@ -20,6 +20,7 @@ from ..records.record import Status
 from .clusterless import clusterless
 from .pairing import check_pairing, comparisons, setting_text
 from .reported import deployed_view, reported_in
+from .training_rules import recorded_rules
 from .versions import left_out, superseded
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..records.record import Record
     from ..records.rows import Row
     from .reported import Selection
+    from .training_rules import LocalRules
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ class Line:
     seeds_missing: str
     """Seeds that other methods of this comparison have and this one has not."""
     note: str
+    trained_with: LocalRules | None
+    """What clients descend the loss of private data by; none where that is not known. A column only where some method
+    has an optimizer or rate of its own."""
     protocols: tuple[Protocol, ...]
     """Those of the runs that are averaged or counted, oldest first; a column only where one is beyond the first."""
 
@@ -116,6 +121,8 @@ class OverallLine:
     rank_mean: float | None
     """Mean rank among deployed views, 1 is best, ties share."""
     badges: str
+    trained_with: LocalRules | None
+    """As in the lines of single data sets; settings of a method are the same on all."""
     protocols: tuple[Protocol, ...]
     """Those of the runs on all datasets, oldest first; a column only where one is beyond the first."""
 
@@ -176,6 +183,7 @@ def overall(board: Sequence[Line]) -> list[OverallLine]:
                 gap_to_local=fmean(gaps) if whole and len(gaps) == len(numbers) else None,
                 rank_mean=fmean(places) if whole and len(places) == len(numbers) else None,
                 badges="; ".join(sorted({badge for line in group for badge in line.badges.split("; ") if badge})),
+                trained_with=group[0].trained_with,
                 protocols=tuple(sorted({protocol for line in group for protocol in line.protocols})),
             )
         )
@@ -257,6 +265,7 @@ def _line(
         seeds_not_done=" ".join(f"{seed}:{how}" for seed, how in sorted(ended.items()) if how != "done"),
         seeds_missing=" ".join(str(seed) for seed in seeds if seed not in ended),
         note="; ".join(filter(None, [_note(done, scores, references, selection), clusterless(done), outdated])),
+        trained_with=recorded_rules(group),
         protocols=tuple(sorted({record.protocol for record in group})),
     )
 

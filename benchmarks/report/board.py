@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..leaderboard.lines import lines
+from ..leaderboard.own_rate import OWN_RATE
 from ..leaderboard.pairing import comparisons
 from ..tables.values import show_bytes, show_seconds
 
@@ -128,9 +129,14 @@ def _entry(line: Line, category: str, place: int | None, edges: tuple[float, flo
             _signed(line.optimism),
         ),
         runs=_runs(line),
-        badges=tuple(badge for badge in line.badges.split("; ") if badge),
+        badges=(*(badge for badge in line.badges.split("; ") if badge), *_own_rate(line)),
         note=line.note,
     )
+
+
+def _own_rate(line: Line) -> list[str]:
+    own = "" if line.trained_with is None else line.trained_with.own
+    return [f"{OWN_RATE}: {own}"] if own else []
 
 
 def _signed(value: float | None) -> Cell:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.files import write_file
 
 from ..leaderboard.lines import lines
+from ..leaderboard.own_rate import OWN_RATE, cautioned
 from ..leaderboard.pairing import cautions
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
@@ -44,6 +45,10 @@ BADGES = {
         "The method was given the true labels of the public pool, which are sealed for all others."
     ),
     "oracle: true groups": ("The method was told which latent group each client comes from; others have to find out."),
+    OWN_RATE: (
+        "Clients train with an optimizer or rate of the method's own, and not with that of `training`. Compare it with "
+        "others where rates were tuned or set equal."
+    ),
 }
 """What badges mean, by their beginning."""
 
@@ -105,14 +110,15 @@ def render_page(
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["shown"] = show
     board = entries(records, selection)
-    by_new = [f"{dataset}: {said}" for (dataset, _), said in decided_by_new(lines(records, selection)).items()]
+    scored = lines(records, selection)
+    by_new = [f"{dataset}: {said}" for (dataset, _), said in decided_by_new(scored).items()]
     data = drill_down(records)
     kept = newest(records)
     return environment.get_template("report.html").render(
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         lead=_lead(kept, board),
-        cautions=[*cautions(records), *by_new],
+        cautions=[*cautions(records), *cautioned(scored), *by_new],
         selection=SELECTIONS[selection],
         board=board,
         columns=COLUMNS,

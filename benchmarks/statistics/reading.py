@@ -15,6 +15,7 @@ from fl_bench.streams import FACTORS
 from ...methods.registry import METHODS
 from ..grid.configure import plain
 from ..leaderboard.lines import lines
+from ..leaderboard.own_rate import cautioned
 from ..leaderboard.pairing import check_pairing, comparisons, setting_text
 from ..leaderboard.reported import SELECTIONS, deployed_view, reported_in
 from ..leaderboard.sampling import decided_by_new
@@ -96,6 +97,7 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
     runs = [record for group in used.values() for record in group]
     board = [line for line in lines(records, selection) if line.method in compared]
     cautions = (
+        *cautioned(board),
         *(f"{dataset}: {caution}" for (dataset, _), caution in decided_by_new(board).items()),
         mixture({name: [record.protocol for record in group] for name, group in used.items()}),
         left_out(superseded(records), runs),
@@ -331,6 +333,6 @@ def _cell(text: str, place: str) -> tuple[float | None, str]:
 
 
 def _whole(text: str, name: str, place: str) -> int:
-    if not text.isdecimal():
-        raise DataError(f"{place}: {name} must be a whole number, found {text!r}")
+    if not text.isdecimal() or len(text) > 9:
+        raise DataError(f"{place}: {name} must be a whole number of at most nine digits, found {text!r}")
     return int(text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...federation.settings import UNSEEN
 from ..grid.repetition import Repetition
+from ..leaderboard.own_rate import MARK, cautioned
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import mixture
@@ -55,8 +56,9 @@ def _result(line: Line, marks: Mapping[str, str], sampled: bool) -> dict[str, An
     name = line.method if line.deployed else f"· {line.view}"
     if line.deployed and line.view not in ("", "client"):
         name += f" ({line.view})"
+    signs = [*([marks[line.badges]] if line.badges else []), *([MARK] if _has_own_rate(line) else [])]
     return {
-        "method": " ".join([name, marks[line.badges]] if line.badges else [name]),
+        "method": " ".join([name, *signs]),
         "accuracy %": "" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
         **({"took\npart": _short(line.acc_drawn), "never": _short(line.acc_new)} if sampled else {}),
         "vs\nlocal": "" if line.gap_to_local is None else f"{line.gap_to_local:+.2f}",
@@ -66,6 +68,10 @@ def _result(line: Line, marks: Mapping[str, str], sampled: bool) -> dict[str, An
         "time": show_seconds(line.seconds),
         "runs": ", ".join([str(line.seeds), *troubles, *missing]),
     }
+
+
+def _has_own_rate(line: Line) -> bool:
+    return line.deployed and line.trained_with is not None and bool(line.trained_with.own)
 
 
 def _short(accuracy: float | None) -> str:
@@ -97,5 +103,11 @@ def _caption(block: Sequence[Line]) -> str:
             f"\nin-group share {fmean(ceilings):.1f} %: the ceiling of a model that knows only its own group's classes"
         )
     notes = dict.fromkeys(f"{line.method}: {line.note}" for line in block if line.note)
-    cautions = [mixture({line.method: line.protocols for line in block}), *decided_by_new(block).values()]
-    return "\n".join([text, *notes, *filter(None, cautions)])
+    own = {line.method: line.trained_with.own for line in block if line.trained_with is not None}
+    rates = [f"{MARK} {method}: own rate, {words}" for method, words in own.items() if words]
+    cautions = [
+        *cautioned(block),
+        mixture({line.method: line.protocols for line in block}),
+        *decided_by_new(block).values(),
+    ]
+    return "\n".join([text, *notes, *rates, *filter(None, cautions)])

@@ -32,6 +32,7 @@ from .fairness import (
 )
 from .messages import each_upload_matters, received_messages_matter, scores_are_what_they_say
 from .newcomers import unseen_clients_work
+from .optimizers import local_optimizers_are_as_declared
 from .repeating import (
     RENUMBERED,
     loop_equals_stacked,
@@ -61,6 +62,7 @@ __all__ = [
     "divergence_is_not_an_accuracy",
     "each_upload_matters",
     "finish",
+    "local_optimizers_are_as_declared",
     "loop_equals_stacked",
     "made_up_data",
     "make_run",
@@ -108,6 +110,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     test_data_change_nothing,
     bytes_equal_the_closed_form,
     steps_equal_the_plan,
+    local_optimizers_are_as_declared,
     partial_participation_works,
     one_client_works,
     mixed_architectures_work_or_are_refused,

@@ -23,6 +23,7 @@ NOT_SHIPPED = {
     "benchmarks/studies",
     "benchmarks/studies/clusters",
     "benchmarks/studies/contraction",
+    "benchmarks/studies/defaults",
     "benchmarks/studies/planted",
     "benchmarks/studies/server",
 }

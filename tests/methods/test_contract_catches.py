@@ -15,12 +15,14 @@ import torch.nn.functional as F
 from fl_bench.errors import ConfigError, Diverged, Unsupported
 from fl_bench.federation.batches import Teaching
 from fl_bench.federation.channel import Downloads
+from fl_bench.federation.optimizers import Optimizer
 from fl_bench.federation.payloads import Bundle, Labels, Parameters, Scores
+from fl_bench.federation.phase import Step
 from fl_bench.methods import contract
 from fl_bench.methods.averaging import shares, weighted_mean
 from fl_bench.methods.base import Facts, Method, Plan, Requires
 from fl_bench.methods.contract import conditions
-from fl_bench.methods.losses import cross_entropy
+from fl_bench.methods.losses import cross_entropy, distillation
 from fl_bench.methods.planning import PlannedPhase
 from fl_bench.methods.registry import METHODS
 from fl_bench.sealed import Sealed
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from fl_bench.federation.cohort import Cohort
     from fl_bench.federation.deployed import Deployed
     from fl_bench.federation.rounds import Federation, Round
+    from fl_bench.federation.settings import Training
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,45 @@ class Honest(Method[NoConfig]):
 
     def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Any:
         clients.fit(cross_entropy)
+
+
+class Hasty(Honest):
+    """Trains with a rate of its own."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy, lr=0.5)
+
+
+class HastySaid(Hasty):
+    """And says so."""
+
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        return {"lr": replace(training.local_optimizer, lr=0.5)}
+
+
+class HastyOnTop(Hasty):
+    """A second step of every batch has another rule, which goes unsaid."""
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit([Step(cross_entropy), Step(cross_entropy, optimizer=Optimizer("adam", 0.5))])
+
+
+class HastyInWords(Honest):
+    """Says that a rule of its own trains beside the run's."""
+
+    def local_optimizers(self, training: Training) -> dict[str, Optimizer]:
+        return {**super().local_optimizers(training), "head_lr": Optimizer("sgd", 0.5)}
+
+
+class HastyDistilling(Honest):
+    """Distils with a rate of its own, which is no local training."""
+
+    requires = Requires(public_data=True)
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> None:
+        clients.fit(cross_entropy)
+        public = rnd.public.inputs()
+        clients.fit(distillation, on=Teaching(public, clients.predict(public)), lr=0.5)
 
 
 class Mislabelled(Honest):
@@ -960,6 +1002,9 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Tuning, contract.steps_equal_the_plan, AssertionError, "kind 'aside'"),
         (ServerFavouring, contract.steps_equal_the_plan, AssertionError, "kind 'server'.*server_public_epochs"),
         (Voting, contract.steps_equal_the_plan, AssertionError, "kind 'distill'.*client_public_epochs"),
+        (Hasty, contract.local_optimizers_are_as_declared, AssertionError, "with sgd 0.5, momentum.*does not name"),
+        (HastyOnTop, contract.local_optimizers_are_as_declared, AssertionError, "data with adam 0.5, which"),
+        (HastyInWords, contract.local_optimizers_are_as_declared, AssertionError, "trains with sgd 0.5, and no step"),
         (Enumerating, contract.unseen_clients_work, AssertionError, "kept out of training: .*`clients.ids`"),
         (Unsteady, contract.unseen_clients_work, AssertionError, "no named stream"),
         (Foreseeing, contract.unseen_clients_work, AssertionError, "`unseen` uses test data"),
@@ -987,6 +1032,8 @@ def test_what_is_saved_and_what_is_opened_openly_pass(register: Any) -> None:
 @pytest.mark.parametrize(
     ("honest", "check"),
     [
+        (HastySaid, contract.local_optimizers_are_as_declared),
+        (HastyDistilling, contract.local_optimizers_are_as_declared),
         (Tuning, contract.scoring_changes_nothing),
         (TwicePlanned, contract.steps_equal_the_plan),
         (TwiceAtMost, contract.steps_equal_the_plan),

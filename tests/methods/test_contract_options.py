@@ -52,6 +52,10 @@ def test_a_server_with_several_heads_is_the_same_in_both_engines(schedule: str) 
     contract.loop_equals_stacked(registered("cosmos", {"server": "heads", "head_schedule": schedule}))
 
 
+def test_clients_of_pfedhn_that_train_with_the_run_s_optimizer_say_so() -> None:
+    contract.local_optimizers_are_as_declared(registered("pfedhn", {"inner_optimizer": "run"}))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("name", "settings"), OPTIONS, ids=str)

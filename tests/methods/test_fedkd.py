@@ -16,12 +16,13 @@ from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
 from fl_bench.federation.trees import subtree
 from fl_bench.methods.contract import client_facts
-from fl_bench.methods.fedkd import coded_bytes, compress
+from fl_bench.methods.fedkd import Compressed, compress
 from fl_bench.methods.registry import METHODS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fl_bench.federation.channel import Downloads, Uploads
     from fl_bench.federation.payloads import Tree
 
 MATRICES = ("body", "head")
@@ -64,22 +65,23 @@ def test_the_fewest_singular_values_that_reach_the_energy() -> None:
     matrix = torch.tensor([[[0.0, -3.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]], dtype=torch.float64)
     bias = torch.tensor([[1.0, -1.0], [0.0, 2.0]], dtype=torch.float64)
     for energy, rank, expected in ((0.64, 1, [[0.0, 0.0], [4.0, 0.0]]), (0.65, 2, [[0.0, -3.0], [4.0, 0.0]])):
-        arrived, ranks = compress({"w": matrix, "b": bias}, energy)
-        assert ranks["w"].tolist() == [rank, 0]
-        assert list(ranks) == ["w"]
+        update = compress({"w": matrix, "b": bias}, energy)
+        arrived = update.tree
+        assert update.ranks["w"].tolist() == [rank, 0]
+        assert list(update.ranks) == ["w"]
         torch.testing.assert_close(arrived["w"][0], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-14)
         assert torch.equal(arrived["w"][1], matrix[1])
         assert torch.equal(arrived["b"], bias)
         # r * (2 + 2 + 1) numbers of the matrix and 2 of the vector, 8 bytes each.
-        assert coded_bytes(arrived, ranks).tolist() == [(5 * rank + 2) * 8, 2 * 8]
+        assert update.nbytes().tolist() == [(5 * rank + 2) * 8, 2 * 8]
 
 
 def test_all_energy_is_the_whole_update() -> None:
     stream = torch.Generator().manual_seed(1)
     update = torch.randn(2, 5, 3, generator=stream, dtype=torch.float64)
-    arrived, ranks = compress({"w": update}, 1.0)
-    torch.testing.assert_close(arrived["w"], update, rtol=0, atol=1e-14)
-    assert ranks["w"].tolist() == [3, 3]
+    compressed = compress({"w": update}, 1.0)
+    torch.testing.assert_close(compressed.tree["w"], update, rtol=0, atol=1e-14)
+    assert compressed.ranks["w"].tolist() == [3, 3]
 
 
 def test_a_convolution_is_a_matrix_and_counters_travel_as_they_are() -> None:
@@ -87,11 +89,28 @@ def test_a_convolution_is_a_matrix_and_counters_travel_as_they_are() -> None:
     # numbers. Beside it a float32 vector of one number and an int64 counter.
     kernel = torch.outer(torch.tensor([1.0, -2.0]), torch.tensor([3.0, 0.0, 4.0])).view(1, 2, 3, 1, 1)
     tree = {"conv": kernel, "bias": torch.ones(1, 1), "seen": torch.tensor([7])}
-    arrived, ranks = compress(tree, 0.95)
-    assert ranks["conv"].tolist() == [1]
-    torch.testing.assert_close(arrived["conv"], kernel)
-    assert arrived["seen"].tolist() == [7]
-    assert coded_bytes(arrived, ranks).tolist() == [6 * 4 + 4 + 8]
+    update = compress(tree, 0.95)
+    assert update.ranks["conv"].tolist() == [1]
+    torch.testing.assert_close(update.tree["conv"], kernel)
+    assert update.tree["seen"].tolist() == [7]
+    assert update.nbytes().tolist() == [6 * 4 + 4 + 8]
+
+
+def test_two_updates_as_one() -> None:
+    # Ranks 1 and 1 of a 2 x 3 matrix make 2, and 2 and 1 no more than 2; vectors add up, a counter is the newest.
+    w = torch.tensor([[[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]]])
+
+    def update(sign: float, rank: int, seen: int) -> Compressed:
+        tree = {"w": sign * w, "b": torch.tensor([[sign]]), "seen": torch.tensor([seen])}
+        return Compressed(tree, {"w": torch.tensor([rank])})
+
+    assert update(1.0, 1, 4).after(None).ranks == {"w": 1}
+    for rank, sizes in ((1, 2), (2, 2)):
+        both = update(-3.0, 1, 9).after(update(1.0, rank, 4))
+        assert torch.equal(both.tree["w"], -2 * w)
+        assert both.tree["b"].tolist() == [[-2.0]]
+        assert both.tree["seen"].tolist() == [9]
+        assert both.ranks["w"].tolist() == [sizes]
 
 
 def test_an_update_that_is_not_finite_is_no_update() -> None:
@@ -206,30 +225,52 @@ def test_who_stayed_away_gets_what_was_missed(deep_world, participation: float, 
     # rank is the sum of what was missed, and never more than full: 2 for a body of 5 x 2, 3 for a head of 3 x 5. Those
     # who have missed the same share a row.
     run = make_run(deep_world, rounds=6, participation=participation, student="mlp-5", energy_start=0.5, energy_end=0.9)
-    missed = {name: [0] * 3 for name in run.method.ranks}
+    full, sent = {"body.1.weight": 2, "head.weight": 3}, watched(run)
+    missed = {name: [0] * 3 for name in full}
     groups, most = [], 0
     for row in run.rounds():
-        here = run.participants(row.values["round"])
-        for name, ranks in run.method.ranks.items():
-            full = min(run.method.student[name].shape[1:])
-            new = int(ranks[0])
-            most = max(most, *(missed[name][c] + new - full for c in CLIENTS if c not in here))
-            missed[name] = [new if c in here else min(full, missed[name][c] + new) for c in CLIENTS]
-            assert [int(ranks[group]) for group in run.method.group] == missed[name]
+        here, (parcel,) = run.participants(row.values["round"]), sent[-1].parcels
+        where = [parcel.address[client] for client in CLIENTS]
+        groups.append(len(parcel.payload))
+        assert groups[-1] == len(set(where))
+        for name in full:
+            found = torch.linalg.matrix_rank(parcel.payload.tree[name]).tolist()
+            new = found[where[here[0]]]
+            most = max(most, *(missed[name][c] + new - full[name] for c in CLIENTS if c not in here))
+            missed[name] = [new if c in here else min(full[name], missed[name][c] + new) for c in CLIENTS]
+            assert all(found[place] <= missed[name][client] for client, place in enumerate(where))
+        ranks = [{name: missed[name][client] for name in full} for client in CLIENTS]
+        assert [parcel.payload.nbytes()[place] for place in where] == [
+            8 * (own["body.1.weight"] * (5 + 2 + 1) + own["head.weight"] * (3 + 5 + 1) + 5 + 3) for own in ranks
+        ]
         for name, tensor in nets(run, "shared").items():
-            reached = tensor + run.method.missed[name][run.method.group]
+            reached = tensor + parcel.payload.tree[name][where]
             torch.testing.assert_close(reached, run.method.student[name].expand_as(reached), rtol=0, atol=1e-12)
-        groups.append(len(set(run.method.group)))
-        assert len(run.method.missed["head.bias"]) == groups[-1]
     assert max(groups) == most_groups
     assert most > 0  # the bound was needed
+
+
+def watched(run: Run) -> list[Downloads]:
+    """What the server sends, round by round."""
+    sent, update = [], run.method.server_update
+
+    def server_update(uploads: Uploads, rnd: Round) -> Downloads:
+        sent.append(update(uploads, rnd))
+        return sent[-1]
+
+    run.method.server_update = server_update
+    return sent
 
 
 def test_counters_of_the_last_round_are_all_that_is_missed(normed_world) -> None:
     # BatchNorm counts its batches in whole numbers, which updates replace instead of adding to: two batches a round.
     normed_world.options = {"participation": 0.34}
-    run = normed_world.run("fedkd")
-    missed, student = run.method.missed["body.1.num_batches_tracked"], run.method.student["body.1.num_batches_tracked"]
+    run = normed_world.build("fedkd")
+    sent = watched(run)
+    for _ in run.rounds():
+        pass
+    (parcel,) = sent[-1].parcels
+    missed, student = (tree["body.1.num_batches_tracked"] for tree in (parcel.payload.tree, run.method.student))
     assert missed.dtype == student.dtype == torch.int64
     assert missed.tolist() == student.tolist() * len(missed)
     assert len(missed) > 1
@@ -247,7 +288,7 @@ def test_what_was_missed_survives_a_restart(deep_world, same_bits, tmp_path) -> 
     resumed = run(tmp_path / "checkpoint.pt")
     assert [row.clients for row in resumed.rounds()] == expected
     assert same_bits(resumed.method.student, whole.method.student)
-    assert same_bits(resumed.method.missed, whole.method.missed)
+    assert resumed.facts()["bytes_undelivered"] == whole.facts()["bytes_undelivered"]
 
 
 @pytest.mark.parametrize("flows", [False, True])

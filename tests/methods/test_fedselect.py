@@ -227,10 +227,10 @@ def test_selection_by_hand() -> None:
     personal = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], dtype=torch.bool)
     change = torch.tensor([3.0, 1.0, 3.0, 2.0]).expand(4, 4)
     # half of four; of three all but round(1.5) = 2, so the 3 that is still shared; one of two; 3/4 is above the limit
-    expected = [[1, 0, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
-    assert method.grown(personal, change).int().tolist() == expected
+    expected = [[1, 0, 1, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert method.foremost(personal, change).int().tolist() == expected
     # of equal changes the first; shapes are kept, and no change is a change like any other
-    ties = method.grown(torch.zeros(1, 2, 2, dtype=torch.bool), torch.zeros(1, 2, 2))
+    ties = method.foremost(torch.zeros(1, 2, 2, dtype=torch.bool), torch.zeros(1, 2, 2))
     assert ties.tolist() == [[[True, True], [False, False]]]
 
 
@@ -241,8 +241,8 @@ def test_selection_by_hand() -> None:
 )
 def test_a_quarter_is_rounded_as_the_authors_do(entries: int, new: int) -> None:
     change = torch.arange(float(entries))[None]
-    grown = FedSelect(FedSelectConfig(p=0.25)).grown(torch.zeros(1, entries, dtype=torch.bool), change)
-    assert grown[0].tolist() == [False] * (entries - new) + [True] * new  # those that changed most
+    new_ones = FedSelect(FedSelectConfig(p=0.25)).foremost(torch.zeros(1, entries, dtype=torch.bool), change)
+    assert new_ones[0].tolist() == [False] * (entries - new) + [True] * new  # those that changed most
 
 
 def test_averages_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,11 @@ from fl_bench.methods.ifca import IFCA, IFCAConfig
 
 def models_of(tree, kind) -> list:
     return [kind(w.numpy(), b.numpy()) for w, b in zip(tree["head.weight"], tree["head.bias"], strict=True)]
+
+
+def of_all_starts(tree):
+    """The models of a tree (starts, clusters, ...), one start after the other."""
+    return {name: tensor.flatten(0, 1) for name, tensor in tree.items()}
 
 
 def loss(model, x: np.ndarray, y: np.ndarray) -> float:
@@ -72,7 +78,7 @@ def test_three_rounds_against_numpy(world, weights_of, assert_equal, weights: st
         chosen.add(tuple(choice))
     assert any(len(set(choice)) == 2 for choice in chosen)  # both models are in use at some time
     assert_equal(weights_of(run), trained)
-    assert_equal(models_of(run.method.w, type(world.start[0])), servers)
+    assert_equal(models_of(of_all_starts(run.method.w), type(world.start[0])), servers)
     assert run.method.clusters().tolist() == choice
     assert deployed(run).index == tuple(choice)
 
@@ -85,7 +91,7 @@ def test_one_cluster_is_fedavg_bit_for_bit(world, weights: str) -> None:
     one, averaged = world.run("ifca", clusters=1, weights=weights), world.run("fedavg", weights=weights)
     for name, tensor in averaged.client_weights()["linear"].items():
         assert (one.client_weights()["linear"][name] == tensor).all()
-        assert (one.method.w[name] == averaged.method.w[name]).all()
+        assert (one.method.w[name][0] == averaged.method.w[name]).all()
 
 
 def plant(world) -> None:
@@ -96,12 +102,12 @@ def plant(world) -> None:
 
 
 def planted_models(method: IFCA):
-    """Model 0 leans towards the odd clients' classes, model 1 towards the even ones', models beyond to class 2."""
+    """A start: model 0 leans towards the odd clients' classes, model 1 towards the even ones', others to class 2."""
     w = torch.tensor([[[-1.0, 1.0], [1.0, -1.0], [0.0, 0.0]]], dtype=torch.float64)
     w = torch.cat([0.1 * w, -0.1 * w, *[0 * w] * (method.config.clusters - 2)])
     b = torch.zeros(method.config.clusters, 3, dtype=torch.float64)
     b[2:, 2] = 5.0
-    return {"head.weight": w, "head.bias": b}
+    return {"head.weight": w[None], "head.bias": b[None]}
 
 
 def test_planted_groups_are_found_and_an_empty_cluster_stays(world, monkeypatch) -> None:
@@ -113,8 +119,8 @@ def test_planted_groups_are_found_and_an_empty_cluster_stays(world, monkeypatch)
     assert run.method.clusters().tolist() == [1, 0, 1, 0, 1, 0]
     before = planted_models(run.method)
     for name, tensor in run.method.w.items():
-        assert (tensor[2] == before[name][2]).all()
-        assert (tensor[:2] != before[name][:2]).any()
+        assert (tensor[0, 2] == before[name][0, 2]).all()
+        assert (tensor[0, :2] != before[name][0, :2]).any()
 
 
 def test_equally_good_models_give_the_first(world, monkeypatch) -> None:
@@ -129,8 +135,9 @@ def test_the_body_is_everyones_where_it_is_shared(world, monkeypatch) -> None:
     world.model = "mlp-2"
     run = world.build("ifca", clusters=2, share_body=True)
     fresh = run.method.fresh_models()
-    assert (fresh["body.1.weight"][0] == fresh["body.1.weight"][1]).all()
-    assert (fresh["head.weight"][0] != fresh["head.weight"][1]).any()
+    for body in fresh["body.1.weight"][0]:  # what all clients start from
+        assert (body == run.federation.start["mlp-2"]["body.1.weight"][0]).all()
+    assert (fresh["head.weight"][0, 0] != fresh["head.weight"][0, 1]).any()
     choices = iter([[0, 1, 0], [1, 1, 0], [0, 0, 1]])
     losses = lambda cohort, tree: torch.nn.functional.one_hot(1 - torch.tensor(next(choices)), 2)  # noqa: E731
     monkeypatch.setattr("fl_bench.federation.cohort.Cohort.private_loss", losses)
@@ -139,7 +146,7 @@ def test_the_body_is_everyones_where_it_is_shared(world, monkeypatch) -> None:
     for name, tensor in trained.items():
         parts = [[0, 1, 2]] * 2 if name.startswith("body.") else [[0, 1], [2]]
         for k, members in enumerate(parts):
-            assert torch.allclose(run.method.w[name][k], tensor[members].mean(dim=0), rtol=0, atol=1e-12)
+            assert torch.allclose(run.method.w[name][0, k], tensor[members].mean(dim=0), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("starts", [1, 2])
@@ -169,7 +176,7 @@ def test_two_starts_against_numpy(world, weights_of, assert_equal, monkeypatch, 
     run.method.setup(run.federation)  # once more: the fixture replaced the initial weights
     fresh = models_of(run.federation.fresh_weights("linear", 4), kind)
     servers = [fresh[:2], fresh[2:]]
-    assert_equal(models_of(run.method.w, kind), fresh)
+    assert_equal(models_of(of_all_starts(run.method.w), kind), fresh)
     serving = []
     for t, row in enumerate(run.rounds()):
         losses, trained, choices = [], [], []
@@ -192,7 +199,7 @@ def test_two_starts_against_numpy(world, weights_of, assert_equal, monkeypatch, 
         best = int(np.argmin(losses))
         serving.append(best)
         assert row.values["start"] == best
-        assert_equal(models_of(run.method.w, kind), servers[0] + servers[1])
+        assert_equal(models_of(of_all_starts(run.method.w), kind), servers[0] + servers[1])
         assert run.method.clusters().tolist() == choices[best]
         rnd = Round(t, 0, run.federation)
         everyone = run.client_cohort("linear", range(3), rnd)
@@ -206,8 +213,8 @@ def test_the_first_start_is_the_run_with_one(world) -> None:
     share_the_start(world)
     one, two = world.run("ifca"), world.run("ifca", starts=2)
     for name, tensor in one.method.w.items():
-        assert (two.method.w[name][:2] == tensor).all()
-        assert (two.method.w[name][2:] != tensor).any()
+        assert (two.method.w[name][:1] == tensor).all()
+        assert (two.method.w[name][1:] != tensor).any()
 
 
 @pytest.mark.parametrize("share_body", [False, True])
@@ -218,19 +225,19 @@ def test_each_start_ends_where_it_would_alone(world, monkeypatch, share_body: bo
     copies = [np.repeat(x[:1], 3, axis=0) for x, _ in world.private]
     world.private = [(x, np.full(3, label)) for x, label in zip(copies, (0, 1, 0), strict=True)]
     fresh = world.build("ifca", starts=2, share_body=share_body).method.fresh_models()
-    fresh["head.bias"][3, 2] += 5.0
+    fresh["head.bias"][1, 1, 2] += 5.0
 
     def drawn(*starts: int) -> None:
-        rows = [2 * start + k for start in starts for k in range(2)]
-        monkeypatch.setattr(IFCA, "fresh_models", lambda _: {name: tensor[rows] for name, tensor in fresh.items()})
+        picked = {name: tensor[list(starts)] for name, tensor in fresh.items()}
+        monkeypatch.setattr(IFCA, "fresh_models", lambda _: picked)
 
     drawn(0, 1)
     both = world.run("ifca", starts=2, share_body=share_body).method.w
-    assert torch.equal(both["head.weight"][3], fresh["head.weight"][3])
+    assert torch.equal(both["head.weight"][1, 1], fresh["head.weight"][1, 1])
     for start in range(2):
         drawn(start)
         for name, tensor in world.run("ifca", share_body=share_body).method.w.items():
-            assert torch.allclose(both[name][2 * start : 2 * start + 2], tensor, rtol=0, atol=1e-12), name
+            assert torch.allclose(both[name][start], tensor[0], rtol=0, atol=1e-12), name
 
 
 def test_starts_have_batches_of_their_own(world, monkeypatch) -> None:
@@ -240,7 +247,7 @@ def test_starts_have_batches_of_their_own(world, monkeypatch) -> None:
     fresh = world.build("ifca").method.fresh_models()
     monkeypatch.setattr(IFCA, "fresh_models", lambda _: {name: torch.cat([t, t]) for name, t in fresh.items()})
     for tensor in world.run("ifca", starts=2).method.w.values():
-        assert (tensor[:2] != tensor[2:]).any()
+        assert (tensor[0] != tensor[1]).any()
 
 
 def test_a_start_that_collapses_does_not_serve(world, monkeypatch) -> None:
@@ -264,15 +271,14 @@ def test_every_start_shares_a_body_of_its_own(world) -> None:
     world.model = "mlp-2"
     run = finished(world.build("ifca", share_body=True, starts=2))
     body, head = run.method.w["body.1.weight"], run.method.w["head.weight"]
-    assert (body[0] == body[1]).all()
-    assert (body[2] == body[3]).all()
-    assert (body[1] != body[2]).any()
-    assert all((head[k] != head[k + 1]).any() for k in range(3))
+    assert (body[:, 0] == body[:, 1]).all()
+    assert (body[0] != body[1]).any()
+    assert all((one != other).any() for one, other in itertools.pairwise(head.flatten(0, 1)))
     rnd = Round(2, 0, run.federation)
     everyone = run.client_cohort("mlp-2", range(3), rnd)
     for start in range(2):
         uploads = everyone.kept(f"start {start}")["body.1.weight"]
-        assert torch.allclose(body[2 * start], uploads.mean(dim=0), rtol=0, atol=1e-12)
+        assert torch.allclose(body[start, 0], uploads.mean(dim=0), rtol=0, atol=1e-12)
 
 
 def test_who_never_took_part_holds_its_initial_model(world, monkeypatch) -> None:

@@ -98,7 +98,7 @@ def test_fedbabu_fine_tunes_for_as_long_as_newcomers_may(part: str) -> None:
 )
 def test_clustered_averaging_takes_the_model_with_the_smallest_loss(name: str, settings: dict[str, Any]) -> None:
     seen = Admission(name, **settings)
-    models = seen.method.of_start(seen.method.w, seen.method.serving) if name == "ifca" else seen.method.w
+    models = seen.method.models_of(seen.method.serving) if name == "ifca" else seen.method.w
     losses = seen.start.private_loss(models)
     assert losses.shape[1] > 1  # there is a choice
     choice = losses.argmin(dim=1)

@@ -117,6 +117,35 @@ def test_table_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypa
     assert "Estimate: 2 of 2 runs take" in text
 
 
+def test_methods_with_a_rate_of_their_own_are_marked_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    line = ["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "fedavg,scaffold"]
+    assert run_command(line) == 0
+    said = capsys.readouterr()
+    assert max(map(len, said.out.splitlines())) <= 80
+    table = " ".join(said.out.split())
+    assert "fedavg 0 to run" in table
+    assert "scaffold † 0 to run" in table
+    assert "† scaffold: own rate, sgd 0.1 (scaffold.lr)" in table
+    assert "scaffold with sgd 0.1 (scaffold.lr); fedavg with adam 0.001 (training.lr)" in said.err
+    equal = [*line, "-o", "training.optimizer=sgd", "-o", "training.lr=0.1"]  # what the caution says would do
+    assert "-o training.optimizer=sgd -o training.lr=0.1" in said.err
+    assert run_command(equal) == 0
+    said = capsys.readouterr()
+    assert "own rate" not in said.out + said.err
+    assert "†" not in said.out
+
+
+def test_the_rate_of_a_method_stands_in_its_row(planned: Callable[..., Rows]) -> None:
+    rows = planned("--methods", "fedavg,scaffold[lr=0.2]")
+    assert {name: row["own_rate"] for name, row in rows.items()} == {
+        "fedavg": None,
+        "scaffold[lr=0.2]": "sgd 0.2 (scaffold.lr)",
+    }
+
+
 @pytest.mark.parametrize("method", ["local", "fedmd", "cosmos"])
 def test_steps_are_near_those_of_the_record(
     planned: Callable[..., Rows], cell_of: Callable[..., Cell], store: Store, method: str

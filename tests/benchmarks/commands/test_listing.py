@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fl_bench.benchmarks.commands.listing import describe, methods
+from fl_bench.benchmarks.commands.cli import run_command
+from fl_bench.benchmarks.commands.listing import describe, describe_executor, executors, methods
 from fl_bench.benchmarks.grid.grid import Overrides, expand, find_grid, read_grid
 from fl_bench.benchmarks.grid.plugins import load_plugins
 from fl_bench.methods.registry import METHODS
@@ -42,6 +43,11 @@ def test_a_method_says_all_there_is_to_say(name: str) -> None:
     assert (facts["exchange"] != "nothing") == bool(facts["payloads"])
     assert all(setting["meaning"] for setting in facts["settings"])
     assert facts["text"].partition("\n")[0].endswith(".")
+
+
+def test_a_description_says_what_clients_train_with() -> None:
+    assert describe("fedavg")["trains with"] == "adam 0.001 (training.lr)"
+    assert describe("pfedme")["trains with"] == "sgd 0.09, decay 0.001 (pfedme.personal_lr) and sgd 0.5 (pfedme.lr)"
 
 
 @pytest.mark.parametrize("name", METHODS.names())
@@ -87,3 +93,21 @@ def test_a_plugin_is_tried_with_its_file_and_its_box_keeps_its_indent(tmp_path: 
     assert words[words.index("--plugin") + 1] == str(file)
     assert facts["text"] == "A box of formulas.\n\n    train   f_k\n    send    z_k"
     assert facts["settings"] == []
+
+
+def test_executors_say_all_there_is_to_say(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row["name"]: row for row in executors()}
+    assert {"local", "subprocess"} <= set(rows)
+    assert rows["local"]["settings"] == ["jobs=null", "device=auto"]
+    for name, row in rows.items():
+        facts = describe_executor(name)
+        assert row["summary"].endswith(".")
+        assert all(setting["meaning"] for setting in facts["settings"])
+        assert facts["text"].startswith(f"The executor `{name}` (benchmarks room): ")
+        assert f"--executor {name} " in facts["example"]
+    # `local` is a method, and an executor when it is asked for by its kind.
+    for asked, said in (("executor:local", "--executor local "), ("subprocess", "kept_every"), ("local", "--methods")):
+        assert run_command(["describe", asked]) == 0
+        assert said in capsys.readouterr().out
+    assert run_command(["describe", "fedmdd"]) == 2
+    assert "no method is named 'fedmdd'; did you mean 'fedmd'" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""What the clients of a method train with in some setting (benchmarks room): from a cell, a grid's or a record's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import ConfigError
+
+from ...federation.settings import Training
+from ...methods.local_rules import in_words, local_rules
+from ...methods.registry import METHODS
+from ..grid.cell import resolve_config
+from ..grid.configure import configure, plain
+from ..grid.plugins import source_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...federation.optimizers import Optimizer
+    from ...methods.base import Method
+    from ..grid.cell import Cell
+    from ..records.record import Record
+
+UNTUNED = re.compile(r"(((un|not )tuned|(no|without) tuning)\b.*|no|none|nothing|defaults?)?\W*", re.I | re.DOTALL)
+"""A grid's words on tuning where they say that there was none."""
+
+
+@dataclass(frozen=True)
+class LocalRules:
+    """What a method descends the loss of private data by."""
+
+    method: str
+    """Its registered name."""
+    usual: Optimizer
+    """That of `training`."""
+    rules: tuple[tuple[str, Optimizer], ...]
+    """The method's, each behind the setting that holds its rate: `scaffold.lr`, `training.lr`."""
+    tuned: bool
+    """Whether the grid says that settings were tuned."""
+
+    @property
+    def own(self) -> str:
+        """Those that are not the rule of `training`, in words; nothing where there are none."""
+        return in_words({setting: rule for setting, rule in self.rules if rule != self.usual})
+
+    def __str__(self) -> str:
+        """All of them: `sgd 0.1 (scaffold.lr)`."""
+        return in_words(dict(self.rules))
+
+
+def is_tuned(tuning: str) -> bool:
+    """Whether a grid's words on tuning say that there was some."""
+    return UNTUNED.fullmatch(tuning.strip()) is None
+
+
+def rules_of(method: Method[Any], training: Training, *, tuned: bool = False) -> LocalRules:
+    """What a configured method trains with.
+
+    Args:
+        method: the method, configured.
+        training: local training of the run.
+        tuned: whether its settings were tuned.
+    """
+    return LocalRules(method.name, training.local_optimizer, tuple(local_rules(method, training).items()), tuned)
+
+
+def planned_rules(cell: Cell) -> LocalRules:
+    """What a cell of a grid would train with."""
+    return rules_of(cell.build_method(), cell.training, tuned=is_tuned(cell.tuning))
+
+
+def recorded_rules(records: Sequence[Record]) -> LocalRules | None:
+    """What runs trained with; None where their method is not at hand, or not in the version that ran.
+
+    Args:
+        records: runs of one method in one setting, at least one.
+    """
+    chosen = records[0].cell["method"]
+    if chosen["name"] not in METHODS or source_digest(METHODS[chosen["name"]]) != chosen.get("plugin"):
+        return None
+    try:
+        config = resolve_config(chosen["name"], chosen["settings"], "settings")
+        training = configure(Training, records[0].cell["training"], "training")
+    except ConfigError:  # a setting that there is no more
+        return None
+    if plain(config) != chosen["settings"]:  # one that has come since, and the run's value of which nobody knows
+        return None
+    tuned = all(is_tuned(str(record.run.get("tuning", ""))) for record in records)
+    return rules_of(METHODS[chosen["name"]](config), training, tuned=tuned)
