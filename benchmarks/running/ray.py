@@ -40,6 +40,9 @@ BATCH_SECONDS = 120.0
 
 DEVICES = ("auto", "cpu", "cuda")
 
+GPU = "cuda:0"
+"""The device of a worker with a GPU: it sees the one that Ray gave it, and no other."""
+
 
 @executor("ray")
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Ray:
         """The device of each task that there is room for now; connects to the cluster and asks."""
         package_of("ray")
         if self.address == "local":
-            return [device.partition(":")[0] for device in choose_devices(self.device, self._tasks_here())]
+            return choose_devices(self.device, self._tasks_here())
         link = self._link()
         try:
             device = self._device(link.nodes)
@@ -121,18 +124,18 @@ class Ray:
         return self.jobs or max(1, available_cores() // self.cpus)
 
     def _device(self, nodes: Sequence[Node]) -> str:
-        """The device of the workers, each of which sees the GPU that Ray gave it alone."""
+        """The device of the workers."""
         gpus = sum(node.gpus for node in nodes)
         if self.device == "cuda" and not gpus:
             raise ConfigError(
                 f"ray.device is cuda, and none of the cluster's {len(nodes)} nodes has a GPU; device=cpu always works"
             )
-        device = "cpu" if self.device == "cpu" or not gpus else "cuda"
+        device = "cpu" if self.device == "cpu" or not gpus else GPU
         if nodes and not room(nodes, self.cpus, _gpus(device, 1.0)) and any(node.cpus for node in nodes):
             most = max(node.cpus for node in nodes)
             raise ConfigError(
                 f"ray.cpus is {self.cpus}, and no node of the cluster has as many"
-                f"{' beside a GPU' if device == 'cuda' else f' (the largest has {most:g})'}; give fewer"
+                f"{' beside a GPU' if device == GPU else f' (the largest has {most:g})'}; give fewer"
             )
         return device
 
@@ -168,7 +171,7 @@ def batch_size(waiting: int, slots: int, seconds: Sequence[float], most: int) ->
 
 
 def _gpus(device: str, share: float) -> float:
-    return share if device == "cuda" else 0.0
+    return share if device == GPU else 0.0
 
 
 @dataclass
@@ -245,7 +248,7 @@ class _Driver:
 
     def _has_room(self) -> bool:
         slots = room(self.link.nodes, self.settings.cpus, 0.0)
-        if self.device == "cuda":
+        if self.device == GPU:
             taken = sum(task.share for task in self.tasks.values())
             return len(self.tasks) < slots and taken < sum(node.gpus for node in self.link.nodes)
         return len(self.tasks) < slots
@@ -253,8 +256,8 @@ class _Driver:
     def _task(self) -> _Task | None:
         """The next cells that wait, as a task; None when none does."""
         slots = self.settings.jobs or room(self.link.nodes, self.settings.cpus, _gpus(self.device, 1.0))
-        size = 1 if self.device == "cuda" else batch_size(self.remote.waiting, slots, self.seconds, self.settings.batch)
-        share = self.shares.of if self.device == "cuda" else None
+        size = 1 if self.device == GPU else batch_size(self.remote.waiting, slots, self.seconds, self.settings.batch)
+        share = self.shares.of if self.device == GPU else None
         jobs: deque[Job] = deque()
         while len(jobs) < size and (job := self.remote.next(self.device, share)) is not None:
             jobs.append(job)

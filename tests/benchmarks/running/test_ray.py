@@ -252,7 +252,7 @@ def test_gpu_shares_come_from_measured_memory_and_double_once(
     events = run(local, store, jobs=1)
     assert [command.gpus for command in link.submitted] == [1.0, 0.12, 0.24]
     assert [read_order(command.orders[0]).gpu_share for command in link.submitted] == [1.0, 0.12, 0.24]
-    assert {read_order(command.orders[0]).options.device for command in link.submitted} == {"cuda"}
+    assert {read_order(command.orders[0]).options.device for command in link.submitted} == {"cuda:0"}
     assert statuses(events) == ["done", "done"]
     compare_with_local(store, local, tmp_path / "local")
 
@@ -299,8 +299,8 @@ def test_a_process_is_held_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None
         torch.cuda, "set_per_process_memory_fraction", lambda share, device: held.append((share, device))
     )
     hold_to("cpu", 0.5)
-    hold_to("cuda", 0.5)  # a tenth is CUDA's own
-    assert held == [(pytest.approx(0.4), "cuda")]
+    hold_to("cuda:0", 0.5)  # a tenth is CUDA's own
+    assert held == [(pytest.approx(0.4), "cuda:0")]
 
 
 @pytest.mark.parametrize(
