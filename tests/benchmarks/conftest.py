@@ -55,7 +55,7 @@ def outcome() -> Callable[..., Outcome]:
         facts: Mapping[str, Any] | None = None,
         seconds: float = 1.0,
     ) -> Outcome:
-        views = views or {}
+        views = views or ({"client": [50.0, 50.0]} if status == "done" else {})
         count = len(next(iter(views.values()), ()))
         rounds = [
             {
@@ -111,6 +111,18 @@ def cell_of(small_grid: Callable[..., Grid]) -> Callable[..., Cell]:
         return small_grid(Overrides(methods=method, seeds=str(seed)), **changes).cells[0]
 
     return make
+
+
+@pytest.fixture
+def leave_checkpoint() -> Callable[..., Path]:
+    """The checkpoint of a cell, as a run that was stopped or killed leaves it."""
+
+    def leave(store: Store, cell: Cell, content: bytes = b"after a round") -> Path:
+        with store.claim(cell) as claim:
+            claim.checkpoint.write_bytes(content)
+        return claim.checkpoint
+
+    return leave
 
 
 @pytest.fixture
