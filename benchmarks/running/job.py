@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .local import START_LIMIT
+from .protocol import MOST_CHECKPOINT
 from .unfinished import Heard
+from .wire import ProtocolError, decoded
 
 if TYPE_CHECKING:
     from ..grid.cell import Cell
     from ..records.lease import Claim
+    from .protocol import Kept
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,22 @@ class Job:
         """When it is late, by the monotonic clock; None for never."""
         seconds = self.timeout if self.running else START_LIMIT
         return None if seconds is None else self.began + seconds
+
+    def put_together(self, part: Kept) -> bytes | None:
+        """The whole checkpoint, when its last part has come; None until then.
+
+        Raises:
+            ProtocolError: parts come in another order, or make another checkpoint than the one that was sent.
+        """
+        if part.part == 0:
+            self.parts.clear()
+        if part.part != len(self.parts):
+            raise ProtocolError(f"part {part.part} of a checkpoint came as number {len(self.parts)}")
+        self.parts.append(decoded(part.content, "a part of a checkpoint"))
+        if len(self.parts) < part.parts:
+            return None
+        content = b"".join(self.parts)
+        self.parts.clear()
+        if len(content) > MOST_CHECKPOINT or hashlib.sha256(content).hexdigest() != part.sha256:
+            raise ProtocolError("a checkpoint is not the one that was sent")
+        return content

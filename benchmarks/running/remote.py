@@ -15,7 +15,6 @@ Once `job.over`, nothing more is expected of it; where `job.spoilt`, too, its wo
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter, deque
 from contextlib import ExitStack, suppress
@@ -49,7 +48,7 @@ from .protocol import (
 from .runner import Ending, finished
 from .shares import ran_out
 from .unfinished import record_for
-from .wire import ProtocolError, decoded, encoded, shown
+from .wire import ProtocolError, encoded, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -291,18 +290,12 @@ class Remote:
         self._events.append(event)
 
     def _keep(self, job: Job, message: Kept) -> None:
-        """Put parts together; a whole checkpoint takes the place of the one before."""
-        if message.part == 0:
-            job.parts.clear()
-        if job.claim is None or message.part != len(job.parts):
-            raise ProtocolError(f"part {message.part} of a checkpoint came as number {len(job.parts)}")
-        job.parts.append(decoded(message.content, "a part of a checkpoint"))
-        if len(job.parts) < message.parts:
+        """A whole checkpoint takes the place of the one before."""
+        if job.claim is None:
+            raise ProtocolError("a checkpoint came, which is to stay in the folder that we share")
+        content = job.put_together(message)
+        if content is None:
             return
-        content = b"".join(job.parts)
-        job.parts.clear()
-        if len(content) > MOST_CHECKPOINT or hashlib.sha256(content).hexdigest() != message.sha256:
-            raise ProtocolError("a checkpoint is not the one that was sent")
         job.claim.check()
         try:
             with replacing(job.claim.checkpoint) as temporary:
