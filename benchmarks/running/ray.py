@@ -6,6 +6,7 @@ of a GPU; what workers say streams back, and the driver alone writes records and
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections import deque
@@ -64,8 +65,8 @@ class Ray:
     """Seconds between checkpoints that a run sends."""
 
     def __post_init__(self) -> None:
-        if self.address != "local" and not self.address.strip():
-            raise ConfigError("ray.address must be auto, local or HOST:PORT of a head, got an empty text")
+        if self.address not in ("auto", "local") and not re.fullmatch(r"\S+:[0-9]{1,5}", self.address):
+            raise ConfigError(f"ray.address must be auto, local or HOST:PORT of a head, got {self.address!r}")
         if "://" in self.address:
             raise ConfigError(
                 f"ray.address must be auto, local or HOST:PORT of a head, got {self.address!r}; Ray Client cannot pass "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -140,6 +141,8 @@ def talk(pipe: Connection, log: str, address: str, cpus: int) -> None:
     try:
         ray: Any = package_of("ray")
         local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
+        if address not in ("auto", "local"):
+            _reach(address)
         os.chdir(os.path.dirname(log))  # Ray has nodes import from the folder that a driver works in
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
@@ -155,6 +158,13 @@ def talk(pipe: Connection, log: str, address: str, cpus: int) -> None:
         pass
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Notice at once that nobody listens there; Ray would try for a minute."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
+        pass
 
 
 def _follow(parent: Any) -> None:

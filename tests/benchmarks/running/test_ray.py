@@ -333,6 +333,7 @@ def test_batches_shrink_towards_the_end_and_for_long_cells() -> None:
     ("text", "says"),
     [
         ("ray[address=ray://host:10001]", "Ray Client"),
+        ("ray[address=head]", "HOST:PORT of a head, got 'head'"),
         ("ray[jobs=0]", "ray.jobs must be at least 1"),
         ("ray[cpus=0]", "ray.cpus must be at least 1"),
         ("ray[batch=0]", "ray.batch must be at least 1"),
@@ -359,6 +360,12 @@ def test_a_cluster_that_lacks_what_is_asked(
     link.nodes = tuple(nodes)
     with pytest.raises(ConfigError, match=says):
         run(cells, store, **settings)
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
+    pytest.importorskip("ray", reason="needs ray")
+    with pytest.raises(ConfigError, match=r"Ray cluster at localhost:1 cannot be reached \(ConnectionRefusedError"):
+        Ray(address="localhost:1").slots()
 
 
 def test_errors_of_ray_are_lost_nodes_crashes_or_broken_nodes() -> None:
