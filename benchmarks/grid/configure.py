@@ -42,10 +42,10 @@ def configure(kind: type[T], values: Any, key: str, *, limits: bool = True) -> T
         kind: a frozen dataclass; its `__post_init__` checks ranges.
         values: a mapping from setting to value, of the types that JSON knows.
         key: where the mapping stands, such as `training`, for messages; empty at the top.
-        limits: whether numbers and texts have the limits of settings; counts of bytes have none.
+        limits: whether numbers must be finite and of a size that settings have. What was measured may be anything.
     Raises:
         ConfigError: an unknown key (with the nearest known one), a wrong type, an impossible value (a number that is
-            not finite is one), or a `kind` that is no dataclass or whose annotations cannot be read.
+            not finite is one, under `limits`), or a `kind` that is no dataclass or whose annotations cannot be read.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{key or 'the file'} must be a mapping of settings, found {show_value(values)}")

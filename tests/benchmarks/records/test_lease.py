@@ -117,7 +117,7 @@ def test_a_process_number_that_was_given_away_again_holds_nothing(folder: Path) 
         by(pid=2**40),
         by(token=None),
     ],
-    ids=str,
+    ids=map(str, range(12)),  # the contents name this process, which each worker of the tests is not
 )
 def test_a_claim_of_another_machine_or_none_that_can_be_read_holds_for_the_lease(
     folder: Path, content: str | dict[str, Any]
