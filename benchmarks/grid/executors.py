@@ -20,6 +20,7 @@ BUILT_IN = (
     "fl_bench.benchmarks.running.here",
     "fl_bench.benchmarks.running.apart",
     "fl_bench.benchmarks.running.slurm",
+    "fl_bench.benchmarks.running.ray",
 )
 """Modules that register our executors."""
 

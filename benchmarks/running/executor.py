@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, FLBenchError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -31,6 +31,10 @@ class Event:
     """Why a cell was skipped or is waited for; of one that ended elsewhere, where; or what there is to say."""
     seconds: float = 0.0
     """Wall seconds since the cell was started here."""
+
+
+class ExecutorLost(FLBenchError):
+    """What runs the cells is gone, such as the head of a cluster; the same command continues, once it is back."""
 
 
 class Executor(Protocol):
@@ -65,6 +69,7 @@ class Executor(Protocol):
         Raises:
             RecordError: a record cannot be written.
             ConfigError: what runs the cells cannot start.
+            ExecutorLost: what runs the cells is gone.
         """
 
 

@@ -43,8 +43,9 @@ from .protocol import (
     parts_of,
 )
 from .provenance import provenance
-from .reporting import accuracy_of, gpu_memory
+from .reporting import accuracy_of, gpu_capacity, gpu_memory
 from .runner import run_cell
+from .shares import hold_to
 from .unfinished import TOLD
 from .wire import MOST_LINE, decoded
 
@@ -73,6 +74,8 @@ def serve(line: bytes, emit: Callable[[Message], None], scratch: Path, more: Cal
     try:
         order = read_order(line)
         prepared = prepare(order, emit, scratch)
+        if order.gpu_share is not None:
+            hold_to(order.options.device, order.gpu_share)
     except FLBenchError as error:
         emit(Broken(str(error)))
         return
@@ -141,7 +144,8 @@ def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callabl
     def progress(row: RoundRow, facts: Mapping[str, Any]) -> None:
         number = int(row.values["round"] or 0)
         memory = gpu_memory(options.device)
-        emit(Finished(cell.key, number, accuracy_of(row), memory, dict(facts), row.values, tuple(row.clients)))
+        capacity, clients = gpu_capacity(options.device), tuple(row.clients)
+        emit(Finished(cell.key, number, accuracy_of(row), memory, capacity, dict(facts), row.values, clients))
         if sender is not None:
             sender.send()
 

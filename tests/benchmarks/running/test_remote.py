@@ -334,7 +334,7 @@ def test_a_worker_may_say_itself_that_it_is_late(remote_of: Callable[..., Remote
     assert job.spoilt
 
 
-ROUND = Finished("", 0, None, None, {}, {"round": 0}, ())
+ROUND = Finished("", 0, None, None, None, {}, {"round": 0}, ())
 
 
 @pytest.mark.parametrize(
