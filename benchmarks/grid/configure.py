@@ -44,8 +44,8 @@ def configure(kind: type[T], values: Any, key: str, *, limits: bool = True) -> T
         key: where the mapping stands, such as `training`, for messages; empty at the top.
         limits: whether numbers must be finite and of a size that settings have. What was measured may be anything.
     Raises:
-        ConfigError: an unknown key (with the nearest known one), a wrong type, an impossible value (under `limits`, a number
-            that is not finite is one), or a `kind` that is no dataclass or whose annotations cannot be read.
+        ConfigError: an unknown key (with the nearest known one), a wrong type, an impossible value (a number that is
+            not finite is one, under `limits`), or a `kind` that is no dataclass or whose annotations cannot be read.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{key or 'the file'} must be a mapping of settings, found {show_value(values)}")

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fl_bench.errors import ConfigError, FLBenchError
+from fl_bench.errors import ConfigError, FLBenchError, one_line
 
 from ..grid.configure import configure, known_keys, show_value
 
@@ -101,6 +101,11 @@ def _nothing_lost(values: Any, read: Any, what: str) -> None:
     elif isinstance(values, list) and isinstance(read, list):
         for value, other in zip(values, read, strict=True):
             _nothing_lost(value, other, what)
+
+
+def shown(text: str) -> str:
+    """What a node said, fit for a terminal: one line of printable characters, not too long."""
+    return one_line(text, 1000)
 
 
 def decoded(text: str, what: str) -> bytes:

@@ -31,7 +31,7 @@ from fl_bench.benchmarks.running.protocol import (
     read_message,
 )
 from fl_bench.benchmarks.running.runner import Options
-from fl_bench.benchmarks.running.wire import PROTOCOL, ProtocolError, decoded
+from fl_bench.benchmarks.running.wire import PROTOCOL, ProtocolError, decoded, shown
 from fl_bench.errors import ConfigError
 from fl_bench.federation.settings import Execution
 
@@ -58,7 +58,9 @@ SAID: list[Message] = [
     Hello(HERE),
     Refused("n", ("torch is 1 here and 2 on n",)),
     Started("k", {"gpu": None, "cores": 2}),
-    Finished("k", 1, float("inf"), (1, 2), {"views": ["client"]}, {"round": 1, "a": 0.1, "b": None}, ({"client": 0},)),
+    Finished(
+        "k", 1, float("inf"), (2**36, 2), 2**37, {"views": []}, {"round": 1, "a": 0.1, "b": None}, ({"client": 0},)
+    ),
     Kept("k", "0", 0, 1, "AAAA"),
     Recorded.of("k", {"run.json": "{}", "rounds.csv": "a\n"}),
     Ended("k"),
@@ -266,3 +268,8 @@ def test_this_machine_equals_itself_and_knows_its_data(cell_of: Callable[..., Ce
     assert len(here.code) == 64
     (lacking,) = setup({}, ["npz:nowhere.npz"], None).data.values()
     assert lacking.startswith("missing (")
+
+
+def test_what_a_node_says_does_not_command_a_terminal() -> None:
+    assert shown("a\x1b[31m\nb\r\x07") == "a [31m b"
+    assert len(shown("x" * 5000)) == 1000
