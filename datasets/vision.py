@@ -46,6 +46,8 @@ EMNIST_STEMS = tuple(
 )
 MOST_DIMENSIONS = 4
 """Of an IDX file: rows, and what a picture has."""
+CHUNK = 2**20
+"""Bytes of an IDX file that are read at a time."""
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -216,7 +218,9 @@ def read_idx(path: Path) -> np.ndarray:
                 raise DataError(f"{path} is not an IDX file of bytes: it begins with {zeros}, {kind}, {dimensions}")
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             refuse_larger(f"{path} unpacked", prod(shape))
-            content = file.read(prod(shape) + 1)  # one more would be one too many
+            content = bytearray()  # grows with what is there: one read would take the memory that the header declares
+            while chunk := file.read(min(CHUNK, prod(shape) + 1 - len(content))):  # one more would be one too many
+                content += chunk
     except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"{path} is not a readable IDX file: {error}") from error
     if len(content) != prod(shape):

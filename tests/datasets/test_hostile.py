@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
@@ -156,6 +157,19 @@ def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "images.gz").write_bytes(whole)
     with pytest.raises(DataError, match=r"images\.gz is not"):
         read_idx(tmp_path / "images.gz")
+
+
+@pytest.mark.parametrize("name", ["images", "images.gz"])
+def test_an_idx_file_takes_the_memory_of_what_it_holds(tmp_path: Path, name: str) -> None:
+    content = struct.pack(">HBB3I", 0, 8, 3, 2**10, 2**10, 2**8) + bytes(100)  # declares 256 MB
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="it holds 100 bytes"):
+            read_idx(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
