@@ -77,7 +77,7 @@ def test_a_mix_of_models() -> None:
             {"names": ("cnn",), "assignment": ("cnn", "mlp-8", "linear")},
             "uses linear, mlp-8, which models.names does not",
         ),
-        ({"width": 0}, r"models\.width must be at least 1 or null, got 0"),
+        ({"width": 0}, r"models\.width must be from 1 to 1048576 or null, got 0"),
     ],
 )
 def test_mixes_that_cannot_be(settings: dict[str, Any], says: str) -> None:
