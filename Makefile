@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden mutate bench page reference planted clusters cosmos defaults format
+.PHONY: check lint types links test golden fuzz mutate bench page reference planted clusters cosmos defaults format
 
 check: lint types test
 
@@ -28,9 +28,17 @@ golden:
 	pytest -q -k their_version --golden tests/datasets/test_golden.py tests/federation/test_golden.py \
 		tests/methods/test_golden.py
 
+SECONDS = 60
+FUZZED = tests/benchmarks/commands/test_fuzz.py tests/datasets/test_fuzz.py
+
+# Fuzzing beyond the examples of every test run: other ones each time, for so long, or until something gets through.
+fuzz:
+	@end=$$(($$(date +%s) + $(SECONDS))); seed=$$(date +%s); while [ $$(date +%s) -lt $$end ]; do \
+		echo "seed $$seed"; FUZZ=10 pytest -q -n 0 --hypothesis-seed=$$seed $(FUZZED) || exit 1; seed=$$((seed + 1)); \
+	done
+
 # What no test notices: breaks FILE in many small ways, in a copy under build/mutate/, and runs its tests on each.
 # make mutate FILE=methods/fedmd.py [TESTS="tests/methods/test_fedmd.py tests/methods/test_contract.py"] [SECONDS=30]
-SECONDS = 60
 mutate:
 	@$(PYTHON) .ci/mutate.py $(FILE) --seconds $(SECONDS) $(if $(TESTS),--tests $(TESTS))
 

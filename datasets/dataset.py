@@ -14,6 +14,7 @@ import numpy as np
 
 from fl_bench.errors import DataError
 from fl_bench.lazy import torch
+from fl_bench.limits import LARGEST_FEATURE
 from fl_bench.streams import numpy_stream
 
 from .rounding import largest_remainder
@@ -115,6 +116,8 @@ def build_dataset(
         raise DataError(f"{name!r} needs training and test rows, found {train_size} of {len(labels)} rows to train on")
     if inputs.ndim == 2:
         inputs = standardise(inputs, train_size)
+        if not np.isfinite(inputs).all():
+            raise DataError(f"features of {name!r} differ too much between training and test rows for float32")
     elif inputs.dtype != np.uint8:
         inputs = inputs.astype(np.float32)
     inputs = np.ascontiguousarray(inputs)
@@ -171,7 +174,8 @@ def standardise(features: np.ndarray, train_size: int) -> np.ndarray:
     # A constant column may leave a deviation of rounding size; dividing by that would blow noise up to 1.
     constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1.0)
     scaled: np.ndarray = (table - mean) / np.where(constant, 1.0, deviation)
-    return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused where a data set is made
+        return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
 
 
 def fingerprint(inputs: np.ndarray, labels: np.ndarray, train_size: int, natural: np.ndarray | None = None) -> str:
@@ -202,5 +206,8 @@ def _check_arrays(name: str, inputs: np.ndarray, labels: np.ndarray, natural: np
             f"images of {name!r} must be uint8 in [0, 255] or floating point in [0, 1], "
             f"found {inputs.dtype} from {inputs.min()} to {inputs.max()}"
         )
-    if inputs.ndim == 2 and np.isinf(inputs).any():
-        raise DataError(f"features of {name!r} must be finite (NaN marks a missing value), found infinity")
+    if inputs.ndim == 2 and inputs.dtype.kind == "f" and (np.abs(inputs) > LARGEST_FEATURE).any():
+        raise DataError(
+            f"features of {name!r} must be finite (NaN marks a missing value) and at most {LARGEST_FEATURE:g} in size, "
+            f"found {inputs[np.abs(inputs) > LARGEST_FEATURE][0]}"
+        )

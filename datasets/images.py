@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fl_bench.errors import DataError
+from fl_bench.limits import PICTURE_PIXELS, refuse_larger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from PIL import Image
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is decoded, whatever a file is called. Pillow knows more; for EPS it would start Ghostscript."""
 
 
 def read_images(paths: Sequence[Path], size: tuple[int, int], mode: Literal["L", "RGB"]) -> np.ndarray:
@@ -25,18 +33,17 @@ def read_images(paths: Sequence[Path], size: tuple[int, int], mode: Literal["L",
     Returns:
         uint8, shape (len(paths), channels, height, width).
     Raises:
-        DataError: a file is not a readable picture.
+        DataError: a file is not a readable picture, or all together are more than memory holds.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    pictures = np.empty((len(paths), *size, 1 if mode == "L" else 3), dtype=np.uint8)
+    shape = (len(paths), *size, 1 if mode == "L" else 3)
+    refuse_larger(f"{len(paths)} pictures of {size[0]}x{size[1]}", prod(shape), "smaller ones, or ?size=32, would do")
+    pictures = np.empty(shape, dtype=np.uint8)
 
     def read(position: int) -> None:
-        try:
-            with Image.open(paths[position]) as opened:
-                picture = opened.convert(mode)
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise DataError(f"{paths[position]} is not a readable picture: {error}") from error
+        with _opened(paths[position]) as opened:
+            picture = opened.convert(mode)
         if picture.size != size[::-1]:
             picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
         pictures[position] = np.asarray(picture).reshape(pictures.shape[1:])
@@ -52,10 +59,21 @@ def picture_format(path: Path) -> tuple[tuple[int, int], Literal["L", "RGB"]]:
     Raises:
         DataError: the file is not a readable picture.
     """
-    from PIL import Image, UnidentifiedImageError
+    with _opened(path) as opened:
+        return opened.size[::-1], "L" if opened.mode in ("1", "L", "I;16") else "RGB"
 
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture of a plain format, of which nothing but its size has been read; what goes wrong is a `DataError`."""
+    from PIL import Image
+
+    if not path.is_file():  # a pipe would be waited for
+        raise DataError(f"{path} is no file")
     try:
-        with Image.open(path) as opened:
-            return opened.size[::-1], "L" if opened.mode in ("1", "L", "I;16") else "RGB"
-    except (OSError, UnidentifiedImageError) as error:
+        with Image.open(path, formats=FORMATS) as opened:
+            if opened.width * opened.height > PICTURE_PIXELS:
+                raise ValueError(f"{opened.width}x{opened.height} pixels are more than {PICTURE_PIXELS}")
+            yield opened
+    except Exception as error:  # decoders raise almost anything on a damaged file
         raise DataError(f"{path} is not a readable picture: {error}") from error

@@ -49,12 +49,20 @@ def _load(request: Request, features: int, rows: int, natural_column: int | None
     path = _file(request.name)
     if not path.is_file():
         raise request.missing([path], [f"{INSTALL} (the wheel holds the tables; nothing of it is imported)"])
-    cells = [line.split(",") for line in path.read_text().splitlines() if line.strip()]
+    try:
+        cells = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not readable text: {error}") from error
     if {len(row) for row in cells} != {features + 1} or len(cells) != rows:
         raise DataError(
             f"{path} should hold {rows} rows of {features} features and a class; it holds {len(cells)} rows"
         )
-    table = np.array([row[:-1] for row in cells], dtype=np.float64)
+    try:
+        table = np.array([row[:-1] for row in cells], dtype=np.float64)
+    except ValueError as error:
+        raise DataError(f"{path} should hold numbers before the class: {error}") from error
+    if not np.isfinite(table).all():
+        raise DataError(f"{path} should hold finite numbers before the class")
     labels, names = encode_labels(np.array([row[-1].strip() for row in cells]), request.name)
     return build_dataset(
         request.name,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .dataset import Dataset
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*(@[0-9]+)?")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]{0,99}(@[0-9]{1,9})?")
 FILE = "table.npz"
 
 

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 
 from fl_bench.errors import ConfigError, unknown_name
 from fl_bench.lazy import np
+from fl_bench.limits import WHOLE_NUMBER, refuse_larger
 from fl_bench.streams import numpy_stream
 
 from .dataset import build_dataset
@@ -61,6 +62,10 @@ class World:
         for name in ("clients", "groups", "train", "test"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"planted: {name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed <= WHOLE_NUMBER:
+            raise ConfigError(f"planted: seed must be from 0 to {WHOLE_NUMBER}, got {self.seed}")
+        rows = self.clients * (self.train + self.test)
+        refuse_larger("planted data of that size", 8 * self.features * (rows + self.groups))
         if self.groups > self.clients or self.features <= self.groups:
             raise ConfigError(
                 f"planted: {self.groups} groups need as many clients and more features, got {self.clients} clients "

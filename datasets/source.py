@@ -33,6 +33,20 @@ if TYPE_CHECKING:
 Needs = Literal["bundled", "download", "wheel", "folder", "file"]
 
 
+def user_path(text: str | Path) -> Path:
+    """The path that a user wrote, `~` resolved; whether there is anything may be asked of it.
+
+    Raises:
+        ConfigError: nobody is called so, or the system does not look there (a name too long, no permission).
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"cannot look for {str(text)[:80]!r}: {getattr(error, 'strerror', None) or error}") from None
+    return path
+
+
 @dataclass(frozen=True)
 class Facts:
     """What listings and early checks know of a data set without loading it."""
@@ -76,7 +90,7 @@ class Request:
         """Folders to search, in order: `--data-dir`, `$FL_BENCH_DATA`, the per-user cache."""
         named = [self.data_dir, os.environ.get("FL_BENCH_DATA")]
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return *(Path(folder).expanduser() for folder in named if folder), Path(cache) / "fl-bench"
+        return *(user_path(folder) for folder in named if folder), Path(cache) / "fl-bench"
 
     def places(self, folder: str, system: Sequence[Path] = ()) -> list[Path]:
         """Where files may be, in order: each root and `folder` inside it, then the system's own folders."""

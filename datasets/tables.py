@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from math import prod
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
 from fl_bench.errors import DataError
+from fl_bench.limits import ARRAY_HEADER, refuse_larger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,16 +25,40 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file; pickled objects are never opened.
 
     Raises:
-        DataError: the file is no npz file, is damaged, or holds Python objects.
+        DataError: the file is no npz file, is damaged, holds Python objects, or declares more than memory holds.
     """
     try:
-        with path.open("rb") as stream:  # np.load leaves a file of its own open when the archive is broken
-            stored = np.load(stream, allow_pickle=False)
-            return {key: stored[key] for key in stored.files}
-    except (ValueError, OSError, EOFError, BadZipFile, AttributeError) as error:
+        with ZipFile(path) as archive:
+            members = archive.infolist()
+            refuse_larger(f"{path} unpacked", sum(_declared(archive, member) for member in members))
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+    except DataError:
+        raise
+    except Exception as error:  # both readers raise almost anything on a damaged file
         raise DataError(
             f"{path} cannot be read as plain arrays ({error}); write it with np.savez and without Python objects"
         ) from error
+
+
+def _declared(archive: ZipFile, member: ZipInfo) -> int:
+    """Bytes of an array, as its header says, which the archive must confirm."""
+    with archive.open(member) as packed:
+        header = io.BytesIO(packed.read(ARRAY_HEADER))
+    version = np.lib.format.read_magic(header)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"{member.filename} has the format version {version}")
+    shape, _, dtype = readers[version](header)
+    size = prod(shape) * dtype.itemsize
+    if dtype.hasobject or min(shape, default=0) < 0 or size != member.file_size - header.tell():
+        raise ValueError(f"{member.filename} does not hold the {shape} {dtype} that it declares")
+    return size
+
+
+def _array(archive: ZipFile, member: ZipInfo) -> np.ndarray:
+    with archive.open(member) as packed:
+        array: np.ndarray = np.lib.format.read_array(packed, allow_pickle=False)
+    return array
 
 
 def encode_labels(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -69,7 +96,8 @@ def encode_features(frame: pd.DataFrame, name: str) -> np.ndarray:
     Returns:
         float64, shape (rows, columns).
     Raises:
-        DataError: there is no column, or one holds too many distinct texts to be a category.
+        DataError: there is no column, one holds too many distinct texts to be a category, or all of them together are
+            more than memory holds.
     """
     import pandas as pd
 
@@ -85,6 +113,7 @@ def encode_features(frame: pd.DataFrame, name: str) -> np.ndarray:
                 f"column {title!r} of {name!r} has {len(categories)} distinct texts; at most {MOST_CATEGORIES} can be "
                 "one-hot encoded: remove the column or turn it into numbers"
             )
+        refuse_larger(f"{name!r} with a column per text", 8 * len(frame) * (len(columns) + len(categories)))
         shown = np.array([str(value) if value is not None else "" for value in texts])
         known = np.array([value is not None for value in texts])
         columns += [((shown == category) & known).astype(np.float64)[:, None] for category in categories]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,6 @@ from .images import read_images
 from .source import Request, dataset
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .dataset import Dataset
 
 FOLDER = "tiny-imagenet-200"
@@ -52,7 +51,7 @@ def tinyimagenet(request: Request) -> Dataset:
                 "folder that holds it with --data-dir or $FL_BENCH_DATA"
             ],
         )
-    ids = sorted((folder / "wnids.txt").read_text().split())
+    ids = sorted(" ".join(_lines(folder / "wnids.txt")).split())
     label_of = {wnid: label for label, wnid in enumerate(ids)}
     train = [(path, label_of[wnid]) for wnid in ids for path in sorted((folder / "train" / wnid / "images").glob("*"))]
     test = _validation(folder, label_of)
@@ -77,17 +76,26 @@ def _validation(folder: Path, label_of: dict[str, int]) -> list[tuple[Path, int]
     if not annotations.is_file():
         raise DataError(f"{annotations} is missing; TinyImageNet's validation labels are in it")
     rows = []
-    for number, line in enumerate(annotations.read_text().splitlines(), start=1):
+    for number, line in enumerate(_lines(annotations), start=1):
         name, wnid = [*line.split("\t"), ""][:2]
         if wnid not in label_of:
             raise DataError(f"{annotations}, line {number}: {wnid!r} is not an id of wnids.txt")
+        if not name or Path(name).name != name:
+            raise DataError(f"{annotations}, line {number}: {name!r} is not the name of a file in val/images")
         rows.append((folder / "val" / "images" / name, label_of[wnid]))
     return rows
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not readable text: {error}") from error
 
 
 def _names(folder: Path, ids: list[str]) -> list[str]:
     """Words for the ids where words.txt is there, the ids themselves elsewhere."""
     words = folder / "words.txt"
-    lines = words.read_text().splitlines() if words.is_file() else []
+    lines = _lines(words) if words.is_file() else []
     known = dict(line.split("\t", 1) for line in lines if "\t" in line)
     return [known.get(wnid, wnid) for wnid in ids]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from pathlib import Path
+import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import numpy as np
 
 from fl_bench.errors import ConfigError, DataError, unknown_name
+from fl_bench.limits import refuse_larger
 
 from .dataset import build_dataset
 from .images import picture_format, read_images
-from .source import Request, dataset
+from .source import Request, dataset, user_path
 from .tables import encode_features, encode_labels, encode_target, read_npz
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .dataset import Dataset
 
 PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -39,7 +42,7 @@ def _parse(request: Request, *known: str) -> tuple[Path, dict[str, str]]:
             raise unknown_name(f"option of {request.name.partition(':')[0]}:", option, known)
     if len(dict(pairs)) < len(pairs):
         raise ConfigError(f"{request.name!r} gives an option twice")
-    return Path(path).expanduser(), dict(pairs)
+    return user_path(path), dict(pairs)
 
 
 def _file(request: Request, *known: str) -> tuple[Path, dict[str, str]]:
@@ -50,12 +53,12 @@ def _file(request: Request, *known: str) -> tuple[Path, dict[str, str]]:
 
 
 def _sha256(request: Request) -> str:
-    with Path(request.argument.partition("?")[0]).expanduser().open("rb") as stream:
+    with user_path(request.argument.partition("?")[0]).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _locate(request: Request) -> tuple[bool, str]:
-    path = Path(request.argument.partition("?")[0]).expanduser()
+    path = user_path(request.argument.partition("?")[0])
     return (True, str(path)) if path.exists() else (False, f"{path} does not exist")
 
 
@@ -94,6 +97,8 @@ def npz(request: Request) -> Dataset:
     clients = [arrays[f"client{side}"] for side in sides if f"client{side}" in arrays]
     if 0 < len(clients) < len(sides):
         raise DataError(f"{path} names clients for one side only; client_train and client_test are both needed")
+    if any(column.ndim != 1 or column.dtype.kind not in "iubU" for column in clients):
+        raise DataError(f"{path}: clients must be whole numbers or text, one for each row")
     return build_dataset(
         request.name,
         np.concatenate(inputs),
@@ -132,6 +137,8 @@ def _check_csv(request: Request) -> None:
             columns = next(csv.reader(stream), [])
     except UnicodeDecodeError:
         raise ConfigError(f"{request.name!r}: {path} is not UTF-8 text") from None
+    except csv.Error as error:
+        raise ConfigError(f"{request.name!r}: the headings of {path} cannot be read: {error}") from None
     for column in options.values():
         if column not in columns:
             raise unknown_name(f"column of {path}", column, columns)
@@ -150,10 +157,16 @@ def table(request: Request) -> Dataset:
     import pandas as pd
 
     path, options = _file(request, "target", "client")
+    refuse_larger(f"the table {path}", path.stat().st_size)
     try:
-        frame = pd.read_csv(path, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more cells than headings
+            frame = pd.read_csv(path, encoding="utf-8-sig", index_col=False)
+    except (ValueError, OSError, OverflowError, pd.errors.ParserWarning) as error:  # its parser errors are ValueErrors
         raise DataError(f"{path} cannot be read as a comma-separated table: {error}") from error
+    if lost := {*options.values()} - {*frame.columns}:
+        hidden = ", ".join(sorted(lost))
+        raise DataError(f"{path} cannot be read as a comma-separated table: its headings hide {hidden}")
     labels, names = encode_target(frame[options["target"]], request.name)
     natural = None
     if "client" in options:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ import numpy as np
 
 from fl_bench.errors import DataError
 from fl_bench.lazy import F, torch
+from fl_bench.limits import refuse_larger
 
 from .dataset import build_dataset
 from .source import Request, dataset
@@ -41,6 +44,8 @@ EMNIST_STEMS = tuple(
     for side in ("train", "test")
     for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
 )
+MOST_DIMENSIONS = 4
+"""Of an IDX file: rows, and what a picture has."""
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -202,20 +207,22 @@ def read_idx(path: Path) -> np.ndarray:
     Format: two zero bytes, the type 0x08, the number of dimensions, a big-endian uint32 per dimension, the bytes.
 
     Raises:
-        DataError: the file is not in this format or is cut short.
+        DataError: the file is not in this format, is cut short, or declares more than memory holds.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zeros, kind, dimensions = struct.unpack_from(">HBB", content)
-        shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    except (OSError, EOFError, struct.error) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            zeros, kind, dimensions = struct.unpack(">HBB", file.read(4))
+            if zeros or kind != 0x08 or dimensions > MOST_DIMENSIONS:
+                raise DataError(f"{path} is not an IDX file of bytes: it begins with {zeros}, {kind}, {dimensions}")
+            shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+            refuse_larger(f"{path} unpacked", prod(shape))
+            content = file.read(prod(shape) + 1)  # one more would be one too many
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"{path} is not a readable IDX file: {error}") from error
-    data = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions)
-    if zeros or kind != 0x08 or data.size != np.prod(shape, dtype=np.int64):
-        raise DataError(
-            f"{path} is not an IDX file of bytes: its header says shape {shape}, it holds {data.size} bytes"
-        )
-    return data.reshape(shape)
+    if len(content) != prod(shape):
+        found = "more" if len(content) > prod(shape) else f"{len(content)} bytes"
+        raise DataError(f"{path} is not an IDX file of bytes: its header says shape {shape}, it holds {found}")
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
 def _idx_dataset(

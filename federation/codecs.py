@@ -33,7 +33,7 @@ class Codec:
         if text in ("none", "float16", "hard"):
             return cls(text)  # type: ignore[arg-type]  # narrowed by the tuple above, which mypy does not follow
         number = text.removeprefix("top-")
-        if text.startswith("top-") and number.isdecimal() and int(number) > 0:
+        if text.startswith("top-") and number.isdecimal() and len(number) < 10 and int(number) > 0:
             return cls("top-k", int(number))
         raise ConfigError(f"no codec is named {text!r} (known: none, float16, hard, top-<k> such as top-3)")
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
+from fl_bench.limits import BATCH_SIZE, FEATURES
 
 from .optimizers import Optimizer
 
@@ -78,6 +79,8 @@ class Training:
         for name in ("rounds", "local_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size > BATCH_SIZE:
+            raise ConfigError(f"training.batch_size must be at most {BATCH_SIZE}, got {self.batch_size}")
         if self.admission_epochs is not None and self.admission_epochs < 1:
             raise ConfigError(f"training.admission_epochs must be at least 1 or null, got {self.admission_epochs}")
         if not 0 < self.lr < float("inf"):
@@ -138,8 +141,8 @@ class ModelMix:
             raise ConfigError("models.names must name at least one architecture")
         if len(set(self.names)) < len(self.names):
             raise ConfigError(f"models.names must not repeat a name, got {', '.join(self.names)}")
-        if self.width is not None and self.width < 1:
-            raise ConfigError(f"models.width must be at least 1 or null, got {self.width}")
+        if self.width is not None and not 1 <= self.width <= FEATURES:
+            raise ConfigError(f"models.width must be from 1 to {FEATURES} or null, got {self.width}")
         if isinstance(self.assignment, tuple):
             strangers = sorted(set(self.assignment) - set(self.names))
             if strangers:

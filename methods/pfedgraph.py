@@ -60,7 +60,7 @@ class PFedGraphConfig:
     """Settings of pFedGraph beside the run's local training. The numbers are the authors'."""
 
     alpha: float = 0.8
-    """Pull of the graph towards shares by size; inf is FedAvg."""
+    """Pull of the graph towards shares by size; with a very large one it is FedAvg."""
     regulariser_weight: float = 0.01
     """lambda."""
     regulariser: Literal["attract", "official_sign", "off"] = "attract"

@@ -63,6 +63,11 @@ def run_command(arguments: Sequence[str]) -> int:
     except FLBenchError as error:
         say(f"error: {error}")
         return WRONG
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror}")  # what the user named: too long, not ours to look at
+        return WRONG
     except (KeyboardInterrupt, typer.Abort):
         return STOPPED
     except Exception as error:

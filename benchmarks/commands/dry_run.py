@@ -15,7 +15,7 @@ from ...federation.codecs import Codec
 from ...federation.models import build_net, net_bytes
 from ...federation.rounds import drawn_clients
 from ...methods.base import Facts, Plan
-from ...methods.planning import KINDS, planned_work
+from ...methods.planning import KINDS, PlannedWork, planned_work
 from ...methods.registry import METHODS
 from ..grid.repetition import Repetition
 from ..leaderboard.own_rate import MARK, own_rates
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ...federation.models.net import Net
     from ...federation.settings import Execution
-    from ...methods.planning import Kind, PlannedWork
+    from ...methods.planning import Kind
     from ..grid.cell import Cell
     from ..grid.grid import Grid
     from ..leaderboard.training_rules import LocalRules
@@ -44,8 +44,12 @@ REMARKS = {
     "expected": "steps depend on the data or on draws, and these are expected ones",
 }
 """What a `Plan` may say of its steps, in words."""
+PLANNED_ROUNDS = 2000
+"""Rounds whose draws are made and counted one by one; what a longer run does beyond is taken from these."""
 PROBE_STEPS = 20
 """Training steps that the measurement of a step's time takes."""
+PROBE_SAMPLES = 1024
+"""Samples of such a step at most; a larger batch is taken to need so much more time."""
 
 
 def print_plan(
@@ -217,7 +221,8 @@ def _forecast(cell: Cell) -> Forecast | None:
     public = cell.split.public_rows(info.train, info.classes)
     number_bytes = 8 if training.precision == "float64" else 4
     weigh = partial(net_bytes, shape=info.shape, classes=info.classes, width=cell.models.width, number=number_bytes)
-    drawn = _draws(clients, training.participation, cell.repetition.seeds.draws, training.rounds)
+    rounds = min(training.rounds, PLANNED_ROUNDS)
+    drawn = _draws(clients, training.participation, cell.repetition.seeds.draws, rounds)
     groups = getattr(cell.scheme, "groups", None) if cell.scheme.expected_in_group_share() is not None else None
     used, method = cell.models.used, cell.build_method()
     plans = [
@@ -242,15 +247,26 @@ def _forecast(cell: Cell) -> Forecast | None:
     known = [plan or Plan() for plan in plans]
     phases = [plan.phases(training.local_epochs) for plan in known]
     size = cell.split.private_rows(info.train) * (1 - cell.split.val_fraction) / cell.split.clients
-    work = planned_work(
-        [phases[client % len(phases)] for client in range(clients)],
-        [size] * clients,
-        drawn,
-        public=public,
-        batch_size=training.batch_size,
+    whole, half = (
+        planned_work(
+            [phases[client % len(phases)] for client in range(clients)],
+            [size] * clients,
+            part,
+            public=public,
+            batch_size=training.batch_size,
+        )
+        for part in (drawn, drawn[: rounds // 2])
     )
+    work = {kind: _continued(whole[kind], half[kind], rounds, training.rounds) for kind in KINDS}
     up, down = fmean(plan.up_bytes for plan in known), fmean(plan.down_bytes for plan in known)
     return Forecast(round(up), round(down), work, known[0].steps, None not in plans)
+
+
+def _continued(whole: PlannedWork, half: PlannedWork, rounds: int, wanted: int) -> PlannedWork:
+    """The work of `wanted` rounds, of which so many are planned: all others are like those in their second half."""
+    times = (wanted - rounds) / max(rounds - rounds // 2, 1)
+    steps, passes = whole.steps - half.steps, whole.passes - half.passes
+    return PlannedWork(whole.steps + times * steps, whole.passes + times * passes)
 
 
 @lru_cache(maxsize=64)
@@ -345,7 +361,8 @@ def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, m
     weights = {key: tensor.detach().expand(members, *tensor.shape).clone() for key, tensor in net.state_dict().items()}
     trained = [weights[key].requires_grad_() for key, _ in net.named_parameters()] if members > 1 else net.parameters()
     optimizer = torch.optim.Adam(trained)
-    inputs, labels = torch.zeros(batch, *shape), torch.zeros(members * batch, dtype=torch.int64)
+    timed = min(batch, PROBE_SAMPLES)
+    inputs, labels = torch.zeros(timed, *shape), torch.zeros(members * timed, dtype=torch.int64)
     times = []
     for _ in range(PROBE_STEPS):
         began = time.perf_counter()
@@ -356,4 +373,4 @@ def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, m
         times.append(time.perf_counter() - began)
         if sum(times) > 2:
             break
-    return sorted(times)[len(times) // 2] / members
+    return sorted(times)[len(times) // 2] / members * batch / timed

@@ -99,9 +99,10 @@ def run(
     fl-bench run my-grid.yaml --jobs 4 --dry-run
     """
     from ...federation.settings import Execution
-    from ..grid.configure import assignments, configure
+    from ..grid.configure import configure
     from ..grid.executors import read_executor
     from ..grid.grid import Overrides, expand, find_grid, read_grid
+    from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..records.store import Store
     from ..running.runner import Options, finished

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 
-from ..grid.configure import blame, configure, read_yaml
+from ..grid.configure import blame, configure
+from ..grid.plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import Any
 
 from fl_bench.errors import ConfigError
 
-from .configure import parse_yaml
+from .plain_yaml import parse_yaml
 
 
 def split_list(text: str, option: str) -> list[str]:

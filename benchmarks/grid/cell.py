@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError
+from fl_bench.limits import PATH_LENGTH
 
 from ...datasets.catalogue import DATASETS, check_dataset_name, file_digest
 from ...datasets.partition import PARTITIONS
@@ -17,7 +18,7 @@ from ...datasets.split import SplitSettings
 from ...federation.models.registry import find_model
 from ...federation.settings import ModelMix, Training
 from ...methods.registry import METHODS
-from .configure import configure, known_keys, plain, show_value
+from .configure import check_name, configure, known_keys, plain, show_value
 from .plugins import source_digest
 from .protocol import Protocol
 from .repetition import Repetition
@@ -50,6 +51,7 @@ class DatasetChoice:
         Raises:
             ConfigError: there is no such data set, or the user's file does not exist.
         """
+        check_name(location, "a data set", PATH_LENGTH)
         check_dataset_name(location)
         digest = file_digest(location)
         family, _, argument = location.partition(":")
@@ -197,7 +199,8 @@ def resolve_partition(values: Mapping[str, Any]) -> tuple[Partition, SplitSettin
     """
     name = values.get("scheme", "latent-groups")
     if not isinstance(name, str):
-        raise ConfigError(f"partition.scheme must be the name of a scheme, found {name!r}")
+        raise ConfigError(f"partition.scheme must be the name of a scheme, found {show_value(name)}")
+    check_name(name, "partition.scheme")
     scheme = PARTITIONS[name]
     own = [setting.name for setting in fields(scheme)]
     values, pool = _public(values)
@@ -267,7 +270,7 @@ def _public(values: Mapping[str, Any]) -> tuple[dict[str, Any], float | PublicSe
     `public.foreign: 0.5` is the setting `foreign` of it, on top of what `public` says. A pool that is plain after all
     is its share, so that its cell is the one that the number makes.
     """
-    rest = {key: value for key, value in values.items() if not key.startswith("public.")}
+    rest = {key: value for key, value in values.items() if not str(key).startswith("public.")}
     single = {key.removeprefix("public."): value for key, value in values.items() if key not in rest}
     public = rest.get("public")
     if not single and not isinstance(public, dict):

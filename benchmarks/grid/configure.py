@@ -8,102 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from fl_bench.errors import ConfigError
+from fl_bench.limits import NAME_LENGTH, WHOLE_NUMBER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
 T = TypeVar("T")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without its traps: a key given twice is an error, and `1e-3` is a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; refuse a repeated key."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str | int | float):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1, which PyYAML speaks, wants a dot in a number with an exponent; everybody writes 1e-3.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
-
-
-def parse_yaml(text: str, what: str) -> Any:
-    """Plain values from YAML text.
-
-    Args:
-        text: the YAML.
-        what: where it stands, for messages: a file name or an option.
-    Raises:
-        ConfigError: it is not YAML, with line and column.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # _Loader is a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{what}{place}: this is not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # control characters, impossible dates, deep nests
-        raise ConfigError(f"{what}: this is not valid YAML: {str(error).splitlines()[0]}") from None
-
-
-def read_yaml(path: Path) -> Any:
-    """Plain values from a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, unreadable or not YAML.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); a grid is a YAML file") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    return parse_yaml(text, str(path))
-
-
-def assignments(texts: Sequence[str], option: str, example: str) -> dict[str, Any]:
-    """Plain values by key from several `key=value` of an option; values are YAML.
-
-    Args:
-        texts: what the option was given.
-        option: its name, for messages.
-        example: a text that would do.
-    Raises:
-        ConfigError: a text without `=`, or a key given twice.
-    """
-    values: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"{option} {text}: write key=value, such as {option} {example}")
-        if key.strip() in values:
-            raise ConfigError(f"{option} {key.strip()} is given twice")
-        values[key.strip()] = parse_yaml(value, f"{option} {key}")
-    return values
 
 
 @contextmanager
@@ -123,8 +43,8 @@ def configure(kind: type[T], values: Any, key: str) -> T:
         values: a mapping from setting to value, of the types that JSON knows.
         key: where the mapping stands, such as `training`, for messages; empty at the top.
     Raises:
-        ConfigError: an unknown key (with the nearest known one), a wrong type, an impossible value, or a `kind` that
-            is no dataclass or whose annotations cannot be read.
+        ConfigError: an unknown key (with the nearest known one), a wrong type, an impossible value (a number that is
+            not finite is one), or a `kind` that is no dataclass or whose annotations cannot be read.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{key or 'the file'} must be a mapping of settings, found {show_value(values)}")
@@ -134,6 +54,8 @@ def configure(kind: type[T], values: Any, key: str) -> T:
         )
     code = {written(field.name): field.name for field in dataclasses.fields(kind) if field.init}
     known_keys(values, list(code), key)
+    for name, value in values.items():
+        _check_values(value, f"{key}.{name}" if key else name)
     values = {code[name]: value for name, value in values.items()}
     try:
         # JSON mode is the strict mode that takes a list for a tuple and an int for a float, and nothing else.
@@ -149,6 +71,25 @@ def configure(kind: type[T], values: Any, key: str) -> T:
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     """What reads settings of a class; made once, because it takes milliseconds and a grid has thousands of cells."""
     return TypeAdapter(kind)
+
+
+def _check_values(value: Any, key: str) -> None:
+    """Refuse numbers and texts, however deep, that records could not hold or nothing could count to."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_values(inner, f"{key}.{name}")
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            _check_values(inner, f"{key}.{place}")
+    elif isinstance(value, float) and not isfinite(value):
+        raise ConfigError(f"{key} must be a finite number, found {value}")
+    elif isinstance(value, int) and abs(value) > WHOLE_NUMBER:
+        raise ConfigError(f"{key} must be at most {WHOLE_NUMBER} in size as a whole number, found {show_value(value)}")
+    elif isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{key} must be text of whole characters, found {value!a}") from None
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -170,6 +111,16 @@ def written(name: str) -> str:
     return name.removesuffix("_")
 
 
+def check_name(name: str, key: str, most: int = NAME_LENGTH) -> None:
+    """A name that fits on a line of a table and into a message, as it is.
+
+    Raises:
+        ConfigError: it is empty, too long, or holds what cannot be printed, such as a line end or an escape sequence.
+    """
+    if not 0 < len(name) <= most or not name.isprintable():
+        raise ConfigError(f"{key} must be 1 to {most} printable characters, found {len(name)}: {name[:40]!a}")
+
+
 def known_keys(values: Mapping[Any, Any], known: list[str], key: str) -> None:
     """Refuse a key that is not known, with the nearest one that is.
 
@@ -186,7 +137,7 @@ def known_keys(values: Mapping[Any, Any], known: list[str], key: str) -> None:
 
 def show_value(value: Any) -> str:
     """A value as messages show it, cut to one short line."""
-    text = repr(value)
+    text = hex(value) if isinstance(value, int) and abs(value) > WHOLE_NUMBER**3 else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -10,7 +10,8 @@ from fl_bench.errors import ConfigError
 from fl_bench.registry import Registry
 
 from .brackets import bracketed, name_and_brackets
-from .configure import blame, configure, read_yaml, show_value, written
+from .configure import blame, configure, show_value, written
+from .plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
+from fl_bench.limits import CELLS, WHOLE_NUMBER
 from fl_bench.streams import FACTORS
 
 from ...datasets.catalogue import dataset_info
@@ -38,8 +39,9 @@ from ...methods.base import unsupported
 from ...methods.registry import METHODS
 from .brackets import bracketed, name_and_brackets, split_list
 from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
-from .configure import assignments, blame, configure, known_keys, read_yaml, show_value
+from .configure import blame, check_name, configure, known_keys, show_value
 from .foreign import check_public, with_foreign
+from .plain_yaml import assignments, read_yaml
 from .repetition import Repetition
 
 if TYPE_CHECKING:
@@ -153,6 +155,9 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         ConfigError: names the file or option, the key, what was found and what would do.
     """
     given = overrides or Overrides()
+    with blame(origin):
+        for key, name in (("name", file.name), *(("settings", setting) for setting in file.settings)):
+            check_name(name, key)
     with blame(origin if given.seeds is None else "--seeds"):
         seeds = parse_seeds(file.seeds if given.seeds is None else given.seeds)
     with blame(origin):
@@ -170,11 +175,14 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     chosen += [choice for choice in always if choice.label not in {own.label for own in chosen}]
     if not chosen:
         raise ConfigError(f"{origin}: methods is empty; `fl-bench list methods` shows what there is")
+    settings = _chosen_settings(file, given)
+    runs = len(settings) * len(datasets) * len(repetitions) * len(chosen)
+    _refuse_too_many(runs, "fewer --seeds, --methods or --settings")
     options = parse_options(given)
     shown = [*(f"-o {text}" for text in given.options), *([] if given.rounds is None else [f"--rounds {given.rounds}"])]
     cells: dict[str, Cell] = {}
     reasons: dict[str, str] = {}
-    for (setting, changes), dataset in product(_chosen_settings(file, given).items(), datasets):
+    for (setting, changes), dataset in product(settings.items(), datasets):
         place = f"{origin}: settings.{setting}" if setting else origin
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
             shared = _resolve(file, changes, options)
@@ -210,7 +218,7 @@ def parse_seeds(seeds: str | Sequence[int]) -> list[int]:
     """Seeds from `0-4`, `0,2,5`, `0-2,7` or a list, in the order given.
 
     Raises:
-        ConfigError: anything else, a negative seed, a repeated one, or none.
+        ConfigError: anything else, a negative seed, a repeated one, none, or more than a grid has runs.
     """
     if isinstance(seeds, str):
         found: list[int] = []
@@ -220,10 +228,13 @@ def parse_seeds(seeds: str | Sequence[int]) -> list[int]:
             if last < first or last - first > 9999:
                 raise ConfigError(f"seeds must look like 0-4 or 0,2,5, found {seeds!r}")
             found += range(first, last + 1)
+            _refuse_too_many(len(found), "fewer seeds")
     else:
         found = list(seeds)
-    if not found or min(found) < 0 or len(set(found)) < len(found):
-        raise ConfigError(f"seeds must be whole numbers from 0 on, each once, found {show_value(seeds)}")
+    if not found or min(found) < 0 or max(found) > WHOLE_NUMBER or len(set(found)) < len(found):
+        raise ConfigError(
+            f"seeds must be whole numbers from 0 on, at most {WHOLE_NUMBER}, each once, found {show_value(seeds)}"
+        )
     return found
 
 
@@ -241,10 +252,12 @@ def vary_seeds(seeds: Sequence[int], vary: Mapping[str, str | Sequence[int]]) ->
     for factor, wanted in vary.items():
         with blame(f"vary.{factor}"):
             levels = parse_seeds(wanted)
+            _refuse_too_many(len(seeds) * len(levels), "fewer seeds")
             further = [Repetition(seed, ((factor, level),)) for seed in seeds for level in levels if level != seed]
             if not further:
                 raise ConfigError(f"{levels[0]} is the seed of all else already, so nothing varies; name another")
         repetitions += further
+        _refuse_too_many(len(repetitions), "fewer seeds")
     return repetitions
 
 
@@ -272,6 +285,8 @@ def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) 
         entry = {"name": name, "settings": settings or {}}
     long = configure(_MethodEntry, entry, key)
     METHODS[long.name]  # an unknown name raises
+    if long.label is not None:
+        check_name(long.label, f"the label of {long.name} in {key}")
     return MethodChoice(long.name, long.label or long.name, long.codec, long.settings)
 
 
@@ -372,6 +387,11 @@ def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, A
     return {"scheme": scheme, "split": split, "foreign": foreign, "models": models, "training": training}
 
 
+def _refuse_too_many(runs: int, remedy: str) -> None:
+    if runs > CELLS:
+        raise ConfigError(f"a grid may have {CELLS} runs, this one has at least {runs}; {remedy} would do")
+
+
 def _chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[str, Any]]:
     """The named changes that the command line asks for, or all of the grid's; one without a name where it has none."""
     if given.settings is None:
@@ -430,4 +450,5 @@ def _with_brackets(base: MethodChoice, inside: str, item: str) -> MethodChoice:
     codec = changes.pop("codec", base.codec)
     if not isinstance(label, str) or not isinstance(codec, str):
         raise ConfigError(f"{item!r}: label and codec are names")
+    check_name(label, f"{show_value(item)}: the label")
     return replace(base, label=label, codec=codec, settings={**base.settings, **changes})

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import unknown_name
 
-from ..grid.configure import blame, configure, read_yaml
+from ..grid.configure import blame, configure
+from ..grid.plain_yaml import read_yaml
 from .pairing import check_pairing, comparisons
 from .reported import deployed_view
 from .versions import newest

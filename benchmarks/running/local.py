@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.limits import JOBS
 
 from ..grid.cell import Cell
 from ..grid.plugins import load_plugins
@@ -87,14 +89,14 @@ def choose_devices(device: str, jobs: int | None) -> list[str]:
         ConfigError: there is no such device.
     """
     cores = available_cores()
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+    if jobs is not None and not 1 <= jobs <= JOBS:
+        raise ConfigError(f"--jobs must be from 1 to {JOBS}, got {jobs}")
     if device == "auto" and not (Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()):
         device = "cpu"  # no driver: spare everybody the wait for torch
     if device == "cpu":
         return ["cpu"] * (jobs or cores)
     kind, colon, number = device.partition(":")
-    if kind not in ("auto", "cuda") or (colon and not number.isdecimal()):
+    if kind not in ("auto", "cuda") or (colon and not re.fullmatch(r"[0-9]{1,3}", number)):
         raise ConfigError(f"--device must be auto, cpu, cuda or cuda:<number>, got {device!r}")
     import torch  # a GPU may be there: worth the seconds
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fl_bench
+from fl_bench.limits import memory_bytes
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "pydantic")
 """Packages whose versions a record names."""
@@ -61,10 +62,8 @@ def available_cores() -> int:
 
 def memory_gib() -> float | None:
     """Physical memory in GiB, to one decimal; None where the system does not say."""
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError):
-        return None
+    memory = memory_bytes()
+    return None if memory is None else round(memory / 2**30, 1)
 
 
 def cpu_model() -> str:

@@ -333,6 +333,6 @@ def _cell(text: str, place: str) -> tuple[float | None, str]:
 
 
 def _whole(text: str, name: str, place: str) -> int:
-    if not text.isdecimal():
-        raise DataError(f"{place}: {name} must be a whole number, found {text!r}")
+    if not text.isdecimal() or len(text) > 9:
+        raise DataError(f"{place}: {name} must be a whole number of at most nine digits, found {text!r}")
     return int(text)

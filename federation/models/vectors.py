@@ -5,7 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+from fl_bench.errors import ConfigError
 from fl_bench.lazy import nn
+from fl_bench.limits import NET_LAYERS, NET_WEIGHTS
 
 from .registry import model
 
@@ -28,7 +30,17 @@ def linear(shape: Shape, classes: int) -> tuple[Module, Linear]:
     example="mlp-200",
 )
 def mlp(shape: Shape, classes: int, width: int, depth: int = 1) -> tuple[Module, Linear]:
-    """`depth` hidden layers of `width` units with ReLU on the flattened sample."""
+    """`depth` hidden layers of `width` units with ReLU on the flattened sample.
+
+    Raises:
+        ConfigError: so many layers or weights that no memory would hold them.
+    """
+    weights = width * (prod(shape) + width * (depth - 1) + classes)
+    if depth > NET_LAYERS or weights > NET_WEIGHTS:
+        raise ConfigError(
+            f"model mlp-{width}x{depth} would have {depth} layers and {weights} weights; there may be {NET_LAYERS} "
+            f"layers and {NET_WEIGHTS} weights"
+        )
     body = nn.Sequential(nn.Flatten())
     for inputs in [prod(shape)] + [width] * (depth - 1):
         body.append(nn.Linear(inputs, width)).append(nn.ReLU(inplace=True))
