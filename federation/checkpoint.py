@@ -7,10 +7,11 @@ import zipfile
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
+from fl_bench.errors import StorageError
 from fl_bench.files import replacing
 
 CODE = ("fl_bench", "fl_bench.datasets", "fl_bench.federation", "fl_bench.methods", "fl_bench.cosmos")
@@ -28,20 +29,40 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state in `path`; None when there is none, or none that is whole (the run then starts again)."""
+    """The state in `path`; None when there is none, or none that is whole (the run then starts again).
+
+    Raises:
+        StorageError: there is one that cannot be opened.
+    """
     try:
         file = path.open("rb")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
     with file:
+        if not _is_whole(file):  # torch itself would take changed bytes for weights
+            return None
+        file.seek(0)
         try:
-            with zipfile.ZipFile(file) as archive:
-                damaged = archive.testzip()  # torch itself would take changed bytes for weights
-            file.seek(0)
-            state = None if damaged else torch.load(file, map_location=device, weights_only=True)
-        except Exception:  # both readers raise almost anything on a damaged file
+            state = torch.load(file, map_location=device, weights_only=True)
+        except Exception:  # it raises almost anything on what it did not write
             return None
     return state if isinstance(state, dict) else None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every byte of a checkpoint is as it was written."""
+    with path.open("rb") as file:
+        return _is_whole(file)
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except Exception:  # it raises almost anything on a damaged file
+        return False
 
 
 def made_with(device: torch.device) -> dict[str, str]:

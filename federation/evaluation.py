@@ -76,9 +76,10 @@ def evaluate(deployed: Deployed, data: FederatedData, rows: Sequence[Tensor], *,
             best = every[:, :, 0].nan_to_num(-1.0).argmax(dim=0)
             table = every[best, torch.arange(len(rows), device=best.device)]
         else:
-            place = torch.tensor([member for mine in served for member in mine], device=data.device)
-            table = torch.empty(len(rows), 4, dtype=torch.float64, device=data.device)
-            table[place] = torch.cat(tables)
+            found = torch.cat(tables)
+            place = torch.tensor([member for mine in served for member in mine], device=found.device)
+            table = found.new_empty(len(rows), 4)
+            table[place] = found
     accuracy, loss, brier, top5 = table.cpu().numpy().T
     return ClientScores(100.0 * accuracy, loss, brier, 100.0 * top5)
 
@@ -94,10 +95,10 @@ def _scores(
 ) -> Sequence[Tensor]:
     """The scores of each model on its rows, shape (samples, 4) each."""
     logits = _stacked_logits if data.device.type == "cuda" and len(models) > 1 else _looped_logits
-    joined = torch.cat(list(rows))
-    scores = _sample_scores(
-        logits(deployed, models, rows, data, threads), data.sealed_labels.open_for_evaluation()[joined]
-    )
+    labels = data.sealed_labels.open_for_evaluation()[torch.cat(list(rows))]
+    # The GPU of a Mac has no float64.
+    where = torch.device("cpu") if data.device.type == "mps" else data.device
+    scores = _sample_scores(logits(deployed, models, rows, data, threads).to(where), labels.to(where))
     return torch.split(scores, [own.numel() for own in rows])
 
 

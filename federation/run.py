@@ -427,6 +427,8 @@ class Clock:
         yield
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
 

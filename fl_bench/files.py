@@ -20,7 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
     What was written has reached the disk by then. If the block fails, `path` is as it was and nothing is left over.
 
     Raises:
-        StorageError: the disk does not take it.
+        StorageError: the disk does not take it: what the block raised, or an error behind that, is the system's.
     """
     target = path.resolve()  # a link stays, and what it names is replaced
     temporary = target.with_name(f".{target.name}.tmp")
@@ -33,9 +33,21 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):  # what went wrong matters more
             temporary.unlink()
-        if isinstance(error, OSError):
-            raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        cause = system_error(error)
+        if cause is not None:
+            raise StorageError(f"cannot write {path}: {cause.strerror or cause}") from error
         raise
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The system's error behind an error: itself, or what it was raised from or while handling; None without one.
+
+    torch says `unexpected pos` of a full disk, while handling what the system said.
+    """
+    behind: BaseException | None = error if isinstance(error, Exception) else None  # who interrupts means to
+    while behind is not None and not isinstance(behind, OSError):
+        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
+    return behind
 
 
 def write_file(path: Path, text: str) -> None:

@@ -52,6 +52,8 @@ class Lines:
         if event.kind in ("ended", "skipped"):
             self._ended += 1
             self._console.print(f"[{self._ended}/{self._cells}] {ending(event)}", markup=False, highlight=False)
+        elif event.kind == "waiting":
+            self._console.print(ending(event), markup=False, highlight=False)
 
 
 class Bars:
@@ -97,8 +99,9 @@ class Bars:
         else:
             if cell.key in self._tasks:
                 self._progress.remove_task(self._tasks.pop(cell.key))
-            self._progress.advance(self._all)
-            if event.kind == "skipped" or (event.ending and event.ending.status != "done"):
+            if event.kind != "waiting":
+                self._progress.advance(self._all)
+            if event.kind in ("skipped", "waiting") or (event.ending and event.ending.status != "done"):
                 self._console.print(ending(event), markup=False, highlight=False)
 
 
@@ -106,6 +109,6 @@ def ending(event: Event) -> str:
     """How a cell ended, in a line."""
     name = f"{event.cell.dataset.name} {event.cell.label} seed {event.cell.repetition}"
     if event.ending is None:
-        return f"{name}: skipped, {event.reason}"
+        return f"{name}: {'waiting' if event.kind == 'waiting' else 'skipped'}, {event.reason}"
     reason = f" ({event.ending.reason})" if event.ending.reason else ""
-    return f"{name}: {event.ending.status}{reason}, {show_seconds(event.seconds)}"
+    return f"{name}: {event.ending.status}{reason}, {event.reason or show_seconds(event.seconds)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -49,7 +50,7 @@ def run(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="auto|cpu|cuda:0", help="Where runs compute. Default: on a GPU, if there is one."),
+        typer.Option(metavar="auto|cpu|cuda:0|mps", help="Where runs compute. Default: on a GPU, if there is one."),
     ] = None,
     executor: Annotated[
         str,
@@ -82,6 +83,9 @@ def run(
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for runs that other processes have, and run what they leave undone.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
     ] = False,
@@ -106,6 +110,7 @@ def run(
     from ..grid.plugins import load_plugins
     from ..records.store import Store
     from ..running.runner import Options, finished
+    from ..running.waiting import until_ended
     from .outdated import superseded_by
 
     selection = read_selection(select)
@@ -133,12 +138,17 @@ def run(
         store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
-    code, skipped = _run_all(waiting, chosen.run(waiting, store, options, timeout=timeout))
+    run_cells = partial(chosen.run, timeout=timeout)
+    running = until_ended(run_cells, waiting, store, options) if wait else run_cells(waiting, store, options)
+    code, skipped = _run_all(waiting, running)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
         if missing:
-            say(f"not in yet, another process has them: {missing}; run the same command again when it has ended")
+            say(
+                f"not in yet, another process has them: {missing}; "
+                f"run the same command again when it has ended, or with --wait"
+            )
             code = FAILED
     raise typer.Exit(code)
 

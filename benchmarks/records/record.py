@@ -30,6 +30,10 @@ class RecordError(StorageError):
     """A record that cannot be written: the disk is full, or the folder cannot be written to."""
 
 
+class AlreadyRecorded(RecordError):
+    """A record that would take the place of a finished one."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended, and what it has to tell."""

@@ -3,8 +3,8 @@
     <results>/runs/<dataset>/<label>-<seed>-<key>/      run.json     status, resolved cell, facts, provenance, clocks
                                                         rounds.csv   a row per round
                                                         clients.csv  a row per round and client
-                              .<seed>-<key>.part/       checkpoint.pt, until the run has ended by itself
-                              .<seed>-<key>.lock        who is running the cell, only while it runs
+                              .<seed>-<key>.part/       who is running the cell, and its checkpoint until the run has
+                                                        ended by itself (`lease.py`)
 
     <results>/records.tar.xz                            records that were packed into one file (`bundle.py`)
 
@@ -24,21 +24,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError, DataError
+from fl_bench.files import replacing
 
 from ..grid.cell import safe_name
-from . import bundle
+from . import bundle, lease
 from .adoption import check_texts
-from .locks import take_lock
 from .reading import parse_run, read_record
-from .record import FORMAT, Outcome, Record, RecordError, read_texts
+from .record import FORMAT, AlreadyRecorded, Outcome, Record, RecordError, read_texts
 from .rows import csv_text
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ..grid.cell import Cell
+    from .lease import Claim, Holder
 
 
 class Store:
@@ -161,42 +163,63 @@ class Store:
             written.append(folder)
         return written
 
-    def checkpoint(self, cell: Cell) -> Path:
-        """Where the cell's checkpoint is kept while it runs; makes the folder.
+    def claim(self, cell: Cell) -> AbstractContextManager[Claim]:
+        """Hold the cell against other processes and machines that share the folder, in a `with` block; see `lease.py`.
 
         Raises:
-            RecordError: the folder cannot be made.
+            Held: another process holds it; says which, since when, and when its lease ends.
+            RecordError: the claim cannot be written.
         """
-        part = self._hidden(cell, "part")
-        try:
-            part.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RecordError(f"cannot keep checkpoints in {part}: {error.strerror}") from None
-        return part / "checkpoint.pt"
+        return lease.claiming(self._part(cell))
+
+    def holder(self, cell: Cell) -> Holder | None:
+        """Who is running a cell; None when nobody is.
+
+        Raises:
+            RecordError: the file system does not say.
+        """
+        return lease.holder(self._part(cell))
+
+    def checkpoint(self, cell: Cell) -> Path | None:
+        """The newest checkpoint of an unfinished run; None when there is none."""
+        return lease.newest_checkpoint(self._part(cell))
 
     def has_checkpoint(self, cell: Cell) -> bool:
         """Whether an unfinished run left a checkpoint."""
-        return (self._hidden(cell, "part") / "checkpoint.pt").is_file()
+        return self.checkpoint(cell) is not None
+
+    def leave_checkpoint(self, cell: Cell, content: bytes) -> None:
+        """Put a checkpoint that was made elsewhere where the next run of the cell goes on from it.
+
+        Raises:
+            Held: another process is running the cell.
+            StorageError: the disk does not take it.
+        """
+        with self.claim(cell) as claim, replacing(claim.checkpoint) as temporary:
+            temporary.write_bytes(content)
 
     def drop_checkpoint(self, cell: Cell) -> None:
         """Forget what an unfinished run left."""
-        shutil.rmtree(self._hidden(cell, "part"), ignore_errors=True)
+        shutil.rmtree(self._part(cell), ignore_errors=True)
 
     def drop_checkpoint_of(self, record: Record) -> None:
         """Forget what the unfinished run of a record left, unless it is going on."""
         dataset, seed, key = _cell_of(record.name)
-        hidden = self.runs / dataset / f".{seed}-{key}"
-        if not hidden.with_name(f"{hidden.name}.lock").exists():
-            shutil.rmtree(hidden.with_name(f"{hidden.name}.part"), ignore_errors=True)
+        part = self.runs / dataset / f".{seed}-{key}.part"
+        if lease.holder(part) is None:
+            shutil.rmtree(part, ignore_errors=True)
 
-    def write(self, cell: Cell, outcome: Outcome, *, replace: bool = False) -> Path:
+    def write(self, cell: Cell, outcome: Outcome, *, replace: bool = False, claim: Claim | None = None) -> Path:
         """Write a record in one step: it is there whole, or not at all.
 
         Args:
             cell: whose record.
             outcome: what to write.
             replace: whether a record that is not `done` makes room (`--retry`); others are never replaced.
+            claim: under which it was made; the record gets its name only while it holds.
         Raises:
+            Lost: another process has taken the cell over.
+            AlreadyRecorded: there is a finished record.
             RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
         """
         run = {
@@ -213,54 +236,39 @@ class Store:
             **({} if outcome.traceback is None else {"traceback": outcome.traceback}),
         }
         files = {"rounds.csv": csv_text(outcome.rounds), "clients.csv": csv_text(outcome.clients)}
-        return self._put(cell, {**files, "run.json": json.dumps(run, indent=1) + "\n"}, replace=replace)
+        return self._put(cell, {**files, "run.json": json.dumps(run, indent=1) + "\n"}, replace=replace, claim=claim)
 
-    def adopt(self, cell: Cell, texts: Mapping[str, str], *, replace: bool = False) -> Path:
+    def adopt(self, cell: Cell, texts: Mapping[str, str], *, replace: bool = False, claim: Claim | None = None) -> Path:
         """Write a record that another machine made, byte for byte, in one step; nothing that it holds is believed.
 
         Args:
             cell: whose record it has to be.
             texts: the texts of its files.
             replace: whether a record that is not `done` makes room; others are never replaced.
+            claim: as in `write`.
         Raises:
             DataError: it is no record of the cell.
+            Lost: another process has taken the cell over.
+            AlreadyRecorded: there is a finished record.
             RecordError: it cannot be written; nothing of it is left, checkpoint and other records are as before.
         """
         check_texts(cell, texts)
-        return self._put(cell, texts, replace=replace)
+        return self._put(cell, texts, replace=replace, claim=claim)
 
-    def _put(self, cell: Cell, texts: Mapping[str, str], *, replace: bool) -> Path:
+    def _put(self, cell: Cell, texts: Mapping[str, str], *, replace: bool, claim: Claim | None) -> Path:
         folder = self.runs / cell.folder
         present = self.find(cell)
         if present is not None and (present.status == "done" or not replace):
-            raise RecordError(
+            raise AlreadyRecorded(
                 f"{present.folder} is finished ({present.status}); a finished record is never overwritten"
             )
         replaced = present.folder if present is not None and present.packed is None else None
-        with in_one_step(folder, replaced) as temporary:
+        with in_one_step(folder, replaced, temporary=None if claim is None else claim.record) as temporary:
             for name, text in texts.items():
                 write_text(temporary / name, text)
+            if claim is not None:
+                claim.check()
         return folder
-
-    @contextlib.contextmanager
-    def lock(self, cell: Cell) -> Iterator[None]:
-        """Hold the cell against other processes and machines that share the folder.
-
-        A lock whose process is gone from this machine is taken over; one of another machine is respected.
-
-        Raises:
-            Locked: another process holds it; says which, and how to break a lock that a dead machine left.
-            RecordError: the lock cannot be written.
-        """
-        path = self._hidden(cell, "lock")
-        try:
-            take_lock(path)
-        except OSError as error:
-            raise RecordError(f"cannot write the lock {path}: {error.strerror}") from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
     @cached_property
     def _packed(self) -> bundle.Texts:
@@ -268,9 +276,9 @@ class Store:
             return {}
         return bundle.read_bundle(self.bundle)
 
-    def _hidden(self, cell: Cell, suffix: str) -> Path:
-        """What is there of a cell only while it runs; the label is no part of the name, as it is none of the key."""
-        return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.{suffix}"
+    def _part(self, cell: Cell) -> Path:
+        """What is there of a cell until it has ended; the label is no part of the name, as it is none of the key."""
+        return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.part"
 
 
 def read_results(results: Path) -> list[Record]:

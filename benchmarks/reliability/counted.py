@@ -17,8 +17,9 @@ from fl_bench.methods.losses import cross_entropy
 from fl_bench.methods.registry import method
 
 if TYPE_CHECKING:
+    from fl_bench.federation.channel import Downloads, Uploads
     from fl_bench.federation.cohort import Cohort
-    from fl_bench.federation.payloads import Downloads, Payload, Uploads
+    from fl_bench.federation.payloads import Payload
     from fl_bench.federation.rounds import Round
 
 

@@ -1,4 +1,4 @@
-"""Disks (benchmarks room): full, out of inodes, or with errors at each kind of write; slow to show what others wrote."""
+"""Disks (benchmarks room): full, out of inodes, or with errors at each kind of write and read."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ PAGE = 4096
 
 
 def full_at_each_kind_of_write(place: Place) -> Seen:
-    """Each kind of write of a run (claim, checkpoint, record; create, write, fsync, rename) fails with ENOSPC, one after
-    the other on the same folder.
+    """Each kind of write of a run (claim, checkpoint, record; create, write, fsync, rename) fails with ENOSPC in turn,
+    on the same folder.
 
     Expected: exit code 1 with the system's words; no record says `failed`, what is finished and checkpointed stays.
 

@@ -27,7 +27,7 @@ GIB = 2**30
 def host_out_of_memory(place: Place) -> Seen:
     """A method takes 6 GiB in its third round, in a control group that has 3 GiB for command and worker.
 
-    Expected: exit code 1; the record is `failed` by SIGKILL with two rounds, and says `out of memory?`; others are done.
+    Expected: exit code 1; the record is `failed` by SIGKILL with two rounds, and says `out of memory?`.
 
     Recovery: the same command with `--retry`, with more memory, from the checkpoint.
     """

@@ -1,4 +1,4 @@
-"""Several commands on one results folder (benchmarks room): each cell is recorded once, whatever disk and clocks say."""
+"""Several commands on one results folder (benchmarks room): each cell is recorded once, whatever clocks say."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def clocks_five_minutes_apart(place: Place) -> Seen:
 
 
 def host_dead(place: Place) -> Seen:
-    """The claim of a process on a machine that is gone lies in the folder; first it is fresh, then older than its lease.
+    """The claim of a process of a machine that is gone lies in the folder: fresh at first, then past its lease.
 
     Expected: exit code 1, and the line of the cell names the machine and when its lease ends; nothing else is held up.
 

@@ -1,4 +1,4 @@
-"""The way between driver and workers (benchmarks room): what a worker says arrives garbled, cut off, twice, or never."""
+"""The way from workers to the driver (benchmarks room): what is said arrives garbled, cut off, twice, or never."""
 
 from __future__ import annotations
 

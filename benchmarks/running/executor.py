@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class Event:
     """Something that happened to a cell."""
 
-    kind: Literal["started", "round", "ended", "skipped"]
+    kind: Literal["started", "round", "ended", "skipped", "waiting"]
     cell: Cell
     round: int = 0
     accuracy: float | None = None
     """Mean client accuracy of the deployed view after `round`, percent."""
     ending: Ending | None = None
     reason: str = ""
-    """Why a cell was skipped."""
+    """Why a cell was skipped or is waited for; of one that ended elsewhere, where."""
     seconds: float = 0.0
     """Wall seconds since the cell was started here."""
 

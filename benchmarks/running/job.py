@@ -12,6 +12,7 @@ from .unfinished import Heard
 
 if TYPE_CHECKING:
     from ..grid.cell import Cell
+    from ..records.lease import Claim
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ class Job:
     heard: Heard = field(default_factory=Heard)
     parts: list[bytes] = field(default_factory=list)
     """Those that came of a checkpoint."""
+    claim: Claim | None = None
+    """The claim to the cell; None where the worker makes it."""
     held: ExitStack = field(default_factory=ExitStack)
-    """The lock of the cell."""
+    """Lets go of the cell."""
 
     @property
     def seconds(self) -> float:

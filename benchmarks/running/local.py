@@ -24,7 +24,7 @@ from fl_bench.limits import JOBS
 
 from ..grid.cell import Cell
 from ..grid.plugins import load_plugins
-from ..records.locks import Locked
+from ..records.lease import Held
 from ..records.record import RecordError
 from ..records.store import Store
 from .executor import Event
@@ -83,7 +83,7 @@ def choose_devices(device: str, jobs: int | None) -> list[str]:
     adds more when it has seen how much memory they take; or `jobs`, dealt out in turn.
 
     Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
+        device: `auto`, `cpu`, `cuda`, `cuda:<n>`, or `mps` for the GPU of a Mac, which has one job by default.
         jobs: how many jobs; chosen by the rule above when None.
     Raises:
         ConfigError: there is no such device.
@@ -96,10 +96,14 @@ def choose_devices(device: str, jobs: int | None) -> list[str]:
     if device == "cpu":
         return ["cpu"] * (jobs or cores)
     kind, colon, number = device.partition(":")
-    if kind not in ("auto", "cuda") or (colon and not re.fullmatch(r"[0-9]{1,3}", number)):
-        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:<number>, got {device!r}")
+    if kind not in ("auto", "cuda", "mps") or (colon and (kind != "cuda" or not re.fullmatch(r"[0-9]{1,3}", number))):
+        raise ConfigError(f"--device must be auto, cpu, cuda, cuda:<number> or mps, got {device!r}")
     import torch  # a GPU may be there: worth the seconds
 
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise ConfigError("--device mps: torch sees no GPU of a Mac here; --device cpu always works")
+        return ["mps"] * (jobs or 1)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0 and device == "auto":
         return ["cpu"] * (jobs or cores)
@@ -254,7 +258,7 @@ def _hear(worker: _Worker) -> Iterator[Event]:
             worker.cell = None
             yield Event("ended", cell, ending=rest[0], seconds=seconds)
             return
-        elif kind == "locked":
+        elif kind == "held":
             worker.cell = None
             yield Event("skipped", cell, reason=rest[0])
             return
@@ -337,8 +341,8 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
 
         try:
             ending = run_cell(cell, store, options, report, started)
-        except Locked as error:
-            pipe.send(("locked", str(error)))
+        except Held as error:
+            pipe.send(("held", str(error)))
         except RecordError as error:
             pipe.send(("unwritable", str(error)))
         else:

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Literal
 from fl_bench.errors import ConfigError, DataError, StorageError
 from fl_bench.files import replacing
 
-from ..records.locks import Locked
-from ..records.record import RecordError
+from ..records.lease import Held
+from ..records.record import AlreadyRecorded, RecordError
 from .executor import Event
 from .handshake import data_of, mismatch, refusal, setup
 from .job import Job, Retries
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..grid.cell import Cell
+    from ..records.lease import Claim
     from ..records.store import Store
     from .handshake import Setup
     from .protocol import Message
@@ -118,20 +119,19 @@ class Remote:
             device: the torch device of the worker, as it names it; that of `options` by default.
         Raises:
             ConfigError: a plugin file cannot be read.
-            RecordError: the results folder takes no lock.
+            RecordError: the results folder takes no claim.
         """
         while self._waiting:
             cell = self._waiting.popleft()
             held = ExitStack()
             try:
-                if not self._shared:
-                    held.enter_context(self.store.lock(cell))
+                claim = None if self._shared else held.enter_context(self.store.claim(cell))
                 ending = finished(cell, self.store, retry=self.options.retry)
                 if ending is None:
-                    job = self._job(cell, device, held)
+                    job = self._job(cell, device, claim, held)
                     self._jobs.append(job)
                     return job
-            except Locked as error:
+            except Held as error:
                 self._events.append(Event("skipped", cell, reason=str(error)))
                 continue
             except BaseException:
@@ -155,6 +155,9 @@ class Remote:
             self._take(job, read_message(line))
         except (ProtocolError, DataError) as error:
             self._again(job, "node", f"{job.node or 'a worker'} sent what cannot be used: {shown(str(error))}")
+        except Held as error:  # another process has taken the cell over
+            job.spoilt = True
+            self._close(job, Event("skipped", job.cell, reason=str(error)))
 
     def lost(self, job: Job, what: Literal["node", "crash"], reason: str) -> None:
         """A node, or a worker, is gone; the cell is tried again, or its record says why not.
@@ -188,13 +191,16 @@ class Remote:
             job.over = True
             job.held.close()
 
-    def _job(self, cell: Cell, device: str | None, held: ExitStack) -> Job:
+    def _job(self, cell: Cell, device: str | None, claim: Claim | None, held: ExitStack) -> Job:
         options = self.options if device is None else replace(self.options, device=device)
         timeout = None if self._timeout is None else max(self._timeout - self._spent.get(cell.key, 0.0), 0.001)
         checkpoints = {}
-        if not self._shared and self.store.has_checkpoint(cell):
-            content = self.store.checkpoint(cell).read_bytes()
-            if len(content) <= MOST_CHECKPOINT:
+        if claim is not None:
+            from ...federation.checkpoint import is_whole  # imports torch, as every driver of workers has
+
+            claim.inherit(is_whole)
+            content = claim.checkpoint.read_bytes() if claim.checkpoint.exists() else b""
+            if 0 < len(content) <= MOST_CHECKPOINT:
                 checkpoints = {cell.key: encoded(content)}
         order = Order(
             cells=(cell.to_worker(),),
@@ -206,7 +212,7 @@ class Remote:
             checkpoints=checkpoints,
             kept_every=self._kept_every,
         )
-        return Job(cell, order.text(), timeout, held=held)
+        return Job(cell, order.text(), timeout, claim=claim, held=held)
 
     def _expected(self, cell: Cell) -> Setup:
         """What a node has to be equal to for this cell: of data, it needs those of the cell."""
@@ -257,6 +263,8 @@ class Remote:
     def _round(self, job: Job, message: Finished) -> None:
         if message.round != len(job.heard.rows) or message.round >= job.cell.training.rounds:
             raise ProtocolError(f"round {message.round} came as number {len(job.heard.rows)}")
+        if job.claim is not None:
+            job.claim.check()
         from ...federation.rows import RoundRow  # imports torch, as every driver of workers has
         from .unfinished import packed
 
@@ -269,7 +277,7 @@ class Remote:
         """Put parts together; a whole checkpoint takes the place of the one before."""
         if message.part == 0:
             job.parts.clear()
-        if self._shared or message.part != len(job.parts):
+        if job.claim is None or message.part != len(job.parts):
             raise ProtocolError(f"part {message.part} of a checkpoint came as number {len(job.parts)}")
         job.parts.append(decoded(message.content, "a part of a checkpoint"))
         if len(job.parts) < message.parts:
@@ -278,8 +286,9 @@ class Remote:
         job.parts.clear()
         if len(content) > MOST_CHECKPOINT or hashlib.sha256(content).hexdigest() != message.sha256:
             raise ProtocolError("a checkpoint is not the one that was sent")
+        job.claim.check()
         try:
-            with replacing(self.store.checkpoint(job.cell)) as temporary:
+            with replacing(job.claim.checkpoint) as temporary:
                 temporary.write_bytes(content)
         except StorageError as error:
             raise RecordError(str(error)) from error
@@ -288,15 +297,25 @@ class Remote:
         """The cell has ended; a record that comes over the wire is checked before it is kept."""
         ending: Ending | None
         if isinstance(message, Recorded):
-            folder = self.store.adopt(job.cell, message.files, replace=self.options.retry)
-            self.store.drop_checkpoint(job.cell)
-            record = self.store.find(job.cell)
-            ending = None if record is None else Ending(record.status, record.reason, folder)
+            ending = self._adopted(job, message)
         else:
             ending = finished(job.cell, self.store, retry=False) if self._shared else None
         if ending is None:
             raise ProtocolError("it says that a cell has ended, and there is no record")
         self._close(job, Event("ended", job.cell, ending=ending, seconds=job.seconds))
+
+    def _adopted(self, job: Job, message: Recorded) -> Ending | None:
+        try:
+            self.store.adopt(job.cell, message.files, replace=self.options.retry, claim=job.claim)
+        except RecordError as error:
+            if job.claim is not None:
+                job.claim.check()  # who has lost the cell is told so, whatever came of it
+            if not isinstance(error, AlreadyRecorded):
+                raise
+        else:
+            if job.claim is not None:
+                job.claim.clear()
+        return finished(job.cell, self.store, retry=False)
 
     def _again(self, job: Job, what: Literal["node", "crash"], reason: str) -> None:
         key = job.cell.key

@@ -18,7 +18,8 @@ from ...datasets.split import split
 from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
-from ..records.record import Outcome, RecordError, Status
+from ..records.lease import Lost
+from ..records.record import AlreadyRecorded, Outcome, RecordError, Status
 from ..records.rows import seconds_of
 from .provenance import provenance
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ...datasets.split import Split
     from ...federation.rows import RoundRow
     from ..grid.cell import Cell
+    from ..records.lease import Claim
     from ..records.store import Store
 
 
@@ -91,28 +93,36 @@ def run_cell(
         started: called once, when what cells of a process share is loaded (libraries and data) and the cell's own work
             begins; never for a cell that does not get there.
     Raises:
-        Locked: another process is running the cell.
+        Held: another process is running the cell; `Lost` where this one did, and was away for longer than its lease.
         RecordError: the disk does not take checkpoint or record; what was there is left as it was.
     """
-    with store.lock(cell):
+    with store.claim(cell) as claim:
         earlier = finished(cell, store, retry=options.retry)
         if earlier is not None:  # another process finished it meanwhile
             return earlier
-        outcome = _run(cell, store, options, progress, started)
-        folder = store.write(cell, outcome, replace=options.retry)
-        store.drop_checkpoint(cell)
+        outcome = _run(cell, claim, options, progress, started)
+        try:
+            folder = store.write(cell, outcome, replace=options.retry, claim=claim)
+        except RecordError as error:
+            claim.check()  # who has lost the cell is told so, whatever came of it
+            earlier = finished(cell, store, retry=False) if isinstance(error, AlreadyRecorded) else None
+            if earlier is None:
+                raise
+            return earlier
+        claim.clear()
         return Ending(outcome.status, outcome.reason, folder)
 
 
 def _run(
     cell: Cell,
-    store: Store,
+    claim: Claim,
     options: Options,
     progress: Callable[[RoundRow, Mapping[str, Any]], None],
     started: Callable[[], None],
 ) -> Outcome:
     import torch  # a second or two; only processes that train come here
 
+    from ...federation.checkpoint import is_whole
     from ...federation.run import Run
 
     torch.set_num_threads(1)  # clients and cells share the cores, not the kernels of one step
@@ -130,6 +140,7 @@ def _run(
         # The first optimizer of a process imports torch's compiler, the first tensor on a GPU its libraries: seconds.
         torch.optim.SGD([torch.zeros(1, device=options.device)], lr=1.0)
         started()
+        claim.inherit(is_whole)
         run = Run(
             cell.build_method(),
             dataset,
@@ -139,18 +150,22 @@ def _run(
             seed=cell.repetition.seeds,
             device=options.device,
             codec=cell.codec,
-            checkpoint=store.checkpoint(cell),
+            checkpoint=claim.checkpoint,
             execution=options.execution,
         )
         setup = time.perf_counter() - start
         for row in run.rounds():
+            claim.check()
             rows.append(row)
             progress(row, _facts(cell, run))
     except Diverged as error:
         status, reason = "diverged", f"round {len(rows)}: {error}"
     except Unsupported as error:
         status, reason = "unsupported", str(error)
+    except Lost:
+        raise
     except StorageError as error:  # no fault of the method, whose own system errors come below
+        claim.check()  # who comes next removes what a claim that is over has begun to write
         raise RecordError(str(error)) from error
     except Exception as error:
         status, reason, trace = "failed", f"{type(error).__name__}: {error}", traceback.format_exc()

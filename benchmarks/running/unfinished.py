@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..records.locks import Locked
+from ..records.lease import Held
 from ..records.record import Outcome
 from ..records.rows import seconds_of
 from .executor import Event
@@ -80,17 +80,15 @@ def record_for(
         clients=[client for _, clients in rows for client in clients],
     )
     try:
-        with store.lock(cell):
+        with store.claim(cell) as claim:
             ending = finished(cell, store, retry=options.retry)
             if ending is None:
                 earlier = store.find(cell)
                 if earlier is not None and len(earlier.rounds) > len(rows):
                     ending = Ending(earlier.status, earlier.reason, earlier.folder)
                 else:
-                    ending = Ending(status, reason, store.write(cell, outcome, replace=options.retry))
-            if not store.has_checkpoint(cell):
-                store.drop_checkpoint(cell)  # the folder that was made for one
-    except Locked as error:
+                    ending = Ending(status, reason, store.write(cell, outcome, replace=options.retry, claim=claim))
+    except Held as error:
         return Event("skipped", cell, reason=str(error))
     return Event("ended", cell, ending=ending, seconds=seconds)
 

@@ -17,13 +17,14 @@ import tempfile
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fl_bench.errors import FLBenchError
 
 from ..grid.plugins import load_plugins
-from ..records.locks import Locked
+from ..records.lease import Held
 from ..records.record import RecordError
 from ..records.store import Store
 from .handshake import mismatch, setup
@@ -143,7 +144,7 @@ def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callabl
 
     try:
         run_cell(cell, store, options, progress, started)
-    except Locked as error:
+    except Held as error:
         emit(Skipped(cell.key, str(error)))
         return True
     except RecordError as error:
@@ -171,26 +172,28 @@ class _Checkpoints:
 
     def __init__(self, cell: Cell, store: Store, order: Order, emit: Callable[[Message], None]) -> None:
         self._key = cell.key
-        self._path = store.checkpoint(cell)
+        self._newest = partial(store.checkpoint, cell)
         self._every = order.kept_every
         self._emit = emit
         start = order.checkpoints.get(cell.key)
         if start is not None:
-            self._path.write_bytes(decoded(start, "the order's checkpoint"))
+            store.leave_checkpoint(cell, decoded(start, "the order's checkpoint"))
         self._sent = time.monotonic()
         self._stamp = self._written()
 
     def send(self) -> None:
         """Send the checkpoint, where the last one is old enough and this one is newer."""
-        if time.monotonic() - self._sent < self._every or self._written() == self._stamp:
+        newest = self._newest()
+        if newest is None or time.monotonic() - self._sent < self._every or self._written() == self._stamp:
             return
         self._stamp = self._written()
-        for part in parts_of(self._key, self._path.read_bytes()):
+        for part in parts_of(self._key, newest.read_bytes()):
             self._emit(part)
         self._sent = time.monotonic()
 
     def _written(self) -> int | None:
-        return self._path.stat().st_mtime_ns if self._path.is_file() else None
+        newest = self._newest()
+        return None if newest is None else newest.stat().st_mtime_ns
 
 
 def main() -> None:

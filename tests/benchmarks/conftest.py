@@ -114,6 +114,18 @@ def cell_of(small_grid: Callable[..., Grid]) -> Callable[..., Cell]:
 
 
 @pytest.fixture
+def leave_checkpoint() -> Callable[..., Path]:
+    """The checkpoint of a cell, as a run that was stopped or killed leaves it."""
+
+    def leave(store: Store, cell: Cell, content: bytes = b"after a round") -> Path:
+        with store.claim(cell) as claim:
+            claim.checkpoint.write_bytes(content)
+        return claim.checkpoint
+
+    return leave
+
+
+@pytest.fixture
 def snapshot() -> Callable[[Path], dict[str, bytes]]:
     """Every file below a folder with its content."""
 

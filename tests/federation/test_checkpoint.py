@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +53,34 @@ def test_a_failing_write_leaves_the_old_one(tmp_path: Path) -> None:
         checkpoint.save(path, {"round": 2, "then": Unpicklable()})
     assert checkpoint.load(path, CPU) == {"round": 1}
     assert os.listdir(tmp_path) == ["checkpoint.pt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+@pytest.mark.parametrize("room", [0, 1, 300, 1000, 4096, 20_000, 39_000, 40_500])
+def test_a_disk_that_is_full_anywhere_in_the_file_is_said_to_be(tmp_path: Path, room: int) -> None:
+    # torch hides what the system says behind `RuntimeError: ... unexpected pos 896 vs 790`, but at a file's ends.
+    import resource
+
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"round": 1})
+    state = {"weights": torch.randn(10_000), "more": torch.randn(10)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            checkpoint.save(path, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert checkpoint.load(path, CPU) == {"round": 1}
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
+    checkpoint.save(path, state)
+    assert path.stat().st_size > 40_500  # the whole of it would not have fitted anywhere
+
+
+def test_what_cannot_be_saved_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError, match="pickle"):
+        checkpoint.save(tmp_path / "checkpoint.pt", {"hook": lambda: None})
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_crash_before_the_replacement_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +176,7 @@ def test_a_changed_weight_is_noticed(whole: bytes, tmp_path: Path) -> None:
 
 def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
     # Starting again would overwrite the rounds of a run that only lacks a permission.
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(StorageError, match="directory"):
         checkpoint.load(tmp_path, CPU)
 
 

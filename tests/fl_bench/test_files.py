@@ -40,6 +40,25 @@ def test_what_fails_halfway_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.csv"]
 
 
+def test_the_disk_is_named_behind_what_others_say_of_it(tmp_path: Path) -> None:
+    full, other = OSError(28, "No space left on device"), ValueError("by design")
+    hidden = RuntimeError("unexpected pos")
+    hidden.__context__ = full
+    for error in (hidden, chained(full)):
+        with pytest.raises(StorageError, match="No space left on device"):
+            fail(tmp_path / "a.csv", error)
+    hidden.__suppress_context__ = True  # whoever says so says that it is not the cause
+    for error in (hidden, chained(other)):
+        with pytest.raises(RuntimeError):
+            fail(tmp_path / "a.csv", error)
+
+
+def chained(cause: Exception) -> RuntimeError:
+    error = RuntimeError("unexpected pos")
+    error.__cause__ = cause
+    return error
+
+
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     write_file(tmp_path / "a.csv", "old\n")
     (tmp_path / "b.csv").symlink_to("a.csv")

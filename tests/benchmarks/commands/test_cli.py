@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.grid.cell import Cell
     from fl_bench.benchmarks.grid.grid import Grid
+    from fl_bench.benchmarks.records.lease import Holder
     from fl_bench.benchmarks.records.record import Outcome
 
 GRID = """\
@@ -189,12 +190,15 @@ def test_leaderboard_is_rebuilt_and_checked(
 
 
 def test_dry_run_says_what_would_happen_and_changes_nothing(
-    out: Callable[..., str], cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+    out: Callable[..., str],
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    leave_checkpoint: Callable[..., Path],
 ) -> None:
     store = Store(Path("results"))
     store.write(cell_of("fedmd", 0), outcome({"client": [50.0]}))
     store.write(cell_of("local", 0), outcome(status="failed", reason="by design"))
-    store.checkpoint(cell_of("local", 1)).write_bytes(b"")
+    leave_checkpoint(store, cell_of("local", 1))
     rows = {(row["method"], row["seed"]): row for row in json.loads(out("run", "grid.yaml", "--dry-run", "--json"))}
     assert {key: row["state"] for key, row in rows.items()} == {
         ("fedmd", 0): "done",
@@ -285,8 +289,19 @@ def test_what_runs_elsewhere_is_missing_and_said_so(
     said = capsys.readouterr()
     assert "60.00" in said.out
     assert "not in yet, another process has them: 1;" in said.err
-    store.write(cell_of("local"), outcome({"client": [50.0]}))
-    assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 0
+    assert "or with --wait" in said.err
+    real = Store.holder
+
+    def ends(store: Store, cell: Cell) -> Holder | None:
+        store.write(cell, outcome({"client": [50.0]}))  # at the first look
+        return real(store, cell)
+
+    monkeypatch.setattr(Store, "holder", ends)
+    assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0", "--wait"]) == 0
+    said = capsys.readouterr()
+    assert "50.00" in said.out
+    assert "seed 0: waiting, process 1 is running it" in said.err
+    assert "[1/1] digits local seed 0: done, by another process" in said.err
 
 
 def test_what_runs_again_is_not_counted_as_left_alone(
@@ -381,23 +396,26 @@ def test_figures_and_reports_say_what_is_left_out(
 
 
 def test_run_takes_away_checkpoints_of_what_is_done(
-    cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+    cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], leave_checkpoint: Callable[..., Path]
 ) -> None:
     store = Store(Path("results"))
     for method in ("local", "fedmd"):
         store.write(cell_of(method), outcome({"client": [50.0]}))
-        store.checkpoint(cell_of(method)).write_bytes(b"killed between the record and the clean-up")
+        leave_checkpoint(store, cell_of(method))  # killed between the record and the clean-up
     assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 0
     assert list(store.runs.rglob("*.part")) == []
 
 
 def test_run_says_what_retry_goes_on_with(
-    cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], capsys: pytest.CaptureFixture[str]
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    leave_checkpoint: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = Store(Path("results"))
     late, failed = cell_of("local"), cell_of("fedmd")
     store.write(late, outcome({"client": [50.0, 60.0]}, status="timeout", reason="by design"))
-    store.checkpoint(late).write_bytes(b"after round 1")
+    leave_checkpoint(store, late)
     store.write(failed, outcome({"client": [50.0]}, status="failed", reason="by design"))
     assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 1
     said = capsys.readouterr().err.splitlines()
@@ -409,16 +427,18 @@ def test_run_says_what_retry_goes_on_with(
 
 
 def test_run_takes_away_checkpoints_of_an_older_protocol(
-    cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    cell_of: Callable[..., Cell],
+    outcome: Callable[..., Outcome],
+    leave_checkpoint: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = Store(Path("results"))
     left = []
     for method in ("local", "fedmd"):
         store.write(cell_of(method), outcome({"client": [50.0]}, status="timeout", reason="by design"))
-        left.append(store.checkpoint(cell_of(method)))
-        left[-1].write_bytes(b"after round 0")
+        left.append(leave_checkpoint(store, cell_of(method)))
     monkeypatch.setattr("fl_bench.benchmarks.running.local.run_cells", lambda *_, **__: (event for event in ()))
-    with store.lock(cell_of("fedmd")):  # another process, of the older code, is at it
+    with store.claim(cell_of("fedmd")):  # another process, of the older code, is at it
         monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 3)
         assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 0
     assert [checkpoint.is_file() for checkpoint in left] == [False, True]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,9 @@ from hypothesis import strategies as st
 
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.records import store as records
-from fl_bench.benchmarks.records.locks import Locked
+from fl_bench.benchmarks.records.lease import Lost
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
-from fl_bench.benchmarks.records.record import Outcome, RecordError
+from fl_bench.benchmarks.records.record import AlreadyRecorded, Outcome, RecordError
 from fl_bench.benchmarks.records.rows import csv_text, read_csv
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.errors import DataError
@@ -79,12 +77,13 @@ def test_a_full_disk_leaves_all_as_it_was(
     cell_of: MakeCell,
     outcome: MakeOutcome,
     snapshot: Snapshot,
+    leave_checkpoint: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     failing: str,
 ) -> None:
     store.write(cell_of("fedmd"), outcome({"client": [1.0]}))
     store.write(cell_of(), outcome(status="failed"))
-    store.checkpoint(cell_of()).write_bytes(b"state")
+    leave_checkpoint(store, cell_of())
     before = snapshot(store.results)
     real = records.write_text
 
@@ -116,6 +115,49 @@ def test_a_rename_that_fails_brings_the_old_record_back(
     with pytest.raises(RecordError, match="cannot write the record"):
         store.write(cell_of(), outcome(), replace=True)
     assert snapshot(store.results) == before
+
+
+def test_a_record_gets_its_name_only_while_the_cell_is_held(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, snapshot: Snapshot
+) -> None:
+    cell = cell_of()
+    with store.claim(cell) as late:
+        os.utime(late.path, (0, 0))  # stopped for longer than its lease
+        with store.claim(cell) as claim:
+            with pytest.raises(Lost, match="longer than its lease"):
+                store.write(cell, outcome({"client": [1.0]}), claim=late)
+            assert store.find(cell) is None
+            store.write(cell, outcome({"client": [2.0]}), claim=claim)
+            before = snapshot(store.runs)
+            with pytest.raises(AlreadyRecorded):
+                store.write(cell, outcome({"client": [1.0]}), claim=late)
+            assert snapshot(store.runs) == before
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_record_that_comes_late_takes_no_name_from_another(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, monkeypatch: pytest.MonkeyPatch, retry: bool
+) -> None:
+    # The process is stopped at the worst moment: it has seen that its cell is held, and not yet given the name.
+    cell = cell_of()
+    if retry:
+        store.write(cell, outcome(status="failed", reason="first"))
+    real = records.write_text
+
+    def stopped(path: Path, text: str) -> None:
+        real(path, text)
+        if path.name == "run.json":
+            monkeypatch.setattr(records, "write_text", real)
+            with store.claim(cell) as claim:
+                store.write(cell, outcome({"client": [2.0]}), replace=retry, claim=claim)
+
+    monkeypatch.setattr(records, "write_text", stopped)
+    with pytest.raises(AlreadyRecorded, match="recorded meanwhile"):
+        store.write(cell, outcome(status="failed", reason="late"), replace=retry)
+    record = store.find(cell)
+    assert record is not None
+    assert (record.status, len(record.rounds)) == ("done", 1)
+    assert [path.name for path in (store.runs / "digits").iterdir()] == [record.folder.name]
 
 
 def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
@@ -209,44 +251,3 @@ def test_without_clocks_differs_in_numbers_only(tmp_path: Path, cell_of: MakeCel
 
     assert write("a", 1.0, 2.0) == write("b", 1.0, 3.0)
     assert write("c", 1.0 + 1e-15, 2.0) != write("d", 1.0, 2.0)
-
-
-def test_a_lock_keeps_others_out_and_goes_away(store: Store, cell_of: MakeCell) -> None:
-    with store.lock(cell_of()):
-        with pytest.raises(Locked, match=f"process {os.getpid()} on"), store.lock(cell_of()):
-            pass
-        with store.lock(cell_of(seed=1)):
-            pass
-    assert list(store.runs.rglob("*.lock")) == []
-
-
-def _write_lock(store: Store, cell: Cell, content: str) -> Path:
-    path = (store.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return path
-
-
-def test_the_lock_of_a_dead_process_is_taken_over(store: Store, cell_of: MakeCell) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=int)
-    process.start()
-    process.join()
-    _write_lock(store, cell_of(), json.dumps({"pid": process.pid, "host": socket.gethostname(), "born": "1"}))
-    with store.lock(cell_of()):
-        pass
-
-
-def test_a_process_number_given_away_again_holds_no_lock(store: Store, cell_of: MakeCell) -> None:
-    _write_lock(store, cell_of(), json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "born": "1"}))
-    with store.lock(cell_of()):
-        pass
-
-
-@pytest.mark.parametrize("content", ['{"pid": 1, "host": "another-machine", "born": "1"}', "", "[]"])
-def test_the_lock_of_another_machine_or_an_unfinished_one_is_respected(
-    store: Store, cell_of: MakeCell, content: str
-) -> None:
-    path = _write_lock(store, cell_of(), content)
-    with pytest.raises(Locked, match="remove"), store.lock(cell_of()):
-        pass
-    assert path.read_text() == content

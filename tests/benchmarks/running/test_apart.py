@@ -107,7 +107,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint_and_nothing_shows(
     # The rounds of the checkpoint came again at once, with the clocks that they had.
     compare_with_local(store, list(cells), tmp_path)
     assert not list(store.results.rglob("*.part"))
-    assert not list(store.results.rglob("*.lock"))
+    assert not list(store.results.rglob("*.claim"))
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def records(store: Store) -> dict[str, object]:
 
 def written_since(moment: int, folder: Path) -> bool:
     """Whether a checkpoint is younger than `moment`, in nanoseconds."""
-    for checkpoint in folder.rglob("checkpoint.pt"):
+    for checkpoint in folder.rglob(".*.part/*.pt"):
         try:
             if checkpoint.stat().st_mtime_ns > moment:
                 return True
@@ -121,9 +121,20 @@ def wait_until_gone(pids: list[int]) -> None:
 def test_devices_of_jobs() -> None:
     assert choose_devices("cpu", 3) == ["cpu"] * 3
     assert len(choose_devices("cpu", None)) == len(os.sched_getaffinity(0))
-    for device, jobs in (("gpu", None), ("cuda:x", None), ("cpu:0", 1), ("cpu", 0)):
+    for device, jobs in (("gpu", None), ("cuda:x", None), ("cpu:0", 1), ("mps:0", 1), ("cpu", 0)):
         with pytest.raises(ConfigError):
             choose_devices(device, jobs)
+
+
+def test_the_gpu_of_a_mac_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_devices("mps", None) == ["mps"]
+    assert choose_devices("mps", 2) == ["mps", "mps"]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="sees no GPU of a Mac here; --device cpu"):
+        choose_devices("mps", None)
 
 
 @pytest.mark.parametrize(("jobs", "dealt"), [(None, (1, 1)), (1, (1, 0)), (3, (2, 1)), (8, (4, 4))])
@@ -194,7 +205,7 @@ def test_killed_and_late_workers_are_recorded_with_their_finished_rounds(
         ("timeout", "ran longer than the time limit of 3600 s"),
         ("done", None),
     ]
-    assert list(store.runs.rglob("*.lock")) == []
+    assert list(store.runs.rglob("*.claim")) == []
     expected = without_clocks(endings[whole.label].folder)
     assert [len(expected["rounds"]), len(expected["clients"])] == [2, 2 * 5]
     for cell in (killed, late):
@@ -352,7 +363,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path: Path, sign: sig
     finally:
         signal.signal(signal.SIGINT, heard)
     deadline = time.monotonic() + PATIENCE
-    while not list(tmp_path.rglob("checkpoint.pt")):
+    while not list(tmp_path.rglob(".*.part/*.pt")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     workers = children(process.pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,7 @@ def test_the_record_is_that_of_this_machine(
     assert job.over
     assert not job.spoilt
     assert not store.has_checkpoint(cell)
-    with store.lock(cell):  # nobody holds it any more
+    with store.claim(cell):  # nobody holds it any more
         assert remote.next() is None
 
 
@@ -187,6 +188,27 @@ def test_a_record_of_another_cell_is_refused(
     said = work(job, tmp_path / "far", lambda message: isinstance(message, Started))
     hear_all(remote, job, [*said, message_line(Recorded.of(job.cell.key, other.texts()))])
     assert (job.over, job.spoilt, store.folders()) == (True, True, [])
+
+
+@pytest.mark.parametrize("then", [Finished, Kept, Recorded])
+def test_a_driver_that_lost_the_cell_leaves_it_to_who_has_it(
+    remote_of: Callable[..., Remote], cell: Cell, store: Store, tmp_path: Path, then: type[Message]
+) -> None:
+    remote = remote_of()
+    job = next_job(remote)
+    said = work(job, tmp_path / "far")
+    ours = next(number for number, line in enumerate(said) if isinstance(read_message(line), then))
+    hear_all(remote, job, said[:ours])
+    (claim,) = store.runs.rglob("*.claim")
+    os.utime(claim, (0, 0))  # the driver's machine slept
+    with store.claim(cell) as other:
+        before = set(other.folder.iterdir())
+        (event,) = hear_all(remote, job, said[ours:])
+        assert (event.kind, job.over, job.spoilt, remote.waiting) == ("skipped", True, True, 0)
+        assert "longer than its lease" in event.reason
+        assert store.folders() == []
+        other.check()
+        assert set(other.folder.iterdir()) <= before
 
 
 @pytest.mark.parametrize("what", ["node", "crash"])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_bench.benchmarks.records.locks import Locked
+from fl_bench.benchmarks.grid.grid import Overrides, expand, find_grid, read_grid
+from fl_bench.benchmarks.records import lease
+from fl_bench.benchmarks.records.lease import Held, Lost
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.record import RecordError
 from fl_bench.benchmarks.records.store import Store
@@ -117,9 +121,85 @@ def test_a_cell_that_is_done_is_left_alone(store: Store, cell_of: MakeCell) -> N
 
 def test_a_cell_that_is_locked_is_left_to_others(store: Store, cell_of: MakeCell) -> None:
     cell = cell_of()
-    with store.lock(cell), pytest.raises(Locked):
+    with store.claim(cell), pytest.raises(Held):
         run_cell(cell, store, Options())
     assert store.find(cell) is None
+
+
+@pytest.mark.parametrize("other", ["fedmd", "fedmd[label=another;digest_epochs=1]"])
+def test_a_process_whose_clock_is_five_minutes_slow_costs_time_and_no_record(
+    tmp_path: Path, store: Store, cell_of: MakeCell, other: str
+) -> None:
+    cell, same = (cell_of(method, training={"rounds": 4}) for method in ("fedmd", other))
+    assert cell.key == same.key
+    endings = []
+    rounds = []
+
+    def report(row: Any, _: Any) -> None:
+        if row.values["round"] == 1:
+            (claim,) = store.runs.rglob("*.claim")
+            slow = claim.stat().st_mtime - 300  # as a renewal with that clock leaves it
+            os.utime(claim, (slow, slow))
+            endings.append(run_cell(same, store, Options(), lambda row, _: rounds.append(row.values["round"])))
+
+    with pytest.raises(Lost, match="longer than its lease of 120 s"):
+        run_cell(cell, store, Options(), report)
+    (ending,) = endings
+    assert rounds == [0, 1, 2, 3]
+    whole = run_cell(same, Store(tmp_path / "whole"), Options())
+    assert without_clocks(ending.folder) == without_clocks(whole.folder)
+    assert list((store.runs / "digits").iterdir()) == [ending.folder]
+
+
+STOPPED = """\
+import sys
+from pathlib import Path
+from fl_bench.benchmarks.grid.grid import Overrides, expand, find_grid, read_grid
+from fl_bench.benchmarks.records.lease import Lost
+from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.running.runner import Options, run_cell
+
+def report(row, facts):
+    if row.values["round"] == 1:
+        print("round 1 is done", flush=True)
+        sys.stdin.readline()
+
+overrides = Overrides(methods="local", datasets="digits", seeds="0", rounds=3)
+(cell,) = expand(read_grid(find_grid("quick")), "quick", overrides).cells
+try:
+    print(run_cell(cell, Store(Path(sys.argv[1])), Options(), report))
+except Lost as error:
+    print("Lost:", error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing stops a process there")
+def test_a_process_that_was_stopped_beyond_its_lease_gives_way(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = Overrides(methods="local", datasets="digits", seeds="0", rounds=3)
+    (cell,) = expand(read_grid(find_grid("quick")), "quick", overrides).cells
+    command = [sys.executable, "-c", STOPPED, str(store.results)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "round 1 is done\n"
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(Held, match=f"process {process.pid} on"):
+            run_cell(cell, store, Options())
+        monkeypatch.setattr(lease, "LEASE", 0.0)  # it is over
+        ending = run_cell(cell, store, Options())
+        written = (ending.folder / "run.json").stat().st_mtime_ns
+        process.send_signal(signal.SIGCONT)
+        said, _ = process.communicate("go on\n")
+    finally:
+        process.kill()
+        process.communicate()
+    assert said.startswith("Lost: this process was stopped, or cut off from the disk, for longer than its lease")
+    assert (ending.folder / "run.json").stat().st_mtime_ns == written
+    assert list((store.runs / "digits").iterdir()) == [ending.folder]
+    assert [row["round"] for row in read_record(ending.folder).rounds] == [0, 1, 2]
 
 
 def test_what_cannot_run_is_recorded_with_the_reason(store: Store, cell_of: MakeCell) -> None:
@@ -152,18 +232,32 @@ def test_a_method_that_fails_is_recorded_with_its_traceback_and_runs_again_on_re
     assert run_cell(cell, store, Options(retry=True)).status == "done"
 
 
-def test_a_disk_that_fills_up_is_no_failure_of_the_method(
-    store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_fills_up_is_no_failure_of_the_method_and_costs_a_round(
+    tmp_path: Path, store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
     def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 896 vs 790")  # as torch says it
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(RecordError, match="No space left on device"):
-        run_cell(cell_of(), store, Options())
-    assert store.find(cell_of()) is None
+    cell = cell_of(training={"rounds": 3})
+    seen: list[Any] = []
+    with monkeypatch.context() as patch:
+
+        def fill(row: Any, _: Any) -> None:
+            seen.append(row.values["seconds_training"])
+            patch.setattr(torch, "save", full)
+
+        with pytest.raises(RecordError, match=r"cannot write .*\.pt: No space left on device"):
+            run_cell(cell, store, Options(), fill)
+    assert store.find(cell) is None
+    assert store.has_checkpoint(cell)
+    ending = run_cell(cell, store, Options())
+    assert without_clocks(ending.folder) == without_clocks(run_cell(cell, Store(tmp_path / "whole"), Options()).folder)
+    assert [row["seconds_training"] for row in read_record(ending.folder).rounds[:1]] == seen
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
@@ -187,10 +281,12 @@ def test_a_folder_that_takes_no_lock_is_no_failure_of_the_method(store: Store, c
         run_cell(cell_of(), store, Options())
 
 
-def test_a_checkpoint_that_a_kill_left_beside_a_record_goes_away(store: Store, cell_of: MakeCell) -> None:
+def test_a_checkpoint_that_a_kill_left_beside_a_record_goes_away(
+    store: Store, cell_of: MakeCell, leave_checkpoint: Callable[..., Path]
+) -> None:
     cell = cell_of()
     run_cell(cell, store, Options())
-    store.checkpoint(cell).write_bytes(b"killed between the record and the clean-up")
+    leave_checkpoint(store, cell)  # killed between the record and the clean-up
     assert run_cell(cell, store, Options()).status == "done"
     assert not store.has_checkpoint(cell)
 

@@ -11,6 +11,7 @@ from fl_bench.federation.rows import RoundRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fl_bench.benchmarks.grid.cell import Cell
     from fl_bench.benchmarks.records.store import Store
@@ -51,15 +52,15 @@ def test_a_worker_that_said_nothing_leaves_a_record_without_rounds(store: Store,
 
 
 def test_a_checkpoint_stays_for_another_attempt_and_its_empty_folder_goes(
-    store: Store, cell_of: Callable[..., Cell]
+    store: Store, cell_of: Callable[..., Cell], leave_checkpoint: Callable[..., Path]
 ) -> None:
     first, second = cell_of(seed=0), cell_of(seed=1)
-    store.checkpoint(first).write_bytes(b"after a round")
-    assert not store.checkpoint(second).exists()
+    part = leave_checkpoint(store, first).parent
+    leave_checkpoint(store, second).unlink()
     for cell in (first, second):
         end(cell, store, heard(1))
     assert store.has_checkpoint(first)
-    assert list(store.runs.rglob("*.part")) == [store.checkpoint(first).parent]
+    assert list(store.runs.rglob("*.part")) == [part]
 
 
 def test_an_attempt_without_rounds_leaves_those_of_an_earlier_one(store: Store, cell_of: Callable[..., Cell]) -> None:
