@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from contextlib import contextmanager, suppress
@@ -12,7 +13,8 @@ from .fault import BrokenError, NotHereError, Seen
 from .shim import failing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from .place import Place
 
@@ -99,7 +101,7 @@ FAULTS = (full_at_each_kind_of_write, full_disk, no_inodes, input_output_error, 
 
 def _fail(place: Place, kinds: Sequence[tuple[str, str, int]], error: str, *, times: int = 1) -> Seen:
     """Let one kind of call after the other fail on the same folder; what is left is finished without."""
-    seen, words = Seen(), os.strerror(getattr(__import__("errno"), error))
+    seen, words = Seen(), os.strerror(getattr(errno, error))
     results = place.results(1)
     survived, missed = [], []
     for call, match, after in kinds[: place.times(len(kinds))]:
@@ -129,9 +131,8 @@ def _fail(place: Place, kinds: Sequence[tuple[str, str, int]], error: str, *, ti
     return seen
 
 
-def _fill(place: Place, options: str, leave: object) -> Seen:
+def _fill(place: Place, options: str, leave: Callable[[Path, int], AbstractContextManager[None]]) -> Seen:
     seen = Seen()
-    assert callable(leave)
     with _tmpfs(place, options) as disk:
         results = place.results(1, disk / "results")
         left = 0
@@ -141,7 +142,7 @@ def _fill(place: Place, options: str, leave: object) -> Seen:
             if code == 0:
                 seen.cells += results.complete()
                 break
-            if code != 1 or os.strerror(28) not in said or "Traceback" in said:
+            if code != 1 or os.strerror(errno.ENOSPC) not in said or "Traceback" in said:
                 raise BrokenError(f"with {left} left it ended with {code}: {said[-500:]}")
             seen.times += 1
             seen.exits.add(code)
@@ -188,7 +189,7 @@ def _leave_pages(disk: Path, pages: int) -> Iterator[None]:
 @contextmanager
 def _leave_inodes(disk: Path, inodes: int) -> Iterator[None]:
     """Fill a disk with empty files but for some inodes."""
-    made = []
+    made: list[Path] = []
     with suppress(OSError):
         while True:
             made.append(disk / f"filler-{len(made)}")

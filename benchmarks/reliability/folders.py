@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .fault import BrokenError, Seen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from .place import Place
@@ -45,9 +46,8 @@ FAULTS = (folder_removed, folder_replaced)
 """The faults of this family."""
 
 
-def _replace(place: Place, replace: object) -> Seen:
+def _replace(place: Place, replace: Callable[[Path], None]) -> Seen:
     seen = Seen()
-    assert callable(replace)
     for _ in range(place.times(6)):
         results = place.results(2)
         command = place.start(results.folder, 2)
