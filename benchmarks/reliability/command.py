@@ -100,6 +100,18 @@ def children(process: int) -> list[int]:
     return found
 
 
+def marked(name: str, value: str, words: Sequence[bytes] = (b"",)) -> list[int]:
+    """Processes that have a variable, and one of some words in their command line."""
+    found, mark = [], f"{name}={value}\0".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            process = int(folder.name)
+            ours = process != os.getpid() and mark in (folder / "environ").read_bytes() + b"\0"
+            if ours and any(word in _line(process) for word in words):
+                found.append(process)
+    return found
+
+
 def kill(process: int) -> bool:
     """SIGKILL to a process; False when it had ended before."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import disks, folders, kills, memory, sharing, transit
+from . import cluster, disks, folders, kills, memory, sharing, transit
 
 if TYPE_CHECKING:
     from .fault import Fault
@@ -16,5 +16,6 @@ FAMILIES: dict[str, tuple[Fault, ...]] = {
     "folders": folders.FAULTS,
     "memory": memory.FAULTS,
     "transit": transit.FAULTS,
+    "ray": cluster.FAULTS,
 }
 """The faults of each family, in the order of the page."""

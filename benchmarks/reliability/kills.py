@@ -33,8 +33,8 @@ def worker_killed(place: Place) -> Seen:
 
     Recovery: the same command with `--retry` goes on from the checkpoint.
     """
-    times, seeds = place.times(100), _seeds(place)
-    return _storm(place, times, seeds, _worker_kills, retry=True)
+    times, seeds = place.times(100), seeds_of(place)
+    return storm(place, times, seeds, _worker_kills, retry=True)
 
 
 def driver_killed(place: Place) -> Seen:
@@ -44,7 +44,7 @@ def driver_killed(place: Place) -> Seen:
 
     Recovery: the same command again, at once.
     """
-    return _storm(place, place.times(60), _seeds(place), _driver_kill)
+    return storm(place, place.times(60), seeds_of(place), _driver_kill)
 
 
 def group_killed(place: Place) -> Seen:
@@ -54,7 +54,7 @@ def group_killed(place: Place) -> Seen:
 
     Recovery: the same command again, at once.
     """
-    return _storm(place, place.times(60), _seeds(place), _group_kill)
+    return storm(place, place.times(60), seeds_of(place), _group_kill)
 
 
 def driver_interrupted(place: Place) -> Seen:
@@ -64,7 +64,7 @@ def driver_interrupted(place: Place) -> Seen:
 
     Recovery: the same command again.
     """
-    return _storm(place, place.times(12), min(_seeds(place), 4), _interrupt)
+    return storm(place, place.times(12), min(seeds_of(place), 4), _interrupt)
 
 
 def worker_without_folder_killed(place: Place) -> Seen:
@@ -75,19 +75,19 @@ def worker_without_folder_killed(place: Place) -> Seen:
     Recovery: none, or the same command with `--retry`.
     """
     executor = "subprocess[jobs=2,device=cpu,kept_every=0]"
-    return _storm(place, place.times(30), _seeds(place), _worker_kills, retry=True, executor=executor)
+    return storm(place, place.times(30), seeds_of(place), _worker_kills, retry=True, executor=executor)
 
 
 FAULTS = (worker_killed, driver_killed, group_killed, driver_interrupted, worker_without_folder_killed)
 """The faults of this family."""
 
 
-def _seeds(place: Place) -> int:
-    """A small storm takes a small grid."""
+def seeds_of(place: Place) -> int:
+    """The seeds of a storm's grid: 60 cells; a small storm takes a small one."""
     return SEEDS if place.times(SEEDS) == SEEDS else 2
 
 
-def _storm(
+def storm(
     place: Place,
     times: int,
     seeds: int,

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from ..records.lease import LEASE
 from .command import gone
 from .fault import BrokenError, Seen
-from .kills import SEEDS
+from .kills import seeds_of
 from .place import METHODS
 from .shim import ahead, late
 
 if TYPE_CHECKING:
-    from .command import Command
+    from collections.abc import Sequence
+
     from .place import Place, Results
 
 SKEW = 300
@@ -34,9 +35,9 @@ def two_commands(place: Place) -> Seen:
 
     Recovery: none.
     """
-    seeds = SEEDS if place.times(SEEDS) == SEEDS else 2
+    seeds = seeds_of(place)
     results = place.results(seeds)
-    return _together(place, results, seeds, [{}, {}])
+    return together(place, results, seeds, [{}, {}])
 
 
 def late_visibility(place: Place) -> Seen:
@@ -47,7 +48,7 @@ def late_visibility(place: Place) -> Seen:
     Recovery: none.
     """
     results = place.results(4)
-    return _together(place, results, 4, [late(place, results.folder, 2) for _ in range(2)], once=False)
+    return together(place, results, 4, [late(place, results.folder, 2) for _ in range(2)], once=False)
 
 
 def clocks_five_minutes_apart(place: Place) -> Seen:
@@ -58,7 +59,7 @@ def clocks_five_minutes_apart(place: Place) -> Seen:
     Recovery: none.
     """
     results = place.results(4)
-    return _together(place, results, 4, [ahead(place, results.folder, SKEW), {}], once=False)
+    return together(place, results, 4, [ahead(place, results.folder, SKEW), {}], once=False)
 
 
 def host_dead(place: Place) -> Seen:
@@ -119,20 +120,37 @@ FAULTS = (two_commands, late_visibility, clocks_five_minutes_apart, host_dead, s
 """The faults of this family."""
 
 
-def _together(
-    place: Place, results: Results, seeds: int, environments: list[dict[str, str]], *, once: bool = True
+def together(
+    place: Place,
+    results: Results,
+    seeds: int,
+    environments: Sequence[dict[str, str]],
+    *,
+    executors: Sequence[str | None] = (None, None),
+    once: bool = True,
 ) -> Seen:
-    """Run commands at once; between them they record each cell once."""
-    commands: list[Command] = [
-        place.start(results.folder, seeds, "--wait", jobs=1, environment=environment) for environment in environments
+    """Run commands with `--wait` at once; between them they record each cell.
+
+    Args:
+        place: where.
+        results: the folder.
+        seeds: of the grid.
+        environments: of each command.
+        executors: of each command; None is one local worker.
+        once: whether no two commands may say of one cell that they recorded it.
+    """
+    commands = [
+        place.start(results.folder, seeds, "--wait", jobs=1, environment=environment, executor=executor)
+        for environment, executor in zip(environments, executors, strict=True)
     ]
     codes = {command.wait() for command in commands}
     if codes != {0}:
         raise BrokenError(f"they ended with {sorted(codes)}: {' / '.join(command.said[-300:] for command in commands)}")
     seen = Seen(times=1, exits=codes, cells=results.complete())
     own = [OWN.findall(command.said) for command in commands]
-    twice = set(own[0]) & set(own[1])
-    if once and (twice or sum(map(len, own)) != METHODS * seeds):
-        raise BrokenError(f"of {METHODS * seeds} cells {list(map(len, own))} were recorded, twice: {sorted(twice)}")
+    cells = [cell for part in own for cell in part]
+    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
+    if len(set(cells)) != METHODS * seeds or (once and twice):
+        raise BrokenError(f"of {METHODS * seeds} cells {list(map(len, own))} were recorded, twice: {twice}")
     seen.notes.append(f"they recorded {' and '.join(str(len(part)) for part in own)} cells")
     return seen
