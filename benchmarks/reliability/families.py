@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import cluster, disks, folders, kills, memory, sharing, transit
+from . import cluster, disks, folders, kills, memory, sharing, slurm, transit
 
 if TYPE_CHECKING:
     from .fault import Fault
@@ -17,5 +17,6 @@ FAMILIES: dict[str, tuple[Fault, ...]] = {
     "memory": memory.FAULTS,
     "transit": transit.FAULTS,
     "ray": cluster.FAULTS,
+    "slurm": slurm.FAULTS,
 }
 """The faults of each family, in the order of the page."""
