@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..grid.executors import EXECUTORS
 from .command import gone, kill, marked
-from .fault import BrokenError, NotHereError, Seen
 from .kills import CHANGES, seeds_of, storm
+from .seen import BrokenError, NotHereError, Seen
 from .sharing import together
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .fault import BrokenError
+from .seen import BrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .fault import BrokenError, NotHereError, Seen
+from .seen import BrokenError, NotHereError, Seen
 from .shim import failing
 
 if TYPE_CHECKING:

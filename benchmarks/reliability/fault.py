@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import inspect
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .seen import BrokenError, NotHereError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .place import Place
+    from .seen import Seen
 
     Fault: TypeAlias = "Callable[[Place], Seen]"
 
 PARTS = ("Expected", "Recovery")
 """Paragraphs of a fault's docstring that follow the one on how it is injected."""
-
-
-class NotHereError(Exception):
-    """The fault cannot be injected on this machine; says what is missing."""
-
-
-class BrokenError(Exception):
-    """The fault did harm that it must not do; says what."""
-
-
-@dataclass
-class Seen:
-    """What was seen while a fault was injected."""
-
-    times: int = 0
-    """How often it was injected."""
-    exits: set[int] = field(default_factory=set)
-    """Exit codes of the commands that it hit; negative for a signal."""
-    cells: int = 0
-    """Records that were compared with those of an uninterrupted run, and equal."""
-    notes: list[str] = field(default_factory=list)
-    """What else the page says, in sentences."""
 
 
 def measure(fault: Fault, place: Place) -> dict[str, Any]:

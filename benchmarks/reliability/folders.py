@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from .fault import BrokenError, Seen
+from .seen import BrokenError, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

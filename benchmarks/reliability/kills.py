@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from .command import gone, kill
-from .fault import BrokenError, Seen
 from .place import METHODS
+from .seen import BrokenError, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

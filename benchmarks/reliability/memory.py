@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..records.store import Store
-from .fault import BrokenError, NotHereError, Seen
 from .place import METHODS
+from .seen import BrokenError, NotHereError, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from fl_bench.errors import FLBenchError
 from ..records.reading import without_clocks
 from ..records.store import Store
 from .command import Command
-from .fault import BrokenError
+from .seen import BrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

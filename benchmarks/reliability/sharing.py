@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..records.lease import LEASE
 from .command import gone
-from .fault import BrokenError, Seen
 from .kills import seeds_of
 from .place import METHODS
+from .seen import BrokenError, Seen
 from .shim import ahead, late
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .fault import NotHereError
+from .seen import NotHereError
 
 if TYPE_CHECKING:
     from .place import Place

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..grid.executors import EXECUTORS
 from .command import kill, marked
-from .fault import NotHereError, Seen
 from .kills import CHANGES, seeds_of, storm
+from .seen import NotHereError, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

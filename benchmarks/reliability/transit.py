@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .fault import BrokenError, Seen
+from .seen import BrokenError, Seen
 
 if TYPE_CHECKING:
     from .place import Place

@@ -15,8 +15,9 @@ from fl_bench.benchmarks.records.reading import without_clocks
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.reliability import kills, page
 from fl_bench.benchmarks.reliability.families import FAMILIES
-from fl_bench.benchmarks.reliability.fault import BrokenError, NotHereError, Seen, described, measure, titled
+from fl_bench.benchmarks.reliability.fault import described, measure, titled
 from fl_bench.benchmarks.reliability.place import Place, Results
+from fl_bench.benchmarks.reliability.seen import BrokenError, NotHereError, Seen
 from fl_bench.benchmarks.reliability.shim import ahead, failing, late
 from fl_bench.benchmarks.reliability.store import keep, stored
 
