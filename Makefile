@@ -73,8 +73,10 @@ defaults:
 # each family takes minutes, and tmpfs and control groups take root: make faults FAMILIES="kills disks" TIMES=3
 FAMILIES =
 TIMES =
+MINUTES = 8
 faults:
-	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.reliability $(FAMILIES) $(if $(TIMES),--times $(TIMES))
+	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.reliability $(FAMILIES) --minutes $(MINUTES) \
+		$(if $(TIMES),--times $(TIMES))
 
 # The page again, from the stored results.
 faults-page:

@@ -1,6 +1,7 @@
 """`python -P -m fl_bench.benchmarks.reliability [FAMILY ...]`: inject faults, keep what was seen, write the page.
 
     --times N        inject each at most so often
+    --minutes N      begin nothing new in a family after so many; 8 by default
     --only WORD      only faults whose name has the word; nothing is kept
     --page           only docs/reliability.md again, from the stored results
 
@@ -13,6 +14,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="faults", description=__doc__)
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; all by default")
     parser.add_argument("--times", type=int, help="inject each fault at most so often")
+    parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing new in a family after so many")
     parser.add_argument("--only", default="", metavar="WORD", help="only faults with this word; nothing is kept")
     parser.add_argument("--page", action="store_true", help="only write the page again")
     asked = parser.parse_args(arguments)
@@ -40,11 +43,12 @@ def main(arguments: Sequence[str]) -> int:
         folder = Path(tempfile.mkdtemp(prefix="fl-bench-faults-"))
         place = Place(folder, asked.times)
         for family in asked.families or FAMILIES:
-            found = []
-            for fault in FAMILIES[family]:
-                if asked.only in titled(fault):
-                    found.append(measure(fault, place))
-                    print(f"{family}: {found[-1]['fault']}: {told(found[-1])}", flush=True)
+            found, until = [], time.monotonic() + 60 * asked.minutes
+            faults = [fault for fault in FAMILIES[family] if asked.only in titled(fault)]
+            for number, fault in enumerate(faults):
+                place.limit = (until - time.monotonic()) / (len(faults) - number)
+                found.append(measure(fault, place))
+                print(f"{family}: {found[-1]['fault']}: {told(found[-1])}", flush=True)
             if not asked.only:
                 print(f"kept in {store.keep(family, found)}")
             rows += found

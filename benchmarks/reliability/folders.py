@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 from .seen import BrokenError, Seen
@@ -48,7 +49,8 @@ FAULTS = (folder_removed, folder_replaced)
 
 def _replace(place: Place, replace: Callable[[Path], None]) -> Seen:
     seen = Seen()
-    for _ in range(place.times(6)):
+    until = time.monotonic() + place.limit
+    while seen.times < place.times(6) and time.monotonic() < until:
         results = place.results(2)
         command = place.start(results.folder, 2)
         seen.times += place.moment(command, CHANGES)

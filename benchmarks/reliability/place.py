@@ -122,13 +122,13 @@ class Place:
     Args:
         folder: where everything goes.
         times: how often each fault is injected; None: as often as it is worth.
-        limit: seconds after which a storm begins nothing new.
     """
 
-    def __init__(self, folder: Path, times: int | None = None, limit: float = 480.0) -> None:
+    def __init__(self, folder: Path, times: int | None = None) -> None:
         self.folder = folder
         self.random = random.Random(0)
-        self.limit = limit
+        self.limit = 120.0
+        """Seconds after which a fault is not injected again."""
         self._times = times
         self._numbers = itertools.count()
         self._reference: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ def garbled_in_transit(place: Place) -> Seen:
     seen, times = Seen(), place.times(40)
     log = place.new_folder("garbled")
     environment = {"FAULTS_GARBLED": str(log)}
-    while seen.times < times:
+    until = time.monotonic() + place.limit
+    while seen.times < times and time.monotonic() < until:
         results = place.results(4)
         code, said = place.run(
             results.folder, 4, "--retry", "--plugin", str(PLUGIN), executor="garbled", environment=environment
