@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit code."""
-    parser = argparse.ArgumentParser(prog="faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="faults", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; all by default")
     parser.add_argument("--times", type=int, help="inject each fault at most so often")
     parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing new in a family after so many")
