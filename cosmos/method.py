@@ -19,7 +19,7 @@ Reported apart, and never mixed: `client` (what a client deploys), `after_distil
 distillation: in `distill_first` its model before local training, so in its first round the initial one; in
 `distill_last` the same as `client`), `server_assigned` (its cluster's model) and `server_oracle` (for each client the
 cluster model that is best on its *test* data; the paper's curves).
-Absent clients keep their model, cluster and last P_i. With partial participation the server clusters those who have
+Who takes no part keeps its model, cluster and last P_i. With partial participation the server clusters those who have
 reported, again whenever they have doubled and once all have; meanwhile a client that reports for the first time joins
 the cluster whose members' mean prediction is nearest. Who has never reported has no cluster and is
 sent nothing, but where all are sent the same (`max_conf_global` in `distill_first`).
@@ -94,6 +94,7 @@ class Cosmos(Method[CosmosConfig]):
     requires = Requires(public_data=True)
     protocol = 2  # whoever has reported is clustered, and servers learn at the clients' rate
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def needs(self) -> Requires:
         """Public data; true groups and public labels only where a setting is an oracle."""

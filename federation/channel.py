@@ -330,6 +330,14 @@ class Channel:
             delivered.append((tuple(members), rows))
         return delivered
 
+    def waiting(self, clients: Collection[int]) -> dict[int, tuple[int, Payload, int]]:
+        """What waits for some clients, to be put back where they do not answer."""
+        return {client: self._waiting[client] for client in clients if client in self._waiting}
+
+    def put_back(self, letters: Mapping[int, tuple[int, Payload, int]]) -> None:
+        """Let delivered messages wait once more, and be charged once more, where no newer one waits."""
+        self._waiting = {**letters, **self._waiting}
+
     def standing(self, clients: Sequence[int], members: int) -> Payload | None:
         """What newcomers would be told: the message that waits for all of some clients alike; None where there is none.
 

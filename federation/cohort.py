@@ -18,6 +18,7 @@ from . import private
 from .batches import PRIVATE, Teaching, steps_of
 from .deployed import Deployed
 from .engine import engine
+from .feeding import batches_of
 from .forward import stacked_outputs
 from .payloads import Prototypes
 from .phase import Objective, Phase, ResolvedStep, Step, phase_name
@@ -268,11 +269,14 @@ class Cohort:
             name=name or phase_name(stream, steps, len(self._models.parameters)),
             persist=defaults.optimizer_state == "persist" and not fresh,
         )
+        if self.side == "client" and self.work.deadline is not None:
+            phase = replace(phase, most=self._allowed(phase))
         done = engine(defaults.engine, self.members).fit(self.members, phase)
         kind = "server" if self.side == "server" else on.work
         self.work.add(kind, done)
         if self.side == "client":
             self.work.measure(self.ids, done)
+            self.work.spend(self.ids, done.steps)
         return FitLog(done.steps, done.loss)
 
     def predict(
@@ -350,8 +354,9 @@ class Cohort:
         Returns:
             Name to (members, ...), for every parameter; zero where the output does not depend on it.
         """
-        size = self.training.batch_size
-        self.work.count("local", sum(steps_of(1, rows.numel(), size) for rows in self.members.private_rows))
+        steps = [steps_of(1, rows.numel(), self.training.batch_size) for rows in self.members.private_rows]
+        self.work.count("local", sum(steps))
+        self.work.spend(self.ids, steps)
         return private.gradients(self.members)
 
     def note(self, name: str, values: Tensor | Sequence[float], how: Literal["mean", "sum"] = "mean") -> None:
@@ -417,6 +422,14 @@ class Cohort:
                     f"per_client[{name!r}] has a tensor of shape {tuple(short.shape)}, which needs a row for each of "
                     f"{members} members; `tensor.expand({members}, ...)` repeats one without a copy"
                 )
+
+    def _allowed(self, phase: Phase) -> tuple[int, ...]:
+        """Batches of each member that the deadline leaves it."""
+        whole = [batches_of(self.members, phase, member) for member in range(len(self))]
+        return tuple(
+            self.work.allow(client, [phase.updates(count) for count in range(batches + 1)])
+            for client, batches in zip(self.ids, whole, strict=True)
+        )
 
     def _resolved(
         self, step: Step, optimizer: Optimizer, trainable: Callable[[str], bool] | None, clip: float | None

@@ -15,7 +15,7 @@ from fl_bench.streams import numpy_stream
 from . import augment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from torch import Tensor
@@ -164,9 +164,7 @@ class FederatedData:
         self.public = PublicPool(self, public_rows, public_labels)
         self.groups = split.groups and Sealed(split.groups.open_for_evaluation(), split.groups.what)
         """True group of each client, sealed anew for this run; None where the partition has no groups."""
-        self.label_counts = torch.stack(
-            [torch.bincount(truth[rows], minlength=self.about.classes) for rows in self.train.split()]
-        )
+        self.label_counts = self._counted()
         """Private samples per client and class, shape (clients, classes); a client knows its own row only."""
 
     @property
@@ -188,6 +186,26 @@ class FederatedData:
             )
         if not any(self.test.sizes):
             raise DataError("no client has test samples to score its model on; deal some, as `split` does")
+
+    def relabel(self, taken_for: Callable[[int, np.ndarray], np.ndarray]) -> int:
+        """Let clients take their training labels for others, and return how many labels that changes.
+
+        Args:
+            taken_for: a client and its labels, in the order of its samples, to what it takes them for.
+        """
+        changed = 0
+        for client, rows in enumerate(self.train.split()):
+            before = self.labels[rows]
+            after = torch.from_numpy(taken_for(client, before.cpu().numpy())).to(before)
+            changed += int((after != before).sum())
+            self.labels[rows] = after
+        self.label_counts = self._counted()
+        return changed
+
+    def _counted(self) -> Tensor:
+        """The visible training labels of each client by class, shape (clients, classes)."""
+        classes = self.about.classes
+        return torch.stack([torch.bincount(self.labels[rows], minlength=classes) for rows in self.train.split()])
 
     def reveal_public_labels(self, by: str) -> Tensor:
         """Open the public labels for the method `by`, make them visible in `labels`, and return the pool's rows."""

@@ -39,6 +39,7 @@ class Factory:
         seeds: of initial weights and of training steps.
         identities: what names each client's random streams.
         client_module: makes the module that a client trains of a net of the zoo.
+        deadline: most training steps of a client in a round; None for no limit.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Factory:
         seeds: Seeds,
         identities: tuple[int, ...],
         client_module: Callable[[Net], nn.Module],
+        deadline: int | None = None,
     ) -> None:
         self.data = data
         self.mix = models
@@ -58,7 +60,7 @@ class Factory:
         self.execution = execution
         self.seeds = seeds
         self.identities = identities
-        self.work = WorkLog()
+        self.work = WorkLog(deadline=deadline)
         """What all cohorts of this factory did."""
         groups = None if data.groups is None else data.groups.open_for_evaluation()
         self.architectures = assign_architectures(models, data.clients, groups, seeds.partition)

@@ -70,11 +70,12 @@ class Draws:
 
 
 def batches_of(members: Members, phase: Phase, member: int) -> int:
-    """Batches of one member in a phase; none where it has no samples."""
+    """Batches of one member in a phase; none where it has no samples, and no more than a deadline leaves it."""
     samples = _samples(members, phase, member)
     if not samples:
         return 0
-    return steps_of(phase.epochs, samples, members.training.batch_size) if phase.batches is None else phase.batches
+    whole = steps_of(phase.epochs, samples, members.training.batch_size) if phase.batches is None else phase.batches
+    return whole if phase.most is None else min(whole, phase.most[member])
 
 
 def first_pass(members: Members, phase: Phase, member: int) -> int:

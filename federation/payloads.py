@@ -148,12 +148,15 @@ class Parameters(Payload):
     """Stacked: name to tensor of shape (clients, ...); (clients, k, ...) where a client gets k models."""
     coded_bytes: Tensor | None = None
     """As in `Scores`."""
+    relative: bool = False
+    """Whether the numbers are changes of weights, and not weights. What a poisoned client turns or scales is then the
+    whole message, and else how far its weights are from those that it received (`faults.poison`)."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Parameters:
         """See `Payload.map`."""
         tree = {name: change(self.tree[name]) for name in sorted(self.tree)}
         coded = _changed(self.coded_bytes, change)
-        return Parameters(tree, coded, sizes=_changed(self.sizes, change))
+        return replace(self, tree=tree, coded_bytes=coded, sizes=_changed(self.sizes, change))
 
     def tensors(self) -> list[Tensor]:
         """See `Payload.tensors`."""

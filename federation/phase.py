@@ -76,6 +76,8 @@ class Phase:
     name: str
     """What names its optimizer state between rounds."""
     persist: bool
+    most: tuple[int, ...] | None = None
+    """Most batches of each member, where a deadline cuts some short; None: nobody is cut."""
 
     @property
     def trained(self) -> set[str]:

@@ -97,6 +97,8 @@ class Federation:
         """Where all tensors of the run are."""
         self.training = training
         """Rounds and local training, the same for all methods of a comparison."""
+        self.deadline = factory.work.deadline
+        """Most training steps of a client in a round, whatever its phases (`faults.deadline`); None for no limit."""
         self.dtype = data.dtype
         """Number format of weights and messages."""
         self.stored_as = torch.float16 if training.store == "float16" else data.dtype

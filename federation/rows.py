@@ -13,10 +13,11 @@ from fl_bench.errors import Diverged
 from .evaluation import ClientScores, cluster_quality, evaluate, one_model, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from .data import FederatedData
     from .deployed import Deployed
+    from .faults import Met, Place
     from .work import WorkLog
 
 HOPELESS = 1000.0
@@ -76,12 +77,15 @@ class Scoring:
                 raise Diverged(f"the test loss of view {view} is not finite")
         return joined
 
-    def metrics(self, joined: Mapping[str, ClientScores], draws: np.ndarray) -> dict[str, float | int | None]:
+    def metrics(
+        self, joined: Mapping[str, ClientScores], draws: np.ndarray, poisoned: Collection[int] = ()
+    ) -> dict[str, float | int | None]:
         """The metrics of every view over clients, and validation accuracy.
 
         Args:
             joined: the scores of all clients, by view.
             draws: rounds so far for which each client was drawn, shape (clients,).
+            poisoned: clients that do harm; where there are any, `acc_honest` is the accuracy over the others.
         """
         data, clients = self._data, self._data.clients
         sizes = np.array(data.test.sizes)
@@ -89,6 +93,8 @@ class Scoring:
         for view, scores in joined.items():
             metrics.update({f"{view}.{name}": value for name, value in summarise(scores, sizes).items()})
             metrics.update({f"{view}.{name}": value for name, value in by_draw(scores, sizes, draws).items()})
+            if poisoned:
+                metrics[f"{view}.acc_honest"] = honest(scores, sizes, poisoned)
             served = self._served[view]
             if clients > 1 and data.global_test.numel() and one_model(served):
                 alone = replace(served[0], index=(0,))
@@ -114,6 +120,41 @@ def by_draw(scores: ClientScores, sizes: np.ndarray, draws: np.ndarray) -> dict[
     kinds = {"acc_drawn": draws > 0, "acc_new": draws == 0}
     found = {name: scores.accuracy[chosen & (sizes > 0)] for name, chosen in kinds.items()}
     return {name: float(accuracy.mean()) if accuracy.size else None for name, accuracy in found.items()}
+
+
+def honest(scores: ClientScores, sizes: np.ndarray, poisoned: Collection[int]) -> float | None:
+    """Mean accuracy over the clients with test samples that are not poisoned; None where there is none.
+
+    Args:
+        scores: one view's per-client results.
+        sizes: test samples of each client.
+        poisoned: the clients that do harm.
+    """
+    chosen = (sizes > 0) & ~np.isin(np.arange(len(sizes)), list(poisoned))
+    return float(scores.accuracy[chosen].mean()) if chosen.any() else None
+
+
+def fault_counts(met: Met, index: int, absent: Mapping[int, Place], cut: Collection[int]) -> dict[str, int]:
+    """How many clients the faults of round `index` met; only of faults that the run has.
+
+    `absent_before_upload` and `absent_after_download`: of the participants, who went absent there. `not_joined`: who
+    could not be drawn yet. `cut_short`: who had more to do than the deadline left.
+
+    Args:
+        met: the faults of the run.
+        index: the round, from 0.
+        absent: who went absent, and where.
+        cut: who was cut short.
+    """
+    faults, places = met.faults, list(absent.values())
+    here: tuple[Place, ...] = (
+        ("before_upload", "after_download") if faults.absent_at == "either" else (faults.absent_at,)
+    )
+    return {
+        **({f"absent_{place}": places.count(place) for place in here} if faults.absent else {}),
+        **({"not_joined": sum(first > index for first in met.joins)} if faults.late else {}),
+        **({"cut_short": len(cut)} if faults.deadline is not None else {}),
+    }
 
 
 def training_losses(work: WorkLog, classes: int) -> dict[str, float | None]:

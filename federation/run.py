@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -19,14 +18,17 @@ from fl_bench.errors import ConfigError
 from fl_bench.streams import Seeds
 
 from . import checkpoint as checkpoints
-from .channel import Channel, Uploads
+from .channel import Channel
+from .clock import Clock
 from .codecs import Codec
 from .data import FederatedData
+from .exchange import Exchanges
 from .factory import Factory, assign_architectures
+from .faults import Faults, Met
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
 from .rounds import Federation, Round, Turn, drawn_clients
-from .rows import RoundRow, Scoring, client_rows, cluster_metrics, training_losses
+from .rows import RoundRow, Scoring, client_rows, cluster_metrics, fault_counts, training_losses
 from .settings import Execution
 from .unseen import score_unseen
 
@@ -40,9 +42,10 @@ if TYPE_CHECKING:
 
     from ..datasets.dataset import Dataset
     from ..datasets.split import Split
-    from .channel import Downloads
+    from .channel import Downloads, Uploads
     from .cohort import Cohort
     from .deployed import Deployed
+    from .faults import Place
     from .payloads import Payload, Tree
     from .settings import ModelMix, Training
     from .storage import Models
@@ -88,6 +91,7 @@ class Run:
         identities: what names each client's random streams, its number in the partition by default; a run of
             renumbered clients that take their identities along has the same results, renumbered.
         execution: how to use the machine; no result depends on it but by rounding.
+        faults: what goes wrong whatever the method; nothing by default.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Run:
         checkpoint: Path | None = None,
         identities: Sequence[int] | None = None,
         execution: Execution | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.method = method
         self.models = models
@@ -117,6 +122,12 @@ class Run:
         self._unseen = self._data_of_unseen(dataset, split)
         if identities is None:
             identities = range(self.data.clients) if split.unseen is None else split.unseen.others
+        self.faults = Faults() if faults is None else faults.canonical()
+        self._met = Met(self.faults, identities, self.seeds, training.rounds)
+        self._relabelled = 0
+        if self._met.changes_labels:
+            classes = dataset.about.classes
+            self._relabelled = self.data.relabel(lambda client, own: self._met.labels(client, own, classes))
         self.factory = Factory(
             self.data,
             models,
@@ -125,6 +136,7 @@ class Run:
             seeds=self.seeds,
             identities=tuple(identities),
             client_module=method.build_client,
+            deadline=self.faults.deadline,
         )
         self._check_unseen_architectures()
         self._split = split
@@ -177,7 +189,9 @@ class Run:
                 "initial_weights": self._initial_weights,
                 "client_draws": self._client_draws,
                 "public_order": _digest(split.public),
+                **({} if self.faults == Faults() else {"faults": self._fault_draws}),
             },
+            **self._facts_of_faults(),
             "dataset": {
                 "name": about.name,
                 "source": about.source,
@@ -205,6 +219,25 @@ class Run:
         """Digest of who takes part in which round."""
         return _digest(*[np.asarray(self.participants(t)) for t in range(self.training.rounds)])
 
+    def _facts_of_faults(self) -> dict[str, Any]:
+        """Who joined late, who was poisoned and how many labels were changed, where there are such faults."""
+        faults, met = self.faults, self._met
+        late = {str(client): first for client, first in enumerate(met.joins) if first}
+        told = {
+            **({"joins": late} if faults.late else {}),
+            **({"labels_changed": self._relabelled} if met.changes_labels else {}),
+            **({"poisoned": sorted(met.poisoned)} if met.poisoned else {}),
+        }
+        return {"faults": told} if told else {}
+
+    @cached_property
+    def _fault_draws(self) -> str:
+        """Digest of whom the faults meet: private labels, who joins when, who is poisoned, who goes absent where."""
+        absent = [sorted(self.absent(index).items()) for index in range(self.training.rounds)]
+        places = [np.asarray([[client, place == "before_upload"] for client, place in one]) for one in absent]
+        train = self.data.labels[self.data.train.rows].cpu().numpy()
+        return _digest(train, np.asarray(self._met.joins), np.asarray(sorted(self._met.poisoned)), *places)
+
     def _draws(self, index: int) -> np.ndarray:
         """Rounds up to and with round `index` for which each client was drawn, shape (clients,)."""
         while self._counted <= index:  # after a restart from the first round on
@@ -220,8 +253,17 @@ class Run:
         }
 
     def participants(self, index: int) -> list[int]:
-        """Clients drawn for round `index`, ascending; the same for every method of a seed."""
-        return drawn_clients(self.data.clients, self.training.participation, self.seeds.draws, index)
+        """Clients drawn for round `index`, ascending; the same for every method of a seed.
+
+        They are drawn from those who have joined (`faults.late`); some may go absent afterwards, see `absent`.
+        """
+        there = self._met.there(index)
+        places = drawn_clients(len(there), self.training.participation, self.seeds.draws, index)
+        return [there[place] for place in places]
+
+    def absent(self, index: int) -> dict[int, Place]:
+        """Who of the clients drawn for round `index` goes absent, and where; the same for every method of a seed."""
+        return self._met.absent(index, self.participants(index))
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -246,16 +288,18 @@ class Run:
         self._channel.open_round()
         self.factory.work.clear()
         participants = self.participants(rnd.index)
-        turns = self._turns(participants, rnd)
+        absent = self.absent(rnd.index)
+        exchanges = Exchanges(self.method, self.factory, self._channel, self._met, absent)
+        turns = exchanges.turns(participants, rnd)
         parts: Counter[str] = Counter()
         for number, turn in enumerate(turns):
-            parts.update(self._exchange(turn, replace(rnd, turn=number), clock))
+            parts.update(exchanges.run(turn, replace(rnd, turn=number), clock))
         losses = training_losses(self.factory.work, self.data.about.classes)
         with clock.measure("evaluation"):
             scores = self._scores(rnd)
             joined = scores.joined()
             draws = self._draws(rnd.index)
-            metrics = scores.metrics(joined, draws) | self._scores_of_unseen(rnd)
+            metrics = scores.metrics(joined, draws, self._met.poisoned) | self._scores_of_unseen(rnd)
         clusters, groups = self.method.clusters(), self._true_groups()
         per_client = client_rows(
             rnd.index, self.data, self.architectures, clusters, groups, joined, draws, risks=self.training.risks
@@ -264,6 +308,7 @@ class Run:
         values: dict[str, float | int | None] = {
             "round": rnd.index,
             "participants": len(participants),
+            **fault_counts(self._met, rnd.index, absent, self.factory.work.cut),
             **metrics,
             **{f"loss_{kind}": loss for kind, loss in losses.items()},
             "bytes_up": int(traffic.up.sum()),
@@ -285,36 +330,8 @@ class Run:
         for row in per_client:
             client = int(row["client"])  # type: ignore[arg-type]  # written as an int a few lines below
             row["bytes_up"], row["bytes_down"] = int(traffic.up[client]), int(traffic.down[client])
+            row |= self._met.column(client, rnd.index, absent)
         return RoundRow(values, per_client)
-
-    def _turns(self, participants: Sequence[int], rnd: Round) -> Sequence[Turn]:
-        """The exchanges of a round, checked."""
-        turns = self.method.turns(tuple(participants), rnd)
-        strangers = sorted({client for turn in turns for client in turn.clients} - set(participants))
-        if not turns or strangers:
-            wrong = f"clients {strangers} who do not take part" if strangers else "nothing"
-            raise ValueError(f"{self.method.name}.turns makes turns of {wrong}; participants are {list(participants)}")
-        return turns
-
-    def _exchange(self, turn: Turn, rnd: Round, clock: Clock) -> dict[str, float | int]:
-        """One turn; returns its bytes and seconds by its name."""
-        before, began = self._channel.traffic.total(), dict(clock.seconds)
-        with clock.measure("training"):
-            sent = []
-            for architecture in self.factory.clients:
-                mine = [client for client in turn.clients if self.architectures[client] == architecture]
-                for ids, received in self._channel.deliver(mine):
-                    cohort = self.client_cohort(architecture, ids, rnd)
-                    payload = self.method.client_update(cohort, received, rnd)
-                    cohort.check_finite()
-                    if payload is not None:
-                        sent.append((architecture, ids, self._channel.up(ids, payload)))
-        with clock.measure("server"):
-            uploads = Uploads(sent, owners=self.architectures, dtype=self.dtype)
-            self._channel.post(self.method.server_update(uploads, rnd))
-        up, down = (now - old for now, old in zip(self._channel.traffic.total(), before, strict=True))
-        spent = {f"seconds_{part}_{turn.name}": clock.seconds[part] - began.get(part, 0.0) for part in clock.seconds}
-        return {f"bytes_up_{turn.name}": up, f"bytes_down_{turn.name}": down, **spent}
 
     def _kinds(self) -> list[str]:
         """Kinds of payload that the record counts apart: what the method may send, and sizes where they are told."""
@@ -411,25 +428,6 @@ class Run:
             for by in openings:
                 sealed[name].open(by)
         self._history = [RoundRow(values, clients) for values, clients in json.loads(state["history"])]
-
-
-class Clock:
-    """Seconds spent in the named parts of a round, summed over turns; waits for the device at a part's ends only."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def measure(self, part: str) -> Iterator[None]:
-        """Measure one part."""
-        started = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        elif self._device.type == "mps":
-            torch.mps.synchronize()
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
 
 def _digest(*arrays: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -42,6 +43,12 @@ class WorkLog:
     """Of a cohort that was copied: where its steps count as `aside`."""
     sums: set[str] = field(default_factory=set)
     """The columns of notes that are summed and not averaged."""
+    deadline: int | None = None
+    """Most steps of a client in a round (`faults.deadline`); copies, which are trained to be scored, have none."""
+    spent: Counter[int] = field(default_factory=Counter)
+    """Steps of each client in the round, by client id."""
+    cut: set[int] = field(default_factory=set)
+    """The clients that had more to do than the deadline left them."""
 
     def clear(self) -> None:
         """Forget, for a new round."""
@@ -49,6 +56,27 @@ class WorkLog:
         self.losses.clear()
         self.cross_entropy.clear()
         self.notes.clear()
+        self.spent.clear()
+        self.cut.clear()
+
+    def allow(self, client: int, updates: Sequence[int]) -> int:
+        """How many batches of a phase the deadline leaves to a client, which is noted where it had more.
+
+        Args:
+            client: whose.
+            updates: the steps of 0, 1, 2, ... batches, up to those of the whole phase; ascending.
+        """
+        if self.deadline is None:
+            return len(updates) - 1
+        batches = bisect_right(updates, max(self.deadline - self.spent[client], 0)) - 1
+        if batches < len(updates) - 1:
+            self.cut.add(client)
+        return batches
+
+    def spend(self, ids: Sequence[int], steps: Sequence[int]) -> None:
+        """Count steps of clients towards the deadline."""
+        for client, own in zip(ids, steps, strict=True):
+            self.spent[client] += own
 
     def count(self, kind: str, steps: int) -> None:
         """Count steps; those of a copy also as `aside` of its original."""

@@ -37,6 +37,19 @@ NAME_LENGTH = 255
 PATH_LENGTH = 4096
 """Characters of a data set's name, which may be a path."""
 
+RECORD_BYTES = 2**24
+"""Bytes of a record's run.json, 16 MB; ours take 3 kB."""
+TABLE_BYTES = 2**30
+"""Bytes of a table of a record: clients.csv of 1000 clients over 1000 rounds takes a fifth."""
+BUNDLE_BYTES = 2**31
+"""Bytes of all that a bundle unpacks to, which is read into memory; ten thousand records take 0.4 GB."""
+BUNDLE_MEMORY = 2**29
+"""Bytes that unpacking may need beside that: an xz file may ask for 4 GB, ours for 65 MB."""
+RECORD_DEPTH = 32
+"""Lists and mappings inside one another in a run.json."""
+RECORD_NUMBER = 10.0**100
+"""The largest size of a number in a record, below which sums of numbers stay finite."""
+
 PICTURE_PIXELS = 2**26
 """Pixels of a picture file, 8192 x 8192; decoding takes up to four bytes for each."""
 ARRAY_HEADER = 2**16

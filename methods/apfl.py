@@ -91,6 +91,7 @@ class APFL(Method[APFLConfig]):
     wire = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "personal"
     deploys = "the mixture that the client holds since it last took part; its initial net before that"
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
     from ..federation.deployed import Deployed
+    from ..federation.faults import Faults
     from ..federation.models.build import NetBytes
     from ..federation.optimizers import Optimizer
     from ..federation.payloads import Payload
@@ -211,6 +212,12 @@ class Method(ABC, Generic[Config]):
     """What a client sends and receives per round, in closed form, for people: `up N * C * b, down N * C * b`."""
     deploys: ClassVar[str] = "the model that the client holds since it last took part; its initial one before that"
     """What `deployed` returns, in words, also for clients that are not drawn for a round or never were."""
+    tolerates_absence: ClassVar[bool] = False
+    """Whether it goes on as it should where clients that were drawn go absent (`faults.absent`), before or after they
+    trained. The server sees whose message arrived, `uploads.ids`, from one client at least in a round; what it sent to
+    the others waits for them once more, unless it sends something newer. So nothing that a client changes when it
+    sends, or takes when it receives, may have to agree with what the server keeps of it: no differences to what was
+    last sent, no changes to be added. Where it is False such runs are `unsupported`."""
     near: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Methods that it cannot be told from where both have their defaults and the problem is small, each with a reason.
     The grid `defaults` measures it (docs/defaults.md)."""
@@ -368,6 +375,7 @@ def unsupported(
     public: float,
     grouped: bool,
     labelled: bool = True,
+    faults: Faults | None = None,
 ) -> str | None:
     """Why a method cannot run in a setting, or None when it can; needs no data.
 
@@ -378,6 +386,7 @@ def unsupported(
         public: fraction of the data in the public pool.
         grouped: whether the partition has latent groups.
         labelled: whether every public sample has a true label, which those of another data set have not.
+        faults: what goes wrong; nothing by default.
     """
     needs = method.needs()
     if (needs.public_data or needs.public_data_at_server) and public == 0:
@@ -395,7 +404,9 @@ def unsupported(
         return f"needs equal initial weights, but training.init is {training.init}"
     if needs.groups and not grouped:
         return "needs latent groups, which this partition does not have (latent-groups does)"
-    return None
+    if faults is None:
+        return None
+    return faults.refused_by(method.payloads(), tolerates_absence=method.tolerates_absence)
 
 
 def positive(owner: str, **settings: float) -> None:

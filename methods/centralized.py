@@ -46,6 +46,7 @@ class Pooled(Method[CentralizedConfig]):
     """One model per list of clients. Keeps the models; clients and channel stay idle."""
 
     category = "bound"
+    tolerates_absence = True
     requires = Requires(pooled_data=True)
     deployed_view = "pooled"
     deploys = "a model trained on the private data of several clients, its own among them"

@@ -105,6 +105,7 @@ class CFD(Method[CFDConfig]):
     labels by round (`labels`, as levels); clients keep the labels they sent last.
     """
 
+    tolerates_absence = False  # labels that are sent as changes need what was sent before
     category = "distillation"
     paper = "Sattler et al., IEEE TNSE 2022, arXiv:2012.00632"
     wire = "up N * H(labels) / 8, down the same; at most N * log2(#labels) / 8, #labels = C for 1 bit"

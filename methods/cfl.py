@@ -17,7 +17,7 @@ running. With few rounds `start_round` must be small: 2 here, 20 of 80 in the au
 Exchanged: as FedAvg, #theta * b bytes each way; clients send theta_i, from which the server, who knows w_S, has dW_i.
 dW is over trained parameters; BatchNorm statistics are averaged with the rest.
 Two accuracies: `global` is the cluster's model, which CFL deploys; `+local` is theta_i.
-Left open by the paper: clients that do not take part. A split needs more than two participants and divides them; absent
+Left open by the paper: clients that do not take part. A split needs more than two participants and divides them; other
 members stay with the first half, which has the smallest participant and keeps the cluster's id. A cluster without
 participants keeps its model. Clusters never merge.
 Departure: the authors decay the learning rate by 0.99 per round; here it is the run's.
@@ -91,6 +91,7 @@ class CFL(Method[CFLConfig]):
     wire = "up #theta * b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "global"
     deploys = "the newest model of the client's cluster; of the first until a split takes the client elsewhere"
 

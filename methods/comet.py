@@ -98,6 +98,7 @@ class Comet(Method[CometConfig]):
     wire = "up N * C * b + b, down K * N * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """N * C * 4 bytes up; down as many times as there are centroids to choose from, at last.

@@ -74,6 +74,7 @@ class Cronus(Method[CronusConfig]):
     wire = "up N * C * b, down N * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """N * C * 4 bytes each way; the public pool is among the data of every local pass."""

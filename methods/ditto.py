@@ -71,6 +71,7 @@ class Ditto(Method[DittoConfig]):
     wire = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "personal"
 
     def plan(self, facts: Facts) -> Plan:

@@ -23,7 +23,7 @@ raises it for T < 1. The mean entropies of both targets are in every round's row
 Two accuracies: `client` is what a client deploys, its model after its local phase; `server` is s, which the paper
 evaluates.
 Departure: a client distils at the start of its next round rather than at the end of this one, so that what it deploys
-has seen its private labels last, and absent clients do nothing.
+has seen its private labels last, and clients that are not drawn do nothing.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class DSFL(Method[DSFLConfig]):
     wire = "up N_t * C * b, down N_t * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """|o_t| * C * 4 bytes each way."""

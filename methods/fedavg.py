@@ -53,6 +53,7 @@ class FedAvg(ServerModel[FedAvgConfig]):
     """
 
     paper = "McMahan et al., AISTATS 2017, arXiv:1602.05629"
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """That of FedAvg's relatives; copies are fine-tuned where the view is asked for and scored."""

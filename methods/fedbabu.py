@@ -78,6 +78,7 @@ class FedBABU(Method[FedBABUConfig]):
     wire = "up #body * b, down #body * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deploys = "the newest body under the initial head, fine-tuned by every client on a copy"
 
     def plan(self, facts: Facts) -> Plan:

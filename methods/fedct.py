@@ -99,6 +99,7 @@ class FedCT(Method[FedCTConfig]):
     wire = "up N * ceil(log2 C) / 8, down the same"
     requires = Requires(public_data=True)
     exchanges = frozenset({Labels})
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """N * ceil(log2 C) / 8 bytes each way in rounds with a vote; down with a symbol for `no label` if needed."""

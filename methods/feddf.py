@@ -96,6 +96,7 @@ class FedDF(Method[FedDFConfig]):
     wire = "up #theta * b + b, down #theta * b"
     requires = Requires(public_data_at_server=True, shared_init=True)
     exchanges = frozenset({Parameters, Scalars})
+    tolerates_absence = True
     deployed_view = "global"
     deploys = "the server's newest model of the client's architecture, for every client"
 

@@ -78,6 +78,7 @@ class FedGH(Method[FedGHConfig]):
     protocol = 2  # prototypes say which classes they are of; the server's SGD has no momentum
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes, Parameters})
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """A vector per class that the client has up, the head down; the server trains it on all of them."""

@@ -94,6 +94,7 @@ class FedKD(Method[FedKDConfig]):
     of these rounds the sum of all updates since (`missed`).
     """
 
+    tolerates_absence = False  # updates are added to those that a client has received
     category = "personalized"
     paper = "Wu et al., Nature Communications 2022, arXiv:2108.13323"
     wire = "up sum of r * (p + q + 1) * b over matrices p x q of omega, + b, down the same without"
@@ -134,7 +135,8 @@ class FedKD(Method[FedKDConfig]):
         clients.fit(self.mutual_loss)
         update = compress(minus(subtree(clients.weights, "shared"), start), self.energy(rnd))
         clients.load(under("shared", start))
-        return Parameters(update.tree, update.nbytes(), sizes=told_sizes(clients, self.config.weights))
+        told = told_sizes(clients, self.config.weights)
+        return Parameters(update.tree, update.nbytes(), relative=True, sizes=told)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Average the updates, compress the average, and send each client all that it has missed."""

@@ -94,6 +94,7 @@ class FedMD(Method[FedMDConfig]):
     wire = "up N_t * C * b, down N_t * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def needs(self) -> Requires:
         """Public data; their labels too where clients pre-train on them."""

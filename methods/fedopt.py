@@ -78,6 +78,7 @@ class FedOpt(ServerModel[FedOptConfig]):
     """
 
     paper = "Reddi et al., ICLR 2021, arXiv:2003.00295"
+    tolerates_absence = True
 
     def setup(self, federation: Federation) -> None:
         """Nothing yet: w is the common start until the first uploads, m is 0 and v is tau^2."""

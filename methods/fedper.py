@@ -57,6 +57,7 @@ class FedPer(Method[FedPerConfig]):
     wire = "up #body * b + b, down #body * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "refreshed"
     deploys = "the newest body under the client's own head, for every client; the initial head before its first round"
 

@@ -72,6 +72,7 @@ class FedProto(Method[FedProtoConfig]):
     protocol = 2  # prototypes say which classes they are of
     requires = Requires(one_width=True)
     exchanges = frozenset({Prototypes, Scalars})
+    tolerates_absence = True
     deployed_view = "prototype"
     deploys = "the nearest of the newest prototypes, by the body that the client holds since it last took part"
 

@@ -54,7 +54,8 @@ class FedProxConfig:
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples or all the same."""
     stragglers: float = field(default=0.0, metadata=LATER)
-    """Probability of a client to do fewer epochs in a round; each draws for itself, afresh every round."""
+    """Probability of a client to do fewer epochs in a round; each draws for itself, afresh every round. Nobody does
+    where the federation has a deadline (`faults.deadline`), which goes before it."""
 
     def __post_init__(self) -> None:
         not_negative("fedprox", mu=self.mu)
@@ -70,6 +71,7 @@ class FedProx(ServerModel[FedProxConfig]):
     """
 
     paper = "Li et al., MLSys 2020, arXiv:1812.06127"
+    tolerates_absence = True
     protocol = 2  # each client draws for itself whether it is a straggler
 
     def setup(self, federation: Federation) -> None:
@@ -118,7 +120,7 @@ class FedProx(ServerModel[FedProxConfig]):
         """
         full = clients.training.local_epochs
         epochs = [full] * len(clients)
-        if self.config.stragglers:
+        if self.config.stragglers and self.federation.deadline is None:
             for member, key in enumerate(clients.keys):
                 stream = numpy_stream(rnd.seed, "stragglers", key, rnd.index)
                 if stream.random() < self.config.stragglers:

@@ -93,6 +93,7 @@ class FedROD(Method[FedRODConfig]):
     wire = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "personal"
 
     @property

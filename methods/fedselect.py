@@ -98,6 +98,7 @@ class FedSelect(Method[FedSelectConfig]):
     """
 
     protocol = 3  # 2: both passes have optimizer states of their own; 3: own rounds, own buffers, the authors' rounding
+    tolerates_absence = False  # the server charges by the mask that a client sent last
     category = "personalized"
     paper = "Tamirisa et al., CVPR 2024, arXiv:2404.02478"
     wire = "up #shared_i * b + #theta/8 when the mask changed, down #shared_i * b"

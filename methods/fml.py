@@ -74,6 +74,7 @@ class FML(Method[FMLConfig]):
     paper = "Shen et al., 2020, arXiv:2006.16765"
     wire = "up #omega * b, down #omega * b"
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "personal"
 
     def plan(self, facts: Facts) -> Plan:

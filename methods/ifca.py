@@ -88,6 +88,7 @@ class IFCA(Method[IFCAConfig]):
     wire = "up #theta * b + 4, down K * #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters, Scalars})
+    tolerates_absence = True
     deployed_view = "global"
     deploys = "the newest model of the client's cluster; for newcomers the one with the smallest loss on their data"
 

@@ -16,9 +16,9 @@ alone brings l to 0, only rho keeps clients learning from each other.
 
 Exchanged: |d| * C * 4 bytes each way; the subset d is drawn from a seed that both sides know.
 Deployed: f_i after its last training.
-Left open by the paper: absent clients. Here mixtures are of those who take part, with their coefficients divided by
-their sum; an absent client keeps its row and receives nothing. Choices: the distillation loss is multiplied by tau^2,
-which keeps gradients of one size whatever tau is.
+Left open by the paper: clients that do not take part. Here mixtures are of those who do, with their coefficients
+divided by their sum; the others keep their rows and receive nothing. Choices: the distillation loss is multiplied by
+tau^2, which keeps gradients of one size whatever tau is.
 Disputed: the paper weighs l with p_i = n_i / sum_j n_j but not the penalty (`row_weights: size`), which holds the rows
 of many clients to 1/n; the authors' code has no p_i. That code (`official_softmax`; with `loss: mse` it is theirs)
 takes means over classes and over coefficients, l / C + rho |c_i - 1/n|^2 / n; multiplies the gradient of every row by a
@@ -116,6 +116,7 @@ class KTpFL(Method[KTpFLConfig]):
     wire = "up N_t * C * b, down N_t * C * b"
     requires = Requires(public_data=True)
     exchanges = frozenset({Scores})
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """|d| * C * 4 bytes each way."""

@@ -76,6 +76,7 @@ class LGFedAvg(Method[LGFedAvgConfig]):
     wire = "up #head * b + b, down #head * b"
     requires = Requires(one_width=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True  # after a warm start, a client starts anew until the server has heard from it
     deployed_view = "refreshed"
     deploys = "the client's own body under the newest head, for every client; the initial body before its first round"
 

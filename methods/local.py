@@ -31,6 +31,7 @@ class Local(Method[LocalConfig]):
     """Every client trains on its own data alone: the lower bound."""
 
     category = "bound"
+    tolerates_absence = True
 
     def plan(self, facts: Facts) -> Plan:
         """Nothing is exchanged."""

@@ -50,6 +50,7 @@ class LocalPublic(Method[LocalPublicConfig]):
     """
 
     category = "bound"
+    tolerates_absence = True
     requires = Requires(public_data=True)
     near = (("local", "its targets are the client's own predictions, which it fits already"),)
 

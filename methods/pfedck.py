@@ -86,6 +86,7 @@ class PFedCK(Method[PFedCKConfig]):
     A client holds phi_i ("personal") and omega_i as the round began ("shared"); the server each client's last cluster.
     """
 
+    tolerates_absence = False  # a cluster's step is added to what a client holds
     category = "personalized"
     paper = "Zhang & Shi, Electronics 2024"
     wire = "up #omega * b, down #omega * b"
@@ -127,7 +128,7 @@ class PFedCK(Method[PFedCKConfig]):
         clients.fit([Step(self.personal_loss, is_personal), Step(self.shared_loss, is_shared)])
         update = minus(subtree(clients.weights, "shared"), before)
         clients.load(under("shared", before))
-        return Parameters(update, sizes=told_sizes(clients, self.config.weights))
+        return Parameters(update, relative=True, sizes=told_sizes(clients, self.config.weights))
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Cluster the updates; every participant gets the mean of its cluster."""

@@ -86,6 +86,7 @@ class PFedGraph(Method[PFedGraphConfig]):
     wire = "up #theta * b + b, down 2 * #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "aggregated"
     deploys = "the model that the client was last sent; the initial one before that"
 

@@ -111,6 +111,7 @@ class PFedHN(Method[PFedHNConfig]):
     """
 
     protocol = 3  # clients take turns, and the defaults are the authors'
+    tolerates_absence = False  # the server learns from the answer to the weights that it has just sent
     category = "personalized"
     paper = "Shamsian et al., ICML 2021, arXiv:2103.04628"
     wire = "up #theta * b, down #theta * b (no buffers)"
@@ -183,7 +184,7 @@ class PFedHN(Method[PFedHNConfig]):
             fresh=True,
             batches=self.config.inner_steps,
         )
-        return Parameters(minus(received.tree, clients.weights))
+        return Parameters(minus(received.tree, clients.weights), relative=True)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """A step of the hypernetwork and of the embeddings, then new weights for who is next: after the last, all."""

@@ -94,6 +94,7 @@ class PFedMe(Method[PFedMeConfig]):
     wire = "up #theta * b + b, down #theta * b"
     requires = Requires(one_architecture=True, shared_init=True)
     exchanges = frozenset({Parameters})
+    tolerates_absence = True
     deployed_view = "personal"
     deploys = "theta_i, solved for from the w of the round by every client; on a copy by those who are not drawn"
 

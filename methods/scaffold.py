@@ -71,6 +71,7 @@ class Scaffold(ServerModel[ScaffoldConfig]):
     The server keeps w and c; every client keeps its c_i as "control".
     """
 
+    tolerates_absence = False  # c is the mean of all c_i only if every change of one arrives
     paper = "Karimireddy et al., ICML 2020, arXiv:1910.06378"
     wire = "up 2 * #theta * b, down 2 * #theta * b"
 
@@ -116,7 +117,7 @@ class Scaffold(ServerModel[ScaffoldConfig]):
             }
         change = minus(renewed, c_i)  # before `keep`, which writes where c_i may still be
         clients.keep("control", renewed)
-        return Bundle({"model": Parameters(moved), "control": Parameters(change)})
+        return Bundle({"model": Parameters(moved, relative=True), "control": Parameters(change, relative=True)})
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """Step w by the mean movement and c by the mean change, scaled by how many clients took part."""

@@ -18,6 +18,7 @@ from .choices import describe, list_
 from .compare import compare
 from .contraction import contraction
 from .doctor import doctor
+from .fsck import fsck
 from .options import STOPPED, WRONG
 from .packing import pack, unpack
 from .partition import partition
@@ -108,6 +109,7 @@ app.command()(figures)
 app.command()(report)
 app.command()(pack)
 app.command()(unpack)
+app.command()(fsck)
 app.command()(doctor)
 app.command()(partition)
 new_app.command("method")(new_method)

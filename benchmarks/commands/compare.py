@@ -11,6 +11,7 @@ from fl_bench.errors import StorageError, unknown_name
 from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, say
+from .damaged import read_undamaged
 from .options import Alpha, CompareSelect, Control, Missing, Rope, read_selection
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def compare(
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     options = Options(control, alpha, rope, cast("Blocks", blocks), cast("OnMissing", on_missing))
-    table = _read(source, select, _names(methods, "--methods"))
+    table, code = _read(source, select, _names(methods, "--methods"))
     chosen = _names(datasets, "--datasets")
     for name in chosen:
         if name not in table.datasets:
@@ -100,6 +101,7 @@ def compare(
             raise StorageError(f"cannot write {out}: {error.strerror}") from None
         write_file(out, _placed(page, text))
         say(f"wrote {out}")
+    raise typer.Exit(code)
 
 
 def _placed(page: str, text: str) -> str:
@@ -109,16 +111,16 @@ def _placed(page: str, text: str) -> str:
     return f"{before}{begin}\n{text.strip()}\n\n{end}{after}" if begin and end else text
 
 
-def _read(source: Path, select: str, methods: Sequence[str]) -> Table:
-    """The table of a CSV file or of records."""
-    from ..records.store import read_results
+def _read(source: Path, select: str, methods: Sequence[str]) -> tuple[Table, int]:
+    """The table of a CSV file or of records, and the exit code; damaged records are gaps, as what was not run."""
     from ..statistics.reading import read_records, read_table
 
     selection = read_selection(select)
     if source.suffix in TABLES:
         table = read_table(source)
-        return table.take_methods(methods) if methods else table
-    return read_records(read_results(source), selection, methods)
+        return (table.take_methods(methods) if methods else table), 0
+    records, code = read_undamaged(source, "rounds")
+    return read_records(records, selection, methods), code
 
 
 def _names(text: str | None, option: str) -> list[str]:

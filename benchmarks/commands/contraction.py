@@ -12,6 +12,7 @@ from fl_bench.errors import ConfigError, unknown_name
 from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, say
+from .damaged import read_undamaged
 from .options import Alpha, AsJson  # noqa: TC001 - typer reads annotations when it runs
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ def contraction(
     from ..figures.style import check_matplotlib, save
     from ..grid.brackets import split_list
     from ..grid.cell import safe_name
-    from ..records.store import read_results
     from ..tables.contraction import as_plain, print_predictions, print_study
     from ..tables.printing import print_json
 
@@ -74,7 +74,8 @@ def contraction(
     if out is not None:
         check_matplotlib()
     predicted = read_predictions(predictions or PREDICTIONS)
-    blocks = read_blocks(read_results(results))
+    records, code = read_undamaged(results, "rounds", "clients")
+    blocks = read_blocks(records)
     bases = base_blocks(blocks, predicted)
     if not bases:
         labels = sorted({label for block in blocks for label in block.arms})
@@ -101,3 +102,4 @@ def contraction(
     if out is not None:
         write_file(out / "contraction.json", json.dumps(plain, indent=1) + "\n")
         say(f"wrote {out / 'contraction.json'}")
+    raise typer.Exit(code)

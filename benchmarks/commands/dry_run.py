@@ -17,10 +17,12 @@ from ...federation.rounds import drawn_clients
 from ...methods.base import Facts, Plan
 from ...methods.planning import KINDS, PlannedWork, planned_work
 from ...methods.registry import METHODS
+from ..grid.cell import short_hash
 from ..grid.repetition import Repetition
 from ..leaderboard.own_rate import MARK, own_rates
 from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
+from ..records.index import place_of
 from ..running.provenance import available_cores
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
@@ -126,20 +128,34 @@ def plan_grid(
         execution: how runs use them.
         retry: whether cells that ended badly would run again.
     Raises:
-        DataError: a record cannot be read.
+        DataError: the bundle cannot be read.
     """
-    records = store.records()
-    found = {cell.key: store.find(cell) for cell in grid.cells}
-    moved = outdated([cell for cell in grid.cells if found[cell.key] is None], records)
+    records, bad = store.readable()
+    known = {place_of(record.name): record for record in records}
+    damaged = {place_of(one.name): one.problem for one in bad}
+    places = {cell.key: place_of(cell.folder) for cell in grid.cells}
+    there = known.keys() | damaged.keys()
+    moved = outdated([cell for cell in grid.cells if places[cell.key] not in there], records)
+    paces = _paces(records)
+    forecasts: dict[str, Forecast | None] = {}
+    engines: dict[str, str] = {}
     rows = []
     for cell in grid.cells:
-        record = found[cell.key]
-        state = _state(cell, record, grid, retry=retry)
-        forecast = _forecast(cell)
-        to_run = state in ("to run", "to run again", "to continue")
+        place = places[cell.key]
+        record, problem = known.get(place), damaged.get(place)
+        state = "damaged" if problem else _state(cell, record, grid, retry=retry)
+        to_run = state in ("to run", "to run again")
         if state == "to run" and store.has_checkpoint(cell):
             state = "to continue"
-        seconds, basis = _seconds(cell, forecast, records, devices[0]) if to_run else (None, "")
+        asked = cell.as_dict()
+        draws = cell.repetition.seeds.draws if cell.training.participation < 1 else None
+        alike = short_hash({**asked, "seed": draws, "varied": None}, 10)  # repetitions do the same work
+        if alike not in forecasts:
+            forecasts[alike] = _forecast(cell)
+        if to_run and alike not in engines:
+            engines[alike] = _engine(cell, devices, execution)
+        forecast = forecasts[alike]
+        seconds, basis = _seconds(cell, forecast, paces.get(_likeness(asked)), devices[0]) if to_run else (None, "")
         rows.append(
             {
                 "dataset": cell.dataset.name,
@@ -151,10 +167,10 @@ def plan_grid(
                 **{f"steps_{kind}": None if forecast is None else round(forecast.work[kind].steps) for kind in KINDS},
                 # Before the data are dealt, sizes are averages: what a plan has exactly is known within a few percent.
                 "steps": None if forecast is None else forecast.steps.replace("exact", "about"),
-                "engine": _engine(cell, devices, execution) if to_run else None,
+                "engine": engines[alike] if to_run else None,
                 "estimated_seconds": seconds,
                 "estimated_from": basis,
-                "reason": grid.unsupported.get(cell.key) or (record.reason if record is not None else None),
+                "reason": grid.unsupported.get(cell.key) or problem or (None if record is None else record.reason),
                 "moved": moved.get(cell.key),
                 "own_rate": planned_rules(cell).own or None,
                 "key": cell.key,
@@ -321,19 +337,35 @@ def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
     return build_net(name, shape, classes)
 
 
-def _seconds(cell: Cell, forecast: Forecast | None, records: Sequence[Record], device: str) -> tuple[float | None, str]:
-    """Estimated seconds of a run, and what the estimate is made from."""
-    own, apart = cell.as_dict(), {"seed": None, "varied": None, "protocol": None}
-    alike = [
-        record.seconds / record.cell["training"]["rounds"]
-        for record in records
-        # the same cell but for its seeds, its protocol and its number of rounds
-        if record.status == "done"
-        and {**record.cell, **apart} == {**own, **apart, "training": record.cell["training"]}
-        and {**record.cell["training"], "rounds": cell.training.rounds} == own["training"]
-    ]
-    if alike:
-        return fmean(alike) * cell.training.rounds, f"{len(alike)} finished run{'s' if len(alike) > 1 else ''}"
+def _paces(records: Sequence[Record]) -> dict[str, list[float]]:
+    """Seconds per round of finished runs, by `_likeness`."""
+    paces: dict[str, list[float]] = {}
+    for record in records:
+        if record.status == "done":
+            pace = record.seconds / record.cell["training"]["rounds"]
+            paces.setdefault(_likeness(record.cell), []).append(pace)
+    return paces
+
+
+def _likeness(cell: Mapping[str, Any]) -> str:
+    """A hash of all of a cell but its seeds, its protocol and its number of rounds."""
+    apart = {"seed": None, "varied": None, "protocol": None, "training": {**cell["training"], "rounds": None}}
+    return short_hash({**cell, **apart}, 16)
+
+
+def _seconds(
+    cell: Cell, forecast: Forecast | None, paces: Sequence[float] | None, device: str
+) -> tuple[float | None, str]:
+    """Estimated seconds of a run, and what the estimate is made from.
+
+    Args:
+        cell: the run.
+        forecast: what it does.
+        paces: seconds per round of finished runs like it.
+        device: where it would run.
+    """
+    if paces:
+        return fmean(paces) * cell.training.rounds, f"{len(paces)} finished run{'s' if len(paces) > 1 else ''}"
     info = dataset_info(cell.dataset.location)
     if forecast is None or info.shape is None or info.classes is None or device != "cpu":
         return None, ""

@@ -147,6 +147,7 @@ def describe(name: str) -> Row:
         "trains with": in_words(local_rules(method(), Training())),
         "deployed view": method.deployed_view,
         "deploys": method.deploys,
+        "absent clients": "tolerated" if method.tolerates_absence else "not tolerated: runs with them are unsupported",
         "near": [f"{other}: {why}" for other, why in method.near],
         "newcomers": (inspect.getdoc(method.unseen) or "").partition("\n")[0],
         "example": example(name),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fl_bench.errors import ConfigError, StorageError
+from fl_bench.errors import ConfigError, DataError, StorageError
 
 from ..tables.terminal import say
+from .damaged import say_damaged
+from .options import FAILED
 
 
 def pack(
@@ -33,6 +34,8 @@ def pack(
     fl-bench pack results -o mine.tar.xz && fl-bench compare mine.tar.xz
     """
     from ..records.bundle import SUFFIX, is_bundle, read_bundle, write_bundle
+    from ..records.index import place_of
+    from ..records.removal import remove_packed
     from ..records.store import Store, read_results
     from ..tables.values import show_bytes
 
@@ -42,18 +45,24 @@ def pack(
         raise ConfigError("--remove takes away what RESULTS/records.tar.xz holds; leave out --out")
     if not is_bundle(path):
         raise ConfigError(f"--out {path}: the name of a bundle ends in {SUFFIX}")
-    texts, folders = {record.name: record.texts() for record in read_results(results)}, store.folders()
+    records, damaged = read_results(results, ("rounds", "clients"))
+    for one in damaged:
+        if path == store.bundle and store.packed.of(place_of(one.name)):
+            raise DataError(
+                f"{one.problem}. The bundle has a record of this run, which packing would lose: repair or move the "
+                f"damaged one first (`fl-bench fsck {results} --quarantine`)"
+            )
+    say_damaged([one.problem for one in damaged])
+    texts = {record.name: dict(record.texts()) for record in records}
     write_bundle(path, texts)
-    if read_bundle(path) != texts:
+    packed = read_bundle(path)
+    if packed != texts:
         raise StorageError(f"{path} does not read back as it was written; is the disk sound?")
     say(f"packed {len(texts)} records into {path} ({show_bytes(path.stat().st_size)})")
     if remove:
-        for folder in folders:
-            shutil.rmtree(folder)
-            for place in (folder.parent, store.runs):
-                if not any(place.iterdir()):
-                    place.rmdir()
-        say(f"removed the folders of {len(folders)} records; `fl-bench unpack {results}` restores them")
+        removed = remove_packed(store.runs, packed, store.held)
+        say(f"removed the folders of {len(removed)} records; `fl-bench unpack {results}` restores them")
+    raise typer.Exit(FAILED if damaged else 0)
 
 
 def unpack(
@@ -72,5 +81,7 @@ def unpack(
     store = Store(results)
     if not store.bundle.is_file():
         raise ConfigError(f"there is no bundle {store.bundle}; `fl-bench pack` makes one of a results folder")
-    written = store.unpack()
+    written, damaged = store.unpack()
     say(f"wrote {len(written)} records of {store.bundle} below {store.runs}")
+    say_damaged([one.problem for one in damaged])
+    raise typer.Exit(FAILED if damaged else 0)

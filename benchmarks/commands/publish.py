@@ -10,6 +10,7 @@ import typer
 from fl_bench.errors import ConfigError, FLBenchError, unknown_name
 
 from ..tables.terminal import make_console, say
+from .damaged import read_undamaged
 from .options import (
     FAILED,
     Alpha,
@@ -53,11 +54,11 @@ def leaderboard(
     """
     from ..leaderboard.files import differences, files, write
     from ..leaderboard.lines import lines
-    from ..records.store import Store, read_results
+    from ..records.store import Store
     from ..tables.results import print_lines_json, print_results
 
     selection = read_selection(select)
-    records = read_results(results)
+    records, code = read_undamaged(results, "rounds")
     content = files(records, selection)
     folder = Store(results).results / "leaderboards"
     if check:
@@ -67,7 +68,7 @@ def leaderboard(
             say(f"{folder} differs from the records; `fl-bench leaderboard {results}` rebuilds it")
             raise typer.Exit(FAILED)
         say(f"{folder} is what {len(records)} records say")
-        return
+        raise typer.Exit(code)
     write(folder, content)
     board = lines(records, selection)
     if as_json:
@@ -75,6 +76,7 @@ def leaderboard(
     else:
         print_results(make_console(), board)
         say(f"wrote {', '.join(sorted(content))} to {folder}")
+    raise typer.Exit(code)
 
 
 def figures(
@@ -117,7 +119,7 @@ def figures(
     for name in wanted:
         if name not in KINDS:
             raise unknown_name("kind of figure", name, KINDS)
-    records = _records(results, methods, datasets)
+    records, code = _records(results, methods, datasets)
     selection = read_selection(select)
     comparison, obstacle = _compare(records, selection, control, alpha, rope, on_missing)
     possible, no_sweep = _drawings(records, comparison)
@@ -137,6 +139,7 @@ def figures(
         say(f"no comparison: {obstacle}")
     for caution in cautions(records):
         say(caution)
+    raise typer.Exit(code)
 
 
 def report(
@@ -164,7 +167,7 @@ def report(
 
     if with_figures:
         check_matplotlib()
-    records = _records(results, methods, datasets)
+    records, code = _records(results, methods, datasets)
     selection = read_selection(select)
     comparison, obstacle = _compare(records, selection, control, alpha, rope, on_missing)
     pictures = take_pictures(_drawings(records, comparison)[0]) if with_figures else []
@@ -173,19 +176,19 @@ def report(
     say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
     if obstacle:
         say(f"without a comparison: {obstacle}")
+    raise typer.Exit(code)
 
 
-def _records(results: Path, methods: str | None, datasets: str | None) -> list[Record]:
-    """The records of the methods and data sets that were asked for.
+def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], int]:
+    """The records of the methods and data sets that were asked for, and the exit code; see `read_undamaged`.
 
     Raises:
         ConfigError: there are none, or a name is unknown.
-        DataError: one cannot be read.
+        DataError: none can be read.
     """
     from ..grid.brackets import split_list
-    from ..records.store import read_results
 
-    records = read_results(results)
+    records, code = read_undamaged(results, "rounds", "clients")
     labels = {record.label for record in records}
     for name in [] if methods is None else split_list(methods, "--methods"):
         if name not in labels:
@@ -202,7 +205,7 @@ def _records(results: Path, methods: str | None, datasets: str | None) -> list[R
         records = [record for record in records if record.cell["dataset"] in chosen]
     if not records:
         raise ConfigError("none of these methods has a record on these data sets")
-    return records
+    return records, code
 
 
 def _compare(

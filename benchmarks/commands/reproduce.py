@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..tables.terminal import make_console, say
-from .options import AsJson, DataDir  # noqa: TC001 - typer reads annotations when it runs
+from .damaged import say_damaged
+from .options import FAILED, AsJson, DataDir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,9 @@ def reproduce(
     path = find_grid(grid)
     file = read_grid(path)
     cells = expand(file, str(path)).cells
-    records = Store(results).records()
+    records, damaged = Store(results).readable(["rounds"])
+    say_damaged([one.problem for one in damaged])
+    code = FAILED if damaged else 0
     if not records:
         say(f"{results} has no records yet")
     found, without = rows(records, cells, curves), lacking(records, cells, curves)
@@ -72,11 +75,12 @@ def reproduce(
                 "differences": [asdict(one) for one in published.differences],
             }
         )
-        return
+        raise typer.Exit(code)
     console = make_console()
     print_rows(console, found, published, curves)
     print_lacking(console, without, data, commands)
     print_differences(console, published.differences)
+    raise typer.Exit(code)
 
 
 def _settings(file: GridFile, dataset: str, lacking: Sequence[Lacking]) -> str:

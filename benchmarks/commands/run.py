@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import signal
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, DataError
 
 from ..tables.terminal import make_console, say
+from .damaged import say_damaged
 from .options import FAILED, STOPPED, AsJson, Changes, DataDir, Download, Out, Plugins, Select, read_selection
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..leaderboard.reported import Selection
     from ..records.store import Store
     from ..running.executor import Event, Executor
+    from ..running.runner import Ending
 
 
 def run(
@@ -108,6 +110,7 @@ def run(
     from ..grid.grid import Overrides, expand, find_grid, read_grid
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
+    from ..records.recovery import recover
     from ..records.store import Store
     from ..running.runner import Options, finished
     from ..running.waiting import until_ended
@@ -130,10 +133,12 @@ def run(
         print_plan(expanded, store, chosen.slots(), execution, retry=retry, as_json=as_json)
         return
     store.check_writable()
-    waiting = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
+    for place in recover(store).values():
+        say(f"put back, its process was killed while it was replaced: {place}")
+    waiting, earlier = _look(expanded, store, retry=retry)
     _fetch(waiting, data_dir, download=download)
     chosen.slots()  # what is wrong with it is said before anything runs
-    _say_what_is_there(expanded, store, waiting)
+    _say_what_is_there(expanded, store, waiting, earlier)
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
@@ -184,12 +189,36 @@ def _run_all(cells: Sequence[Cell], running: Generator[Event, None, None]) -> tu
     return 0, skipped
 
 
+def _look(grid: Grid, store: Store, *, retry: bool) -> tuple[list[Cell], list[Ending]]:
+    """The cells of a grid that have to run, and how others ended; one whose record is damaged is neither."""
+    from ..running.runner import finished
+
+    waiting, earlier = [], []
+    for cell in grid.cells:
+        with suppress(DataError):  # it is named when the grid ends
+            ending = finished(cell, store, retry=retry)
+            if ending is None:
+                waiting.append(cell)
+            else:
+                earlier.append(ending)
+    return waiting, earlier
+
+
 def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) -> int:
-    """Print the comparison of a grid's records; the exit code is 1 when a run failed or timed out."""
+    """Print the comparison of a grid's records; the exit code is 1 when a run failed or timed out, or is damaged."""
     from ..leaderboard.lines import lines
     from ..tables.results import print_lines_json, print_results
 
-    found = [(cell, record) for cell in grid.cells if (record := store.find(cell)) is not None]
+    store.look_again()  # workers and other processes have written records
+    found, damaged = [], []
+    for cell in grid.cells:
+        try:
+            record = store.find(cell)
+            if record is not None:
+                _ = record.rounds  # read now, so that a damaged table is named here
+                found.append((cell, record))
+        except DataError as error:
+            damaged.append(str(error))
     records = [record for _, record in found]
     board = lines(records, selection)
     if as_json:
@@ -201,7 +230,8 @@ def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) 
             on = f"; --retry goes on after round {len(record.rounds) - 1}" if store.has_checkpoint(cell) else ""
             say(f"{record.status}: {record.folder}: {record.reason}{on}")
     say(f"records: {store.runs}\nleaderboards of all records: fl-bench leaderboard {store.results}")
-    return FAILED if any(record.status in ("failed", "timeout") for record in records) else 0
+    say_damaged(damaged)
+    return FAILED if damaged or any(record.status in ("failed", "timeout") for record in records) else 0
 
 
 def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> None:
@@ -214,13 +244,14 @@ def _fetch(cells: Sequence[Cell], data_dir: Path | None, *, download: bool) -> N
             load_dataset(location, data_dir=data_dir, download=download)  # downloads, or says what is missing
 
 
-def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell]) -> None:
+def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell], earlier: Sequence[Ending]) -> None:
     from .outdated import outdated, sentence
 
-    keys = {cell.key for cell in waiting}
-    earlier = [store.find(cell) for cell in grid.cells if cell.key not in keys]
-    bad = [record for record in earlier if record is not None and record.status != "done"]
+    bad = [ending for ending in earlier if ending.status != "done"]
+    damaged = len(grid.cells) - len(waiting) - len(earlier)
     parts = [f"{len(grid.cells)} runs", f"{len(earlier)} of them finished earlier"]
+    if damaged:
+        parts.append(f"{damaged} have a damaged record and are left out")
     if bad:
         parts.append(f"{len(bad)} of those not done (--retry runs them again)")
     say(f"{grid.name}: {', '.join(parts)}")

@@ -32,6 +32,9 @@ COLUMNS = ("round", "val_acc_mean", "bytes_up", "bytes_down", "clusters", "clust
 BY_DRAW = {"took part %": "acc_drawn", "never %": "acc_new"}
 """And those of the deployed view, where some clients never took part."""
 
+HONEST = {"honest %": "acc_honest"}
+"""And where some are poisoned."""
+
 
 def find_record(name: str, results: Path) -> tuple[Record, list[str]]:
     """The record of a folder, or the only one whose dataset/folder name begins with `name`, or else contains it.
@@ -110,16 +113,21 @@ def rounds_table(record: Record) -> list[dict[str, Any]]:
     """A row per round with the columns worth reading."""
     views = [view for view in record.facts.get("views", []) if view != UNSEEN]
     missing = without_cluster(record)
-    columns = {name: f"{record.facts.get('deployed')}.{column}" for name, column in BY_DRAW.items()}
-    sampled = any(row.get(columns["never %"]) is not None for row in record.rounds)
+    deployed = record.facts.get("deployed")
+    kinds = (("acc_new", BY_DRAW), ("acc_honest", HONEST))
+    columns = {
+        name: f"{deployed}.{column}"
+        for told, kind in kinds
+        if any(row.get(f"{deployed}.{told}") is not None for row in record.rounds)
+        for name, column in kind.items()
+    }
     rows = []
     for place, row in enumerate(record.rounds):
         shown: dict[str, Any] = {name: row[name] for name in COLUMNS if row.get(name) is not None}
         if missing:
             shown["in no cluster"] = missing[place]
         accuracies = {f"{view} %": row[f"{view}.acc_mean"] for view in views}
-        if sampled:
-            accuracies.update({name: row[column] for name, column in columns.items()})
+        accuracies.update({name: row[column] for name, column in columns.items()})
         traffic = {name: show_bytes(float(shown.pop(name, 0) or 0)) for name in ("bytes_up", "bytes_down")}
         rows.append(
             {"round": shown.pop("round"), **accuracies, **shown, **traffic, "time": show_seconds(seconds_of(row))}

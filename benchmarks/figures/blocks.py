@@ -42,6 +42,8 @@ class Course:
     """Percent after each round."""
     costs: dict[str, tuple[tuple[float, ...], ...]]
     """By name of `COSTS`, added up from the first round on."""
+    honest: tuple[float, ...] | None = None
+    """Percent after the last round over the clients that are not poisoned, of each seed; None where nobody is."""
 
     @property
     def mean(self) -> list[float]:
@@ -110,6 +112,8 @@ def _course(label: str, runs: Sequence[Record]) -> Course:
     view = deployed_view(runs)
     length = min(len(run.rounds) for run in runs)
     accuracy = [tuple(_accuracies(run, f"{view}.acc_mean")[:length]) for run in runs]
+    column = f"{view}.acc_honest"
+    poisoned = all(run.rounds[-1].get(column) is not None for run in runs)
     costs = {
         "bytes": [_sums(run, "bytes_up", "bytes_down") for run in runs],
         "seconds": [_sums(run, "seconds_training", "seconds_server") for run in runs],
@@ -125,6 +129,7 @@ def _course(label: str, runs: Sequence[Record]) -> Course:
         is_reference=view == "pooled",
         seeds=tuple(run.repetition for run in runs),
         accuracy=tuple(accuracy),
+        honest=tuple(_accuracies(run, column)[length - 1] for run in runs) if poisoned else None,
         costs={name: tuple(tuple(course[:length]) for course in courses) for name, courses in costs.items()},
     )
 

@@ -47,7 +47,8 @@ def caption(sweep: Sweep) -> str:
     several = f"bands: lowest to highest of seeds {' '.join(sweep.seeds)}"
     seeds = several if len(sweep.seeds) > 1 else f"seed {sweep.seeds[0]}"
     gaps = "" if sweep.balanced else "; not every method has every seed at every value"
-    return f"mean client accuracy after round {after}, all other settings equal; {seeds}{gaps}"
+    whose = "mean accuracy of honest clients" if sweep.honest else "mean client accuracy"
+    return f"{whose} after round {after}, all other settings equal; {seeds}{gaps}"
 
 
 def _scale(axes: Axes, sweep: Sweep) -> None:

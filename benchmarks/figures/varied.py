@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.public import PublicSettings
 from ...datasets.split import SplitSettings
+from ...federation.faults import Faults
 from ...federation.settings import ModelMix, Training
 from ..grid.cell import short_hash
 from ..grid.configure import written
@@ -25,13 +26,17 @@ Flat = dict[str, Any]
 
 POOL = "partition.public."
 
-VOID = {f"{POOL}foreign": 0, f"{POOL}removed": 0, f"{POOL}missing": 0}
+POISON = "faults.poison."
+
+VOID = {f"{POOL}foreign": 0, f"{POOL}removed": 0, f"{POOL}missing": 0, f"{POISON}clients": 0, "faults.absent": 0}
 """Doses whose setting is absent where there is nothing of them."""
 
 OF = {
     f"{POOL}foreign": (f"{POOL}from", "foreign_digest", "plugins.public dataset"),
     f"{POOL}removed": (f"{POOL}missing",),
     f"{POOL}missing": (f"{POOL}removed",),
+    f"{POISON}clients": (f"{POISON}kind", f"{POISON}factor"),
+    "faults.absent": ("faults.absent_at",),
 }
 """What a dose is a dose of: said only where the dose is not 0, so that dose 0 belongs to all of them."""
 
@@ -69,6 +74,8 @@ class Sweep:
     balanced: bool
     rounds: tuple[int, ...]
     """Rounds after which accuracies are taken, ascending; mostly one."""
+    honest: bool
+    """Whether some clients are poisoned somewhere, and accuracies are those of the others."""
 
 
 def read_sweeps(blocks: Sequence[Block]) -> tuple[list[Sweep], list[str]]:
@@ -108,12 +115,12 @@ def flat(block: Block) -> Flat:
 def _defaults() -> Flat:
     """Settings that records leave out at their default."""
     known: dict[str, Any] = {"partition": SplitSettings, "partition.public": PublicSettings}
-    known |= {"training": Training, "models": ModelMix}
+    known |= {"training": Training, "models": ModelMix, "faults": Faults}
     values = {
         f"{section}.{written(setting.name)}": setting.default
         for section, kind in known.items()
         for setting in fields(kind)
-        if setting.metadata.get("later") and setting.default is not MISSING
+        if setting.metadata.get("later") and setting.default is not MISSING and not is_dataclass(setting.default)
     }
     return {**values, **VOID}
 
@@ -182,17 +189,27 @@ def _sweep(dataset: str, name: str, of: str, rest: str, by_value: Mapping[float,
         seeds=tuple(dict.fromkeys(seed for group in seeds for seed in group)),
         balanced=whole and len(set(seeds)) == 1,
         rounds=tuple(sorted({len(course.mean) for points in courses.values() for course in points.values()})),
+        honest=any(course.honest is not None for points in courses.values() for course in points.values()),
     )
 
 
 def _words(of: Mapping[str, Any]) -> str:
     """What a dose is a dose of, without what belongs to no name: digests."""
-    told = {name.removeprefix(POOL): value for name, value in of.items() if name.startswith(POOL)}
+    prefixes = (POOL, POISON, "faults.")
+    told = {
+        name.removeprefix(prefix): value
+        for prefix in prefixes
+        for name, value in of.items()
+        if value is not None and next((own for own in prefixes if name.startswith(own)), "") == prefix
+    }
     return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _line(label: str, points: Mapping[float, Course]) -> Line:
-    last = [[accuracies[-1] for accuracies in course.accuracy] for course in points.values()]
+    last = [
+        [accuracies[-1] for accuracies in course.accuracy] if course.honest is None else course.honest
+        for course in points.values()
+    ]
     return Line(
         label=label,
         category=next(iter(points.values())).category,

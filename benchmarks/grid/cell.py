@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError
@@ -15,6 +16,7 @@ from ...datasets.catalogue import DATASETS, check_dataset_name, file_digest
 from ...datasets.partition import PARTITIONS
 from ...datasets.public import PublicSettings
 from ...datasets.split import SplitSettings
+from ...federation.faults import Faults, Poison
 from ...federation.models.registry import find_model
 from ...federation.settings import ModelMix, Training
 from ...methods.registry import METHODS
@@ -81,6 +83,8 @@ class Cell:
     repetition: Repetition
     label: str = field(compare=False)
     """The method's name in tables and folders."""
+    faults: Faults = field(default_factory=Faults)
+    """What goes wrong whatever the method, in its canonical spelling."""
     foreign: DatasetChoice | None = None
     """Where public samples come from that are not of the data set (`partition.public.from`)."""
     tuning: str = field(default="", compare=False)
@@ -95,6 +99,7 @@ class Cell:
             "partition": {"scheme": self.scheme.name, **plain(self.split), **plain(self.scheme)},
             "models": plain(self.models),
             "training": plain(self.training),
+            **({} if self.faults == Faults() else {"faults": plain(self.faults)}),
             "plugins": self._plugins(),
         }
 
@@ -130,9 +135,17 @@ class Cell:
     @property
     def key(self) -> str:
         """First 10 hex digits of the SHA-256 of the canonical JSON of `as_dict`."""
-        return short_hash(self.as_dict(), 10)
+        protocol = self.protocol
+        if protocol not in self._keys:
+            self._keys[protocol] = short_hash(self.as_dict(), 10)
+        return self._keys[protocol]
 
-    @property
+    @cached_property
+    def _keys(self) -> dict[Protocol, str]:
+        """Its key, made once for each protocol: those of a large grid are asked for again and again."""
+        return {}
+
+    @cached_property
     def identity(self) -> str:
         """What it shares with records of the same run under other protocols; see `identity_of`."""
         return identity_of(self.as_dict())
@@ -169,6 +182,7 @@ class Cell:
             split=split,
             models=resolve_models(values["models"]),
             training=configure(Training, values["training"], "training"),
+            faults=resolve_faults(values.get("faults", {})),
             method=values["method"]["name"],
             config=resolve_config(values["method"]["name"], values["method"]["settings"], "settings"),
             codec=values["method"]["codec"],
@@ -209,6 +223,22 @@ def resolve_partition(values: Mapping[str, Any]) -> tuple[Partition, SplitSettin
     rest = {key: value for key, value in values.items() if key in own and key not in SPLIT_KEYS}
     settings = configure(SplitSettings, split, "partition")
     return configure(scheme, rest, "partition"), settings if pool is None else replace(settings, public=pool)
+
+
+def resolve_faults(values: Mapping[str, Any]) -> Faults:
+    """The faults of a `faults` mapping; `poison.clients: 0.2` in it is the setting `clients` of its `poison`.
+
+    Raises:
+        ConfigError: an unknown fault or setting, or an impossible value.
+    """
+    rest = {key: value for key, value in values.items() if key != "poison" and not key.startswith("poison.")}
+    known_keys(rest, [setting.name for setting in fields(Faults)], "faults")
+    poison = values.get("poison", {})
+    if not isinstance(poison, dict):
+        raise ConfigError(f"faults.poison must be a mapping such as {{clients: 0.2}}, found {show_value(poison)}")
+    single = {key.removeprefix("poison."): value for key, value in values.items() if key.startswith("poison.")}
+    spoilt = configure(Poison, {**poison, **single}, "faults.poison")
+    return replace(configure(Faults, rest, "faults"), poison=spoilt).canonical()
 
 
 def resolve_models(values: Any) -> ModelMix:

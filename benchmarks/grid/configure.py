@@ -97,13 +97,34 @@ def plain(settings: Any) -> dict[str, Any]:
 
     Settings that came later are left out at their default, so that records from before keep their keys.
     """
+    values: dict[str, Any] = json.loads(_plain_text(_Same(settings)))
+    return values
+
+
+class _Same:
+    """Settings as a key of a cache: the same object, not an equal one, which may have 1 where these have 1.0."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def __hash__(self) -> int:
+        return id(self.settings)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.settings is self.settings
+
+
+@lru_cache(maxsize=1024)
+def _plain_text(same: _Same) -> str:
+    """The JSON of frozen settings; made once, because the cells of a grid share theirs and all have a key."""
+    settings = same.settings
     values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
     for setting in dataclasses.fields(settings):
         value = getattr(settings, setting.name)
         shown = values.pop(setting.name)
         if not setting.metadata.get("later") or value != setting.default:
             values[written(setting.name)] = plain(value) if dataclasses.is_dataclass(value) else shown
-    return values
+    return json.dumps(values)
 
 
 def written(name: str) -> str:

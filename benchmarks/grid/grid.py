@@ -5,6 +5,7 @@ datasets: [digits]
 partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}   # or public: {share: 0.2, noise: 3}
 models: [mlp-64]                        # or {names: [cnn-small, lenet5], assignment: balanced, server: cnn}
 training: {rounds: 10, lr: 1e-3}
+faults: {absent: 0.1, poison: {kind: label-flip, clients: 0.2}}           # optional: what goes wrong (docs/faults.md)
 methods:
   - fedmd                               # default settings
   - cosmos: {clusters: 5}               # its settings
@@ -38,7 +39,15 @@ from ...federation.settings import Training
 from ...methods.base import unsupported
 from ...methods.registry import METHODS
 from .brackets import bracketed, name_and_brackets, split_list
-from .cell import Cell, DatasetChoice, models_section, resolve_config, resolve_models, resolve_partition
+from .cell import (
+    Cell,
+    DatasetChoice,
+    models_section,
+    resolve_config,
+    resolve_faults,
+    resolve_models,
+    resolve_partition,
+)
 from .configure import blame, check_name, configure, known_keys, show_value
 from .foreign import check_public, with_foreign
 from .plain_yaml import assignments, read_yaml
@@ -50,7 +59,7 @@ if TYPE_CHECKING:
 GRIDS = Path(__file__).parents[1] / "grids"
 """The grids that come with fl-bench."""
 
-SECTIONS = ("partition", "training", "models")
+SECTIONS = ("partition", "training", "models", "faults")
 """Parts of a grid that `-o` and `settings` reach into."""
 
 
@@ -76,6 +85,8 @@ class GridFile:
     """The clients' architectures."""
     training: dict[str, Any] = field(default_factory=dict)
     """Rounds and local training."""
+    faults: dict[str, Any] = field(default_factory=dict)
+    """What goes wrong whatever the method."""
     always: tuple[Any, ...] = ()
     """Methods that run whatever `--methods` says."""
     tuning: str = ""
@@ -187,16 +198,20 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
             shared = _resolve(file, changes, options)
             _check_setting(shared, dataset)
-            for repetition, choice in product(repetitions, chosen):
-                as_written = choice in (*configured, *always) and not shown
-                cell = _cell(shared, dataset, repetition, choice, file.tuning if as_written else "")
+            as_written = [choice in (*configured, *always) and not shown for choice in chosen]
+            firsts = [
+                _cell(shared, dataset, repetitions[0], choice, file.tuning if own else "")
+                for choice, own in zip(chosen, as_written, strict=True)
+            ]
+            impossible = [why_unsupported(first) for first in firsts]
+            for repetition, (first, reason) in product(repetitions, list(zip(firsts, impossible, strict=True))):
+                cell = replace(first, repetition=repetition)  # settings are shared, and their text is made once
                 if cell.key in cells:
                     raise ConfigError(
-                        f"{choice.label} on {dataset.name} with seed {repetition} is the same run as "
+                        f"{cell.label} on {dataset.name} with seed {repetition} is the same run as "
                         f"{cells[cell.key].label}, settings and all; remove one of them"
                     )
                 cells[cell.key] = cell
-                reason = why_unsupported(cell)
                 if reason:
                     reasons[cell.key] = reason
     return Grid(file.name, tuple(cells.values()), reasons)
@@ -211,6 +226,7 @@ def why_unsupported(cell: Cell) -> str | None:
         public=cell.split.share,
         grouped=cell.scheme.expected_in_group_share() is not None,
         labelled=cell.split.pool.labelled,
+        faults=cell.faults,
     )
 
 
@@ -356,7 +372,7 @@ class _MethodEntry:
 
 
 def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections `partition`, `training` and `models` of a grid with changes by dotted key, as plain values.
+    """The sections of a grid that changes reach into, `SECTIONS`, with changes by dotted key, as plain values.
 
     Raises:
         ConfigError: a key that reaches into none of them.
@@ -365,6 +381,7 @@ def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
         "partition": dict(file.partition),
         "training": dict(file.training),
         "models": models_section(file.models),
+        "faults": dict(file.faults),
     }
     for key, value in changes.items():
         section, _, setting = key.partition(".")
@@ -383,8 +400,9 @@ def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, A
     scheme, split = resolve_partition(sections["partition"])
     split, foreign = with_foreign(split)
     training = configure(Training, sections["training"], "training")
-    models = resolve_models(sections["models"])
-    return {"scheme": scheme, "split": split, "foreign": foreign, "models": models, "training": training}
+    models, faults = resolve_models(sections["models"]), resolve_faults(sections["faults"])
+    shared = {"scheme": scheme, "split": split, "foreign": foreign, "models": models}
+    return {**shared, "training": training, "faults": faults}
 
 
 def _refuse_too_many(runs: int, remedy: str) -> None:

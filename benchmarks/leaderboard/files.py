@@ -79,6 +79,8 @@ def _table(kind: type[Line] | type[OverallLine], rows: Sequence[Line] | Sequence
         names.remove("protocols")  # tables that were published before there were versions keep their bytes
     if all(getattr(row, "acc_new", None) is None for row in rows):
         names = [name for name in names if name not in ("acc_drawn", "acc_new")]  # and those where everybody took part
+    if all(getattr(row, "acc_honest", None) is None for row in rows):
+        names = [name for name in names if name != "acc_honest"]  # and those where nobody was poisoned
     if not any(rules is not None and rules.own for rules in (getattr(row, "trained_with", None) for row in rows)):
         names = [name for name in names if name != "trained_with"]  # and those where all train as `training` says
     buffer = io.StringIO()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, get_args
 from fl_bench.errors import DataError
 
 from ...federation.settings import UNSEEN
-from ..records.record import Status
+from ..records.checks import Status
 from .clusterless import clusterless
 from .pairing import check_pairing, comparisons, setting_text
 from .reported import deployed_view, reported_in
@@ -63,6 +63,8 @@ class Line:
     from before it was counted. A column only where a line has `acc_new`."""
     acc_new: float | None
     """That of the clients that never took part; none where everybody did."""
+    acc_honest: float | None
+    """Mean accuracy of the clients that are not poisoned (`faults.poison`); none, and no column, where nobody is."""
     gap_to_local: float | None
     """Mean difference to Local-only, paired by seed."""
     gap_to_centralized: float | None
@@ -136,6 +138,7 @@ class _Score:
     optimism: float
     drawn: float | None
     new: float | None
+    honest: float | None
 
 
 def lines(records: Sequence[Record], selection: Selection = "last") -> list[Line]:
@@ -250,6 +253,7 @@ def _line(
         acc_worst_decile=_mean(worst),
         acc_drawn=_mean([score.drawn for score in scores.values() if score.drawn is not None]),
         acc_new=_mean([score.new for score in scores.values() if score.new is not None]),
+        acc_honest=_mean([score.honest for score in scores.values() if score.honest is not None]),
         gap_to_local=_gap(scores, references["local"]),
         gap_to_centralized=_gap(scores, references["centralized"]),
         optimism=_mean([score.optimism for score in scores.values()]),
@@ -310,6 +314,7 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[Rep
                 max(course) - float(accuracy),
                 _number(row, f"{view}.acc_drawn"),
                 _number(row, f"{view}.acc_new"),
+                _number(row, f"{view}.acc_honest"),
             )
     return dict(result)
 

@@ -11,7 +11,7 @@ from ..grid.cell import short_hash
 from .versions import left_out, mixture, newest, superseded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..records.record import Record
 
@@ -43,19 +43,32 @@ def check_pairing(records: Sequence[Record]) -> None:
     Raises:
         DataError: names what differs and in which records.
     """
-    seen: dict[tuple[Any, ...], tuple[str, Record]] = {}
+    for what, groups in contradictions(records):
+        known, other = (group[0] for group in list(groups.values())[:2])
+        raise DataError(
+            f"these runs are not comparable: their {what} differs\n  {known.folder}\n"
+            f"  {other.folder}\nremove one of the folders and run it again with the same fl-bench and data"
+        )
+
+
+def contradictions(records: Sequence[Record]) -> Iterator[tuple[str, dict[str | None, list[Record]]]]:
+    """Where records of one (dataset, setting, repetition) differ in what `check_pairing` asks to be the same.
+
+    Yields:
+        What differs, and the records by what they have, the group of the first folder first.
+    """
+    seen: dict[tuple[Any, ...], dict[str | None, list[Record]]] = {}
     for record in sorted(newest(records), key=lambda record: record.folder.as_posix()):
         hashes = dict(record.facts.get("pairing", {}))
         if "dataset" in record.facts:
             hashes["data"] = record.facts["dataset"].get("fingerprint")
+        setting = setting_hash(record.cell)
         for what, value in hashes.items():
-            block = (record.cell["dataset"], setting_hash(record.cell), record.repetition, what)
-            known, other = seen.setdefault(block, (value, record))
-            if known != value:
-                raise DataError(
-                    f"these runs are not comparable: their {what.replace('_', ' ')} differs\n  {other.folder}\n"
-                    f"  {record.folder}\nremove one of the folders and run it again with the same fl-bench and data"
-                )
+            block = (record.cell["dataset"], setting, record.repetition, what)
+            seen.setdefault(block, {}).setdefault(value, []).append(record)
+    for (*_, what), groups in seen.items():
+        if len(groups) > 1:
+            yield what.replace("_", " "), groups
 
 
 def cautions(records: Sequence[Record]) -> list[str]:
@@ -86,6 +99,7 @@ def setting_text(cell: Mapping[str, Any]) -> str:
         f"participation {_short(training['participation'])}"
         f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"
         f"{'; with risks' if training.get('risks') else ''}"
+        f"{'; faults ' + _short(cell['faults']) if cell.get('faults') else ''}"
     )
 
 

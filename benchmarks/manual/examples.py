@@ -11,6 +11,7 @@ EXAMPLES = {
     # Method: lines of a class body, or of its functions
     "Method.name": 'f"{self.name}.lr must be above 0"',
     "Method.requires": "requires = Requires(one_architecture=True, shared_init=True)",
+    "Method.tolerates_absence": "tolerates_absence = True",
     "Method.protocol": "protocol = 2",
     "Method.exchanges": "exchanges = frozenset({Parameters})",
     "Method.deployed_view": 'deployed_view = "global"',
@@ -158,6 +159,7 @@ EXAMPLES = {
     "Federation.init_seed": 'torch.randn(8, generator=torch_stream(federation.init_seed, "my embedding"))',
     "Federation.device": "torch.zeros(3, device=federation.device)",
     "Federation.training": "federation.training.rounds",
+    "Federation.deadline": "federation.deadline is None",
     "Federation.dtype": "torch.zeros(3, dtype=federation.dtype)",
     "Federation.stored_as": "server.predict(public).to(federation.stored_as)",
     "Federation.has_validation": "federation.has_validation",
@@ -290,6 +292,7 @@ EXAMPLES = {
     "Labels.content_bytes": "Labels(clients.predict(public).argmax(dim=-1), federation.classes).content_bytes()",
     "Parameters.tree": "Parameters(chosen(clients.weights, is_body))",
     "Parameters.coded_bytes": "Parameters(clients.weights, coded_bytes=torch.full((len(clients),), 100))",
+    "Parameters.relative": "Parameters(minus(clients.weights, start_of(federation)), relative=True)",
     "Parameters.content_bytes": "Parameters(clients.weights).content_bytes()",
     "Prototypes.values": "received.values.mean(dim=0)",
     "Prototypes.present": "clients.prototypes().present",

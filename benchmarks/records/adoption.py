@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import DataError
 
-from . import bundle
 from .reading import parse_run
-from .record import FORMAT
-from .rows import parse_csv
+from .record import FORMAT, Record
+from .texts import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +35,8 @@ def check_texts(cell: Cell, texts: Mapping[str, str]) -> None:
         DataError: a file is missing, too much, too large or garbled, or is of another cell.
     """
     place = Path(f"the record of {cell.folder}")
-    if set(texts) != set(bundle.FILES):
-        raise DataError(f"{place} has the files {', '.join(sorted(texts)) or 'none'}, not {', '.join(bundle.FILES)}")
+    if set(texts) != set(FILES):
+        raise DataError(f"{place} has the files {', '.join(sorted(texts)) or 'none'}, not {', '.join(FILES)}")
     for name, text in texts.items():
         if len(text) > MOST_BYTES:
             raise DataError(f"{place / name} has {len(text)} characters; {MOST_BYTES} are the most")
@@ -52,14 +51,12 @@ def check_texts(cell: Cell, texts: Mapping[str, str]) -> None:
     wrong = sorted({name for name, value in wanted.items() if run.get(name) != value} | (run.keys() - PARTS))
     if not isinstance(run["reason"], str | None) or (run["status"] == "done") != (run["reason"] is None):
         wrong.append("reason")
-    if not isinstance(run["clocks"].get("seconds_total"), float | int):
-        wrong.append("clocks")
     if wrong:
         raise DataError(f"{place / 'run.json'} garbles {', '.join(wrong)}")
     if json.dumps(run, indent=1) + "\n" != texts["run.json"]:
         raise DataError(f"{place / 'run.json'} is not written as records are")
-    rounds, clients = (parse_csv(texts[name], place / name) for name in ("rounds.csv", "clients.csv"))
-    _check_rows(cell, run["status"] == "done", rounds, clients, place)
+    record = Record(place, run, texts)
+    _check_rows(cell, run["status"] == "done", record.rounds, record.clients, place)
 
 
 def _check_rows(cell: Cell, done: bool, rounds: list[Row], clients: list[Row], place: Path) -> None:

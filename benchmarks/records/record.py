@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from fl_bench.errors import DataError, StorageError
 
 from ..grid.cell import identity_of
 from ..grid.protocol import Protocol
 from ..grid.repetition import Repetition
-from . import bundle
-from .rows import parse_csv, read_csv
+from .checks import Garbled, Status, check_clients, check_rounds
+from .rows import parse_csv
+from .texts import CLIENTS, ROUNDS, read_text, read_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from .rows import Row, Value
 
+Table = Literal["rounds", "clients"]
+"""A table of a record, by the name of the property that has it."""
+
 FORMAT = 1
 """Version of the record's layout; newer ones are refused, older ones still load."""
-
-Status = Literal["done", "diverged", "failed", "timeout", "unsupported"]
 
 
 class RecordError(StorageError):
@@ -113,18 +115,41 @@ class Record:
 
     @cached_property
     def rounds(self) -> list[Row]:
-        """A row per round."""
-        return self._table("rounds.csv")
+        """A row per round.
+
+        Raises:
+            DataError: the table cannot be read, or is not what it should be.
+        """
+        return self._table(ROUNDS, check_rounds)
 
     @cached_property
     def clients(self) -> list[Row]:
-        """A row per round and client."""
-        return self._table("clients.csv")
+        """A row per round and client.
+
+        Raises:
+            DataError: the table cannot be read, or is not what it should be.
+        """
+        return self._table(CLIENTS, check_clients)
 
     @property
     def name(self) -> str:
         """`<dataset>/<folder>`."""
         return f"{self.folder.parent.name}/{self.folder.name}"
+
+    def check(self, tables: Sequence[Table]) -> None:
+        """Refuse a record with a table that is not what it should be; of rounds.csv the rows are kept.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        for table in tables:
+            getattr(self, table)
+        self.__dict__.pop("clients", None)  # a row per round and client: too many to keep for all records
+
+    def let_go(self) -> None:
+        """Forget the tables; they are read again when they are asked for."""
+        for table in get_args(Table):
+            self.__dict__.pop(table, None)
 
     def texts(self) -> Mapping[str, str]:
         """Its files as they are.
@@ -134,18 +159,11 @@ class Record:
         """
         return read_texts(self.folder) if self.packed is None else self.packed
 
-    def _table(self, name: str) -> list[Row]:
+    def _table(self, name: str, check: Callable[[Sequence[Row], Mapping[str, Any]], None]) -> list[Row]:
         path = self.folder / name
-        return read_csv(path) if self.packed is None else parse_csv(self.packed[name], path)
-
-
-def read_texts(folder: Path) -> dict[str, str]:
-    """The files of a record's folder as they are.
-
-    Raises:
-        DataError: one cannot be read.
-    """
-    try:
-        return {name: (folder / name).read_bytes().decode() for name in bundle.FILES}
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{folder} cannot be read ({error}); restore it, or remove it to run it again") from None
+        rows = parse_csv(read_text(path) if self.packed is None else self.packed[name], path)
+        try:
+            check(rows, self.run)
+        except Garbled as error:
+            raise DataError(f"{path} {error}; restore it, or remove its folder to run it again") from None
+        return rows

@@ -37,18 +37,6 @@ def csv_text(rows: Sequence[Mapping[str, Value]]) -> str:
     return buffer.getvalue()
 
 
-def read_csv(path: Path) -> list[Row]:
-    """Rows of a file that `csv_text` made, with numbers as numbers.
-
-    Raises:
-        DataError: the file is missing or is not such a table.
-    """
-    try:
-        return parse_csv(path.read_bytes().decode(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); restore it, or remove its folder to run it again") from None
-
-
 def parse_csv(text: str, path: Path) -> list[Row]:
     """Rows of a text that `csv_text` made, with numbers as numbers.
 
@@ -64,6 +52,8 @@ def parse_csv(text: str, path: Path) -> list[Row]:
         raise DataError(f"{path} cannot be read ({error}); restore it, or remove its folder to run it again") from None
     if not lines:
         raise DataError(f"{path} is empty; restore it, or remove its folder to run it again")
+    if len(set(lines[0])) < len(lines[0]):
+        raise DataError(f"{path} has two columns of one name; restore it, or remove its folder to run it again")
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(lines[0]):
             raise DataError(f"{path}, line {number} has {len(line)} cells under {len(lines[0])} headings")

@@ -20,8 +20,7 @@ import contextlib
 import json
 import os
 import shutil
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fl_bench.errors import ConfigError, DataError
 from fl_bench.files import replacing
@@ -29,18 +28,31 @@ from fl_bench.files import replacing
 from ..grid.cell import safe_name
 from . import bundle, lease
 from .adoption import check_texts
-from .reading import parse_run, read_record
-from .record import FORMAT, AlreadyRecorded, Outcome, Record, RecordError, read_texts
+from .index import Index, names, place_of
+from .packed import Packed
+from .reading import check_name, read_record
+from .record import FORMAT, AlreadyRecorded, Outcome, Record, RecordError
 from .rows import csv_text
+from .texts import FILES, RUN, read_texts
 from .writing import in_one_step, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ..grid.cell import Cell
+    from .index import Place
     from .lease import Claim, Holder
+    from .record import Table
+
+
+class Damaged(NamedTuple):
+    """A record that cannot be read."""
+
+    name: str
+    """`<dataset>/<folder>`."""
+    problem: str
+    """What is wrong with it, where, and what would do."""
 
 
 class Store:
@@ -51,10 +63,13 @@ class Store:
     """
 
     def __init__(self, results: Path) -> None:
-        self._bundle_alone = bundle.is_bundle(results)
-        self.results = results.parent if self._bundle_alone else results
+        self.is_bundle = bundle.is_bundle(results)
+        self.results = results.parent if self.is_bundle else results
         self.runs = self.results / "runs"
-        self.bundle = results if self._bundle_alone else results / bundle.NAME
+        self.bundle = results if self.is_bundle else results / bundle.NAME
+        self.packed = Packed(self.bundle, needed=self.is_bundle)
+        self._index = Index(self.runs)
+        self._known: dict[str, tuple[object, Record]] = {}
 
     def check_writable(self) -> None:
         """Refuse a results folder that records could not be written to, before anything runs.
@@ -78,26 +93,35 @@ class Store:
         Raises:
             DataError: there is one, but it cannot be read.
         """
-        folder = self.runs / cell.folder
-        others = folder.parent.glob(f"*-{cell.seed}-{cell.key}") if folder.parent.is_dir() else []
-        for place in (folder, *sorted(others)):
-            if place.is_dir():
-                return read_record(place)
-        dataset, ending = f"{folder.parent.name}/", f"-{cell.seed}-{cell.key}"
-        for name in self._packed:
-            if name.startswith(dataset) and name.endswith(ending):
-                return self.read(name)
-        return None
+        own = cell.folder
+        place = place_of(own)
+        for name in (own, *self._index.of(place)):  # its own, as it may be younger than the index
+            if (self.runs / name).is_dir():
+                return self._read_once(name)
+        packed = self.packed.of(place)
+        return self.packed.read(packed[0]) if packed else None
+
+    def _read_once(self, name: str) -> Record:
+        """The record of a folder; one that is there as it was is not read again."""
+        folder = self.runs / name
+        state = bundle.state(folder / RUN)
+        known = self._known.get(name)
+        if known is None or known[0] != state:
+            known = self._known[name] = (state, check_name(read_record(folder)))
+        return known[1]
+
+    def folders_of(self, place: Place) -> list[Path]:
+        """The folders of a cell's records, as far as they were there when the store last looked."""
+        return [self.runs / name for name in self._index.of(place)]
+
+    def look_again(self) -> None:
+        """See what others have recorded or packed since: what there is of a data set is remembered between calls."""
+        self._index = Index(self.runs)
+        self.packed.look_again()
 
     def folders(self) -> list[Path]:
         """The folders of all records that have one, sorted."""
-        if self._bundle_alone:
-            return []
-        return sorted(
-            folder
-            for folder in self.runs.glob("*/*")
-            if folder.is_dir() and not folder.name.startswith(".") and folder.suffix not in (".tmp", ".old")
-        )
+        return [] if self.is_bundle else [self.runs / name for name in names(self.runs)]
 
     def names(self) -> list[str]:
         """All records by name, `<dataset>/<folder>`, sorted; the folder of a cell hides its record in the bundle.
@@ -105,9 +129,9 @@ class Store:
         Raises:
             DataError: the bundle cannot be read.
         """
-        unpacked = [f"{folder.parent.name}/{folder.name}" for folder in self.folders()]
-        hidden = set(map(_cell_of, unpacked))
-        return sorted([*unpacked, *(name for name in self._packed if _cell_of(name) not in hidden)])
+        unpacked = [] if self.is_bundle else names(self.runs)
+        hidden = set(map(place_of, unpacked))
+        return sorted([*unpacked, *(name for name in self.packed.texts if place_of(name) not in hidden)])
 
     def read(self, name: str) -> Record:
         """The record of a name.
@@ -116,10 +140,17 @@ class Store:
             DataError: it cannot be read.
         """
         folder = self.runs / name
-        if folder.is_dir() and not self._bundle_alone:
-            return read_record(folder)
-        place, texts = self.bundle / name, self._packed[name]
-        return Record(place, parse_run(texts["run.json"], place / "run.json"), texts)
+        if folder.is_dir() and not self.is_bundle:
+            try:
+                return check_name(read_record(folder))
+            except DataError:
+                if folder.is_dir():  # else it was packed and removed this moment
+                    raise
+        if name not in self.packed.texts:
+            self.look_again()
+        if name not in self.packed.texts:
+            raise DataError(f"there is no record {folder}; was it removed meanwhile?")
+        return self.packed.read(name)
 
     def records(self) -> list[Record]:
         """All records, by dataset, label and seed.
@@ -127,50 +158,82 @@ class Store:
         Raises:
             DataError: one of them cannot be read.
         """
-        return sorted(
-            map(self.read, self.names()),
-            key=lambda record: (str(record.cell["dataset"]), record.label, record.cell["seed"], record.folder.name),
-        )
+        records, damaged = self.readable()
+        if damaged:
+            raise DataError(damaged[0].problem)
+        return records
+
+    def readable(self, tables: Sequence[Table] = ()) -> tuple[list[Record], list[Damaged]]:
+        """The records that can be read, by dataset, label and seed, and those that cannot.
+
+        Args:
+            tables: which of their tables are read and checked at once; the others are when they are asked for.
+        Raises:
+            DataError: the bundle cannot be read.
+        """
+        records, damaged = [], []
+        for name in self.names():
+            try:
+                record = self.read(name)
+                record.check(tables)
+            except DataError as error:
+                damaged.append(Damaged(name, str(error)))
+            else:
+                records.append(record)
+        records.sort(key=lambda one: (one.cell["dataset"], one.label, one.cell["seed"], one.folder.name))
+        return records, damaged
 
     def repeated(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """Records with the dataset and seed of a cell; one that cannot be read is left to whoever needs it."""
         places = {(safe_name(cell.dataset.name), str(cell.seed)) for cell in cells}
         for name in self.names() if places else ():
-            if _cell_of(name)[:2] in places:
+            if place_of(name)[:2] in places:
                 with contextlib.suppress(DataError):
                     yield self.read(name)
 
-    def unpack(self) -> list[Path]:
+    def unpack(self) -> tuple[list[Path], list[Damaged]]:
         """Write the records of the bundle into folders, each in one step; what is there already stays.
 
         Returns:
-            The folders that were written.
+            The folders that were written, and the records that are damaged, which were not.
 
         Raises:
             DataError: the bundle cannot be read, or a folder holds another record of the same name.
             RecordError: one cannot be written; those before it are there.
         """
-        written = []
-        for name, texts in self._packed.items():
+        written, damaged = [], []
+        for name, texts in self.packed.texts.items():
             folder = self.runs / name
+            try:
+                self.packed.read(name).check(("rounds", "clients"))
+            except DataError as error:
+                damaged.append(Damaged(name, str(error)))
+                continue
             if folder.is_dir():
                 if read_texts(folder) != texts:
                     raise DataError(f"{folder} is another record than the one in {self.bundle}; remove one of them")
                 continue
             with in_one_step(folder) as temporary:
-                for file in bundle.FILES:
+                for file in FILES:
                     write_text(temporary / file, texts[file])
             written.append(folder)
-        return written
+        return written, damaged
 
-    def claim(self, cell: Cell) -> AbstractContextManager[Claim]:
+    def held(self, place: Place) -> bool:
+        """Whether somebody is running a cell."""
+        return lease.holder(self._part_of(place)) is not None
+
+    @contextlib.contextmanager
+    def claim(self, cell: Cell) -> Iterator[Claim]:
         """Hold the cell against other processes and machines that share the folder, in a `with` block; see `lease.py`.
 
         Raises:
             Held: another process holds it; says which, since when, and when its lease ends.
             RecordError: the claim cannot be written.
         """
-        return lease.claiming(self._part(cell))
+        with lease.claiming(self._part(cell)) as claim:
+            self.look_again()
+            yield claim
 
     def holder(self, cell: Cell) -> Holder | None:
         """Who is running a cell; None when nobody is.
@@ -204,8 +267,7 @@ class Store:
 
     def drop_checkpoint_of(self, record: Record) -> None:
         """Forget what the unfinished run of a record left, unless it is going on."""
-        dataset, seed, key = _cell_of(record.name)
-        part = self.runs / dataset / f".{seed}-{key}.part"
+        part = self._part_of(place_of(record.name))
         if lease.holder(part) is None:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -257,6 +319,7 @@ class Store:
 
     def _put(self, cell: Cell, texts: Mapping[str, str], *, replace: bool, claim: Claim | None) -> Path:
         folder = self.runs / cell.folder
+        self.look_again()
         present = self.find(cell)
         if present is not None and (present.status == "done" or not replace):
             raise AlreadyRecorded(
@@ -268,38 +331,35 @@ class Store:
                 write_text(temporary / name, text)
             if claim is not None:
                 claim.check()
+        self.look_again()
         return folder
-
-    @cached_property
-    def _packed(self) -> bundle.Texts:
-        if not self.bundle.is_file() and not self._bundle_alone:
-            return {}
-        return bundle.read_bundle(self.bundle)
 
     def _part(self, cell: Cell) -> Path:
         """What is there of a cell until it has ended; the label is no part of the name, as it is none of the key."""
-        return (self.runs / cell.folder).parent / f".{cell.seed}-{cell.key}.part"
+        return self._part_of(place_of(cell.folder))
+
+    def _part_of(self, place: Place) -> Path:
+        dataset, seed, key = place
+        return self.runs / dataset / f".{seed}-{key}.part"
 
 
-def read_results(results: Path) -> list[Record]:
-    """All records of a results folder or of a bundle, at least one.
+def read_results(results: Path, tables: Sequence[Table] = ()) -> tuple[list[Record], list[Damaged]]:
+    """All records of a results folder or of a bundle that can be read, at least one, and those that cannot.
 
+    Args:
+        results: the folder or the bundle.
+        tables: which of their tables are read and checked at once.
     Raises:
         ConfigError: there are none; says where there are some.
-        DataError: one of them cannot be read.
+        DataError: the bundle cannot be read, or no record can.
     """
     if bundle.is_bundle(results) and not results.is_file():
         raise ConfigError(f"there is no bundle {results}; `fl-bench pack FOLDER` makes one of a results folder")
-    records = Store(results).records()
+    records, damaged = Store(results).readable(tables)
+    if damaged and not records:
+        raise DataError(f"none of {len(damaged)} records can be read. {damaged[0].problem}")
     if not records:
         near = sorted(place.parent for pattern in ("*/runs", f"*/{bundle.NAME}") for place in results.glob(pattern))
         found = f"; there are records in {', '.join(map(str, dict.fromkeys(near)))}" if near else ""
         raise ConfigError(f"{results} has no records{found}; `fl-bench run --out {results}` makes some")
-    return records
-
-
-def _cell_of(name: str) -> tuple[str, str, str]:
-    """Dataset, seed and key of the record `<dataset>/<label>-<seed>-<key>`."""
-    dataset, _, folder = name.partition("/")
-    _, seed, key = f"--{folder}".rsplit("-", 2)
-    return dataset, seed, key
+    return records, damaged

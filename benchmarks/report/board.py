@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from ..leaderboard.lines import Line
     from ..leaderboard.reported import Selection
-    from ..records.record import Record, Status
+    from ..records.checks import Status
+    from ..records.record import Record
 
 BAD: tuple[Status, ...] = ("diverged", "failed", "timeout", "unsupported")
 

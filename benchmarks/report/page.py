@@ -16,6 +16,7 @@ from fl_bench.files import write_file
 from ..leaderboard.lines import lines
 from ..leaderboard.own_rate import OWN_RATE, cautioned
 from ..leaderboard.pairing import cautions
+from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import newest
@@ -111,14 +112,18 @@ def render_page(
     environment.filters["shown"] = show
     board = entries(records, selection)
     scored = lines(records, selection)
-    by_new = [f"{dataset}: {said}" for (dataset, _), said in decided_by_new(scored).items()]
+    of_clients = [
+        f"{dataset}: {said}"
+        for told in (decided_by_new(scored), over_poisoned(scored))
+        for (dataset, _), said in told.items()
+    ]
     data = drill_down(records)
     kept = newest(records)
     return environment.get_template("report.html").render(
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         lead=_lead(kept, board),
-        cautions=[*cautions(records), *cautioned(scored), *by_new],
+        cautions=[*cautions(records), *cautioned(scored), *dict.fromkeys(of_clients)],
         selection=SELECTIONS[selection],
         board=board,
         columns=COLUMNS,

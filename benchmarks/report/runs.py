@@ -114,8 +114,8 @@ def _packed(values: list[Any]) -> Any:
 
 
 def _parts(cell: Mapping[str, Any]) -> Plain:
-    """Partition, models and training of a cell, flat."""
-    return _texts(_flat({name: cell[name] for name in ("partition", "models", "training") if name in cell}))
+    """Partition, models, training and faults of a cell, flat."""
+    return _texts(_flat({name: cell[name] for name in ("partition", "models", "training", "faults") if name in cell}))
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Plain:

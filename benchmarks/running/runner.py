@@ -19,7 +19,7 @@ from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
 from ..records.lease import Lost
-from ..records.record import AlreadyRecorded, Outcome, RecordError, Status
+from ..records.record import AlreadyRecorded, Outcome, RecordError
 from ..records.rows import seconds_of
 from .provenance import provenance
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ...datasets.split import Split
     from ...federation.rows import RoundRow
     from ..grid.cell import Cell
+    from ..records.checks import Status
     from ..records.lease import Claim
     from ..records.store import Store
 
@@ -152,6 +153,7 @@ def _run(
             codec=cell.codec,
             checkpoint=claim.checkpoint,
             execution=options.execution,
+            faults=cell.faults,
         )
         setup = time.perf_counter() - start
         for row in run.rounds():

@@ -17,10 +17,11 @@ from ..grid.configure import plain
 from ..leaderboard.lines import lines
 from ..leaderboard.own_rate import cautioned
 from ..leaderboard.pairing import check_pairing, comparisons, setting_text
+from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS, deployed_view, reported_in
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import left_out, mixture, superseded
-from ..records.record import Status
+from ..records.checks import Status
 from .table import DONE, MISSING, Condition, Table
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
     cautions = (
         *cautioned(board),
         *(f"{dataset}: {caution}" for (dataset, _), caution in decided_by_new(board).items()),
+        *dict.fromkeys(f"{dataset}: {caution}" for (dataset, _), caution in over_poisoned(board).items()),
         mixture({name: [record.protocol for record in group] for name, group in used.items()}),
         left_out(superseded(records), runs),
     )

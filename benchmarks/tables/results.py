@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...federation.settings import UNSEEN
 from ..grid.repetition import Repetition
 from ..leaderboard.own_rate import MARK, cautioned
+from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import mixture
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from ..leaderboard.lines import Line
 
 
+PARTS = {"took\npart": "acc_drawn", "never": "acc_new", "honest": "acc_honest"}
+"""Columns for the accuracy of some of the clients, where lines tell it."""
+
+
 def print_results(console: Console, board: Sequence[Line]) -> None:
     """The table at the end of a run: a table per dataset and setting, with what is needed to read it."""
     for dataset, setting in dict.fromkeys((line.dataset, line.setting) for line in board):
@@ -33,10 +38,10 @@ def print_results(console: Console, board: Sequence[Line]) -> None:
         )
         badges = dict.fromkeys(line.badges for line in ordered if line.badges)
         marks = {badge: "*" * count for count, badge in enumerate(badges, 1)}
-        sampled = any(line.acc_new is not None for line in block)
+        parts = [(name, column) for name, column in PARTS.items() if _told(block, column)]
         print_table(
             console,
-            [_result(line, marks, sampled) for line in ordered],
+            [_result(line, marks, parts) for line in ordered],
             title=dataset,
             whole=True,
             caption="\n".join([*(f"{mark} {badge}" for badge, mark in marks.items()), _caption(block)]),
@@ -48,7 +53,13 @@ def print_lines_json(board: Sequence[Line]) -> None:
     print_json([asdict(line) for line in board])
 
 
-def _result(line: Line, marks: Mapping[str, str], sampled: bool) -> dict[str, Any]:
+def _told(block: Sequence[Line], column: str) -> bool:
+    """Whether a table has a column for the accuracy of some of the clients."""
+    asked = "acc_new" if column == "acc_drawn" else column
+    return any(getattr(line, asked) is not None for line in block)
+
+
+def _result(line: Line, marks: Mapping[str, str], parts: Sequence[tuple[str, str]]) -> dict[str, Any]:
     spread = "" if line.acc_std is None else f" ± {line.acc_std:.2f}"
     ended = Counter(part.partition(":")[2] for part in line.seeds_not_done.split())
     troubles = [f"{count} {status}" for status, count in sorted(ended.items())]
@@ -60,7 +71,7 @@ def _result(line: Line, marks: Mapping[str, str], sampled: bool) -> dict[str, An
     return {
         "method": " ".join([name, *signs]),
         "accuracy %": "" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
-        **({"took\npart": _short(line.acc_drawn), "never": _short(line.acc_new)} if sampled else {}),
+        **{name: _short(getattr(line, column)) for name, column in parts},
         "vs\nlocal": "" if line.gap_to_local is None else f"{line.gap_to_local:+.2f}",
         "worst\n10%": _short(line.acc_worst_decile),
         "up": show_bytes(line.bytes_up),
@@ -91,8 +102,10 @@ def _caption(block: Sequence[Line]) -> str:
         f"at {SELECTIONS[block[0].selection]}; a view after · is not the method's number\n"
         f"up, down: bytes per client, mean over rounds (in the first, nothing is received)"
     )
-    if any(line.acc_new is not None for line in block):
+    if _told(block, "acc_new"):
         text += "\ntook part, never: accuracy over the clients that took part in some round, and over the others"
+    if _told(block, "acc_honest"):
+        text += "\nhonest: accuracy over the clients that are not poisoned"
     if any(line.view == UNSEEN for line in block):
         text += (
             f"\n{UNSEEN}: clients that were kept out of training, after each method admitted them at the end, on their "
@@ -109,5 +122,6 @@ def _caption(block: Sequence[Line]) -> str:
         *cautioned(block),
         mixture({line.method: line.protocols for line in block}),
         *decided_by_new(block).values(),
+        *over_poisoned(block).values(),
     ]
     return "\n".join([text, *notes, *rates, *filter(None, cautions)])

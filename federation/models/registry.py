@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError, unknown_name
@@ -53,9 +54,7 @@ class ModelPlugin:
 
     def parameters(self, name: str) -> dict[str, int] | None:
         """The numbers in `name`, or None where it does not follow the pattern."""
-        regex = re.escape(self.pattern).replace(r"\[", "(?:").replace(r"\]", ")?")
-        regex = re.sub(r"<(\w+)>", r"(?P<\1>[1-9][0-9]{0,4})", regex)
-        match = re.fullmatch(regex, name)
+        match = _regex(self.pattern).fullmatch(name)
         return None if match is None else {key: int(text) for key, text in match.groupdict().items() if text}
 
     def fits(self, shape: Shape) -> bool:
@@ -167,6 +166,13 @@ def model_names() -> list[dict[str, str]]:
         {"name": plugin.pattern, "inputs": plugin.inputs, "summary": plugin.summary, "source": plugin.source}
         for plugin in _plugins()
     ]
+
+
+@lru_cache(maxsize=256)
+def _regex(pattern: str) -> re.Pattern[str]:
+    """What names that follow a pattern look like."""
+    regex = re.escape(pattern).replace(r"\[", "(?:").replace(r"\]", ")?")
+    return re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[1-9][0-9]{0,4})", regex))
 
 
 def _plugins() -> list[ModelPlugin]:

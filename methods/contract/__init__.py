@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .absence import absent_clients_change_nothing
 from .conditions import (
     divergence_is_not_an_accuracy,
     mixed_architectures_work_or_are_refused,
@@ -56,6 +57,7 @@ __all__ = [
     "RENUMBERED",
     "TRAINING",
     "Outcome",
+    "absent_clients_change_nothing",
     "bytes_equal_the_closed_form",
     "client_facts",
     "deal",
@@ -118,6 +120,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     normalised_nets_work,
     single_samples_work,
     poor_clients_work,
+    absent_clients_change_nothing,
     unseen_clients_work,
     divergence_is_not_an_accuracy,
 )

@@ -531,3 +531,17 @@ def test_letters_of_a_checkpoint_keep_their_format(tmp_path: Path) -> None:
         assert isinstance(expected, Scores)
         assert isinstance(found, Scores)
         assert torch.equal(found.values, expected.values)
+
+
+def test_a_message_that_is_put_back_waits_unless_a_newer_one_does() -> None:
+    wire = channel()
+    wire.post(Downloads.to_all(4, scalars(1.0)))
+    letters = wire.waiting([0, 1])
+    assert letters.keys() == {0, 1}
+    wire.deliver([0, 1, 2])
+    wire.post(Downloads((Parcel(scalars(2.0), {1: 0}),)))
+    wire.put_back(letters)
+    found = {client: row and read(row)[0] for client in range(4) for _, row in wire.deliver([client])}
+    assert found == {0: 1.0, 1: 2.0, 2: None, 3: 1.0}
+    assert wire.traffic.down.tolist() == [8, 8, 4, 4]  # charged once more where it is delivered once more
+    assert wire.waiting([0, 1, 2, 3]) == {}

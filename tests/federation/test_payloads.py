@@ -159,6 +159,19 @@ def test_what_all_clients_share_survives_every_change() -> None:
     assert labels.classes == 5
 
 
+def test_changes_stay_changes() -> None:
+    changes = Parameters({"w": numbers(2, 3)}, relative=True)
+    assert not Parameters({"w": numbers(2, 3)}).relative
+    for same_kind in (
+        changes.take(torch.tensor([1])),
+        changes.detached(),
+        Payload.join([changes, changes]),
+        Payload.from_bytes(changes.to_bytes()),
+    ):
+        assert isinstance(same_kind, Parameters)
+        assert same_kind.relative
+
+
 def test_coded_lengths_go_with_their_client() -> None:
     for payload in (
         Scores(numbers(3, 2, 3), coded_bytes=torch.tensor([7, 8, 9])),

@@ -912,6 +912,35 @@ class Recruiting(Honest):
         self.learnt = state["learnt"]
 
 
+class Expecting(Honest):
+    """Divides what arrives by how many were asked, and says that it tolerates absence."""
+
+    exchanges = frozenset({Parameters})
+    tolerates_absence = True
+
+    def turns(self, participants: tuple[int, ...], rnd: Round) -> Any:
+        self.asked = len(participants)
+        return super().turns(participants, rnd)
+
+    def client_update(self, clients: Cohort, received: Any, rnd: Round) -> Parameters:
+        if received is not None:
+            clients.load(received.tree)
+        clients.fit(cross_entropy)
+        return Parameters(clients.weights)
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        share = uploads.ones() / self.asked
+        return uploads.to_all(Parameters(weighted_mean(uploads.parameters(), share)))
+
+
+class ExpectingAll(Expecting):
+    """Fails where not everybody answers."""
+
+    def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
+        assert len(uploads.ids) == self.asked
+        return super().server_update(uploads, rnd)
+
+
 @pytest.fixture
 def register() -> Callable[[type[Method[Any]]], str]:
     """Register a class for one test."""
@@ -1002,6 +1031,8 @@ def register() -> Callable[[type[Method[Any]]], str]:
         (Tuning, contract.steps_equal_the_plan, AssertionError, "kind 'aside'"),
         (ServerFavouring, contract.steps_equal_the_plan, AssertionError, "kind 'server'.*server_public_epochs"),
         (Voting, contract.steps_equal_the_plan, AssertionError, "kind 'distill'.*client_public_epochs"),
+        (Expecting, contract.absent_clients_change_nothing, AssertionError, "the download changes .*`uploads.ids`"),
+        (ExpectingAll, contract.absent_clients_change_nothing, AssertionError, "where a drawn client goes absent"),
         (Hasty, contract.local_optimizers_are_as_declared, AssertionError, "with sgd 0.5, momentum.*does not name"),
         (HastyOnTop, contract.local_optimizers_are_as_declared, AssertionError, "data with adam 0.5, which"),
         (HastyInWords, contract.local_optimizers_are_as_declared, AssertionError, "trains with sgd 0.5, and no step"),

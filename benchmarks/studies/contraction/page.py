@@ -13,7 +13,7 @@ from ...contraction.reading import RISKS, read_blocks
 from ...contraction.study import END_ROUNDS, Study, base_blocks
 from ...grid.grid import expand, find_grid, read_grid
 from ...records.bundle import NAME
-from ...records.store import read_results
+from ...records.store import Store
 from ...statistics.verdicts import many
 from ..sections import STUDIES, listed, put, table, wrapped
 from .accuracy import accuracies
@@ -69,7 +69,7 @@ def told(results: Path = RECORDS) -> dict[str, str]:
 @cache
 def facts(results: Path = RECORDS, draws: int = 1000) -> dict[str, str]:
     """Tables and numbers of the section, and those of docs/cosmos.md that come from the same records, as text."""
-    predicted, records = read_predictions(), read_results(results)
+    predicted, records = read_predictions(), Store(results).records()
     blocks = read_blocks(records)
     bases = base_blocks(blocks, predicted)
     studies = {risk: [Study(block, predicted, risk, draws=draws) for block in bases] for risk in RISKS}

@@ -12,7 +12,7 @@ from fl_bench.errors import ConfigError
 
 from ....methods.registry import METHODS
 from ...grid.protocol import Protocol
-from ...records.store import read_results
+from ...records.store import Store
 from ..sections import DOCS, listed, table, wrapped
 from .alike import SETTINGS, accuracies, alike, losses, setting
 
@@ -50,7 +50,7 @@ def facts(results: Path = RECORDS) -> dict[str, str]:
     Raises:
         ConfigError: there are no records, or none of a registered method at its present version.
     """
-    records = read_results(results)
+    records = Store(results).records()
     if lacking := outdated(records):
         raise ConfigError(f"{results} has no runs of {', '.join(lacking)} as they are now: `fl-bench run defaults`")
     accuracy = accuracies(records)

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...grid.grid import find_grid, read_grid
-from ...records.store import read_results
+from ...records.store import Store
 from ..sections import STUDIES, listed, put, table, wrapped
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def write(page: Path = STUDIES) -> Path:
 
 def facts(results: Path = RECORDS) -> dict[str, str]:
     """Tables and numbers of the section, as text."""
-    records = read_results(results)
+    records = Store(results).records()
     found = accuracies(records)
     slow, fast = sorted({lr for lr, _ in found})
     datasets = sorted(next(iter(found.values())))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 from pathlib import Path
 from statistics import fmean
@@ -58,6 +60,20 @@ def test_the_verdicts_are_what_records_say(published: Path, tmp_path: Path) -> N
     page = shutil.copy(published, tmp_path / "README.md")
     assert run_command(["compare", str(PAGES[published]), "--format", "markdown", "--out", str(page)]) == 0
     assert page.read_bytes() == published.read_bytes()
+
+
+def test_the_table_of_poisoned_clients_is_that_of_the_records() -> None:
+    text = (RESULTS / "faults" / "leaderboards" / "digits.csv").read_text(encoding="utf-8")
+    page = (RESULTS.parent / "docs" / "faults.md").read_text(encoding="utf-8")
+    shares: dict[str, dict[str, float]] = {}
+    for line in csv.DictReader(io.StringIO(text)):
+        share = line["setting_text"].partition("clients=0.")[2][:1]
+        if line["deployed"] == "yes" and share in ("", "4"):
+            shares.setdefault(line["method"], {})[share] = float(line["acc_honest"] or line["acc_mean"])
+    assert shares.keys() == {"fedavg", "cronus", "fedmd", "cosmos", "local"}
+    for method, at in shares.items():
+        (row,) = [line for line in page.splitlines() if line.startswith((f"| `{method}`", f"| `{method}["))]
+        assert row.split("|")[2:4] == [f" {at['']:.2f} ", f" {at['4']:.2f} "]
 
 
 def test_what_is_said_of_mixed_networks_in_short() -> None:

@@ -73,7 +73,7 @@ def test_a_missing_accuracy_is_refused(
     folder = store.write(cell_of("local"), outcome({"client": [1.0, 2.0]}))
     path = folder / "rounds.csv"
     path.write_text(path.read_text().replace("2.0", ""))
-    with pytest.raises(DataError, match=re.escape("rounds lack client.acc_mean")):
+    with pytest.raises(DataError, match=re.escape("lacks client.acc_mean")):
         read_blocks(store.records())
 
 

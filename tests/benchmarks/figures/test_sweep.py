@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,6 +111,30 @@ def test_any_setting_can_vary_each_around_the_same_runs(write: Write, store: Sto
         ("partition.alpha", (1, 10)),
         ("training.lr", (0.001, 0.1)),
     ]
+
+
+def test_poisoned_clients_vary_from_none_and_honest_ones_are_drawn(
+    write: Write, store: Store, small_grid: Callable[..., Grid], outcome: Callable[..., Outcome]
+) -> None:
+    write([], 70)
+    for share, honest in (("0.2", 65.0), ("0.4", 55.0)):
+        options = [f"faults.poison.clients={share}", "faults.poison.kind=scale", "faults.poison.factor=4"]
+        (cell,) = small_grid(Overrides(methods="fedmd", options=options)).cells
+        made = outcome({"client": [1.0, 20.0]}, facts={"category": "distillation", "public_samples": 245})
+        store.write(cell, replace(made, rounds=[{**row, "client.acc_honest": honest} for row in made.rounds]))
+    (sweep,) = sweeps(store)
+    assert (sweep.setting, sweep.of, sweep.honest) == ("faults.poison.clients", "factor 4.0, kind scale", True)
+    assert (sweep.lines[0].values, sweep.lines[0].mean) == ((0, 0.2, 0.4), (70, 65, 55))
+    assert figure.caption(sweep).startswith("mean accuracy of honest clients after round 2")
+
+
+def test_absence_varies_from_none(write: Write, store: Store) -> None:
+    write([], 70)
+    for share in ("0.1", "0.3"):
+        write([f"faults.absent={share}", "faults.absent_at=after_download"], 60)
+    (sweep,) = sweeps(store)
+    assert (sweep.setting, sweep.of, sweep.honest) == ("faults.absent", "absent_at after_download", False)
+    assert sweep.lines[0].values == (0, 0.1, 0.3)
 
 
 def test_gaps_are_said(write: Write, store: Store) -> None:

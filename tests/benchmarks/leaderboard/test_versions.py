@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fl_bench.benchmarks.grid.cell import short_hash
 from fl_bench.benchmarks.grid.protocol import Protocol
 from fl_bench.benchmarks.leaderboard.files import files
 from fl_bench.benchmarks.leaderboard.lines import lines, overall
@@ -40,7 +41,9 @@ def write(store: Store, cell_of: MakeCell, outcome: Callable[..., Outcome], monk
         if rounds == 1:
             run = json.loads((folder / "run.json").read_text())
             del run["cell"]["protocol"]
+            key, run["key"] = run["key"], short_hash(run["cell"], 10)
             (folder / "run.json").write_text(json.dumps(run))
+            folder.rename(folder.with_name(folder.name.replace(key, run["key"])))
 
     return make
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import lzma
 import os
 import tarfile
 from collections.abc import Callable
@@ -15,9 +16,11 @@ import pytest
 from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.leaderboard.files import files
-from fl_bench.benchmarks.records.bundle import FILES, read_bundle, write_bundle
+from fl_bench.benchmarks.records import bundle as module
+from fl_bench.benchmarks.records.bundle import read_bundle, write_bundle
 from fl_bench.benchmarks.records.record import Outcome, RecordError
 from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.records.texts import FILES
 from fl_bench.errors import DataError, StorageError
 
 MakeCell = Callable[..., Cell]
@@ -196,3 +199,70 @@ def test_mistakes_are_explained(
     monkeypatch.chdir(tmp_path)
     assert run_command(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_member_twice_is_refused(tmp_path: Path) -> None:
+    member = ("runs/a/b-0-1/run.json", b"{}")
+    with pytest.raises(DataError, match=r"holds runs/a/b-0-1/run\.json twice"):
+        read_bundle(tar(tmp_path / "x.tar.xz", member, member))
+
+
+@pytest.mark.parametrize(
+    "name", ["runs/a/..\\x/run.json", "runs/C:/b/run.json", "runs/a/b\n/run.json", "runs/a/_b/run.json"]
+)
+def test_names_that_another_system_reads_otherwise_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="which is no file of a record"):
+        read_bundle(tar(tmp_path / "x.tar.xz", (name, b"")))
+
+
+def tar_of(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """The header of a member that says a size."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def test_what_unpacks_to_more_than_memory_is_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.tar.xz"
+    write_bundle(path, {name: {**files, "clients.csv": "0" * 3_000_000} for name, files in TEXTS.items()})
+    assert path.stat().st_size < 10_000
+    assert len(read_bundle(path)) == 1
+    monkeypatch.setattr(module, "BUNDLE_BYTES", 2_000_000)
+    with pytest.raises(DataError, match="unpacks to more than 2000000 bytes"):
+        read_bundle(path)
+    # A header that promises more than there is, and a long name, which tar readers take into memory.
+    path.write_bytes(lzma.compress(tar_of("runs/a/b-0-1/clients.csv", size=2**40)))
+    with pytest.raises(DataError, match="more than any record's"):
+        read_bundle(path)
+    path.write_bytes(lzma.compress(tar_of("x", size=2**33, kind=tarfile.XHDTYPE) + b"1" * 4_000_000))
+    with pytest.raises(DataError, match="unpacks to more than 2000000 bytes"):
+        read_bundle(path)
+
+
+def test_an_xz_file_that_asks_for_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bundle(tmp_path / "x.tar.xz", TEXTS)
+    monkeypatch.setattr(module, "BUNDLE_MEMORY", 2**20)
+    with pytest.raises(DataError, match="needs more than 1048576 to unpack"):
+        read_bundle(tmp_path / "x.tar.xz")
+
+
+def test_an_xz_file_of_several_streams_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar.xz"
+    write_bundle(path, TEXTS)
+    whole = lzma.decompress(path.read_bytes())
+    path.write_bytes(lzma.compress(whole[:700]) + lzma.compress(whole[700:]) + bytes(8))
+    assert read_bundle(path) == TEXTS
+    path.write_bytes(path.read_bytes()[:-8] + b"rest")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_bundle(path)
+
+
+def test_a_record_that_its_name_contradicts_is_not_unpacked(
+    filled: Store, capsys: pytest.CaptureFixture[str], snapshot: Snapshot
+) -> None:
+    texts = {name.replace("fedmd-0-", "fedmd-5-"): files for name, files in texts_of(filled).items()}
+    write_bundle(filled.bundle, texts)
+    before = snapshot(filled.runs)
+    assert run_command(["unpack", str(filled.results)]) == 1
+    assert "holds the record of digits, seed 0" in capsys.readouterr().err
+    assert snapshot(filled.runs) == before

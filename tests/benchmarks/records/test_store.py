@@ -18,7 +18,7 @@ from fl_bench.benchmarks.records import store as records
 from fl_bench.benchmarks.records.lease import Lost
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.record import AlreadyRecorded, Outcome, RecordError
-from fl_bench.benchmarks.records.rows import csv_text, read_csv
+from fl_bench.benchmarks.records.rows import csv_text, parse_csv
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.errors import DataError
 
@@ -175,7 +175,7 @@ def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
         ("[]", "does not say its format"),
         ('{"format": "1"}', "does not say its format"),
         ('{"format": 2}', "has format 2, this fl-bench reads up to 1"),
-        ('{"format": 1}', "lacks or garbles status, label, cell"),
+        ('{"format": 1}', "lacks or garbles status, label, key, cell"),
         ("[" * 100_000, "cannot be read"),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_record_with_a_garbled_protocol_is_named(
     assert run["cell"]["protocol"].keys() == {"data", "rounds", "method"}
     run["cell"]["protocol"] = protocol
     (folder / "run.json").write_text(json.dumps(run))
-    with pytest.raises(DataError, match="garbles protocol"):
+    with pytest.raises(DataError, match=r"garbles cell\.protocol"):
         read_record(folder)
 
 
@@ -229,7 +229,7 @@ numbers = st.floats(allow_nan=False) | st.integers() | st.none()
 def test_tables_keep_every_bit(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
     path = tmp_path_factory.mktemp("csv") / "x.csv"
     path.write_text(csv_text(rows), newline="")
-    again = read_csv(path)
+    again = parse_csv(path.read_bytes().decode(), path)
     assert again == rows
     assert [{name: type(value) for name, value in row.items()} for row in again] == [
         {name: type(value) for name, value in row.items()} for row in rows
@@ -251,3 +251,28 @@ def test_without_clocks_differs_in_numbers_only(tmp_path: Path, cell_of: MakeCel
 
     assert write("a", 1.0, 2.0) == write("b", 1.0, 3.0)
     assert write("c", 1.0 + 1e-15, 2.0) != write("d", 1.0, 2.0)
+
+
+def test_what_others_record_meanwhile_is_found(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
+    store.write(cell_of("local"), outcome())
+    watching, others = Store(store.results), Store(store.results)
+    assert watching.find(cell_of("fedmd")) is None
+    others.write(cell_of("fedmd"), outcome())
+    others.write(cell_of("fedavg[label=renamed]"), outcome())
+    assert watching.find(cell_of("fedmd")) is not None  # under its own name at once
+    assert watching.find(cell_of("fedavg")) is None  # under another one when the store looks again,
+    with pytest.raises(RecordError, match="never overwritten"):  # which it does before it writes
+        watching.write(cell_of("fedavg"), outcome())
+    assert watching.find(cell_of("fedavg")) is not None
+
+
+def test_a_folder_is_listed_once_for_all_cells(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(5):
+        store.write(cell_of("local", seed), outcome())
+    real, listed = os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda path: (listed.append(path), real(path))[1])
+    again = Store(store.results)
+    assert sum(again.find(cell_of("local", seed)) is not None for seed in range(8)) == 5
+    assert len(listed) <= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fl_bench.benchmarks.records.store import read_results
+from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.studies.defaults import page
 from fl_bench.benchmarks.studies.defaults.alike import alike, apart, losses
 from fl_bench.methods.registry import METHODS
@@ -13,7 +13,7 @@ from fl_bench.methods.registry import METHODS
 
 @pytest.fixture(scope="module")
 def records():
-    return read_results(page.RECORDS)
+    return Store(page.RECORDS).records()
 
 
 def test_every_method_is_measured_as_it_is_now(records) -> None:

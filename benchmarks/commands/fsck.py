@@ -1,0 +1,107 @@
+"""The command `fl-bench fsck` (benchmarks room): what is wrong in a results folder, and bad records out of the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fl_bench.errors import ConfigError
+
+from ..tables.terminal import say
+from .options import FAILED, AsJson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..records.audit import Finding
+    from ..records.record import Record
+    from ..records.store import Store
+
+
+def fsck(
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
+        "results"
+    ),
+    quarantine: Annotated[
+        bool,
+        typer.Option(
+            "--quarantine",
+            help="Move what is bad to RESULTS/quarantine, put back what a kill took away; nothing is deleted.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every record of a folder, its bundle and what kills have left; a line for each finding says what to do.
+
+    Ends with exit code 0 where all is sound, 1 where something was found. Without --quarantine nothing is changed.
+
+    \b
+    fl-bench fsck
+    fl-bench fsck results --quarantine
+    """
+    from ..records.audit import audit
+    from ..records.store import Store
+    from ..tables.printing import print_json
+
+    store = Store(results)
+    if not store.bundle.is_file() and not store.runs.is_dir():
+        raise ConfigError(f"{results} has no records; name a folder with `runs` or `records.tar.xz` in it")
+    if quarantine and store.is_bundle:
+        raise ConfigError(f"--quarantine takes a results folder, got the bundle {results}; name {results.parent}")
+    findings, sound = audit(store)
+    findings += _contradictions(sound)
+    moves = _quarantine(store, findings) if quarantine else {}
+    if as_json:
+        print_json(
+            [
+                {
+                    "kind": one.kind,
+                    "place": str(one.place),
+                    "problem": one.problem,
+                    "remedy": one.remedy,
+                    "moved": str(moves[one.place]) if one.place in moves else None,
+                }
+                for one in findings
+            ]
+        )
+    else:
+        for one in findings:
+            done = f"moved to {moves[one.place]}" if one.place in moves else one.remedy
+            print(f"{one.place}: {one.problem}; {done}")
+    say(f"{len(sound)} records are sound, {len(findings)} findings in {results}")
+    raise typer.Exit(FAILED if findings else 0)
+
+
+def _contradictions(sound: Sequence[Record]) -> Iterator[Finding]:
+    """Records that are not comparable with the others of their comparison; the odd ones, where most agree."""
+    from ..leaderboard.pairing import contradictions
+    from ..records.audit import Finding
+
+    said: set[Path] = set()
+    for what, groups in contradictions(sound):
+        most, *others = sorted(groups.values(), key=len, reverse=True)
+        decided = len(most) > len(others[0])
+        for record in (one for group in (others if decided else [most, *others]) for one in group):
+            if record.folder not in said:
+                said.add(record.folder)
+                other = most[0] if record is not most[0] else others[0][0]
+                yield Finding(
+                    "odd" if decided else "pairing",
+                    record.folder,
+                    f"has another {what} than {other.name}{' and most of its comparison' if decided else ''}",
+                    "run its cell again with the same fl-bench and data as the others",
+                )
+
+
+def _quarantine(store: Store, findings: Sequence[Finding]) -> dict[Path, Path]:
+    """Move what is bad; where it went, by where it was."""
+    from ..records.recovery import pull_from_bundle, recover, set_aside
+
+    moves = recover(store)
+    inside = [one.place for one in findings if one.kind in ("packed", "odd") and store.bundle in one.place.parents]
+    for one in findings:
+        if one.kind in ("record", "odd", "leftover") and one.place not in {*moves, *inside}:
+            moves[one.place] = set_aside(store, one.place)
+    return moves | pull_from_bundle(store, dict.fromkeys(inside))
