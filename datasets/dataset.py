@@ -206,8 +206,10 @@ def _check_arrays(name: str, inputs: np.ndarray, labels: np.ndarray, natural: np
             f"images of {name!r} must be uint8 in [0, 255] or floating point in [0, 1], "
             f"found {inputs.dtype} from {inputs.min()} to {inputs.max()}"
         )
-    if inputs.ndim == 2 and inputs.dtype.kind == "f" and (np.abs(inputs) > LARGEST_FEATURE).any():
-        raise DataError(
-            f"features of {name!r} must be finite (NaN marks a missing value) and at most {LARGEST_FEATURE:g} in size, "
-            f"found {inputs[np.abs(inputs) > LARGEST_FEATURE][0]}"
-        )
+    if inputs.ndim == 2 and inputs.dtype.kind == "f":
+        largest = min(LARGEST_FEATURE, float(np.finfo(inputs.dtype).max))  # float16 and float32 have none as large
+        if (too_large := np.abs(inputs) > largest).any():
+            raise DataError(
+                f"features of {name!r} must be finite (NaN marks a missing value) and at most {largest:g} in size, "
+                f"found {inputs[too_large][0]}"
+            )

@@ -150,6 +150,8 @@ class Run:
         self.federation.start = {name: models.first() for name, models in self.factory.clients.items()}
         formats = (self.dtype, self.federation.stored_as)
         self._channel = Channel(self.data.clients, method.payloads(), Codec.parse(codec), method.name, formats)
+        self.saving = False
+        """Whether a checkpoint is being written: a `StorageError` then is of the disk, and none of the method's."""
         self._history: list[RoundRow] = []
         self._viewed: set[str] = set()
         self._read = 0
@@ -403,17 +405,17 @@ class Run:
     def _save(self) -> None:
         if self._checkpoint is None:
             return
-        checkpoints.save(
-            self._checkpoint,
-            {
-                "made_with": checkpoints.made_with(self.device),
-                "clients": {name: models.state_dict() for name, models in self.factory.clients.items()},
-                "method": self.method.state_dict(),
-                "channel": self._channel.state_dict(),
-                "openings": {name: list(value.openings) for name, value in self._sealed().items()},
-                "history": json.dumps([[row.values, row.clients] for row in self._history]),
-            },
-        )
+        state = {
+            "made_with": checkpoints.made_with(self.device),
+            "clients": {name: models.state_dict() for name, models in self.factory.clients.items()},
+            "method": self.method.state_dict(),
+            "channel": self._channel.state_dict(),
+            "openings": {name: list(value.openings) for name, value in self._sealed().items()},
+            "history": json.dumps([[row.values, row.clients] for row in self._history]),
+        }
+        self.saving = True
+        checkpoints.save(self._checkpoint, state)
+        self.saving = False
 
     def _restore(self) -> None:
         state = None if self._checkpoint is None else checkpoints.load(self._checkpoint, self.device)

@@ -33,6 +33,22 @@ class Diverged(FLBenchError):
     """Training left the finite numbers; the run is recorded as `diverged`, never as an accuracy."""
 
 
+def one_line(text: object, most: int = 400) -> str:
+    """Text that others wrote, as a line that a terminal and a table can show: no control characters, bounded length.
+
+    Args:
+        text: a string, or an error that has one.
+        most: characters of the line.
+    """
+    try:
+        words = str(text)
+    except Exception:  # an error whose text is an error
+        words = f"{type(text).__name__} without a text"
+    # Cut first: what is to be shown of a gigabyte is its beginning.
+    line = " ".join("".join(c if c.isprintable() else " " for c in words[: 4 * most]).split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], *, more: str = "") -> ConfigError:
     """Say that no `kind` is named `name`, with the nearest known name and all of them, and `more` behind it."""
     names = sorted(known)

@@ -5,6 +5,9 @@ Importing this module imports neither torch nor anything else that takes long: c
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,7 +22,7 @@ from .compare import compare
 from .contraction import contraction
 from .doctor import doctor
 from .fsck import fsck
-from .options import STOPPED, WRONG
+from .options import FAILED, STOPPED, WRONG
 from .packing import pack, unpack
 from .partition import partition
 from .publish import figures, leaderboard, report
@@ -42,13 +45,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+OUTPUT = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG)
+"""System errors without a file's name that tell of standard output: files of ours raise a `StorageError`."""
+
 new_app = typer.Typer(help="Write a file to start a plugin from.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(new_app, name="new")
 
 
 def main() -> NoReturn:
     """Run the command line and end the process."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    if code == STOPPED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is left is to end
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -61,16 +70,22 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     try:
         code = app(list(arguments), prog_name="fl-bench", standalone_mode=False)
+        sys.stdout.flush()
     except FLBenchError as error:
         say(f"error: {error}")
         return WRONG
-    except OSError as error:
-        if error.filename is None:
-            raise
-        say(f"error: {error.filename}: {error.strerror}")  # what the user named: too long, not ours to look at
-        return WRONG
     except (KeyboardInterrupt, typer.Abort):
         return STOPPED
+    except OSError as error:
+        if error.filename is not None:
+            say(f"error: {error.filename}: {error.strerror}")  # what the user named: too long, not ours to look at
+            return WRONG
+        if error.errno not in OUTPUT:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be written is dropped quietly
+        if not isinstance(error, BrokenPipeError):  # who reads no further, as `head`, has no question
+            say(f"error: cannot write to standard output: {error.strerror}")
+        return FAILED
     except Exception as error:
         # typer brings click's exceptions under a name that depends on its version; all of them have this method.
         message = getattr(error, "format_message", None)

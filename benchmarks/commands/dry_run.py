@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.catalogue import dataset_info
-from ...federation.codecs import Codec
-from ...federation.models import build_net, net_bytes
-from ...federation.rounds import drawn_clients
-from ...methods.base import Facts, Plan
-from ...methods.planning import KINDS, PlannedWork, planned_work
+from ...federation.models import build_net
+from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.cell import short_hash
 from ..grid.repetition import Repetition
@@ -23,7 +19,9 @@ from ..leaderboard.own_rate import MARK, own_rates
 from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
 from ..records.index import place_of
+from ..running.forecast import forecast
 from ..running.provenance import available_cores
+from ..running.schedule import likeness, round_seconds
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
 from ..tables.values import show_count, show_seconds
@@ -40,14 +38,14 @@ if TYPE_CHECKING:
     from ..leaderboard.training_rules import LocalRules
     from ..records.record import Record
     from ..records.store import Store
+    from ..running.forecast import Forecast
+    from ..running.schedule import RoundSeconds
 
 REMARKS = {
     "most": "steps depend on the data, and these are about the most there can be",
     "expected": "steps depend on the data or on draws, and these are expected ones",
 }
 """What a `Plan` may say of its steps, in words."""
-PLANNED_ROUNDS = 2000
-"""Rounds whose draws are made and counted one by one; what a longer run does beyond is taken from these."""
 PROBE_STEPS = 20
 """Training steps that the measurement of a step's time takes."""
 PROBE_SAMPLES = 1024
@@ -131,42 +129,41 @@ def plan_grid(
         DataError: the bundle cannot be read.
     """
     records, bad = store.readable()
-    known = {place_of(record.name): record for record in records}
+    recorded = {place_of(record.name): record for record in records}
     damaged = {place_of(one.name): one.problem for one in bad}
     places = {cell.key: place_of(cell.folder) for cell in grid.cells}
-    there = known.keys() | damaged.keys()
+    there = recorded.keys() | damaged.keys()
     moved = outdated([cell for cell in grid.cells if places[cell.key] not in there], records)
-    paces = _paces(records)
+    known = round_seconds(records)
     forecasts: dict[str, Forecast | None] = {}
     engines: dict[str, str] = {}
     rows = []
     for cell in grid.cells:
         place = places[cell.key]
-        record, problem = known.get(place), damaged.get(place)
+        record, problem = recorded.get(place), damaged.get(place)
         state = "damaged" if problem else _state(cell, record, grid, retry=retry)
         to_run = state in ("to run", "to run again")
         if state == "to run" and store.has_checkpoint(cell):
             state = "to continue"
-        asked = cell.as_dict()
         draws = cell.repetition.seeds.draws if cell.training.participation < 1 else None
-        alike = short_hash({**asked, "seed": draws, "varied": None}, 10)  # repetitions do the same work
+        alike = short_hash({**cell.as_dict(), "seed": draws, "varied": None}, 10)  # repetitions do the same work
         if alike not in forecasts:
-            forecasts[alike] = _forecast(cell)
+            forecasts[alike] = forecast(cell)
         if to_run and alike not in engines:
             engines[alike] = _engine(cell, devices, execution)
-        forecast = forecasts[alike]
-        seconds, basis = _seconds(cell, forecast, paces.get(_likeness(asked)), devices[0]) if to_run else (None, "")
+        planned = forecasts[alike]
+        seconds, basis = _seconds(cell, planned, known, devices[0]) if to_run else (None, "")
         rows.append(
             {
                 "dataset": cell.dataset.name,
                 "method": cell.label,
                 **cell.repetition.as_dict(),
                 "state": state,
-                "up_bytes_per_client_round": forecast.up_bytes if forecast is not None and forecast.sent else None,
-                "down_bytes_per_client_round": forecast.down_bytes if forecast is not None and forecast.sent else None,
-                **{f"steps_{kind}": None if forecast is None else round(forecast.work[kind].steps) for kind in KINDS},
+                "up_bytes_per_client_round": planned.up_bytes if planned is not None and planned.sent else None,
+                "down_bytes_per_client_round": planned.down_bytes if planned is not None and planned.sent else None,
+                **{f"steps_{kind}": None if planned is None else round(planned.work[kind].steps) for kind in KINDS},
                 # Before the data are dealt, sizes are averages: what a plan has exactly is known within a few percent.
-                "steps": None if forecast is None else forecast.steps.replace("exact", "about"),
+                "steps": None if planned is None else planned.steps.replace("exact", "about"),
                 "engine": engines[alike] if to_run else None,
                 "estimated_seconds": seconds,
                 "estimated_from": basis,
@@ -213,86 +210,6 @@ def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str
     return "unsupported" if cell.key in grid.unsupported else "to run"
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """What a run of a cell would send and do, in closed form."""
-
-    up_bytes: int
-    """Bytes that a client sends per round, a mean over architectures."""
-    down_bytes: int
-    """Bytes that it receives."""
-    work: dict[Kind, PlannedWork]
-    """Steps and passes of the whole run, by kind."""
-    steps: str
-    """How these are meant, as in `Plan.steps`."""
-    sent: bool
-    """Whether the method has a plan of its bytes."""
-
-
-def _forecast(cell: Cell) -> Forecast | None:
-    """The closed forms of a cell on data of known size, clients being of average size; None where it is not known."""
-    info, training, clients = dataset_info(cell.dataset.location), cell.training, cell.split.seen
-    if info.shape is None or info.classes is None or info.train is None:
-        return None
-    public = cell.split.public_rows(info.train, info.classes)
-    number_bytes = 8 if training.precision == "float64" else 4
-    weigh = partial(net_bytes, shape=info.shape, classes=info.classes, width=cell.models.width, number=number_bytes)
-    rounds = min(training.rounds, PLANNED_ROUNDS)
-    drawn = _draws(clients, training.participation, cell.repetition.seeds.draws, rounds)
-    groups = getattr(cell.scheme, "groups", None) if cell.scheme.expected_in_group_share() is not None else None
-    used, method = cell.models.used, cell.build_method()
-    plans = [
-        method.plan(
-            Facts(
-                public=public,
-                classes=info.classes,
-                net=weigh(name),
-                server=weigh(cell.models.server_name),
-                clients=clients,
-                number_bytes=number_bytes,
-                codec=Codec.parse(cell.codec),
-                local_epochs=training.local_epochs,
-                participants=len(drawn[0]),
-                groups=groups,
-                architectures=len(used),
-                all_views=training.views == "all",
-            )
-        )
-        for name in used
-    ]
-    known = [plan or Plan() for plan in plans]
-    phases = [plan.phases(training.local_epochs) for plan in known]
-    size = cell.split.private_rows(info.train) * (1 - cell.split.val_fraction) / cell.split.clients
-    whole, half = (
-        planned_work(
-            [phases[client % len(phases)] for client in range(clients)],
-            [size] * clients,
-            part,
-            public=public,
-            batch_size=training.batch_size,
-        )
-        for part in (drawn, drawn[: rounds // 2])
-    )
-    work = {kind: _continued(whole[kind], half[kind], rounds, training.rounds) for kind in KINDS}
-    up, down = fmean(plan.up_bytes for plan in known), fmean(plan.down_bytes for plan in known)
-    return Forecast(round(up), round(down), work, known[0].steps, None not in plans)
-
-
-def _continued(whole: PlannedWork, half: PlannedWork, rounds: int, wanted: int) -> PlannedWork:
-    """The work of `wanted` rounds, of which so many are planned: all others are like those in their second half."""
-    times = (wanted - rounds) / max(rounds - rounds // 2, 1)
-    steps, passes = whole.steps - half.steps, whole.passes - half.passes
-    return PlannedWork(whole.steps + times * steps, whole.passes + times * passes)
-
-
-@lru_cache(maxsize=64)
-def _draws(clients: int, participation: float, seed: int, rounds: int) -> tuple[list[int], ...]:
-    """The participants of each round."""
-    if participation == 1:
-        return (drawn_clients(clients, participation, seed, 0),) * rounds  # one list for all
-    return tuple(drawn_clients(clients, participation, seed, index) for index in range(rounds))
-
-
 def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     """How clients would be trained: by which engine, how many at a time, in how much memory."""
     import torch
@@ -337,40 +254,16 @@ def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
     return build_net(name, shape, classes)
 
 
-def _paces(records: Sequence[Record]) -> dict[str, list[float]]:
-    """Seconds per round of finished runs, by `_likeness`."""
-    paces: dict[str, list[float]] = {}
-    for record in records:
-        if record.status == "done":
-            pace = record.seconds / record.cell["training"]["rounds"]
-            paces.setdefault(_likeness(record.cell), []).append(pace)
-    return paces
-
-
-def _likeness(cell: Mapping[str, Any]) -> str:
-    """A hash of all of a cell but its seeds, its protocol and its number of rounds."""
-    apart = {"seed": None, "varied": None, "protocol": None, "training": {**cell["training"], "rounds": None}}
-    return short_hash({**cell, **apart}, 16)
-
-
-def _seconds(
-    cell: Cell, forecast: Forecast | None, paces: Sequence[float] | None, device: str
-) -> tuple[float | None, str]:
-    """Estimated seconds of a run, and what the estimate is made from.
-
-    Args:
-        cell: the run.
-        forecast: what it does.
-        paces: seconds per round of finished runs like it.
-        device: where it would run.
-    """
-    if paces:
-        return fmean(paces) * cell.training.rounds, f"{len(paces)} finished run{'s' if len(paces) > 1 else ''}"
+def _seconds(cell: Cell, planned: Forecast | None, known: RoundSeconds, device: str) -> tuple[float | None, str]:
+    """Estimated seconds of a run, and what the estimate is made from."""
+    alike = known.get(likeness(cell.as_dict()))
+    if alike:
+        return fmean(alike) * cell.training.rounds, f"{len(alike)} finished run{'s' if len(alike) > 1 else ''}"
     info = dataset_info(cell.dataset.location)
-    if forecast is None or info.shape is None or info.classes is None or device != "cpu":
+    if planned is None or info.shape is None or info.classes is None or device != "cpu":
         return None, ""
     shape, classes, batch = info.shape, info.classes, cell.training.batch_size
-    spent = {kind: work.passes for kind, work in forecast.work.items()}
+    spent = {kind: work.passes for kind, work in planned.work.items()}
     at_server = sum(spent.values()) if METHODS[cell.method].requires.pooled_data else spent["server"]
     step = fmean(
         _step_seconds(name, shape, classes, batch, _members(cell) if _stacks(cell, name, shape, classes, device) else 1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Protocol
 
 from ..tables.values import show_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from rich.console import Console
@@ -26,17 +26,24 @@ class Reporter(Protocol):
     def take(self, event: Event) -> None: ...  # noqa: D102
 
 
-def reporter(console: Console, cells: int) -> Reporter:
-    """Bars when `console` is a terminal, one line per finished cell otherwise."""
-    return Bars(console, cells) if console.is_terminal else Lines(console, cells)
+def reporter(console: Console, cells: int, left: Callable[[], float | None] = lambda: None) -> Reporter:
+    """Bars when `console` is a terminal, one line per finished cell otherwise.
+
+    Args:
+        console: where to.
+        cells: how many there are.
+        left: seconds until all have run; None where that is not known.
+    """
+    return Bars(console, cells, left) if console.is_terminal else Lines(console, cells, left)
 
 
 class Lines:
     """A line per finished cell."""
 
-    def __init__(self, console: Console, cells: int) -> None:
+    def __init__(self, console: Console, cells: int, left: Callable[[], float | None]) -> None:
         self._console = console
         self._cells = cells
+        self._left = left
         self._ended = 0
 
     def __enter__(self) -> Lines:
@@ -51,7 +58,9 @@ class Lines:
         """Print a line when a cell has ended."""
         if event.kind in ("ended", "skipped"):
             self._ended += 1
-            self._console.print(f"[{self._ended}/{self._cells}] {ending(event)}", markup=False, highlight=False)
+            rest = time_left(self._left()) if self._ended < self._cells else ""
+            line = f"[{self._ended}/{self._cells}] {ending(event)}{rest and f'; {rest}'}"
+            self._console.print(line, markup=False, highlight=False)
         elif event.kind == "waiting":
             self._console.print(ending(event), markup=False, highlight=False)
 
@@ -59,7 +68,7 @@ class Lines:
 class Bars:
     """A bar for the grid and one for every cell that runs, with round and accuracy."""
 
-    def __init__(self, console: Console, cells: int) -> None:
+    def __init__(self, console: Console, cells: int, left: Callable[[], float | None]) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._console = console
@@ -74,7 +83,7 @@ class Bars:
         )
         self._all: TaskID = self._progress.add_task("all runs", total=cells, note="")
         self._tasks: dict[str, TaskID] = {}
-        self._began = time.monotonic()
+        self._left = left
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -101,8 +110,14 @@ class Bars:
                 self._progress.remove_task(self._tasks.pop(cell.key))
             if event.kind != "waiting":
                 self._progress.advance(self._all)
+            self._progress.update(self._all, note=time_left(self._left()))
             if event.kind in ("skipped", "waiting") or (event.ending and event.ending.status != "done"):
                 self._console.print(ending(event), markup=False, highlight=False)
+
+
+def time_left(seconds: float | None) -> str:
+    """About how long a grid will take yet, in words; nothing where that is not known."""
+    return "" if seconds is None else f"about {show_seconds(seconds)} left"
 
 
 def ending(event: Event) -> str:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ..records.store import Store
     from ..running.executor import Event, Executor
     from ..running.runner import Ending
+    from ..running.schedule import Schedule
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""What stops a grid: Ctrl-C, and what batch systems send."""
 
 
 def run(
@@ -113,6 +117,7 @@ def run(
     from ..records.recovery import recover
     from ..records.store import Store
     from ..running.runner import Options, finished
+    from ..running.schedule import Schedule, earlier_runs, round_seconds
     from ..running.waiting import until_ended
     from .outdated import superseded_by
 
@@ -126,7 +131,7 @@ def run(
     path = find_grid(grid)
     overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
     expanded = expand(read_grid(path), str(path), overrides)
-    store = Store(out)
+    store = Store(out.absolute())  # wherever a plugin may go
     if dry_run:
         from .dry_run import print_plan
 
@@ -143,9 +148,12 @@ def run(
         store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
+    schedule = Schedule(waiting, round_seconds(earlier_runs(store, waiting)))
     run_cells = partial(chosen.run, timeout=timeout)
-    running = until_ended(run_cells, waiting, store, options) if wait else run_cells(waiting, store, options)
-    code, skipped = _run_all(waiting, running)
+    running = (
+        until_ended(run_cells, schedule.cells, store, options) if wait else run_cells(schedule.cells, store, options)
+    )
+    code, skipped = _run_all(schedule, running)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
@@ -158,7 +166,7 @@ def run(
     raise typer.Exit(code)
 
 
-def _run_all(cells: Sequence[Cell], running: Generator[Event, None, None]) -> tuple[int, list[Cell]]:
+def _run_all(schedule: Schedule, running: Generator[Event, None, None]) -> tuple[int, list[Cell]]:
     """Report what happens to the cells until they are run.
 
     Returns:
@@ -168,13 +176,16 @@ def _run_all(cells: Sequence[Cell], running: Generator[Event, None, None]) -> tu
     from .progress import reporter
 
     skipped: list[Cell] = []
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    # A background job of a shell ignores Ctrl-C, and goes on doing so.
+    heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in heard}
     try:
         with (
-            reporter(make_console(stderr=True), len(cells)) as report,
+            reporter(make_console(stderr=True), len(schedule.cells), schedule.left) as report,
             closing(running) as events,
         ):
             for event in events:
+                schedule.take(event)
                 report.take(event)
                 if event.kind == "skipped":
                     skipped.append(event.cell)
@@ -185,7 +196,8 @@ def _run_all(cells: Sequence[Cell], running: Generator[Event, None, None]) -> tu
         say("stopped; run the same command again to continue")
         return STOPPED, skipped
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0, skipped
 
 
@@ -261,4 +273,7 @@ def _say_what_is_there(grid: Grid, store: Store, waiting: Sequence[Cell], earlie
 
 
 def _interrupt(*_: Any) -> NoReturn:
+    """Stop; who asks again while workers are being stopped does not keep them from it."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -155,6 +155,11 @@ class Cell:
         """The record's folder inside `runs/`."""
         return f"{safe_name(self.dataset.name)}/{safe_name(self.label)}-{self.seed}-{self.key}"
 
+    def plugins(self) -> dict[str, str]:
+        """Digests of all plugin files that it depends on, by kind and name: empty where all is installed code."""
+        digest = source_digest(METHODS[self.method])
+        return {**self._plugins(), **({} if digest is None else {f"method {self.method}": digest})}
+
     def build_method(self) -> Method[Any]:
         """The method, configured."""
         return METHODS[self.method](self.config)

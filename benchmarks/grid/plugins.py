@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import sys
+import warnings
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
 _digests: dict[str, str] = {}
@@ -66,10 +69,11 @@ def _load(path: Path) -> ModuleType:
     sys.modules[name] = module
     _digests[name] = hashlib.sha256(content).hexdigest()
     try:
-        spec.loader.exec_module(module)
+        with _undisturbed():
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name], _digests[name]
-        raise ConfigError(f"--plugin {path} fails: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"--plugin {path} fails: {type(error).__name__}: {one_line(error)}") from error
     if _registered() == before:
         raise ConfigError(
             f"--plugin {path} registers nothing; decorate what it defines with @method, @dataset, @model, "
@@ -77,6 +81,17 @@ def _load(path: Path) -> ModuleType:
         )
     _paths[name] = str(path)
     return module
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """The program stays where it is, hears the warnings that it heard, and has standard output for itself."""
+    folder = os.getcwd()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.chdir(folder)
 
 
 def _registered() -> list[list[str]]:

@@ -45,7 +45,7 @@ def overhead(workload: Workload, folder: Path, rounds: int) -> Row:
     if ending.status != "done":
         raise RuntimeError(f"{ending.folder} is {ending.status}: {ending.reason}")
     record = read_record(ending.folder)
-    setup = float(record.run["clocks"]["seconds_setup"])
+    setup = sum(float(record.run["clocks"][f"seconds_{part}"]) for part in ("loading", "setup"))
     parts = {
         part: sum(float(row[f"seconds_{part}"] or 0) for row in record.rounds) / rounds
         for part in ("training", "server", "evaluation", "checkpoint")

@@ -66,7 +66,7 @@ COLUMNS = (
     ("worst 10 %", "Mean accuracy of the worst tenth of the clients."),
     ("up", "Bytes that a client sends per round."),
     ("down", "Bytes that a client receives per round."),
-    ("time", "Wall seconds of a run, all its parts together."),
+    ("time", "Wall seconds of a run, from when libraries and data are loaded."),
     ("optimism", "What choosing the round by test accuracy would have added, points. Nothing is chosen by it."),
 )
 """The numbers beside the accuracy, with what they mean."""

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, one_line
 from fl_bench.limits import JOBS
 
 from ..grid.cell import Cell
@@ -43,6 +44,10 @@ START_LIMIT = 1800.0
 """Seconds after which a worker that has not begun with its cell counts as stuck. Its start (imports, plugins, the first
 use of a GPU, loading data) takes seconds, and minutes from a slow disk; it never counts against the time limit of a
 cell."""
+
+GLANCE = 1.0
+"""Seconds after which workers are looked at even if none has anything to say: what a method started may outlive its
+worker and hold the worker's end of the pipe open, so that nothing is heard of the death."""
 
 FILLED = 0.9
 """Share of a GPU's free memory that further jobs may be started for."""
@@ -74,6 +79,20 @@ class _Worker:
     heard: Heard = field(default_factory=Heard)
     memory: tuple[int, int] | None = None
     """On a GPU: the most bytes that it has taken so far, and those that were free after its last round."""
+    last: Cell | None = None
+    """The cell that it ran last."""
+    changed: bool = False
+    """Whether that has changed the process."""
+
+    def fresh_enough(self, cell: Cell) -> bool:
+        """Whether it may run a cell: not where code of others was at work that has no part in it.
+
+        A plugin, or a method that changed what a process has for all, may leave behind what nobody can find and put
+        back; runs of the same method are then for the same process, and others are not.
+        """
+        if self.last is None or not (self.changed or self.last.plugins()):
+            return True
+        return self.last.plugins() == cell.plugins() and (self.last.method == cell.method or not self.changed)
 
 
 def choose_devices(device: str, jobs: int | None) -> list[str]:
@@ -149,8 +168,11 @@ def run_cells(
         for device in devices:
             workers.append(_start(store, options, device))
         while queue or any(worker.cell for worker in workers):
-            for worker in workers:
+            for place, worker in enumerate(workers):
                 if worker.cell is None and queue:
+                    if not worker.fresh_enough(queue[0]):
+                        _stop([worker])
+                        worker = workers[place] = _start(store, options, worker.device)
                     worker.cell = queue.popleft()
                     worker.began, worker.running, worker.heard = time.monotonic(), False, Heard()
                     try:
@@ -198,7 +220,7 @@ def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float
     limits = [limit - time.monotonic() for worker in busy if (limit := _limit(worker, timeout)) is not None]
     ready = wait(
         [place for worker in busy for place in (worker.pipe, worker.process.sentinel)],
-        timeout=max(0.0, min(limits)) if limits else None,
+        timeout=max(0.0, min([GLANCE, *limits])),
     )
     for worker in busy:
         if worker.pipe in ready:
@@ -208,13 +230,15 @@ def _wait(workers: list[_Worker], store: Store, options: Options, timeout: float
         limit = _limit(worker, timeout)
         late = limit is not None and time.monotonic() >= limit
         # A closed pipe polls as full, for ever; and pipe and process may be seen to end in either order.
-        dead = worker.closed or (worker.process.sentinel in ready and not worker.pipe.poll())
+        dead = worker.closed or (worker.process.exitcode is not None and not worker.pipe.poll())
         if late or dead:
             cell, running = worker.cell, worker.running
             seconds = time.monotonic() - worker.began
             if dead:
                 worker.process.join(timeout=2)  # for the exit code, if its pipe was seen to end first
             _end(worker)
+            if os.name == "posix":  # the end of a message that it was sending may never come
+                os.set_blocking(worker.pipe.fileno(), False)
             yield from _hear(worker)  # what it said before
             worker.pipe.close()
             if worker.cell is not None:
@@ -255,7 +279,7 @@ def _hear(worker: _Worker) -> Iterator[Event]:
             worker.heard.rows.append(row)
             yield Event("round", cell, round=index, accuracy=accuracy, seconds=seconds)
         elif kind == "ended":
-            worker.cell = None
+            worker.cell, worker.last, worker.changed = None, cell, bool(rest[0].changed)
             yield Event("ended", cell, ending=rest[0], seconds=seconds)
             return
         elif kind == "held":
@@ -270,7 +294,7 @@ def _start(store: Store, options: Options, device: str) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(
-        target=_work, args=(theirs, str(store.results), replace(options, device=device)), daemon=True
+        target=_work, args=(theirs, str(store.results.absolute()), replace(options, device=device)), daemon=True
     )
     with _environment(WORKER):
         process.start()
@@ -302,7 +326,10 @@ def _stop(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         worker.process.terminate()
     for worker in workers:
-        worker.process.join(timeout=2)
+        for _ in range(40):  # a join sees no end either while something else holds what the worker held
+            if worker.process.exitcode is not None:
+                break
+            worker.process.join(timeout=0.05)
         _end(worker)
         worker.pipe.close()
 
@@ -310,43 +337,47 @@ def _stop(workers: Sequence[_Worker]) -> None:
 def _work(pipe: Connection, results: str, options: Options) -> None:
     """A worker's life: cells in, messages out, until the pipe or the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which stops us
+    os.dup2(2, 1)  # what plugins print is no result: it goes where messages go
+    sys.stdout = sys.stderr
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-    store = Store(Path(results))
+    store, own = Store(Path(results)), os.getpid()
+
+    def tell(*message: Any) -> None:
+        if os.getpid() != own:  # a copy of us that a method made, and let go on
+            os._exit(1)
+        try:
+            pipe.send(message)
+        except OSError:  # the parent is gone, which is no failure of the method
+            os._exit(1)
+
+    def started() -> None:
+        tell("started", provenance(options.device))
+
+    def report(row: RoundRow, facts: Mapping[str, Any]) -> None:
+        tell("round", row.values["round"], accuracy_of(row), gpu_memory(options.device), facts, packed(row))
+
     try:
         load_plugins(options.plugins)
         import torch  # noqa: F401 - where it cannot be imported, no cell is to blame
     except Exception as error:
-        pipe.send(("broken", f"a worker process cannot start: {error}"))
+        tell("broken", f"a worker process cannot start: {one_line(error)}")
         return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # again: plugins may have set another
     while True:
         try:
             cell = Cell.from_worker(pipe.recv())
         except EOFError:
             return
-
-        def started() -> None:
-            try:
-                pipe.send(("started", provenance(options.device)))
-            except OSError:  # the parent is gone, which is no failure of the method
-                os._exit(1)
-
-        def report(row: RoundRow, facts: Mapping[str, Any]) -> None:
-            memory = gpu_memory(options.device)
-            try:
-                pipe.send(("round", row.values["round"], accuracy_of(row), memory, facts, packed(row)))
-            except OSError:  # the parent is gone, which is no failure of the method
-                os._exit(1)
-
         try:
             ending = run_cell(cell, store, options, report, started)
         except Held as error:
-            pipe.send(("held", str(error)))
+            tell("held", str(error))
         except RecordError as error:
-            pipe.send(("unwritable", str(error)))
+            tell("unwritable", str(error))
         else:
-            pipe.send(("ended", ending))
+            tell("ended", ending)
 
 
 def _follow(parent: Any) -> None:

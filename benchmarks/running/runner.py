@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import traceback
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl_bench.errors import Diverged, StorageError, Unsupported
+from fl_bench.errors import Diverged, StorageError, Unsupported, one_line
 
 from ...datasets.catalogue import load_dataset
 from ...datasets.doses import dosed
@@ -18,21 +20,25 @@ from ...datasets.split import split
 from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
-from ..records.lease import Lost
 from ..records.record import AlreadyRecorded, Outcome, RecordError
 from ..records.rows import seconds_of
+from .isolation import isolated
 from .provenance import provenance
+from .warming import warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ...datasets.dataset import Dataset
     from ...datasets.split import Split
     from ...federation.rows import RoundRow
+    from ...federation.run import Run
     from ..grid.cell import Cell
     from ..records.checks import Status
-    from ..records.lease import Claim
     from ..records.store import Store
+
+TRACEBACK = 20_000
+"""Characters of a traceback that a record keeps, its last ones."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Ending:
     status: Status
     reason: str | None
     folder: Path
+    changed: tuple[str, ...] = field(default=(), compare=False)
+    """What it left of its process otherwise than it was; see `isolation`."""
 
 
 def finished(cell: Cell, store: Store, *, retry: bool) -> Ending | None:
@@ -97,12 +105,27 @@ def run_cell(
         Held: another process is running the cell; `Lost` where this one did, and was away for longer than its lease.
         RecordError: the disk does not take checkpoint or record; what was there is left as it was.
     """
+    from ...federation.checkpoint import is_whole  # only processes that train come here
+
     with store.claim(cell) as claim:
         earlier = finished(cell, store, retry=options.retry)
         if earlier is not None:  # another process finished it meanwhile
             return earlier
-        outcome = _run(cell, claim, options, progress, started)
+        attempt = _Attempt(cell, options, claim.checkpoint)
         try:
+            with isolated(cell.seed) as isolation:
+
+                def loaded() -> None:
+                    isolation.begin()
+                    claim.inherit(is_whole)
+                    started()
+
+                for row in attempt.rounds(loaded):
+                    claim.check()
+                    progress(row, attempt.facts)
+                outcome = attempt.outcome()
+            if isolation.changed:
+                outcome = replace(outcome, provenance={**outcome.provenance, "changed": list(isolation.changed)})
             folder = store.write(cell, outcome, replace=options.retry, claim=claim)
         except RecordError as error:
             claim.check()  # who has lost the cell is told so, whatever came of it
@@ -111,88 +134,126 @@ def run_cell(
                 raise
             return earlier
         claim.clear()
-        return Ending(outcome.status, outcome.reason, folder)
+        return Ending(outcome.status, outcome.reason, folder, isolation.changed)
 
 
-def _run(
-    cell: Cell,
-    claim: Claim,
-    options: Options,
-    progress: Callable[[RoundRow, Mapping[str, Any]], None],
-    started: Callable[[], None],
-) -> Outcome:
-    import torch  # a second or two; only processes that train come here
+class _Attempt:
+    """One attempt at a cell: its rounds, and how it ended, whatever the code of its method does."""
 
-    from ...federation.checkpoint import is_whole
-    from ...federation.run import Run
+    def __init__(self, cell: Cell, options: Options, checkpoint: Path) -> None:
+        self.facts: dict[str, Any] = {}
+        """What the record would say beside its rounds if the attempt ended now."""
+        self._cell = cell
+        self._options = options
+        self._checkpoint = checkpoint
+        self._began = datetime.now(UTC)
+        self._run: Run | None = None
+        self._rows: list[RoundRow] = []
+        self._seconds = {"seconds_loading": 0.0, "seconds_setup": 0.0}
+        self._status: Status = "done"
+        self._reason: str | None = None
+        self._trace: str | None = None
+        self._stoppable = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
-    torch.set_num_threads(1)  # clients and cells share the cores, not the kernels of one step
-    began, start = datetime.now(UTC), time.perf_counter()
-    setup = 0.0
-    run: Run | None = None
-    rows: list[RoundRow] = []
-    status: Status = "done"
-    reason = trace = None
-    try:
+    def rounds(self, loaded: Callable[[], None]) -> Iterator[RoundRow]:
+        """The rounds, those of a checkpoint first; `loaded` is called when what cells share is there.
+
+        Raises:
+            RecordError: the disk does not take the checkpoint.
+            KeyboardInterrupt: Ctrl-C, unless it is ignored as in workers: there only the method itself can raise it.
+        """
+        steps = self._steps()
+        while True:
+            try:
+                row = next(steps)
+                self.facts = self._facts()
+            except StopIteration:
+                return
+            except BaseException as error:  # methods may raise anything, and it costs their own cell
+                self._end(error)
+                return
+            if row is None:
+                loaded()
+            else:
+                yield row
+
+    def outcome(self) -> Outcome:
+        """How it ended, and what it has to tell."""
+        spent = sum(seconds_of(row.values) for row in self._rows)
+        return Outcome(
+            status=self._status,
+            reason=self._reason,
+            facts=self.facts,
+            provenance=provenance(self._options.device),
+            clocks={
+                "started": self._began.isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                # A run that was stopped and continued counts all of its rounds. Loading is no part of it: what a
+                # process loads serves all of its cells, and the first would pay for them.
+                "seconds_total": self._seconds["seconds_setup"] + spent,
+                **self._seconds,
+            },
+            rounds=[row.values for row in self._rows],
+            clients=[client for row in self._rows for client in row.clients],
+            traceback=self._trace,
+        )
+
+    def _steps(self) -> Iterator[RoundRow | None]:
+        """None when libraries and data are loaded, then a row per round."""
+        from ...federation.run import Run  # only processes that train come here
+
+        cell, options = self._cell, self._options
         impossible = why_unsupported(cell)
         if impossible:
             raise Unsupported(impossible)
-        dataset, dealt = _dealt(cell, options.data_dir)
-        # The first optimizer of a process imports torch's compiler, the first tensor on a GPU its libraries: seconds.
-        torch.optim.SGD([torch.zeros(1, device=options.device)], lr=1.0)
-        started()
-        claim.inherit(is_whole)
-        run = Run(
-            cell.build_method(),
-            dataset,
-            dealt,
-            cell.models,
-            cell.training,
-            seed=cell.repetition.seeds,
-            device=options.device,
-            codec=cell.codec,
-            checkpoint=claim.checkpoint,
-            execution=options.execution,
-            faults=cell.faults,
-        )
-        setup = time.perf_counter() - start
-        for row in run.rounds():
-            claim.check()
-            rows.append(row)
-            progress(row, _facts(cell, run))
-    except Diverged as error:
-        status, reason = "diverged", f"round {len(rows)}: {error}"
-    except Unsupported as error:
-        status, reason = "unsupported", str(error)
-    except Lost:
-        raise
-    except StorageError as error:  # no fault of the method, whose own system errors come below
-        claim.check()  # who comes next removes what a claim that is over has begun to write
-        raise RecordError(str(error)) from error
-    except Exception as error:
-        status, reason, trace = "failed", f"{type(error).__name__}: {error}", traceback.format_exc()
-    spent = sum(seconds_of(row.values) for row in rows)
-    return Outcome(
-        status=status,
-        reason=reason,
-        facts=_facts(cell, run),
-        provenance=provenance(options.device),
-        clocks={
-            "started": began.isoformat(timespec="seconds"),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            # A run that was stopped and continued counts all of its rounds.
-            "seconds_total": setup + spent,
-            "seconds_setup": setup,
-        },
-        rounds=[row.values for row in rows],
-        clients=[client for row in rows for client in row.clients],
-        traceback=trace,
-    )
+        with self._measured("seconds_loading"):
+            dataset, dealt = _dealt(cell, options.data_dir)
+            warm_up(dataset.about, cell.models, cell.training, options.device, options.execution)
+        yield None
+        with self._measured("seconds_setup"):
+            self._run = Run(
+                cell.build_method(),
+                dataset,
+                dealt,
+                cell.models,
+                cell.training,
+                seed=cell.repetition.seeds,
+                device=options.device,
+                codec=cell.codec,
+                checkpoint=self._checkpoint,
+                execution=options.execution,
+                faults=cell.faults,
+            )
+        for row in self._run.rounds():
+            self._rows.append(row)
+            yield row
 
+    def _end(self, error: BaseException) -> None:
+        """Take down what an error means for the cell; those that are no business of the method go on."""
+        if isinstance(error, StorageError) and self._run is not None and self._run.saving:
+            raise RecordError(str(error)) from error
+        if isinstance(error, KeyboardInterrupt) and self._stoppable:
+            raise error
+        if isinstance(error, Diverged):
+            self._status, self._reason = "diverged", f"round {len(self._rows)}: {one_line(error)}"
+        elif isinstance(error, Unsupported):
+            self._status, self._reason = "unsupported", one_line(error)
+        else:
+            self._status, self._reason = "failed", f"{type(error).__name__}: {one_line(error)}"
+            self._trace = "".join(traceback.format_exception(error))[-TRACEBACK:]
+        with suppress(Exception):  # what the run says of itself after an error is welcome, and no second error
+            self.facts = self._facts()
 
-def _facts(cell: Cell, run: Any) -> dict[str, Any]:
-    method = METHODS[cell.method]
-    return {"category": method.category, "summary": method.summary(), **({} if run is None else run.facts())}
+    def _facts(self) -> dict[str, Any]:
+        method = METHODS[self._cell.method]
+        about = {} if self._run is None else self._run.facts()
+        return {"category": method.category, "summary": method.summary(), **about}
+
+    @contextmanager
+    def _measured(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[name] = time.perf_counter() - began
 
 
 def _dealt(cell: Cell, data_dir: str | None) -> tuple[Dataset, Split]:

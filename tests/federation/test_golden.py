@@ -6,6 +6,7 @@ crops. In float64, one client after the other.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -137,7 +138,12 @@ def test_no_golden_file_outlives_its_case() -> None:
     ids=lambda name: name,
 )
 def test_numbers_that_move_ask_for_a_version(
-    measure: Measure, golden: Callable[..., None], monkeypatch: pytest.MonkeyPatch, case: str, module: str, function: str
+    measure: Measure,
+    golden: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    module: str,
+    function: str,
 ) -> None:
     usual = getattr(importlib.import_module(module), function)
 

@@ -1,0 +1,68 @@
+"""The first step of a process, taken before any clock runs (benchmarks room): a tiny federation with a cell's nets.
+
+What a process pays once (libraries read from disk at the first product, kernels chosen by shape, a GPU's handles) would
+else be in the first round of whichever method comes first. Nothing of the cell is touched: other data, other nets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from fl_bench.lazy import np, torch
+
+from ...datasets.dataset import build_dataset
+from ...datasets.partition import PARTITIONS
+from ...datasets.split import SplitSettings, split
+from ...methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from ...datasets.dataset import Description
+    from ...federation.settings import Execution, ModelMix, Training
+
+CLIENTS = 2
+"""Clients of each architecture: one alone is not stacked."""
+
+SAMPLES = 12
+"""Samples of a client, of which some are for testing; batches have the size of the cell's all the same."""
+
+
+def warm_up(about: Description, models: ModelMix, training: Training, device: str, execution: Execution) -> bool:
+    """Train each net of a cell for a round on made-up data of the same shape, once in a process.
+
+    Args:
+        about: the cell's data set.
+        models: its nets.
+        training: how it trains.
+        device: a torch device.
+        execution: how it uses the device.
+    Returns:
+        Whether the round came to its end. What fails here fails in the cell's own run again, which says so.
+    """
+    # The optimizer imports torch's compiler, which takes seconds.
+    torch.optim.SGD([torch.zeros(1, device=device)], lr=1.0)
+    plain = replace(training, rounds=1, local_epochs=1, participation=1.0, admission_epochs=None)
+    return _warm_up(about.shape, about.classes, models, plain, device, replace(execution, compile=False))
+
+
+@lru_cache(maxsize=64)
+def _warm_up(
+    shape: tuple[int, ...], classes: int, models: ModelMix, training: Training, device: str, execution: Execution
+) -> bool:
+    from ...federation.run import Run
+
+    rows, clients = SAMPLES * CLIENTS * len(models.used), CLIENTS * len(models.used)
+    inputs = np.random.default_rng(0).random((rows, *shape), dtype=np.float32)
+    try:
+        dataset = build_dataset(
+            "warm-up", inputs, np.arange(rows) % classes, source="made up", train_size=rows * 3 // 4, classes=classes
+        )
+        dealt = split(dataset, PARTITIONS["iid"](), SplitSettings(clients=clients, public=0.0, min_test=1), 0)
+        local = METHODS["local"]
+        run = Run(
+            local(local.config_type()), dataset, dealt, models, training, seed=0, device=device, execution=execution
+        )
+        return len(list(run.rounds())) == 1
+    except Exception:
+        return False
