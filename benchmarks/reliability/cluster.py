@@ -1,4 +1,4 @@
-"""A Ray cluster (benchmarks room): workers, the driver, nodes and the head are killed, and nodes are added."""
+"""A Ray cluster (benchmarks room): workers, the driver, nodes and the head are killed or frozen, and nodes are added."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..grid.executors import EXECUTORS
-from .command import gone, kill, marked
+from .command import children, gone, kill, marked
 from .kills import CHANGES, seeds_of, storm
 from .seen import BrokenError, NotHereError, Seen
 from .sharing import together
@@ -87,6 +87,34 @@ def ray_node_killed(place: Place) -> Seen:
         return storm(place, place.times(8), seeds_of(place), hit, retry=True, executor=cluster.executor)
 
 
+def ray_node_frozen(place: Place) -> Seen:
+    """SIGSTOP to one of two nodes, raylet, tasks and workers, until the command has ended; then SIGCONT.
+
+    Expected: exit code 0; the head gives the node up, and its cell goes on elsewhere from its last checkpoint; what the
+    node says late is not heard.
+
+    Recovery: none.
+    """
+    seen, seeds = Seen(times=1), 4
+    results = place.results(seeds)
+    with _cluster(place) as cluster:
+        command = place.start(results.folder, seeds, executor=cluster.executor)
+        place.moment(command, CHANGES)
+        frozen = cluster.processes_of_a_node()
+        for process in frozen:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            seen.exits.add(command.wait())
+        finally:
+            for process in frozen:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
+        if seen.exits != {0}:
+            raise BrokenError(f"it ended with {seen.exits}: {command.said[-500:]}")
+        seen.cells = results.complete()
+    return seen
+
+
 def ray_head_killed(place: Place) -> Seen:
     """The head of the cluster is killed at a random moment, its control store and its raylet.
 
@@ -152,6 +180,7 @@ FAULTS = (
     ray_worker_killed,
     ray_driver_killed,
     ray_node_killed,
+    ray_node_frozen,
     ray_head_killed,
     ray_node_added,
     two_commands_and_a_cluster,
@@ -178,6 +207,13 @@ class _Cluster:
     def lose_node(self) -> None:
         """Kill the oldest node."""
         self.ray.remove_node(self.nodes.pop(0), allow_graceful=False)
+
+    def processes_of_a_node(self) -> list[int]:
+        """The raylet of the oldest node and all that it started."""
+        found = [self.nodes[0].all_processes["raylet"][0].process.pid]
+        for process in found:  # grows
+            found += children(process)
+        return found
 
     def kill_head(self) -> None:
         """Kill the head."""
