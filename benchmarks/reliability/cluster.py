@@ -1,4 +1,4 @@
-"""A Ray cluster (benchmarks room): workers, the driver, nodes and the head are killed or frozen, and nodes are added."""
+"""A Ray cluster (benchmarks room): workers, drivers, nodes and the head are killed or frozen, and nodes are added."""
 
 from __future__ import annotations
 
