@@ -124,9 +124,7 @@ def storm(
     if max(lost, default=0) > LOST:
         raise BrokenError(f"a restart lost {max(lost)} rounds, more than the one in flight and one before")
     if lost:
-        seen.notes.append(
-            f"{len(lost)} runs of `counted` went on from a checkpoint; at most {max(lost)} rounds were trained again"
-        )
+        seen.notes.append(f"{len(lost)} cells trained a round again that was lost, at most {max(lost)} of them")
     return seen
 
 

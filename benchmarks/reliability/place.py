@@ -20,8 +20,8 @@ from .seen import BrokenError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-COUNTED = Path(__file__).with_name("counted.py")
-"""The plugin with the method whose rounds are counted."""
+NOTED = Path(__file__).with_name("noted.py")
+"""The plugin with methods whose rounds are counted."""
 
 GRID = """\
 name: faults
@@ -30,10 +30,10 @@ partition: {{clients: 5, groups: 5, min_test: 5}}
 models: [mlp-8]
 training: {{rounds: {rounds}, local_epochs: 1, batch_size: 64}}
 always: []
-methods: [fedmd, scaffold, counted]
+methods: [noted-fedmd, noted-scaffold, noted-fedavg]
 seeds: [0]
 """
-"""Three methods with a different state each: a model per client, control variates, a model per client and a count."""
+"""Three methods with a different state each. All are of one plugin: after its cells, others get a new worker."""
 
 METHODS = 3
 """Methods of the grid."""
@@ -176,7 +176,7 @@ class Place:
         """
         where = ["--jobs", str(jobs), "--device", "cpu"] if executor is None else ["--executor", executor]
         arguments = ["run", str(self.grid), "--out", str(out), "--seeds", f"0-{seeds - 1}", "--use", "threads=1"]
-        arguments += ["--plugin", str(COUNTED), *where, *more]
+        arguments += ["--plugin", str(NOTED), *where, *more]
         return Command(
             arguments, out, self.new_folder("log"), {"FAULTS_ROUNDS": str(self.rounds), **(environment or {})}, before
         )
@@ -218,14 +218,14 @@ class Place:
         return not command.ended()
 
     def lost(self) -> list[int]:
-        """How many rounds of `counted` were trained again at each restart since this was last asked."""
+        """How many rounds were trained again at each restart of a cell since this was last asked."""
         lost: list[int] = []
         last: dict[str, int] = {}
         for line in self.rounds.read_text().splitlines() if self.rounds.exists() else []:
-            seed, index = line.split()
-            if seed in last and int(index) <= last[seed]:
-                lost.append(last[seed] - int(index) + 1)
-            last[seed] = int(index)
+            cell, index = line.split()
+            if cell in last and int(index) <= last[cell]:
+                lost.append(last[cell] - int(index) + 1)
+            last[cell] = int(index)
         self.rounds.unlink(missing_ok=True)
         return lost
 

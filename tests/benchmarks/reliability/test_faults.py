@@ -145,7 +145,7 @@ def test_a_failed_record_is_harm_unless_the_fault_says_why(
 
 def test_rounds_that_were_trained_again_are_counted(place: Place) -> None:
     # Seed 0 goes back from round 2 to 2 and loses the one; seed 1 from 3 to 2, and loses two.
-    place.rounds.write_text("0 0\n1 0\n0 1\n0 2\n1 1\n1 2\n1 3\n0 2\n1 2\n0 3\n1 3\n")
+    place.rounds.write_text("a-0 0\na-1 0\na-0 1\na-0 2\na-1 1\na-1 2\na-1 3\na-0 2\na-1 2\na-0 3\na-1 3\n")
     assert place.lost() == [1, 2]
     assert place.lost() == []
 
