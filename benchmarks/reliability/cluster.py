@@ -95,10 +95,9 @@ def ray_node_frozen(place: Place) -> Seen:
 
     Recovery: none.
     """
-    seen, seeds = Seen(times=1), 4
-    results = place.results(seeds)
+    seen, results = Seen(times=1), place.results(4)
     with _cluster(place) as cluster:
-        command = place.start(results.folder, seeds, executor=cluster.executor)
+        command = place.start(results, executor=cluster.executor)
         place.moment(command, CHANGES)
         frozen = cluster.processes_of_a_node()
         for process in frozen:
@@ -124,7 +123,7 @@ def ray_head_killed(place: Place) -> Seen:
     """
     seen, results = Seen(times=1), place.results(2)
     with _cluster(place) as cluster:
-        command = place.start(results.folder, 2, executor=cluster.executor)
+        command = place.start(results, executor=cluster.executor)
         if not place.moment(command, CHANGES):
             raise BrokenError(f"the command ended before it was hit: {command.said[-500:]}")
         cluster.kill_head()
@@ -135,7 +134,7 @@ def ray_head_killed(place: Place) -> Seen:
             raise BrokenError(f"it ended with {seen.exits}: {command.said[-500:]}")
         results.check()
     with _cluster(place) as cluster:
-        seen.cells = place.finish(results, 2, executor=cluster.executor)
+        seen.cells = place.finish(results, executor=cluster.executor)
     return seen
 
 
@@ -146,10 +145,9 @@ def ray_node_added(place: Place) -> Seen:
 
     Recovery: none.
     """
-    seen, seeds = Seen(times=1), 6
-    results = place.results(seeds)
+    seen, results = Seen(times=1), place.results(6)
     with _cluster(place, nodes=1) as cluster:
-        command = place.start(results.folder, seeds, executor=cluster.executor)
+        command = place.start(results, executor=cluster.executor)
         place.moment(command, CHANGES)
         cluster.add_node()
         most = 0
@@ -170,10 +168,9 @@ def two_commands_and_a_cluster(place: Place) -> Seen:
 
     Recovery: none.
     """
-    seeds = seeds_of(place)
-    results = place.results(seeds)
+    results = place.results(seeds_of(place))
     with _cluster(place) as cluster:
-        return together(place, results, seeds, [{}, {}, {}], executors=[None, None, cluster.executor])
+        return together(place, results, [{}, {}, {}], executors=[None, None, cluster.executor])
 
 
 FAULTS = (

@@ -107,7 +107,7 @@ def _fail(place: Place, kinds: Sequence[tuple[str, str, int]], error: str, *, ti
     survived, missed = [], []
     for call, match, after in kinds[: place.times(len(kinds))]:
         environment = failing(place, results.folder, call, error, match=match, after=after, times=times)
-        code, said = place.run(results.folder, 1, jobs=1, environment=environment)
+        code, said = place.run(results, jobs=1, environment=environment)
         if not Path(environment["FAULTS_HIT"]).exists():
             missed.append(f"{call} of {match}")
             if code != 0:
@@ -124,7 +124,7 @@ def _fail(place: Place, kinds: Sequence[tuple[str, str, int]], error: str, *, ti
             seen.cells += results.complete()
             results = place.results(1)
     if results.folder.exists():
-        seen.cells += place.finish(results, 1, jobs=1)
+        seen.cells += place.finish(results, jobs=1)
     if survived:
         seen.notes.append(f"the run went on after {', '.join(survived)}")
     if missed:
@@ -139,7 +139,7 @@ def _fill(place: Place, options: str, leave: Callable[[Path, int], AbstractConte
         left = 0
         while True:
             with leave(disk, left):
-                code, said = place.run(results.folder, 1, jobs=1)
+                code, said = place.run(results, jobs=1)
             if code == 0:
                 seen.cells += results.complete()
                 break

@@ -52,7 +52,7 @@ def _replace(place: Place, replace: Callable[[Path], None]) -> Seen:
     until = time.monotonic() + place.limit
     while seen.times < place.times(6) and time.monotonic() < until:
         results = place.results(2)
-        command = place.start(results.folder, 2)
+        command = place.start(results)
         seen.times += place.moment(command, CHANGES)
         if results.folder.exists():
             replace(results.folder)
@@ -61,5 +61,5 @@ def _replace(place: Place, replace: Callable[[Path], None]) -> Seen:
         if code not in (0, 1) or "Traceback" in command.said:
             raise BrokenError(f"it ended with {code}: {command.said[-500:]}")
         results.check()
-        seen.cells += place.finish(results, 2)
+        seen.cells += place.finish(results)
     return seen

@@ -11,7 +11,7 @@ from .place import METHODS
 from .seen import BrokenError, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .command import Command
     from .place import Place
@@ -57,6 +57,16 @@ def group_killed(place: Place) -> Seen:
     return storm(place, place.times(60), seeds_of(place), _group_kill)
 
 
+def rounds_lost(place: Place) -> Seen:
+    """SIGKILL to command and workers in one moment, where a method notes every round that it trains.
+
+    Expected: a cell trains two rounds again at most: the one in flight and one before.
+
+    Recovery: the same command again, at once.
+    """
+    return storm(place, place.times(30), seeds_of(place), _group_kill, methods=("noted",))
+
+
 def driver_interrupted(place: Place) -> Seen:
     """SIGINT or SIGTERM to `fl-bench run` at a random moment.
 
@@ -78,7 +88,7 @@ def worker_without_folder_killed(place: Place) -> Seen:
     return storm(place, place.times(30), seeds_of(place), _worker_kills, retry=True, executor=executor)
 
 
-FAULTS = (worker_killed, driver_killed, group_killed, driver_interrupted, worker_without_folder_killed)
+FAULTS = (worker_killed, driver_killed, group_killed, rounds_lost, driver_interrupted, worker_without_folder_killed)
 """The faults of this family."""
 
 
@@ -95,6 +105,7 @@ def storm(
     *,
     retry: bool = False,
     executor: str | None = None,
+    methods: Sequence[str] = METHODS,
 ) -> Seen:
     """Run the grid over and over, hit it, and check all records after each hit; then let it end and compare.
 
@@ -105,21 +116,22 @@ def storm(
         hit: kills parts of a command, at most so many times, until it has ended; says how often.
         retry: whether the command has `--retry`.
         executor: `--executor`.
+        methods: of the grid.
     """
     seen = Seen()
     until = time.monotonic() + place.limit
     more = ["--retry"] if retry else []
     lost: list[int] = []
     while seen.times < times and time.monotonic() < until:
-        results = place.results(seeds)
+        results = place.results(seeds, methods=methods)
         place.lost()
         done = 0
-        while done < METHODS * seeds and seen.times < times and time.monotonic() < until:
-            command = place.start(results.folder, seeds, *more, executor=executor)
+        while done < results.size and seen.times < times and time.monotonic() < until:
+            command = place.start(results, *more, executor=executor)
             seen.times += hit(place, command, times - seen.times)
             seen.exits.add(command.wait())
             done = results.check(failed="was killed by SIGKILL" if retry else None)
-        seen.cells += place.finish(results, seeds, *more, executor=executor)
+        seen.cells += place.finish(results, *more, executor=executor)
         lost += place.lost()
     if max(lost, default=0) > LOST:
         raise BrokenError(f"a restart lost {max(lost)} rounds, more than the one in flight and one before")

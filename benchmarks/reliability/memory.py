@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..records.store import Store
-from .place import METHODS
 from .seen import BrokenError, NotHereError, Seen
 
 if TYPE_CHECKING:
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 
 GROUPS = Path("/sys/fs/cgroup")
 """Where control groups are."""
+
+METHODS = ("fedmd", "noted")
+"""The second can take memory."""
 
 GIB = 2**30
 """Bytes."""
@@ -58,12 +60,12 @@ def gpu_out_of_memory(place: Place) -> Seen:
 
     if not torch.cuda.is_available():
         raise NotHereError("torch sees no GPU")
-    folder, executor = place.new_folder(), "local[jobs=1,device=cuda]"
+    results, executor = place.results(1, methods=METHODS), "local[jobs=1,device=cuda]"
     environment = {"FAULTS_MEMORY": str(2 * torch.cuda.mem_get_info()[1]), "FAULTS_DEVICE": "cuda"}
-    code, said = place.run(folder, 1, executor=executor, environment=environment)
+    code, said = place.run(results, executor=executor, environment=environment)
     if code != 1 or "CUDA out of memory" not in said or "Traceback" in said:
         raise BrokenError(f"it ended with {code}: {said[-500:]}")
-    again, said = place.run(folder, 1, "--retry", executor=executor)
+    again, said = place.run(results, "--retry", executor=executor)
     if again != 0:
         raise BrokenError(f"with `--retry` it ended with {again}: {said[-500:]}")
     return Seen(times=1, exits={code})
@@ -74,16 +76,16 @@ FAULTS = (host_out_of_memory, address_space_exhausted, gpu_out_of_memory)
 
 
 def _take(place: Place, before: list[str], words: str, size: int = 6 * GIB) -> Seen:
-    results = place.results(1)
-    code, said = place.run(results.folder, 1, jobs=1, before=before, environment={"FAULTS_MEMORY": str(size)})
+    results = place.results(1, methods=METHODS)
+    code, said = place.run(results, jobs=1, before=before, environment={"FAULTS_MEMORY": str(size)})
     if code != 1 or "Traceback" in said:
         raise BrokenError(f"it ended with {code}: {said[-500:]}")
-    if results.check(failed=words) != METHODS - 1:
+    if results.check(failed=words) != results.size - 1:
         raise BrokenError(f"other cells are not done: {said[-500:]}")
     (failed,) = (record for record in Store(results.folder).records() if record.status == "failed")
     if len(failed.rounds) != 2:
         raise BrokenError(f"the failed record has {len(failed.rounds)} rounds, and two were finished")
-    return Seen(times=1, exits={code}, cells=place.finish(results, 1, "--retry", jobs=1))
+    return Seen(times=1, exits={code}, cells=place.finish(results, "--retry", jobs=1))
 
 
 @contextmanager

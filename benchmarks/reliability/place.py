@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NOTED = Path(__file__).with_name("noted.py")
-"""The plugin with methods whose rounds are counted."""
+"""The plugin with the method whose rounds are counted."""
 
 GRID = """\
 name: faults
@@ -30,13 +30,13 @@ partition: {{clients: 5, groups: 5, min_test: 5}}
 models: [mlp-8]
 training: {{rounds: {rounds}, local_epochs: 1, batch_size: 64}}
 always: []
-methods: [noted-fedmd, noted-scaffold, noted-fedavg]
+methods: [fedmd]
 seeds: [0]
 """
-"""Three methods with a different state each. All are of one plugin: after its cells, others get a new worker."""
+"""The grid, whose methods and seeds are given on the command line."""
 
-METHODS = 3
-"""Methods of the grid."""
+METHODS = ("fedmd", "scaffold", "fedavg")
+"""Its methods: what is kept between rounds is a model per client, control variates, a model of the server."""
 
 ROUNDS = 8
 """Rounds of a cell."""
@@ -48,14 +48,20 @@ class Results:
     Args:
         folder: the folder.
         reference: the records of an uninterrupted run without their clocks, by name.
-        names: of the records that the grid has.
+        cells: options of the command that say which cells there are.
     """
 
-    def __init__(self, folder: Path, reference: Mapping[str, Any], names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, reference: Mapping[str, Any], cells: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.cells = cells
         self._reference = reference
-        self._names = set(names)
+        self._names = set(reference)
         self._finished: dict[str, bytes] = {}
+
+    @property
+    def size(self) -> int:
+        """How many cells the grid has."""
+        return len(self._names)
 
     def check(self, *, failed: str | None = None) -> int:
         """Compare every record that is there: it equals the uninterrupted one, and a finished one never changes.
@@ -131,7 +137,8 @@ class Place:
         """Seconds after which a fault is not injected again."""
         self._times = times
         self._numbers = itertools.count()
-        self._reference: dict[str, Any] = {}
+        self._reference: dict[tuple[str, int], tuple[str, Any]] = {}
+        """Name and content of the uninterrupted record of each method and seed."""
         self.grid = folder / "faults.yaml"
         self.grid.write_text(GRID.format(rounds=ROUNDS))
         self.rounds = folder / "rounds.txt"
@@ -144,30 +151,38 @@ class Place:
         """A name in the scratch folder that nothing has yet."""
         return self.folder / f"{name}-{next(self._numbers)}"
 
-    def results(self, seeds: int, folder: Path | None = None) -> Results:
-        """An empty results folder for the cells of so many seeds.
+    def results(self, seeds: int, folder: Path | None = None, methods: Sequence[str] = METHODS) -> Results:
+        """An empty results folder for the cells of some seeds and methods; their uninterrupted records are made first.
 
         Raises:
             BrokenError: the uninterrupted run itself fails.
         """
-        names = self._uninterrupted(seeds)
-        return Results(folder or self.new_folder(), self._reference, names)
+        cells = ["--seeds", f"0-{seeds - 1}", "--methods", ",".join(methods)]
+        wanted = {(method, seed) for method in methods for seed in range(seeds)}
+        if not wanted <= self._reference.keys():
+            code, said = self.run(Results(self.folder / "reference", {}, cells))
+            if code != 0:
+                raise BrokenError(f"the uninterrupted run ended with {code}: {said[-500:]}")
+            self.lost()
+            for record in Store(self.folder / "reference").folders():
+                found = without_clocks(record)
+                place = (found["cell"]["method"]["name"], found["cell"]["seed"])
+                self._reference[place] = (f"{record.parent.name}/{record.name}", found)
+        return Results(folder or self.new_folder(), dict(self._reference[place] for place in wanted), cells)
 
     def start(
         self,
-        out: Path,
-        seeds: int,
+        results: Results,
         *more: str,
         jobs: int = 2,
         executor: str | None = None,
         environment: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
     ) -> Command:
-        """Start `fl-bench run` of so many seeds into a results folder.
+        """Start `fl-bench run` of a results folder's cells.
 
         Args:
-            out: the results folder.
-            seeds: how many.
+            results: the folder.
             more: further options.
             jobs: cells at a time, with the executors of this machine.
             executor: `--executor`; None: `local` with so many jobs.
@@ -175,18 +190,19 @@ class Place:
             before: words in front of the command.
         """
         where = ["--jobs", str(jobs), "--device", "cpu"] if executor is None else ["--executor", executor]
-        arguments = ["run", str(self.grid), "--out", str(out), "--seeds", f"0-{seeds - 1}", "--use", "threads=1"]
+        out = results.folder
+        arguments = ["run", str(self.grid), "--out", str(out), *results.cells, "--use", "threads=1"]
         arguments += ["--plugin", str(NOTED), *where, *more]
         return Command(
             arguments, out, self.new_folder("log"), {"FAULTS_ROUNDS": str(self.rounds), **(environment or {})}, before
         )
 
-    def run(self, out: Path, seeds: int, *more: str, **options: Any) -> tuple[int, str]:
+    def run(self, results: Results, *more: str, **options: Any) -> tuple[int, str]:
         """The same, to its end: exit code and what it printed."""
-        command = self.start(out, seeds, *more, **options)
+        command = self.start(results, *more, **options)
         return command.wait(), command.said
 
-    def finish(self, results: Results, seeds: int, *more: str, **options: Any) -> int:
+    def finish(self, results: Results, *more: str, **options: Any) -> int:
         """Run what is missing without any fault, and check that all is as in an uninterrupted run.
 
         Returns:
@@ -194,7 +210,7 @@ class Place:
         Raises:
             BrokenError: it does not end with exit code 0, or a record differs.
         """
-        code, said = self.run(results.folder, seeds, *more, **options)
+        code, said = self.run(results, *more, **options)
         if code != 0:
             raise BrokenError(f"the same command again ended with {code}: {said[-500:]}")
         return results.complete()
@@ -228,24 +244,6 @@ class Place:
             last[cell] = int(index)
         self.rounds.unlink(missing_ok=True)
         return lost
-
-    def _uninterrupted(self, seeds: int) -> list[str]:
-        """The names of the records of so many seeds; what is missing of the reference is run."""
-        folder = self.folder / "reference"
-        have = len(self._reference) // METHODS
-        if have < seeds:
-            code, said = self.run(folder, seeds)
-            if code != 0:
-                raise BrokenError(f"the uninterrupted run ended with {code}: {said[-500:]}")
-            self.lost()
-            self._reference = {
-                f"{record.parent.name}/{record.name}": without_clocks(record) for record in Store(folder).folders()
-            }
-            if len(self._reference) != METHODS * seeds:
-                raise BrokenError(
-                    f"the uninterrupted run has {len(self._reference)} records for {METHODS * seeds} cells"
-                )
-        return [name for name, record in self._reference.items() if record["cell"]["seed"] < seeds]
 
 
 def _differing(record: Mapping[str, Any], other: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ..records.lease import LEASE
 from .command import gone
 from .kills import seeds_of
-from .place import METHODS
 from .seen import BrokenError, Seen
 from .shim import ahead, late
 
@@ -35,9 +34,8 @@ def two_commands(place: Place) -> Seen:
 
     Recovery: none.
     """
-    seeds = seeds_of(place)
-    results = place.results(seeds)
-    return together(place, results, seeds, [{}, {}])
+    results = place.results(seeds_of(place))
+    return together(place, results, [{}, {}])
 
 
 def late_visibility(place: Place) -> Seen:
@@ -48,7 +46,7 @@ def late_visibility(place: Place) -> Seen:
     Recovery: none.
     """
     results = place.results(4)
-    return together(place, results, 4, [late(place, results.folder, 2) for _ in range(2)], once=False)
+    return together(place, results, [late(place, results.folder, 2) for _ in range(2)], once=False)
 
 
 def clocks_five_minutes_apart(place: Place) -> Seen:
@@ -59,7 +57,7 @@ def clocks_five_minutes_apart(place: Place) -> Seen:
     Recovery: none.
     """
     results = place.results(4)
-    return together(place, results, 4, [ahead(place, results.folder, SKEW), {}], once=False)
+    return together(place, results, [ahead(place, results.folder, SKEW), {}], once=False)
 
 
 def host_dead(place: Place) -> Seen:
@@ -70,7 +68,7 @@ def host_dead(place: Place) -> Seen:
     Recovery: the same command when the lease has ended; nobody removes anything.
     """
     seen, results = Seen(times=1), place.results(1)
-    place.finish(results, 1, jobs=1)
+    place.finish(results, jobs=1)
     record = next(folder for folder in sorted((results.folder / "runs").glob("*/*")) if "-0-" in folder.name)
     part = record.with_name(f".{'-'.join(record.name.rsplit('-', 2)[1:])}.part")
     other = place.results(1)
@@ -78,12 +76,12 @@ def host_dead(place: Place) -> Seen:
     claim.parent.mkdir(parents=True)
     holder = {"pid": os.getpid(), "host": "far-away", "table": "of far-away", "born": "1", "since": "yesterday"}
     claim.write_text(json.dumps({"token": "0" * 16, **holder}))
-    code, said = place.run(other.folder, 1, jobs=1)
+    code, said = place.run(other, jobs=1)
     seen.exits.add(code)
-    if code != 1 or "far-away" not in said or other.check() != METHODS - 1:
+    if code != 1 or "far-away" not in said or other.check() != other.size - 1:
         raise BrokenError(f"beside the claim of another machine it ended with {code}: {said[-500:]}")
     os.utime(claim, (time.time() - LEASE - 1,) * 2)
-    seen.cells = place.finish(other, 1, jobs=1)
+    seen.cells = place.finish(other, jobs=1)
     return seen
 
 
@@ -95,14 +93,13 @@ def stopped_beyond_its_lease(place: Place) -> Seen:
 
     Recovery: none.
     """
-    seen, seeds = Seen(times=1), 4
-    results = place.results(seeds)
-    first = place.start(results.folder, seeds)
+    seen, results = Seen(times=1), place.results(4)
+    first = place.start(results)
     while not first.ended() and not list(results.folder.glob("runs/*/*.part/*.pt")):
         time.sleep(0.01)
     os.killpg(first.process.pid, signal.SIGSTOP)
     held = len(list(results.folder.glob("runs/*/*.part/*.claim")))
-    second = place.start(results.folder, seeds, "--wait")
+    second = place.start(results, "--wait")
     if (code := second.wait()) != 0:
         os.killpg(first.process.pid, signal.SIGKILL)
         raise BrokenError(f"the one that waited ended with {code}: {second.said[-500:]}")
@@ -123,7 +120,6 @@ FAULTS = (two_commands, late_visibility, clocks_five_minutes_apart, host_dead, s
 def together(
     place: Place,
     results: Results,
-    seeds: int,
     environments: Sequence[dict[str, str]],
     *,
     executors: Sequence[str | None] = (None, None),
@@ -134,13 +130,12 @@ def together(
     Args:
         place: where.
         results: the folder.
-        seeds: of the grid.
         environments: of each command.
         executors: of each command; None is one local worker.
         once: whether no two commands may say of one cell that they recorded it.
     """
     commands = [
-        place.start(results.folder, seeds, "--wait", jobs=1, environment=environment, executor=executor)
+        place.start(results, "--wait", jobs=1, environment=environment, executor=executor)
         for environment, executor in zip(environments, executors, strict=True)
     ]
     codes = {command.wait() for command in commands}
@@ -150,7 +145,7 @@ def together(
     own = [OWN.findall(command.said) for command in commands]
     cells = [cell for part in own for cell in part]
     twice = sorted({cell for cell in cells if cells.count(cell) > 1})
-    if len(set(cells)) != METHODS * seeds or (once and twice):
-        raise BrokenError(f"of {METHODS * seeds} cells {list(map(len, own))} were recorded, twice: {twice}")
+    if len(set(cells)) != results.size or (once and twice):
+        raise BrokenError(f"of {results.size} cells {list(map(len, own))} were recorded, twice: {twice}")
     seen.notes.append(f"they recorded {' and '.join(str(len(part)) for part in own)} cells")
     return seen

@@ -29,15 +29,13 @@ def garbled_in_transit(place: Place) -> Seen:
     until = time.monotonic() + place.limit
     while seen.times < times and time.monotonic() < until:
         results = place.results(4)
-        code, said = place.run(
-            results.folder, 4, "--retry", "--plugin", str(PLUGIN), executor="garbled", environment=environment
-        )
+        code, said = place.run(results, "--retry", "--plugin", str(PLUGIN), executor="garbled", environment=environment)
         seen.exits.add(code)
         if code not in (0, 1, 2) or "Traceback" in said:
             raise BrokenError(f"it ended with {code}: {said[-500:]}")
         results.check(failed="")
         seen.times = len(log.read_text().splitlines()) if log.exists() else 0
-        seen.cells += place.finish(results, 4, "--retry")
+        seen.cells += place.finish(results, "--retry")
     return seen
 
 

@@ -75,7 +75,7 @@ def records(tmp_path: Path, cell_of: Callable[..., Cell], outcome: Callable[...,
         f"{folder.parent.name}/{folder.name}": without_clocks(folder)
         for folder in Store(tmp_path / "reference").folders()
     }
-    return Results(tmp_path / "results", reference, list(reference))
+    return Results(tmp_path / "results", reference)
 
 
 def rewrite(records: Results, old: str, new: str, seed: int = 0) -> None:
@@ -94,7 +94,7 @@ def test_every_fault_says_how_it_is_injected_what_is_expected_and_what_one_does(
 def test_equal_records_are_complete(records: Results) -> None:
     assert records.check() == 2
     rewrite(records, "+00:00", "+01:00")  # a clock, before anything was seen
-    other = Results(records.folder, records._reference, list(records._names))
+    other = Results(records.folder, records._reference)
     assert other.complete() == 2
 
 
@@ -145,7 +145,7 @@ def test_a_failed_record_is_harm_unless_the_fault_says_why(
 
 def test_rounds_that_were_trained_again_are_counted(place: Place) -> None:
     # Seed 0 goes back from round 2 to 2 and loses the one; seed 1 from 3 to 2, and loses two.
-    place.rounds.write_text("a-0 0\na-1 0\na-0 1\na-0 2\na-1 1\na-1 2\na-1 3\na-0 2\na-1 2\na-0 3\na-1 3\n")
+    place.rounds.write_text("0 0\n1 0\n0 1\n0 2\n1 1\n1 2\n1 3\n0 2\n1 2\n0 3\n1 3\n")
     assert place.lost() == [1, 2]
     assert place.lost() == []
 
