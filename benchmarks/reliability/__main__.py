@@ -43,10 +43,11 @@ def main(arguments: Sequence[str]) -> int:
         folder = Path(tempfile.mkdtemp(prefix="fl-bench-faults-"))
         place = Place(folder, asked.times)
         for family in asked.families or FAMILIES:
-            found, until = [], time.monotonic() + 60 * asked.minutes
+            found, began, before = [], time.monotonic(), place.preparing
             faults = [fault for fault in FAMILIES[family] if asked.only in titled(fault)]
             for number, fault in enumerate(faults):
-                place.limit = (until - time.monotonic()) / (len(faults) - number)
+                spent = time.monotonic() - began - (place.preparing - before)
+                place.limit = (60 * asked.minutes - spent) / (len(faults) - number)
                 found.append(measure(fault, place))
                 print(f"{family}: {found[-1]['fault']}: {told(found[-1])}", flush=True)
             if not asked.only:

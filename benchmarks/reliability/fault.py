@@ -38,6 +38,8 @@ def measure(fault: Fault, place: Place) -> dict[str, Any]:
         return {**row, "result": "not run", "why": str(error)}
     except BrokenError as error:
         return {**row, "result": "broken", "why": str(error), "seconds": round(time.monotonic() - began)}
+    if seen.times == 0:
+        return {**row, "result": "not run", "why": "the time was over before it could be injected"}
     return {
         **row,
         "result": "as expected",

@@ -49,6 +49,7 @@ FAULTS = (folder_removed, folder_replaced)
 
 def _replace(place: Place, replace: Callable[[Path], None]) -> Seen:
     seen = Seen()
+    place.results(2)
     until = time.monotonic() + place.limit
     while seen.times < place.times(6) and time.monotonic() < until:
         results = place.results(2)

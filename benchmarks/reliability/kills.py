@@ -119,11 +119,11 @@ def storm(
         methods: of the grid.
     """
     seen = Seen()
+    results = place.results(seeds, methods=methods)
     until = time.monotonic() + place.limit
     more = ["--retry"] if retry else []
     lost: list[int] = []
     while seen.times < times and time.monotonic() < until:
-        results = place.results(seeds, methods=methods)
         place.lost()
         done = 0
         while done < results.size and seen.times < times and time.monotonic() < until:
@@ -133,6 +133,7 @@ def storm(
             done = results.check(failed="was killed by SIGKILL" if retry else None)
         seen.cells += place.finish(results, *more, executor=executor)
         lost += place.lost()
+        results = place.results(seeds, methods=methods)
     if max(lost, default=0) > LOST:
         raise BrokenError(f"a restart lost {max(lost)} rounds, more than the one in flight and one before")
     if lost:

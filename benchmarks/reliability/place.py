@@ -135,6 +135,8 @@ class Place:
         self.random = random.Random(0)
         self.limit = 120.0
         """Seconds after which a fault is not injected again."""
+        self.preparing = 0.0
+        """Seconds that uninterrupted runs have taken so far."""
         self._times = times
         self._numbers = itertools.count()
         self._reference: dict[tuple[str, int], tuple[str, Any]] = {}
@@ -160,9 +162,11 @@ class Place:
         cells = ["--seeds", f"0-{seeds - 1}", "--methods", ",".join(methods)]
         wanted = {(method, seed) for method in methods for seed in range(seeds)}
         if not wanted <= self._reference.keys():
+            began = time.monotonic()
             code, said = self.run(Results(self.folder / "reference", {}, cells))
             if code != 0:
                 raise BrokenError(f"the uninterrupted run ended with {code}: {said[-500:]}")
+            self.preparing += time.monotonic() - began
             self.lost()
             for record in Store(self.folder / "reference").folders():
                 found = without_clocks(record)

@@ -26,6 +26,7 @@ def garbled_in_transit(place: Place) -> Seen:
     seen, times = Seen(), place.times(40)
     log = place.new_folder("garbled")
     environment = {"FAULTS_GARBLED": str(log)}
+    place.results(4)
     until = time.monotonic() + place.limit
     while seen.times < times and time.monotonic() < until:
         results = place.results(4)

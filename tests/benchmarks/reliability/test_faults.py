@@ -158,6 +158,14 @@ def test_a_fault_becomes_a_row(place: Place) -> None:
     assert measure(harmful, place)["result"] == "broken"
 
 
+def test_what_was_never_injected_was_not_run(place: Place) -> None:
+    def late(place: Place) -> Seen:
+        return Seen(times=0, cells=60)
+
+    late.__doc__ = expected.__doc__
+    assert measure(late, place)["result"] == "not run"
+
+
 def test_the_page_names_what_was_not_run_and_what_did_harm(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
