@@ -63,6 +63,8 @@ class Lines:
             self._console.print(line, markup=False, highlight=False)
         elif event.kind == "waiting":
             self._console.print(ending(event), markup=False, highlight=False)
+        elif event.kind == "said":
+            self._console.print(event.reason, markup=False, highlight=False)
 
 
 class Bars:
@@ -98,7 +100,9 @@ class Bars:
     def take(self, event: Event) -> None:
         """Move the bars."""
         cell = event.cell
-        if event.kind == "started":
+        if event.kind == "said":
+            self._console.print(event.reason, markup=False, highlight=False)
+        elif event.kind == "started":
             self._tasks[cell.key] = self._progress.add_task(
                 f"{cell.dataset.name} {cell.label} seed {cell.repetition}", total=cell.training.rounds, note=""
             )

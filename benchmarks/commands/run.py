@@ -170,9 +170,11 @@ def _run_all(schedule: Schedule, running: Generator[Event, None, None]) -> tuple
     """Report what happens to the cells until they are run.
 
     Returns:
-        The exit code, 0 unless stopped or a record could not be written, and the cells left to other processes.
+        The exit code, 0 unless stopped, or a record cannot be written, or what runs the cells is gone; and the cells
+        left to other processes.
     """
     from ..records.record import RecordError
+    from ..running.executor import ExecutorLost
     from .progress import reporter
 
     skipped: list[Cell] = []
@@ -189,11 +191,11 @@ def _run_all(schedule: Schedule, running: Generator[Event, None, None]) -> tuple
                 report.take(event)
                 if event.kind == "skipped":
                     skipped.append(event.cell)
-    except RecordError as error:
+    except (RecordError, ExecutorLost) as error:
         say(f"error: {error}\nwhat was running is kept; run the same command again to continue")
         return FAILED, skipped
-    except KeyboardInterrupt:
-        say("stopped; run the same command again to continue")
+    except KeyboardInterrupt as error:
+        say(str(error) or "stopped; run the same command again to continue")
         return STOPPED, skipped
     finally:
         for number, handler in before.items():

@@ -35,16 +35,17 @@ def blame(place: str) -> Iterator[None]:
         raise ConfigError(f"{place}: {error}") from None
 
 
-def configure(kind: type[T], values: Any, key: str) -> T:
+def configure(kind: type[T], values: Any, key: str, *, limits: bool = True) -> T:
     """Build frozen settings from plain values, with their types and ranges checked.
 
     Args:
         kind: a frozen dataclass; its `__post_init__` checks ranges.
         values: a mapping from setting to value, of the types that JSON knows.
         key: where the mapping stands, such as `training`, for messages; empty at the top.
+        limits: whether numbers must be finite and of a size that settings have. What was measured may be anything.
     Raises:
         ConfigError: an unknown key (with the nearest known one), a wrong type, an impossible value (a number that is
-            not finite is one), or a `kind` that is no dataclass or whose annotations cannot be read.
+            not finite is one, under `limits`), or a `kind` that is no dataclass or whose annotations cannot be read.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{key or 'the file'} must be a mapping of settings, found {show_value(values)}")
@@ -54,8 +55,9 @@ def configure(kind: type[T], values: Any, key: str) -> T:
         )
     code = {written(field.name): field.name for field in dataclasses.fields(kind) if field.init}
     known_keys(values, list(code), key)
-    for name, value in values.items():
-        _check_values(value, f"{key}.{name}" if key else name)
+    if limits:
+        for name, value in values.items():
+            _check_values(value, f"{key}.{name}" if key else name)
     values = {code[name]: value for name, value in values.items()}
     try:
         # JSON mode is the strict mode that takes a list for a tuple and an int for a float, and nothing else.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BUILT_IN = (
     "fl_bench.benchmarks.running.here",
     "fl_bench.benchmarks.running.apart",
+    "fl_bench.benchmarks.running.slurm",
+    "fl_bench.benchmarks.running.ray",
 )
 """Modules that register our executors."""
 

@@ -27,7 +27,7 @@ NOT_PLAIN = ("binary", "omap", "pairs", "set")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps: a key given twice is an error, and `1e-3` is a number."""
+    """YAML without its traps: a key given twice is an error, `1e-3` is a number, `4:00:00` is none."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -72,7 +72,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_scalar(node)
 
 
-# YAML 1.1, which PyYAML speaks, wants a dot in a number with an exponent; everybody writes 1e-3.
+# To YAML 1.1, which PyYAML speaks, `4:00:00` is 14400, in base 60; to everybody else a text. The first pattern decides.
+_SIXTIES = ("tag:yaml.org,2002:str", re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$"))
+_Loader.yaml_implicit_resolvers = {
+    first: [_SIXTIES, *resolvers] for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+# And it wants a dot in a number with an exponent; everybody writes 1e-3.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )

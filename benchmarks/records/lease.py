@@ -55,6 +55,10 @@ FULL_CLAIM = 4096
 """Bytes that are read of a claim; one has about 300."""
 
 
+_held: list[Claim] = []
+"""What this process holds."""
+
+
 class Held(FLBenchError):
     """Another process is running the cell; says which, since when, and when its lease ends."""
 
@@ -193,11 +197,19 @@ def claiming(folder: Path) -> Iterator[Claim]:
     released = threading.Event()
     heart = threading.Thread(target=_beat, args=(claim, released), name=f"lease of {folder.name}", daemon=True)
     heart.start()
+    _held.append(claim)
     try:
         yield claim
     finally:
+        _held.remove(claim)
         released.set()
         heart.join(timeout=1.0)  # a file system that hangs keeps the thread, and not the run
+        claim.release()
+
+
+def release_all() -> None:
+    """Let others have all that this process holds, which is about to end at once."""
+    for claim in list(_held):
         claim.release()
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+GRACE = 2.0
+"""Seconds that a worker has to let go of its cell; one that hangs uses them up."""
+
+
 class Child:
     """A worker process, which ends when this process does.
 
@@ -44,7 +48,6 @@ class Child:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=self._scratch.name,
             env={**os.environ, **WORKER, "PYTHONPATH": _path(), "PYTHONSAFEPATH": "1", **(environment or {})},
         )
         self._heard = heard
@@ -68,8 +71,15 @@ class Child:
             self._process.stdin.write(order)
             self._process.stdin.flush()
 
+    def ask(self) -> None:
+        """Ask it to let go of its cell and end."""
+        self._process.terminate()
+
     def end(self) -> None:
-        """Kill it, and remove what it left."""
+        """End it, by force where it takes longer than `GRACE`, and remove what it left."""
+        self.ask()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=GRACE)
         self._process.kill()
         self._process.wait()
         self._reader.join(timeout=10)  # a grandchild may hold the pipe open

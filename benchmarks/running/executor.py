@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, FLBenchError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a cell."""
+    """Something that happened to a cell; or that an executor has to say beside, and then the cell is any (`said`)."""
 
-    kind: Literal["started", "round", "ended", "skipped", "waiting"]
+    kind: Literal["started", "round", "ended", "skipped", "waiting", "said"]
     cell: Cell
     round: int = 0
     accuracy: float | None = None
     """Mean client accuracy of the deployed view after `round`, percent."""
     ending: Ending | None = None
     reason: str = ""
-    """Why a cell was skipped or is waited for; of one that ended elsewhere, where."""
+    """Why a cell was skipped or is waited for; of one that ended elsewhere, where; or what there is to say."""
     seconds: float = 0.0
     """Wall seconds since the cell was started here."""
+
+
+class ExecutorLost(FLBenchError):
+    """What runs the cells is gone, such as the head of a cluster; the same command continues, once it is back."""
 
 
 class Executor(Protocol):
@@ -65,17 +69,21 @@ class Executor(Protocol):
         Raises:
             RecordError: a record cannot be written.
             ConfigError: what runs the cells cannot start.
+            ExecutorLost: what runs the cells is gone.
         """
 
 
-def package_of(extra: str) -> ModuleType:
-    """The package that an executor of ours is named after, which an extra of the same name installs.
+def package_of(extra: str, package: str | None = None) -> ModuleType:
+    """The package that an executor of ours needs, which an extra of the executor's name installs.
 
+    Args:
+        extra: the executor and the extra.
+        package: what to import; called like the executor by default.
     Raises:
         ConfigError: it is not installed; says how to install it.
     """
     try:
-        return import_module(extra)
+        return import_module(package or extra)
     except ImportError as error:
         raise ConfigError(
             f"--executor {extra} cannot import its package ({error}): pip install 'fl-bench[{extra}]'"

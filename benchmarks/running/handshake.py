@@ -6,7 +6,7 @@ Records are the same to the byte, but for clocks and the machine, where none of 
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,16 @@ def setup(plugins: Mapping[str, str], data: Sequence[str], data_dir: str | None)
         data={name: _fingerprint(name, data_dir) for name in data},
         **software(),
     )
+
+
+def versions_of(setup: Setup) -> Setup:
+    """What a setup says of software; the rest, which takes torch and the data to know, is empty."""
+    return replace(setup, code="", instructions="", plugins={}, data={})
+
+
+def versions() -> Setup:
+    """What this process works with, as `versions_of` has it; imports no torch."""
+    return Setup(node=platform.node(), code="", instructions="", plugins={}, data={}, **software())
 
 
 def data_of(cells: Sequence[Cell]) -> list[str]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .local import START_LIMIT
+from .protocol import MOST_CHECKPOINT
 from .unfinished import Heard
+from .wire import ProtocolError, decoded
 
 if TYPE_CHECKING:
     from ..grid.cell import Cell
     from ..records.lease import Claim
+    from .protocol import Kept
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Retries:
     """Its node or the connection was lost, or what came over it was garbled."""
     crash: int = 1
     """Its worker process died: a crash of a library, or the kernel out of memory."""
+    memory: int = 1
+    """It ran out of GPU memory within its share, which is doubled."""
 
 
 @dataclass
@@ -37,13 +43,18 @@ class Job:
     node: str = ""
     """The worker's machine, once it said so."""
     began: float = field(default_factory=time.monotonic)
-    """When the cell's own work began; until then when the job was made. By the monotonic clock."""
+    """When the cell's own work began; until then when the job was made, or reached its worker. By the monotonic
+    clock."""
     running: bool = False
     """Whether the cell's own work has begun."""
     over: bool = False
     """Whether nothing more is expected of the worker."""
     spoilt: bool = False
     """Whether the worker must be replaced."""
+    share: float | None = None
+    """How much of a GPU's memory the worker may take; None: all that there is."""
+    memory: tuple[int, int] | None = None
+    """On a GPU: the most bytes that the worker has taken so far, and the bytes of the GPU."""
     heard: Heard = field(default_factory=Heard)
     parts: list[bytes] = field(default_factory=list)
     """Those that came of a checkpoint."""
@@ -62,3 +73,22 @@ class Job:
         """When it is late, by the monotonic clock; None for never."""
         seconds = self.timeout if self.running else START_LIMIT
         return None if seconds is None else self.began + seconds
+
+    def put_together(self, part: Kept) -> bytes | None:
+        """The whole checkpoint, when its last part has come; None until then.
+
+        Raises:
+            ProtocolError: parts come in another order, or make another checkpoint than the one that was sent.
+        """
+        if part.part == 0:
+            self.parts.clear()
+        if part.part != len(self.parts):
+            raise ProtocolError(f"part {part.part} of a checkpoint came as number {len(self.parts)}")
+        self.parts.append(decoded(part.content, "a part of a checkpoint"))
+        if len(self.parts) < part.parts:
+            return None
+        content = b"".join(self.parts)
+        self.parts.clear()
+        if len(content) > MOST_CHECKPOINT or hashlib.sha256(content).hexdigest() != part.sha256:
+            raise ProtocolError("a checkpoint is not the one that was sent")
+        return content

@@ -88,6 +88,8 @@ class Order:
     """Base64 of checkpoints to go on from, by the key of the cell."""
     kept_every: float = KEPT_EVERY
     """Seconds between checkpoints that come back as messages."""
+    gpu_share: float | None = None
+    """How much of its GPU's memory the worker may take, above 0 and at most 1; None: all that there is."""
     protocol: int = PROTOCOL
 
     @classmethod
@@ -126,6 +128,8 @@ def read_order(line: bytes) -> Order:
         raise ProtocolError("the order names plugin files; plugins travel as text")
     if order.timeout is not None and not order.timeout > 0:
         raise ProtocolError(f"the order's timeout must be above 0 seconds, found {order.timeout:g}")
+    if order.gpu_share is not None and not 0 < order.gpu_share <= 1:
+        raise ProtocolError(f"the order's gpu_share must be above 0 and at most 1, found {order.gpu_share:g}")
     return order
 
 

@@ -75,6 +75,8 @@ class Finished:
     """Mean client accuracy of the deployed view, percent."""
     memory: tuple[int, int] | None
     """On a GPU: the most bytes that the worker has taken, and those that are free."""
+    capacity: int | None
+    """On a GPU: the bytes of memory that it has."""
     facts: dict[str, Any]
     """What a record would say beside its rounds."""
     values: dict[str, float | int | None]
@@ -159,6 +161,10 @@ MESSAGES: dict[str, type[Any]] = {
     for kind in (Hello, Refused, Started, Finished, Kept, Recorded, Ended, Late, Skipped, Broken)
 }
 """What `kind` may say."""
+
+
+LAST = (Recorded, Ended, Skipped, Late, Refused, Broken)
+"""Messages after which a worker says no more about an order of one cell."""
 
 
 def message_line(message: Message) -> bytes:

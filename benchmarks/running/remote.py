@@ -6,7 +6,7 @@ An executor moves bytes between `Remote` and workers, and knows where they are:
     while job := remote.next():         a cell that waits, with its order: send `job.order` to a worker
         remote.hear(job, line)          for each line that the worker says
         remote.lost(job, "node", why)   where a node or a worker is gone
-        remote.late(job)                where the worker passed `job.limit` and was killed
+        remote.late(job)                where the worker passed `job.limit`
         yield from remote.events()      what happened
     remote.close()
 
@@ -15,7 +15,6 @@ Once `job.over`, nothing more is expected of it; where `job.spoilt`, too, its wo
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter, deque
 from contextlib import ExitStack, suppress
@@ -47,11 +46,12 @@ from .protocol import (
     read_message,
 )
 from .runner import Ending, finished
-from .unfinished import record_for
-from .wire import ProtocolError, decoded, encoded, shown
+from .shares import ran_out
+from .unfinished import packed_values, record_for
+from .wire import ProtocolError, encoded, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..grid.cell import Cell
     from ..records.lease import Claim
@@ -60,6 +60,9 @@ if TYPE_CHECKING:
     from .protocol import Message
     from .runner import Options
     from .unfinished import Heard
+
+    Cause = Literal["node", "crash", "memory"]
+    """What ended an attempt; a field of `Retries`."""
 
 
 class Remote:
@@ -74,6 +77,8 @@ class Remote:
         shared: whether workers write to the folder of `store` themselves.
         retries: how often a cell is tried again.
         kept_every: seconds between checkpoints that workers send.
+        ended: how a cell ended that need not run, None while it has to; `finished` by default.
+        spent: seconds that earlier attempts at a cell took elsewhere, which count against `timeout`.
     Raises:
         ConfigError: a plugin file cannot be read.
     """
@@ -89,6 +94,8 @@ class Remote:
         shared: bool = False,
         retries: Retries | None = None,
         kept_every: float = KEPT_EVERY,
+        ended: Callable[[Cell], Ending | None] | None = None,
+        spent: Callable[[Cell], float] = lambda _: 0.0,
     ) -> None:
         self.store = store
         self.options = options
@@ -102,6 +109,8 @@ class Remote:
         self._kept_every = kept_every
         self._events: deque[Event] = deque()
         self._jobs: list[Job] = []
+        self._ended = ended or (lambda cell: finished(cell, store, retry=options.retry))
+        self._spent_before = spent
         self._spent: dict[str, float] = {}
         """Seconds of earlier attempts, by key."""
         self._tries: Counter[tuple[str, str]] = Counter()
@@ -112,11 +121,12 @@ class Remote:
         """How many cells are with no worker yet."""
         return len(self._waiting)
 
-    def next(self, device: str | None = None) -> Job | None:
+    def next(self, device: str | None = None, share: Callable[[Cell], float] | None = None) -> Job | None:
         """The next cell that waits, held against other processes; None when none does.
 
         Args:
             device: the torch device of the worker, as it names it; that of `options` by default.
+            share: how much of a GPU's memory a cell may take; all that there is by default.
         Raises:
             ConfigError: a plugin file cannot be read.
             RecordError: the results folder takes no claim.
@@ -125,10 +135,16 @@ class Remote:
             cell = self._waiting.popleft()
             held = ExitStack()
             try:
-                claim = None if self._shared else held.enter_context(self.store.claim(cell))
-                ending = finished(cell, self.store, retry=self.options.retry)
+                if self._shared:
+                    claim, holder = None, self.store.holder(cell)
+                    if holder is not None:  # a worker would say so
+                        raise Held(str(holder))
+                else:
+                    claim = held.enter_context(self.store.claim(cell))
+                ending = self._ended(cell)
                 if ending is None:
-                    job = self._job(cell, device, claim, held)
+                    part = None if share is None else min(1.0, share(cell) * 2 ** self._tries[cell.key, "memory"])
+                    job = self._job(cell, device, part, claim, held)
                     self._jobs.append(job)
                     return job
             except Held as error:
@@ -174,11 +190,20 @@ class Remote:
         """The worker passed `job.limit`, and is gone."""
         if job.over:
             return
+        job.spoilt = True
         if job.running:
             self._fail(job, "timeout", f"ran longer than the time limit of {self._timeout:g} s")
         else:
             reason = f"the worker had not loaded its libraries and the data after {START_LIMIT:g} s"
             self._fail(job, "failed", reason)
+
+    def give_back(self, job: Job) -> None:
+        """Nobody works on the cell any more, which is not its fault: it waits again, before all others."""
+        if job.over:
+            return
+        self._close(job)
+        job.spoilt = True
+        self._waiting.appendleft(job.cell)
 
     def events(self) -> Iterator[Event]:
         """What happened since this was last asked."""
@@ -191,9 +216,10 @@ class Remote:
             job.over = True
             job.held.close()
 
-    def _job(self, cell: Cell, device: str | None, claim: Claim | None, held: ExitStack) -> Job:
+    def _job(self, cell: Cell, device: str | None, share: float | None, claim: Claim | None, held: ExitStack) -> Job:
         options = self.options if device is None else replace(self.options, device=device)
-        timeout = None if self._timeout is None else max(self._timeout - self._spent.get(cell.key, 0.0), 0.001)
+        spent = self._spent.setdefault(cell.key, self._spent_before(cell))
+        timeout = None if self._timeout is None else max(self._timeout - spent, 0.001)
         checkpoints = {}
         if claim is not None:
             from ...federation.checkpoint import is_whole  # imports torch, as every driver of workers has
@@ -211,8 +237,9 @@ class Remote:
             results=str(self.store.results.resolve()) if self._shared else None,
             checkpoints=checkpoints,
             kept_every=self._kept_every,
+            gpu_share=share,
         )
-        return Job(cell, order.text(), timeout, claim=claim, held=held)
+        return Job(cell, order.text(), timeout, share=share, claim=claim, held=held)
 
     def _expected(self, cell: Cell) -> Setup:
         """What a node has to be equal to for this cell: of data, it needs those of the cell."""
@@ -220,7 +247,7 @@ class Remote:
 
     def _take(self, job: Job, message: Message) -> None:
         if isinstance(message, Broken):
-            self._give_back(job)
+            self.give_back(job)
             kind = RecordError if message.storage else ConfigError
             raise kind(shown(f"{job.node or 'a worker'}: {message.reason}"))
         if isinstance(message, Hello | Refused):
@@ -242,7 +269,6 @@ class Remote:
             case Kept():
                 self._keep(job, message)
             case Late():
-                job.spoilt = True
                 self.late(job)
             case Skipped():
                 self._close(job, Event("skipped", job.cell, reason=shown(message.reason)))
@@ -257,7 +283,7 @@ class Remote:
             name, reasons = message.node, list(message.reasons)
         job.node = shown(name)[:100] or "a node without a name"
         if reasons or isinstance(message, Refused):
-            self._give_back(job)
+            self.give_back(job)
             raise refusal(job.node, [shown(reason) for reason in reasons])
 
     def _round(self, job: Job, message: Finished) -> None:
@@ -265,27 +291,20 @@ class Remote:
             raise ProtocolError(f"round {message.round} came as number {len(job.heard.rows)}")
         if job.claim is not None:
             job.claim.check()
-        from ...federation.rows import RoundRow  # imports torch, as every driver of workers has
-        from .unfinished import packed
-
-        job.heard.rows.append(packed(RoundRow(message.values, list(message.clients))))
+        job.heard.rows.append(packed_values(message.values, message.clients))
         job.heard.facts = message.facts
+        if message.memory is not None and message.capacity is not None:
+            job.memory = message.memory[0], message.capacity
         event = Event("round", job.cell, round=message.round, accuracy=message.accuracy, seconds=job.seconds)
         self._events.append(event)
 
     def _keep(self, job: Job, message: Kept) -> None:
-        """Put parts together; a whole checkpoint takes the place of the one before."""
-        if message.part == 0:
-            job.parts.clear()
-        if job.claim is None or message.part != len(job.parts):
-            raise ProtocolError(f"part {message.part} of a checkpoint came as number {len(job.parts)}")
-        job.parts.append(decoded(message.content, "a part of a checkpoint"))
-        if len(job.parts) < message.parts:
+        """A whole checkpoint takes the place of the one before."""
+        if job.claim is None:
+            raise ProtocolError("a checkpoint came, which is to stay in the folder that we share")
+        content = job.put_together(message)
+        if content is None:
             return
-        content = b"".join(job.parts)
-        job.parts.clear()
-        if len(content) > MOST_CHECKPOINT or hashlib.sha256(content).hexdigest() != message.sha256:
-            raise ProtocolError("a checkpoint is not the one that was sent")
         job.claim.check()
         try:
             with replacing(job.claim.checkpoint) as temporary:
@@ -297,6 +316,9 @@ class Remote:
         """The cell has ended; a record that comes over the wire is checked before it is kept."""
         ending: Ending | None
         if isinstance(message, Recorded):
+            if job.share is not None and job.share < 1 and self._may_try(job, "memory") and ran_out(message.files):
+                self._again(job, "memory", "out of GPU memory")
+                return
             ending = self._adopted(job, message)
         else:
             ending = finished(job.cell, self.store, retry=False) if self._shared else None
@@ -317,19 +339,22 @@ class Remote:
                 job.claim.clear()
         return finished(job.cell, self.store, retry=False)
 
-    def _again(self, job: Job, what: Literal["node", "crash"], reason: str) -> None:
+    def _may_try(self, job: Job, what: Cause) -> bool:
+        return self._tries[job.cell.key, what] < int(getattr(self._retries, what))
+
+    def _again(self, job: Job, what: Cause, reason: str) -> None:
         key = job.cell.key
         self._spent[key] = self._seconds(job)
         job.running = False  # counted
         before = self._heard.get(key)
         if before is None or len(job.heard.rows) >= len(before.rows):
             self._heard[key] = job.heard
-        self._tries[key, what] += 1
         job.spoilt = True
-        if self._tries[key, what] > getattr(self._retries, what):
-            self._fail(job, "failed", reason)
+        if self._may_try(job, what):
+            self._tries[key, what] += 1
+            self.give_back(job)
         else:
-            self._give_back(job)
+            self._fail(job, "failed", reason)
 
     def _seconds(self, job: Job) -> float:
         """What the cell took so far, all its attempts together."""
@@ -344,12 +369,6 @@ class Remote:
         self._events.append(
             record_for(job.cell, status, reason, heard, seconds=seconds, store=self.store, options=self.options)
         )
-
-    def _give_back(self, job: Job) -> None:
-        """The cell waits again, before all others."""
-        self._close(job)
-        job.spoilt = True
-        self._waiting.appendleft(job.cell)
 
     def _close(self, job: Job, event: Event | None = None) -> None:
         job.over = True

@@ -17,6 +17,15 @@ def accuracy_of(row: RoundRow) -> float | None:
     return None if view is None else row.values[view]
 
 
+def gpu_capacity(device: str) -> int | None:
+    """Bytes of memory that a GPU has; None on a CPU."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.mem_get_info(device)[1]
+
+
 def gpu_memory(device: str) -> tuple[int, int] | None:
     """The most bytes of a GPU's memory that this process has taken, and those that are free; None on a CPU."""
     if not device.startswith("cuda"):

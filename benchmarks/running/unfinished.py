@@ -16,12 +16,19 @@ from .provenance import machine, software
 from .runner import Ending, finished
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ...federation.rows import RoundRow
     from ..grid.cell import Cell
     from ..records.store import Store
     from .runner import Options
+
+
+TOLD = 143
+"""Exit code of a worker that was asked to end and let go of its cell."""
+
+ASKING = ("SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2")
+"""Signals that ask a process to end, those of batch systems among them; a crash sends others."""
 
 
 @dataclass
@@ -37,7 +44,12 @@ class Heard:
 
 def packed(row: RoundRow) -> bytes:
     """A round for the way to the parent, which reads it only where it has to write the record."""
-    return json.dumps((row.values, row.clients)).encode()
+    return packed_values(row.values, row.clients)
+
+
+def packed_values(values: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> bytes:
+    """A round as `packed` makes it, from its values and those of its clients; imports no torch."""
+    return json.dumps((values, clients)).encode()
 
 
 def record_for(
@@ -101,3 +113,8 @@ def death(exitcode: int | None) -> str:
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return f"the worker process was killed by {name}{hint}"
     return f"the worker process ended with exit code {exitcode}"
+
+
+def was_asked_to_end(exitcode: int | None) -> bool:
+    """Whether somebody asked the worker to end, which says nothing against its cell."""
+    return exitcode == TOLD or exitcode in [-getattr(signal, name) for name in ASKING if hasattr(signal, name)]

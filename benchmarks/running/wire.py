@@ -84,7 +84,7 @@ def read_as(kind: type[T], values: dict[str, Any], what: str, *, nested: bool = 
         ProtocolError: a key that is missing or unknown, or a wrong type.
     """
     try:
-        read = configure(kind, values, what)
+        read = configure(kind, values, what, limits=False)
         if nested:
             _nothing_lost(values, json.loads(to_line(asdict(read))), what)  # type: ignore[call-overload]
     except ConfigError as error:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fl_bench.errors import FLBenchError
 
 from ..grid.plugins import load_plugins
-from ..records.lease import Held
+from ..records.lease import Held, release_all
 from ..records.record import RecordError
 from ..records.store import Store
 from .handshake import mismatch, setup
@@ -43,8 +43,10 @@ from .protocol import (
     parts_of,
 )
 from .provenance import provenance
-from .reporting import accuracy_of, gpu_memory
+from .reporting import accuracy_of, gpu_capacity, gpu_memory
 from .runner import run_cell
+from .shares import hold_to
+from .unfinished import TOLD
 from .wire import MOST_LINE, decoded
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ def serve(line: bytes, emit: Callable[[Message], None], scratch: Path, more: Cal
     try:
         order = read_order(line)
         prepared = prepare(order, emit, scratch)
+        if order.gpu_share is not None:
+            hold_to(order.options.device, order.gpu_share)
     except FLBenchError as error:
         emit(Broken(str(error)))
         return
@@ -126,7 +130,9 @@ def prepare(order: Order, emit: Callable[[Message], None], scratch: Path) -> tup
 def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callable[[Message], None]) -> bool:
     """Run a cell and say how it ended; whether the worker can go on."""
     shared = order.results is not None
-    limit = None if order.timeout is None else threading.Timer(order.timeout, _expire, (cell.key, emit))
+    limit = (
+        None if order.timeout is None else threading.Timer(order.timeout, _expire, (None if shared else cell.key, emit))
+    )
     sender = None if shared else _Checkpoints(cell, store, order, emit)
 
     def started() -> None:
@@ -138,7 +144,8 @@ def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callabl
     def progress(row: RoundRow, facts: Mapping[str, Any]) -> None:
         number = int(row.values["round"] or 0)
         memory = gpu_memory(options.device)
-        emit(Finished(cell.key, number, accuracy_of(row), memory, dict(facts), row.values, tuple(row.clients)))
+        capacity, clients = gpu_capacity(options.device), tuple(row.clients)
+        emit(Finished(cell.key, number, accuracy_of(row), memory, capacity, dict(facts), row.values, clients))
         if sender is not None:
             sender.send()
 
@@ -161,9 +168,10 @@ def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callabl
     return True
 
 
-def _expire(key: str, emit: Callable[[Message], None]) -> None:
-    """End the process: nothing else ends a cell that hangs."""
-    emit(Late(key))
+def _expire(key: str | None, emit: Callable[[Message], None]) -> None:
+    """End the process: nothing else ends a cell that hangs. Where the cell is held by us, its end says it all."""
+    if key is not None:
+        emit(Late(key))
     os._exit(LATE)
 
 
@@ -204,11 +212,20 @@ def main() -> None:
     parser.add_argument("--follow", action="store_true", help="end at once when standard input ends")
     chosen = parser.parse_args()
     if chosen.follow:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which stops us
+        for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):  # Ctrl-C and batch systems reach the parent too, which stops us
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _leave)
     emit = _own_output()
     with sys.stdin.buffer if chosen.order is None else chosen.order.open("rb") as stream:
         for line in _following(stream) if chosen.follow else iter(lambda: stream.readline(MOST_LINE + 1), b""):
             serve(line, emit, chosen.scratch)
+
+
+def _leave(*_: Any) -> None:
+    """End at once, past the code of methods, which may hold on to any exception."""
+    release_all()
+    os._exit(TOLD)
 
 
 def _own_output() -> Callable[[Message], None]:

@@ -153,7 +153,7 @@ def test_numbers_that_move_ask_for_a_version(
         else:
             usual(parameters, *rest, **{**settings, "lr": 1.001 * settings["lr"]})
 
-    monkeypatch.setattr(f"{module}.{function}", scaled)
+    monkeypatch.setattr(importlib.import_module(module), function, scaled)
     with pytest.raises(pytest.fail.Exception) as failed:
         golden(FOLDER / f"{case}.json", measure(case), VERSIONS, write=True)
     assert str(failed.value).startswith(f"{case}: numbers moved (test loss, clients' weights.sum, ")

@@ -27,23 +27,26 @@ def test_lines_where_there_is_no_terminal_and_bars_where_there_is(
     done = Event("ended", cell, ending=Ending("done", None, store.runs), seconds=3.0)
     failed = Event("ended", cell, ending=Ending("failed", "ValueError: x", store.runs), seconds=3.0)
     waiting = Event("waiting", cell, reason="taken")
+    said = Event("said", cell, reason="2 tasks wait")
     elsewhere = Event("ended", cell, ending=done.ending, reason="by another process")
     plain = screen()
     with reporter(plain, 3) as report:
         assert isinstance(report, Lines)
         skipped = Event("skipped", cell, reason="taken")
-        for event in (Event("started", cell), Event("round", cell), done, waiting, skipped, elsewhere):
+        for event in (Event("started", cell), Event("round", cell), done, waiting, said, skipped, elsewhere):
             report.take(event)
     assert text(plain).splitlines() == [
         "[1/3] digits local seed 0: done, 3.0 s",
         "digits local seed 0: waiting, taken",
+        "2 tasks wait",
         "[2/3] digits local seed 0: skipped, taken",
         "[3/3] digits local seed 0: done, by another process",
     ]
     fancy = screen(terminal=True)
     with reporter(fancy, 2) as report:
         assert isinstance(report, Bars)
-        for event in (Event("started", cell), Event("round", cell, round=1, accuracy=51.26), waiting, failed):
+        for event in (Event("started", cell), Event("round", cell, round=1, accuracy=51.26), waiting, said, failed):
             report.take(event)
     assert "failed (ValueError: x)" in text(fancy)
     assert "waiting, taken" in text(fancy)
+    assert "2 tasks wait" in text(fancy)

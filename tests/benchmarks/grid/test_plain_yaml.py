@@ -24,6 +24,11 @@ def test_whole_numbers_stay_whole() -> None:
     assert parse_yaml("{a: 10, b: -3, c: 0-4, d: e3}", "-o") == {"a": 10, "b": -3, "c": "0-4", "d": "e3"}
 
 
+@pytest.mark.parametrize("text", ["4:00:00", "30:20", "1:30.5", "+1:1"])
+def test_times_are_no_numbers_of_base_sixty(text: str) -> None:
+    assert parse_yaml(text, "-o") == text
+
+
 def test_a_key_given_twice_is_an_error_with_its_line() -> None:
     with pytest.raises(ConfigError, match=r"g.yaml, line 3, column 1: this is not valid YAML: 'a' is given twice"):
         parse_yaml("a: 1\nb: 2\na: 3\n", "g.yaml")
@@ -67,7 +72,7 @@ def doubled(levels: int) -> str:
         ("x" * (YAML_BYTES + 1), f"at most {YAML_BYTES} characters"),
         ("9" * 5000, "at most 64 characters, found 5000"),
         ("0x" + "f" * 5000, "at most 64 characters"),
-        ("1" + ":59" * 5000, "at most 64 characters"),
+        ("!!int 1" + ":59" * 5000, "at most 64 characters"),
         ("." + "9" * 5000, "at most 64 characters"),
     ],
 )

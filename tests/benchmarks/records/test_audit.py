@@ -128,15 +128,16 @@ def test_a_second_record_of_a_cell_is_found(filled: Store, capsys: pytest.Captur
     assert "is the same run as digits/fedmd-0-" in found["problem"]
 
 
-def test_what_kills_leave_is_found(filled: Store, cell_of: MakeCell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_kills_leave_is_found(
+    filled: Store, cell_of: MakeCell, leave_checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = one_of(filled, "local")
     left = [folder.with_name(f"{folder.name}.tmp"), folder.with_name(f"{folder.name}.old")]
     left.append(folder.with_name(f".{folder.name}.packed"))
     for place in left:
         place.mkdir()
-    filled.checkpoint(cell_of("local")).write_bytes(b"")
-    left.append(filled.checkpoint(cell_of("local")).parent)
-    filled.checkpoint(cell_of("local", 1)).write_bytes(b"")  # of a run that is not done: it goes on from there
+    left.append(leave_checkpoint(filled, cell_of("local")).parent)
+    leave_checkpoint(filled, cell_of("local", 1))  # of a run that is not done: it goes on from there
     code, found = fsck(filled, capsys=capsys)
     assert (code, {one["place"] for one in found}) == (1, set(map(str, left)))
     fsck(filled, "--quarantine", capsys=capsys)

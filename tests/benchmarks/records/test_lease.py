@@ -63,6 +63,18 @@ def test_a_claim_keeps_others_out_and_leaves_nothing(folder: Path) -> None:
     assert list(folder.parent.iterdir()) == []
 
 
+def test_a_process_that_is_about_to_end_lets_go_of_all_that_it_holds(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with lease.claiming(folder) as claim, lease.claiming(other):
+        claim.checkpoint.write_bytes(b"kept")
+        lease.release_all()
+        assert (lease.holder(folder), lease.holder(other)) == (None, None)
+        assert claim.checkpoint.exists()
+        with lease.claiming(other):
+            pass
+    lease.release_all()  # nothing is held any more
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only its number tells a process")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_claim_of_a_process_is_taken_over_at_once_when_it_is_gone_and_only_then(
@@ -117,7 +129,7 @@ def test_a_process_number_that_was_given_away_again_holds_nothing(folder: Path) 
         by(pid=2**40),
         by(token=None),
     ],
-    ids=str,
+    ids=map(str, range(12)),  # the contents name this process, which each worker of the tests is not
 )
 def test_a_claim_of_another_machine_or_none_that_can_be_read_holds_for_the_lease(
     folder: Path, content: str | dict[str, Any]

@@ -22,6 +22,7 @@ from fl_bench.benchmarks.running.handshake import setup
 from fl_bench.benchmarks.running.order import Order, Plugin
 from fl_bench.benchmarks.running.protocol import Finished, Hello, Recorded, Refused, Started, read_message
 from fl_bench.benchmarks.running.runner import Options, run_cell
+from fl_bench.benchmarks.running.unfinished import was_asked_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,11 +176,50 @@ def test_a_worker_refuses_a_mixture_and_dies_with_its_driver(
         child.end()
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_asked_to_end_lets_go_of_its_cell(
+    small_grid: Callable[..., Grid], store: Store, plugin: str, request: pytest.FixtureRequest
+) -> None:
+    (cell,) = (
+        c for c in small_grid(Overrides(methods=f"noisy-{name_of(request)}[how=sleep]")).cells if c.method != "local"
+    )
+    here = setup({"noisy.py": Plugin.read(plugin).sha256}, ["digits"], None)
+    order = Order.of([cell], Options(plugins=(plugin,)), here, results=str(store.results))
+    said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    child = Child(lambda _, line: said.put(line))
+    try:
+        child.send(order.text())
+        while not isinstance(read_message(said.get(timeout=PATIENCE) or b""), Finished):
+            pass
+        (claim,) = store.runs.rglob("*.claim")
+        if hasattr(signal, "SIGUSR2"):
+            os.kill(child.pid, signal.SIGUSR2)  # a batch system's, for its task
+        assert claim.exists()
+        child.ask()
+        child.ask()
+        assert said.get(timeout=PATIENCE) is None
+        assert was_asked_to_end(child.exitcode)
+        assert not claim.exists()
+        assert store.has_checkpoint(cell)
+        assert store.folders() == []
+    finally:
+        child.end()
+
+
+def test_who_was_asked_to_end_did_not_crash() -> None:
+    assert was_asked_to_end(-signal.SIGTERM)
+    assert not was_asked_to_end(-signal.SIGKILL)
+    assert not was_asked_to_end(1)
+    assert not was_asked_to_end(None)
+
+
 def test_a_child_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
     said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     child = Child(lambda _, line: said.put(line), folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
     assert child.exitcode is None
+    if sys.platform == "linux":  # relative paths mean what they mean here
+        assert os.readlink(f"/proc/{child.pid}/cwd") == os.getcwd()
     os.kill(child.pid, signal.SIGKILL)
     assert said.get(timeout=PATIENCE) is None
     child.send(b"{}\n")

@@ -58,7 +58,9 @@ SAID: list[Message] = [
     Hello(HERE),
     Refused("n", ("torch is 1 here and 2 on n",)),
     Started("k", {"gpu": None, "cores": 2}),
-    Finished("k", 1, float("inf"), (1, 2), {"views": ["client"]}, {"round": 1, "a": 0.1, "b": None}, ({"client": 0},)),
+    Finished(
+        "k", 1, float("inf"), (2**36, 2), 2**37, {"views": []}, {"round": 1, "a": 0.1, "b": None}, ({"client": 0},)
+    ),
     Kept("k", "0", 0, 1, "AAAA"),
     Recorded.of("k", {"run.json": "{}", "rounds.csv": "a\n"}),
     Ended("k"),

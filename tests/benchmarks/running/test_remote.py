@@ -31,7 +31,7 @@ from fl_bench.benchmarks.running.protocol import (
     read_message,
 )
 from fl_bench.benchmarks.running.remote import Remote
-from fl_bench.benchmarks.running.runner import Options, run_cell
+from fl_bench.benchmarks.running.runner import Ending, Options, run_cell
 from fl_bench.benchmarks.running.worker import serve
 from fl_bench.errors import ConfigError
 
@@ -231,6 +231,24 @@ def test_patience_ends(remote_of: Callable[..., Remote], store: Store, cell: Cel
     assert store.has_checkpoint(cell)  # --retry goes on there
 
 
+def test_what_others_did_counts(remote_of: Callable[..., Remote], store: Store, cell: Cell, tmp_path: Path) -> None:
+    remote = remote_of(shared=True, timeout=10.0, spent=lambda _: 4.0, ended=lambda _: None)
+    job = next_job(remote)
+    assert job.timeout == 6.0
+    remote.lost(job, "node", "it is gone")
+    assert next_job(remote).timeout == 6.0  # it had not begun
+    ending = Ending("failed", "elsewhere", tmp_path)
+    remote = remote_of(shared=True, ended=lambda _: ending)
+    assert remote.next() is None
+    (event,) = remote.events()
+    assert event.ending is ending
+    remote = remote_of(shared=True)
+    with store.claim(cell):
+        assert remote.next() is None
+    (event,) = remote.events()
+    assert (event.kind, f"process {os.getpid()} on" in event.reason) == ("skipped", True)
+
+
 def test_retries_by_default() -> None:
     assert Retries() == Retries(node=5, crash=1)
 
@@ -316,7 +334,7 @@ def test_a_worker_may_say_itself_that_it_is_late(remote_of: Callable[..., Remote
     assert job.spoilt
 
 
-ROUND = Finished("", 0, None, None, {}, {"round": 0}, ())
+ROUND = Finished("", 0, None, None, None, {}, {"round": 0}, ())
 
 
 @pytest.mark.parametrize(

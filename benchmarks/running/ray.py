@@ -1,0 +1,314 @@
+"""The executor `ray` (benchmarks room): tasks of a Ray cluster, each with a worker of the worker protocol.
+
+Tasks keep no state. Each takes a few small cells, so that libraries are loaded once for them, or one cell on its share
+of a GPU; what workers say streams back, and the driver alone writes records and checkpoints.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from fl_bench.errors import ConfigError
+
+from ..grid.executors import executor
+from .executor import package_of
+from .local import START_LIMIT, choose_devices
+from .provenance import available_cores
+from .ray_cluster import Cancel, Nodes, Over, Said, Submit
+from .ray_link import Link
+from .ray_tasks import EXIT, ON
+from .remote import Remote
+from .shares import Shares
+from .unfinished import death
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from ..grid.cell import Cell
+    from ..records.store import Store
+    from .executor import Event
+    from .job import Job
+    from .ray_cluster import Node
+    from .runner import Options
+
+BATCH_SECONDS = 120.0
+"""Seconds that the cells of a task may take together; beside longer ones, loading libraries is nothing."""
+
+DEVICES = ("auto", "cpu", "cuda")
+
+GPU = "cuda:0"
+"""The device of a worker with a GPU: it sees the one that Ray gave it, and no other."""
+
+
+@executor("ray")
+@dataclass(frozen=True)
+class Ray:
+    """Runs cells as tasks of a Ray cluster (`pip install 'fl-bench[ray]'`)."""
+
+    address: str = "auto"
+    """`auto`: the cluster that runs on this machine or that `RAY_ADDRESS` names; HOST:PORT of a head; `local`: start
+    one on this machine for this command."""
+    jobs: int | None = None
+    """The most tasks at a time (`--jobs`); null: as many as there is room for. More than that wait for nodes."""
+    device: str = "auto"
+    """Where runs compute (`--device`): `cpu`, `cuda`, or `auto`, which is `cuda` where a node has a GPU."""
+    cpus: int = 1
+    """CPUs of a task, and threads of a run."""
+    batch: int = 8
+    """The most cells that a task on a CPU takes one after the other, so that libraries are loaded once for them."""
+    kept_every: float = 60.0
+    """Seconds between checkpoints that a run sends."""
+
+    def __post_init__(self) -> None:
+        if self.address not in ("auto", "local") and not re.fullmatch(r"\S+:[0-9]{1,5}", self.address):
+            raise ConfigError(f"ray.address must be auto, local or HOST:PORT of a head, got {self.address!r}")
+        if "://" in self.address:
+            raise ConfigError(
+                f"ray.address must be auto, local or HOST:PORT of a head, got {self.address!r}; Ray Client cannot pass "
+                "on what tasks stream, so run the command on a node of the cluster"
+            )
+        if self.device not in DEVICES:
+            raise ConfigError(
+                f"ray.device must be one of {', '.join(DEVICES)}, got {self.device!r}; Ray decides which GPU"
+            )
+        for name, value in (("jobs", self.jobs), ("cpus", self.cpus), ("batch", self.batch)):
+            if value is not None and value < 1:
+                raise ConfigError(f"ray.{name} must be at least 1, got {value}")
+        if not self.kept_every >= 0:
+            raise ConfigError(f"ray.kept_every must not be below 0 seconds, got {self.kept_every:g}")
+
+    def slots(self) -> list[str]:
+        """The device of each task that there is room for now; connects to the cluster and asks."""
+        package_of("ray")
+        if self.address == "local":
+            return choose_devices(self.device, self._tasks_here())
+        link = self._link()
+        try:
+            device = self._device(link.nodes)
+            return [device] * (self.jobs or max(1, room(link.nodes, self.cpus, _gpus(device, 1.0))))
+        finally:
+            link.close()
+
+    def run(
+        self, cells: Sequence[Cell], store: Store, options: Options, *, timeout: float | None = None
+    ) -> Generator[Event, None, None]:
+        """Run the cells; see `Executor.run`.
+
+        Raises:
+            ExecutorLost: the head of the cluster is gone.
+        """
+        if not cells:
+            return
+        if options.execution.threads is None:
+            options = replace(options, execution=replace(options.execution, threads=self.cpus))
+        link = self._link()
+        try:
+            device = self._device(link.nodes)
+            remote = Remote(cells, store, options, timeout=timeout, kept_every=self.kept_every)
+            try:
+                yield from _Driver(self, link, remote, device).run()
+            finally:
+                remote.close()
+        finally:
+            link.close()
+
+    def _link(self) -> Link:
+        return Link(self.address, self.cpus * self._tasks_here())
+
+    def _tasks_here(self) -> int:
+        """How many tasks a cluster is for that is started on this machine."""
+        return self.jobs or max(1, available_cores() // self.cpus)
+
+    def _device(self, nodes: Sequence[Node]) -> str:
+        """The device of the workers."""
+        gpus = sum(node.gpus for node in nodes)
+        if self.device == "cuda" and not gpus:
+            raise ConfigError(
+                f"ray.device is cuda, and none of the cluster's {len(nodes)} nodes has a GPU; device=cpu always works"
+            )
+        device = "cpu" if self.device == "cpu" or not gpus else GPU
+        if nodes and not room(nodes, self.cpus, _gpus(device, 1.0)) and any(node.cpus for node in nodes):
+            most = max(node.cpus for node in nodes)
+            raise ConfigError(
+                f"ray.cpus is {self.cpus}, and no node of the cluster has as many"
+                f"{' beside a GPU' if device == GPU else f' (the largest has {most:g})'}; give fewer"
+            )
+        return device
+
+
+def room(nodes: Sequence[Node], cpus: int, gpus: float) -> int:
+    """How many tasks a cluster has room for, if nobody else used it.
+
+    Args:
+        nodes: its nodes.
+        cpus: CPUs of each task.
+        gpus: GPUs of each task, at most 1.
+    """
+    count = 0
+    for node in nodes:
+        tasks = int(node.cpus // cpus)
+        count += min(tasks, int(node.gpus) * int(1 / gpus + 1e-9)) if gpus else tasks
+    return count
+
+
+def batch_size(waiting: int, slots: int, seconds: Sequence[float], most: int) -> int:
+    """How many cells a task takes: fewer towards the end, so that nobody waits long for the last ones.
+
+    Args:
+        waiting: cells that no task has.
+        slots: tasks that run at a time.
+        seconds: how long cells took so far.
+        most: never more than so many.
+    """
+    fair = waiting // (2 * max(1, slots))
+    if seconds:
+        fair = min(fair, int(BATCH_SECONDS / max(statistics.fmean(seconds), 1e-9)))
+    return max(1, min(most, fair))
+
+
+def _gpus(device: str, share: float) -> float:
+    return share if device == GPU else 0.0
+
+
+@dataclass
+class _Task:
+    number: int
+    jobs: deque[Job]
+    """What it has not ended, in its order; the first is what it does."""
+    share: float
+    node: str = ""
+    """Where it runs, once it does."""
+
+    @property
+    def limit(self) -> float | None:
+        """When it is late, by the monotonic clock; while it waits for a node it is not."""
+        return self.jobs[0].limit if self.node and self.jobs else None
+
+
+@dataclass
+class _Driver:
+    """One run of the executor: which tasks there are, and what becomes of their cells."""
+
+    settings: Ray
+    link: Link
+    remote: Remote
+    device: str
+    shares: Shares = field(default_factory=Shares)
+    tasks: dict[int, _Task] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    """How long cells took."""
+    count: int = 0
+    seen: float = field(default_factory=time.monotonic)
+    """When there was a node with room, by the monotonic clock."""
+
+    def run(self) -> Generator[Event, None, None]:
+        while True:
+            self._submit()
+            yield from self._events()
+            if not self.tasks:
+                return
+            limits = [limit for task in self.tasks.values() if (limit := task.limit) is not None]
+            for word in self.link.words(max(0.0, min(limits) - time.monotonic()) if limits else START_LIMIT):
+                if isinstance(word, Said) and word.task in self.tasks:
+                    self._hear(self.tasks[word.task], word.line)
+                elif isinstance(word, Over) and word.task in self.tasks:
+                    self._over(self.tasks[word.task], word)
+                elif isinstance(word, Nodes):
+                    self._look_at(word)
+            for task in list(self.tasks.values()):
+                if task.limit is not None and time.monotonic() >= task.limit:
+                    self.remote.late(task.jobs[0])
+                    self._tidy(task)
+            yield from self._events()
+
+    def _events(self) -> Generator[Event, None, None]:
+        for event in self.remote.events():
+            if event.kind == "ended":
+                self.seconds.append(event.seconds)
+            yield event
+
+    def _submit(self) -> None:
+        """Submit tasks while there is room, and one more, which a new node finds waiting."""
+        while self.remote.waiting:
+            if self.settings.jobs is not None:
+                if len(self.tasks) >= self.settings.jobs:
+                    return
+            elif not self._has_room() and any(not task.node for task in self.tasks.values()):
+                return
+            task = self._task()
+            if task is None:
+                return
+            orders = tuple(job.order for job in task.jobs)
+            self.link.submit(Submit(task.number, orders, self.settings.cpus, _gpus(self.device, task.share)))
+            self.tasks[task.number] = task
+
+    def _has_room(self) -> bool:
+        slots = room(self.link.nodes, self.settings.cpus, 0.0)
+        if self.device == GPU:
+            taken = sum(task.share for task in self.tasks.values())
+            return len(self.tasks) < slots and taken < sum(node.gpus for node in self.link.nodes)
+        return len(self.tasks) < slots
+
+    def _task(self) -> _Task | None:
+        """The next cells that wait, as a task; None when none does."""
+        slots = self.settings.jobs or room(self.link.nodes, self.settings.cpus, _gpus(self.device, 1.0))
+        size = 1 if self.device == GPU else batch_size(self.remote.waiting, slots, self.seconds, self.settings.batch)
+        share = self.shares.of if self.device == GPU else None
+        jobs: deque[Job] = deque()
+        while len(jobs) < size and (job := self.remote.next(self.device, share)) is not None:
+            jobs.append(job)
+        if not jobs:
+            return None
+        self.count += 1
+        return _Task(self.count, jobs, jobs[0].share or 0.0)
+
+    def _hear(self, task: _Task, line: bytes) -> None:
+        job = task.jobs[0]
+        if line.startswith(ON):
+            task.node = line.removeprefix(ON).decode(errors="replace")
+            job.began = time.monotonic()
+        elif line.startswith(EXIT):
+            code = line.removeprefix(EXIT).decode(errors="replace")
+            self.remote.lost(job, "crash", death(int(code) if code.lstrip("-").isdecimal() else None))
+        else:
+            self.remote.hear(job, line)
+            if job.memory is not None:
+                self.shares.measured(job.cell, *job.memory)
+        self._tidy(task)
+
+    def _over(self, task: _Task, word: Over) -> None:
+        """A task has ended, whether it was to end or not."""
+        if word.cause == "broken":
+            raise ConfigError(f"{word.reason}; every node needs the same fl-bench (pip install 'fl-bench[ray]')")
+        where = f" on {task.node}" if task.node else ""
+        self.remote.lost(task.jobs[0], word.cause or "crash", f"{word.reason or 'the task ended too early'}{where}")
+        self._tidy(task)
+
+    def _tidy(self, task: _Task) -> None:
+        """Turn to the next cell of a task whose first is over; end a task that is spoilt, or has no more."""
+        job = task.jobs[0]
+        if not job.over:
+            return
+        task.jobs.popleft()
+        if task.jobs and not job.spoilt:
+            task.jobs[0].began = time.monotonic()
+            return
+        for other in reversed(task.jobs):
+            self.remote.give_back(other)
+        del self.tasks[task.number]
+        if job.spoilt:
+            self.link.submit(Cancel(task.number))
+
+    def _look_at(self, word: Nodes) -> None:
+        """Give up where the cluster has had no room for a task for too long."""
+        if self.settings.jobs is not None or room(word.nodes, self.settings.cpus, _gpus(self.device, 1.0)):
+            self.seen = time.monotonic()
+        elif time.monotonic() - self.seen > START_LIMIT:
+            raise ConfigError(
+                f"no node of the Ray cluster at {word.head} has had room for a task for {START_LIMIT / 60:g} minutes"
+            )
