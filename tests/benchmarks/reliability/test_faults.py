@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -231,7 +232,7 @@ def test_what_others_create_is_seen_late_and_ones_own_at_once(place: Place, tmp_
     compiled(place)
     (tmp_path / "theirs").touch()
     program = f"""
-import os, time
+import os
 os.chdir({str(tmp_path)!r})
 open("ours", "w").close()
 print(os.path.exists("ours"), os.path.exists("theirs"))
@@ -240,13 +241,17 @@ for mode in ("r", "x"):
         open("theirs", mode)
     except OSError as error:
         print(type(error).__name__)
-time.sleep(1.1)
-print(os.path.exists("theirs"))
 """
-    said = in_front(late(place, tmp_path, 1), program).split()
-    assert said[0] == "True"
-    if said[1:3] == ["False", "FileNotFoundError"]:  # a slow machine may take the second before it looks
-        assert said[3:] == ["FileExistsError", "True"]
+    assert in_front(late(place, tmp_path, 600), program).split() == [
+        "True",
+        "False",
+        "FileNotFoundError",
+        "FileExistsError",
+    ]
+    time.sleep(2.1)
+    assert in_front(late(place, tmp_path, 2), f"print(open({str(tmp_path / 'theirs')!r}).read() == '')").split() == [
+        "True"
+    ]
 
 
 def test_a_clock_is_ahead_and_so_are_the_times_of_files(place: Place, tmp_path: Path) -> None:
