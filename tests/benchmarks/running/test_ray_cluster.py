@@ -198,7 +198,7 @@ def test_killed_head(
     address = cluster.address
     monkeypatch.setenv("RAY_ADDRESS", address)
     assert run_command(command) == 1
-    assert time.monotonic() - killed[0] < 60
+    assert time.monotonic() - killed[0] < 240
     said = capfd.readouterr().err
     assert f"error: the head of the Ray cluster at {address} is gone" in said
     assert "run the same command again to continue" in said
