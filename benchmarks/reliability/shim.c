@@ -85,13 +85,16 @@ static void note_path(const struct statx *about, char *buffer) {
              (unsigned long long)about->stx_ino);
 }
 
-/* What this client made is seen by it at once. */
+/* What this client made is seen by it at once, and what the server has told it is there already; keeps errno. */
 static void own(int folder, const char *path) {
     struct statx about;
     char note[PATH_MAX];
-    if (!number("FAULTS_LATE") || !seen(folder, path, 0, &about)) return;
-    note_path(&about, note);
-    close(syscall(SYS_openat, AT_FDCWD, note, O_CREAT | O_WRONLY, 0644));
+    int error = errno;
+    if (number("FAULTS_LATE") && seen(folder, path, 0, &about)) {
+        note_path(&about, note);
+        close(syscall(SYS_openat, AT_FDCWD, note, O_CREAT | O_WRONLY, 0644));
+    }
+    errno = error;
 }
 
 /* Whether a file is too new to be seen here; sets errno. */
@@ -125,10 +128,8 @@ static int opened(int folder, const char *path, int flags, mode_t mode) {
     if (fails(writes ? "open" : "read", all)) return -1;
     if (!(flags & O_CREAT) && hidden(folder, path)) return -1;
     file = (int)syscall(SYS_openat, folder, path, flags, mode);
-    if (file >= 0 && flags & O_CREAT) {
-        own(folder, path);
-        stamp(file, NULL);
-    }
+    if (flags & O_CREAT && (file >= 0 || errno == EEXIST)) own(folder, path);
+    if (file >= 0 && flags & O_CREAT) stamp(file, NULL);
     return file;
 }
 
@@ -160,7 +161,7 @@ int mkdir(const char *path, mode_t mode) {
     REAL(int, "mkdir", const char *, mode_t);
     if (fails("mkdir", whole(AT_FDCWD, path, buffer))) return -1;
     int result = real(path, mode);
-    if (!result && under(whole(AT_FDCWD, path, buffer))) own(AT_FDCWD, path);
+    if (under(whole(AT_FDCWD, path, buffer)) && (!result || errno == EEXIST)) own(AT_FDCWD, path);
     return result;
 }
 
