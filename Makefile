@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden fuzz mutate bench page reference planted clusters cosmos defaults format
+.PHONY: check lint types links test golden fuzz mutate bench page reference planted clusters cosmos defaults faults faults-page format
 
 check: lint types test
 
@@ -68,6 +68,19 @@ clusters:
 # docs/defaults.md again, from committed results; nothing is run.
 defaults:
 	$(PYTHON) -P -c "from fl_bench.benchmarks.studies.defaults import page; print(f'written: {page.write()}')"
+
+# Injects faults into a small grid, keeps what was seen in benchmarks/reliability/results/, writes docs/reliability.md;
+# each family takes minutes, and tmpfs and control groups take root: make faults FAMILIES="kills disks" TIMES=3
+FAMILIES =
+TIMES =
+MINUTES = 8
+faults:
+	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.reliability $(FAMILIES) --minutes $(MINUTES) \
+		$(if $(TIMES),--times $(TIMES))
+
+# The page again, from the stored results.
+faults-page:
+	$(PYTHON) -P -m fl_bench.benchmarks.reliability --page
 
 # docs/method-interface.md again: the complete methods, and the reference from docstrings.
 reference:

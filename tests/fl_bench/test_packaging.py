@@ -20,6 +20,7 @@ NOT_SHIPPED = {
     "benchmarks/manual",
     "benchmarks/performance",
     "benchmarks/performance/contenders",
+    "benchmarks/reliability",
     "benchmarks/studies",
     "benchmarks/studies/clusters",
     "benchmarks/studies/contraction",

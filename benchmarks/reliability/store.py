@@ -1,0 +1,40 @@
+"""The stored results of the faults (benchmarks room): a JSON file per family, from one run each."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.files import write_file
+
+from ..running.provenance import machine, software
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESULTS = Path(__file__).with_name("results")
+"""Where result files are."""
+
+FORMAT = 1
+"""Version of the files."""
+
+
+def keep(family: str, rows: Sequence[dict[str, Any]], results: Path = RESULTS) -> Path:
+    """Write the result file of a family; it replaces the one before."""
+    content = {
+        "format": FORMAT,
+        "measured": datetime.now(UTC).date().isoformat(),
+        **software(),
+        **machine(),
+        "rows": list(rows),
+    }
+    path = results / f"{family}.json"
+    write_file(path, json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def stored(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """All result files by family."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
