@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 UNIX = ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty")
 
@@ -34,12 +38,18 @@ except SystemExit as end:
 from fl_bench.benchmarks.running import local
 """
 
-EVERYTHING = """\
-walked = list(pkgutil.walk_packages(fl_bench.__path__, "fl_bench."))
-for found in walked:
-    if not found.name.startswith(("fl_bench.benchmarks.performance", "fl_bench.benchmarks.__main__")):
-        importlib.import_module(found.name)
-assert len(walked) > 200, walked
+PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+
+EVERYTHING = f"""\
+found = [
+    f"{{package}}.{{module.name}}"
+    for package in {PACKAGES!r}
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    if not module.ispkg and module.name != "__main__"
+]
+for name in found:
+    importlib.import_module(name)
+assert len(found) > 200, found
 """
 
 PROBE = "exec('import fcntl', {'__name__': 'fl_bench.probe', '__builtins__': builtins})"
