@@ -63,11 +63,11 @@ class Optimizer:
             moments: for each slot, one tensor for each parameter.
             steps: step counters, one float32 scalar for each parameter (Adam's bias correction).
         """
-        from torch.optim.adam import adam  # here, as settings and methods name rules before torch is needed
-        from torch.optim.sgd import sgd
-
+        # Imported where they are used, as settings and methods name rules before torch is needed.
         with torch.no_grad():
             if self.rule == "adam":
+                from torch.optim.adam import adam
+
                 adam(
                     list(parameters),
                     list(gradients),
@@ -85,6 +85,8 @@ class Optimizer:
                     maximize=False,
                 )
             else:
+                from torch.optim.sgd import sgd
+
                 sgd(
                     list(parameters),
                     list(gradients),

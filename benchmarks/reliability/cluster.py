@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..grid.executors import EXECUTORS
 from .command import children, gone, kill, marked
-from .kills import CHANGES, seeds_of, storm
+from .kills import CHANGES, kills_of, seeds_of, storm
 from .seen import BrokenError, NotHereError, Seen
 from .sharing import together
 
@@ -36,14 +36,7 @@ def ray_worker_killed(place: Place) -> Seen:
     Recovery: none, or the same command with `--retry`.
     """
     with _cluster(place) as cluster:
-
-        def hit(place: Place, command: Command, most: int) -> int:
-            kills = 0
-            while kills < most and place.moment(command, CHANGES // 2):
-                processes = marked(MARK, str(place.folder), PROCESSES)
-                kills += bool(processes) and kill(place.random.choice(processes))
-            return kills
-
+        hit = kills_of(MARK, PROCESSES)
         return storm(place, place.times(30), seeds_of(place), hit, retry=True, executor=cluster.executor)
 
 

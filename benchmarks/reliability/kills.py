@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from .command import gone, kill
+from .command import gone, kill, marked
 from .place import METHODS
 from .seen import BrokenError, Seen
 
@@ -139,6 +139,24 @@ def storm(
     if lost:
         seen.notes.append(f"{len(lost)} cells trained a round again that was lost, at most {max(lost)} of them")
     return seen
+
+
+def kills_of(name: str, words: Sequence[bytes]) -> Callable[[Place, Command, int], int]:
+    """SIGKILL to random processes that carry the folder in a variable of their environment, as workers elsewhere do.
+
+    Args:
+        name: of the variable.
+        words: what the command line of such a process holds, one of them.
+    """
+
+    def hit(place: Place, command: Command, most: int) -> int:
+        kills = 0
+        while kills < most and place.moment(command, CHANGES // 2):
+            processes = marked(name, str(place.folder), words)
+            kills += bool(processes) and kill(place.random.choice(processes))
+        return kills
+
+    return hit
 
 
 def _worker_kills(place: Place, command: Command, most: int) -> int:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..grid.executors import EXECUTORS
-from .command import kill, marked
-from .kills import CHANGES, seeds_of, storm
+from .command import kill
+from .kills import CHANGES, kills_of, seeds_of, storm
 from .seen import NotHereError, Seen
 
 if TYPE_CHECKING:
@@ -46,14 +46,7 @@ def slurm_task_killed(place: Place) -> Seen:
     Recovery: none, or the same command with `--retry`.
     """
     with _slurm(place):
-
-        def hit(place: Place, command: Command, most: int) -> int:
-            kills = 0
-            while kills < most and place.moment(command, CHANGES // 2):
-                processes = marked(MARK, str(place.folder), PROCESSES)
-                kills += bool(processes) and kill(place.random.choice(processes))
-            return kills
-
+        hit = kills_of(MARK, PROCESSES)
         return storm(place, place.times(20), min(seeds_of(place), 6), hit, retry=True, executor=EXECUTOR)
 
 

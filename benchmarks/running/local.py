@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import sys
-import threading
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from ..records.lease import Held
 from ..records.record import RecordError
 from ..records.store import Store
 from .executor import Event
+from .parent import end_with_parent
 from .provenance import available_cores, provenance
 from .reporting import accuracy_of, gpu_memory
 from .runner import run_cell
@@ -339,9 +339,7 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which stops us
     os.dup2(2, 1)  # what plugins print is no result: it goes where messages go
     sys.stdout = sys.stderr
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    end_with_parent()
     store, own = Store(Path(results)), os.getpid()
 
     def tell(*message: Any) -> None:
@@ -378,9 +376,3 @@ def _work(pipe: Connection, results: str, options: Options) -> None:
             tell("unwritable", str(error))
         else:
             tell("ended", ending)
-
-
-def _follow(parent: Any) -> None:
-    """End when the parent ends, however it does: nobody would stop us any more."""
-    parent.join()
-    os._exit(1)

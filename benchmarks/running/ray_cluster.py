@@ -6,11 +6,9 @@ process of its own, which `ray_link.Link` starts, hears and outlives.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from fl_bench.errors import ConfigError
 
 from .executor import package_of
+from .parent import end_with_parent
 from .ray_tasks import attend
 
 if TYPE_CHECKING:
@@ -135,9 +134,7 @@ def talk(pipe: Connection, log: str, address: str, cpus: int) -> None:
     printed = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(printed, 1)
     os.dup2(printed, 2)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    end_with_parent()
     try:
         ray: Any = package_of("ray")
         local: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
@@ -165,12 +162,6 @@ def _reach(address: str) -> None:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
         pass
-
-
-def _follow(parent: Any) -> None:
-    """End when the parent ends, however it does; Ray then ends our tasks."""
-    parent.join()
-    os._exit(1)
 
 
 @dataclass

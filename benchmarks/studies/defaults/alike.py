@@ -12,7 +12,7 @@ import numpy as np
 from ...leaderboard.reported import deployed_view
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ...records.record import Record
 
@@ -38,23 +38,17 @@ def losses(records: Sequence[Record]) -> dict[str, dict[str, Runs]]:
 
     Nothing is chosen by it: it says whether two methods are one, not which is better.
     """
-    found: dict[str, dict[str, dict[tuple[int, bool], np.ndarray]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
-        if record.status == "done":
-            view, last = f"{deployed_view([record])}.loss", record.rounds[-1]["round"]
-            values = np.array([float(client[view] or 0) for client in record.clients if client["round"] == last])
-            found[setting(record)][record.label][record.repetition.seed, bool(record.repetition.varied)] = values
-    return {name: dict(methods) for name, methods in found.items()}
+
+    def of_clients(record: Record) -> list[float]:
+        view, last = f"{deployed_view([record])}.loss", record.rounds[-1]["round"]
+        return [float(client[view] or 0) for client in record.clients if client["round"] == last]
+
+    return _told(records, of_clients)
 
 
 def accuracies(records: Sequence[Record]) -> dict[str, dict[str, Runs]]:
     """Validation accuracy after the last round in percent, mean over clients, by setting and label; shape (1,)."""
-    found: dict[str, dict[str, dict[tuple[int, bool], np.ndarray]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
-        if record.status == "done":
-            value = np.array([float(record.rounds[-1]["val_acc_mean"] or 0)])
-            found[setting(record)][record.label][record.repetition.seed, bool(record.repetition.varied)] = value
-    return {name: dict(methods) for name, methods in found.items()}
+    return _told(records, lambda record: [float(record.rounds[-1]["val_acc_mean"] or 0)])
 
 
 def apart(one: Runs, other: Runs) -> float:
@@ -86,3 +80,13 @@ def alike(found: Mapping[str, Mapping[str, Runs]], labels: Sequence[str]) -> dic
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one - other).mean())
+
+
+def _told(records: Sequence[Record], tell: Callable[[Record], list[float]]) -> dict[str, dict[str, Runs]]:
+    """What finished runs come to, by setting, label and repetition."""
+    found: dict[str, dict[str, dict[tuple[int, bool], np.ndarray]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        if record.status == "done":
+            place = record.repetition.seed, bool(record.repetition.varied)
+            found[setting(record)][record.label][place] = np.array(tell(record))
+    return {name: dict(methods) for name, methods in found.items()}

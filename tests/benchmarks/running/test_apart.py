@@ -11,17 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from local_records import compare_with_local
 
 from fl_bench.benchmarks.grid.executors import read_executor
 from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
-from fl_bench.benchmarks.records.reading import read_record, without_clocks
-from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.records.reading import read_record
 from fl_bench.benchmarks.running.child import Child
 from fl_bench.benchmarks.running.handshake import setup
 from fl_bench.benchmarks.running.order import Order, Plugin
 from fl_bench.benchmarks.running.protocol import Finished, Hello, Recorded, Refused, Started, read_message
-from fl_bench.benchmarks.running.runner import Options, run_cell
+from fl_bench.benchmarks.running.runner import Options
 from fl_bench.benchmarks.running.unfinished import was_asked_to_end
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.grid.cell import Cell
     from fl_bench.benchmarks.grid.grid import Grid
+    from fl_bench.benchmarks.records.store import Store
     from fl_bench.benchmarks.running.executor import Event
 
 PATIENCE = 300.0
@@ -83,17 +84,6 @@ def run(store: Store, cells: list[Cell], options: Options | None = None, **rest:
     return list(executor.run(cells, store, options or Options(), **rest))
 
 
-def compare_with_local(store: Store, cells: list[Cell], tmp_path: Path) -> None:
-    """Every byte but clocks is that of a run in this process, with as many threads."""
-    other = Store(tmp_path / "local")
-    for cell in cells:
-        run_cell(cell, other, Options())
-    assert [folder.name for folder in store.folders()] == [folder.name for folder in other.folders()]
-    for ours, theirs in zip(store.folders(), other.folders(), strict=True):
-        assert without_clocks(ours) == without_clocks(theirs)
-        assert (ours / "clients.csv").read_bytes() == (theirs / "clients.csv").read_bytes()
-
-
 @pytest.mark.slow
 def test_a_killed_worker_goes_on_from_its_checkpoint_and_nothing_shows(
     small_grid: Callable[..., Grid], store: Store, tmp_path: Path, plugin: str, request: pytest.FixtureRequest
@@ -106,7 +96,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint_and_nothing_shows(
     assert sorted(started) == sorted([*(cell.label for cell in cells), "noisy"])
     assert [event.ending.status for event in events if event.ending] == ["done"] * len(cells)
     # The rounds of the checkpoint came again at once, with the clocks that they had.
-    compare_with_local(store, list(cells), tmp_path)
+    compare_with_local(store, list(cells), tmp_path / "local")
     assert not list(store.results.rglob("*.part"))
     assert not list(store.results.rglob("*.claim"))
 

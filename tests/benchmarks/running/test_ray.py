@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import torch
+from local_records import compare_with_local
 
 from fl_bench.benchmarks.grid.executors import read_executor
 from fl_bench.benchmarks.grid.grid import Overrides
-from fl_bench.benchmarks.records.reading import read_record, without_clocks
-from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.records.reading import read_record
 from fl_bench.benchmarks.running import job as jobs
 from fl_bench.benchmarks.running import ray as executor
 from fl_bench.benchmarks.running.order import read_order
@@ -24,7 +24,7 @@ from fl_bench.benchmarks.running.protocol import Finished, Kept, Late, Recorded,
 from fl_bench.benchmarks.running.ray import Ray, batch_size, room
 from fl_bench.benchmarks.running.ray_cluster import Cancel, Node, Nodes, Over, Said, Submit, cause_of
 from fl_bench.benchmarks.running.reporting import CONTEXT
-from fl_bench.benchmarks.running.runner import Options, run_cell
+from fl_bench.benchmarks.running.runner import Options
 from fl_bench.benchmarks.running.shares import MARGIN, Shares, hold_to, ran_out
 from fl_bench.benchmarks.running.worker import serve
 from fl_bench.errors import ConfigError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.grid.cell import Cell
     from fl_bench.benchmarks.grid.grid import Grid
+    from fl_bench.benchmarks.records.store import Store
     from fl_bench.benchmarks.running.executor import Event
     from fl_bench.benchmarks.running.protocol import Message
     from fl_bench.benchmarks.running.ray_cluster import Word
@@ -109,17 +110,6 @@ def run(cells: list[Cell], store: Store, **settings: Any) -> list[Event]:
 
 def statuses(events: list[Event]) -> list[str]:
     return [event.ending.status for event in events if event.ending is not None]
-
-
-def compare_with_local(store: Store, cells: list[Cell], folder: Path) -> None:
-    """Every byte but clocks is that of a run in this process."""
-    other = Store(folder)
-    for cell in cells:
-        run_cell(cell, other, Options())
-    assert [folder.name for folder in store.folders()] == [folder.name for folder in other.folders()]
-    for ours, theirs in zip(store.folders(), other.folders(), strict=True):
-        assert without_clocks(ours) == without_clocks(theirs)
-        assert (ours / "clients.csv").read_bytes() == (theirs / "clients.csv").read_bytes()
 
 
 def test_cells_go_in_batches_and_come_back_as_the_records_of_this_machine(

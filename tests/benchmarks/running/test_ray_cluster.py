@@ -7,16 +7,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from local_records import compare_with_local
 
 from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.grid.executors import read_executor
 from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
-from fl_bench.benchmarks.records.reading import without_clocks
-from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running import ray_link
 from fl_bench.benchmarks.running.ray_link import Link
-from fl_bench.benchmarks.running.runner import Options, run_cell
+from fl_bench.benchmarks.running.runner import Options
 from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.grid.cell import Cell
     from fl_bench.benchmarks.grid.grid import Grid
+    from fl_bench.benchmarks.records.store import Store
     from fl_bench.benchmarks.running.executor import Event
 
 pytestmark = pytest.mark.slow
@@ -106,17 +106,6 @@ def cluster(clusters: Callable[[], Any]) -> Any:
 def running(cluster: Any, cells: Sequence[Cell], store: Store, plugin: str) -> Iterator[Event]:
     ray = read_executor(f"ray[address={cluster.address},kept_every=0]")
     return ray.run(cells, store, Options(plugins=(plugin,)))  # type: ignore[no-any-return]
-
-
-def compare_with_local(store: Store, cells: Sequence[Cell], folder: Path) -> None:
-    """Every byte but clocks is that of a run in this process."""
-    other = Store(folder)
-    for cell in cells:
-        run_cell(cell, other, Options())
-    assert [folder.name for folder in store.folders()] == [folder.name for folder in other.folders()]
-    for ours, theirs in zip(store.folders(), other.folders(), strict=True):
-        assert without_clocks(ours) == without_clocks(theirs)
-        assert (ours / "clients.csv").read_bytes() == (theirs / "clients.csv").read_bytes()
 
 
 def rounds_in(folder: Path) -> list[str]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from local_records import compare_with_local
 
 from fl_bench.benchmarks.grid.executors import read_executor
 from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.grid.plugins import load_plugins
-from fl_bench.benchmarks.records.reading import read_record, without_clocks
+from fl_bench.benchmarks.records.reading import read_record
 from fl_bench.benchmarks.records.record import RecordError
-from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running import following
 from fl_bench.benchmarks.running.array import Array, Said
 from fl_bench.benchmarks.running.runner import Options, run_cell
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from fl_bench.benchmarks.grid.cell import Cell
     from fl_bench.benchmarks.grid.grid import Grid
+    from fl_bench.benchmarks.records.store import Store
     from fl_bench.benchmarks.running.executor import Event
 
 PLUGIN = """\
@@ -368,18 +369,6 @@ def gated(tmp_path: Path, request: pytest.FixtureRequest) -> str:
     return f"gated-{name}[gate={tmp_path / 'gate'}]"
 
 
-def compare_with_local(store: Store, cells: list[Cell], tmp_path: Path) -> None:
-    """Every byte but clocks and the machine is that of a run in this process."""
-    other = Store(tmp_path / "other")
-    for cell in cells:
-        run_cell(cell, other, Options())
-    assert [folder.name for folder in store.folders()] == [folder.name for folder in other.folders()]
-    assert len(store.folders()) == len(cells)
-    for ours, theirs in zip(store.folders(), other.folders(), strict=True):
-        assert without_clocks(ours) == without_clocks(theirs)
-        assert (ours / "clients.csv").read_bytes() == (theirs / "clients.csv").read_bytes()
-
-
 @pytest.mark.slow
 def test_processes_of_this_machine_share_the_cells(
     small_grid: Callable[..., Grid], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -389,7 +378,7 @@ def test_processes_of_this_machine_share_the_cells(
     events = run("slurm[cluster=local;tasks=2]", cells, store)
     assert sorted(event.cell.key for event in events if event.ending) == sorted(cell.key for cell in cells)
     assert {event.ending.status for event in events if event.ending} == {"done"}
-    compare_with_local(store, cells, tmp_path)
+    compare_with_local(store, cells, tmp_path / "other")
     (array,) = Array.all(store.results)
     logs = [path.read_text() for path in array.path.glob("[0-9]*.jsonl")]
     assert len(logs) == 2
@@ -461,7 +450,7 @@ def test_a_real_task_is_preempted_and_reaches_its_limit_and_nothing_shows(
     stopped = [line for line in log.read_text().splitlines() if '"stopped"' in line]
     assert ["asked to end" in line for line in stopped] == [True, False]
     assert "time limit is near" in stopped[1]
-    compare_with_local(store, cells, tmp_path)
+    compare_with_local(store, cells, tmp_path / "other")
 
 
 def waiting(node: SlurmNode) -> list[str]:
