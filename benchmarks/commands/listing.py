@@ -56,6 +56,7 @@ def datasets() -> list[Row]:
             "train": facts.train,
             "test": facts.test,
             "needs": facts.needs,
+            "family": facts.family,
             "summary": facts.summary,
         }
         for facts in listing()
