@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError
 
-from . import bundled, keel, openml, planted, tinyimagenet, user_files, vision  # noqa: F401 - registers their data sets
+from . import (  # noqa: F401 - registers their data sets
+    bundled,
+    huggingface,
+    keel,
+    leaf,
+    openml,
+    planted,
+    tinyimagenet,
+    user_files,
+    vision,
+)
 from .dataset import build_dataset
 from .source import DATASETS, Facts, Request, Source, dataset
 
