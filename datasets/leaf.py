@@ -116,7 +116,7 @@ class _Side:
         Raises:
             DataError: it is not in LEAF's layout.
         """
-        content = read_json(file)
+        content = read_json(file, dict)
         users, data = content.get("users"), content.get("user_data")
         if not isinstance(users, list) or not isinstance(data, dict):
             raise DataError(f"{file} is not in LEAF's layout: it should hold a list users and an object user_data")

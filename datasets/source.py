@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .dataset import Dataset, Modality
 
-Needs = Literal["bundled", "download", "wheel", "folder", "file"]
+Needs = Literal["bundled", "download", "wheel", "package", "folder", "file"]
 
 
 def user_path(text: str | Path) -> Path:
@@ -66,7 +66,8 @@ class Facts:
     test: int | None
     """Test rows, if known."""
     needs: Needs
-    """What brings the bytes: nothing (`bundled`), a download, an installed wheel, a folder or file of the user's."""
+    """What brings the bytes: nothing (`bundled`), a download, an installed wheel, a `package` of Debian or npm, a
+    folder or file of the user's."""
     family: str
     """Data sets of one source, task or group of people: together one independent observation of a comparison; nothing
     where each name after the colon is a family of its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+Content = TypeVar("Content", dict[str, Any], list[Any])
 MOST_CATEGORIES = 256
 """A text column with more distinct values is an identifier or free text, not a category."""
 
@@ -62,8 +63,12 @@ def _array(archive: ZipFile, member: ZipInfo) -> np.ndarray:
     return array
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds, which must be an object.
+def read_json(path: Path, kind: type[Content]) -> Content:
+    """What a JSON file holds.
+
+    Args:
+        path: the file.
+        kind: what it must hold, `dict` or `list`.
 
     Raises:
         DataError: the file cannot be read, is no JSON, holds something else, or more than memory does.
@@ -73,8 +78,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} should hold a JSON object, found {type(content).__name__}")
+    if not isinstance(content, kind):
+        raise DataError(f"{path} should hold a {kind.__name__} in JSON, found {type(content).__name__}")
     return content
 
 

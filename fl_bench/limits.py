@@ -56,6 +56,8 @@ ARRAY_HEADER = 2**16
 """Bytes of what an array of an npz file says of itself: its type and shape."""
 JSON_MEMORY = 8
 """Bytes of memory for each byte of a JSON file of numbers: `0.5,` becomes a float and a place in a list, 32 bytes."""
+R_BYTES = 2**27
+"""Bytes that a table in R's format may unpack to; ours take 5 MB."""
 PARTS = 100_000
 """Folders and files that a data set may be cut into."""
 LARGEST_FEATURE = 1e100

@@ -104,3 +104,15 @@ def test_arrays_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         build_dataset("bad", inputs, labels, source="made", **options)  # type: ignore[arg-type]
+
+
+def test_a_drawn_test_set_consists_of_whole_groups() -> None:
+    groups = np.repeat([7, 3, 9, 1, 5, 8, 2, 6, 4, 0], [3, 1, 2, 2, 1, 3, 2, 2, 2, 2])
+    labels = groups % 2
+    data = build_dataset("t", groups[:, None] * 1.0, labels, source="made", natural=groups, groups=groups)
+    assert data.natural is not None
+    train, test = set(data.natural[: data.train_size].tolist()), set(data.natural[data.train_size :].tolist())
+    assert train | test == set(range(10))
+    assert not train & test
+    assert sorted(group % 2 for group in test) == [0, 1]  # a fifth of ten groups, one of each class
+    assert (data.labels.numpy() == data.natural % 2).all()

@@ -85,7 +85,7 @@ def test_the_digest_follows_names_and_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1, 2]", "should hold a JSON object, found list"),
+        ("[1, 2]", "should hold a dict in JSON, found list"),
         ("{", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ({"users": ["u"]}, "should hold a list users and an object user_data"),
