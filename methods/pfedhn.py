@@ -185,8 +185,8 @@ class PFedHN(Method[PFedHNConfig]):
             fresh=True,
             batches=self.config.inner_steps,
         )
-        own = clients.weights
-        return Parameters(minus({name: own[name] for name in received.tree}, received.tree), relative=True)
+        trained = clients.weights
+        return Parameters(minus({name: trained[name] for name in received.tree}, received.tree), relative=True)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """A step of the hypernetwork and of the embeddings, then new weights for who is next: after the last, all."""
