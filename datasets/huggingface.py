@@ -313,7 +313,7 @@ def _numbers(values: pa.Array, column: str) -> np.ndarray:
     shape = [len(values)]
     while _is_list(values.type):
         lengths = compute.unique(compute.list_value_length(values)).to_pylist()
-        if values.null_count or len(lengths) != 1:
+        if len(lengths) != 1 or lengths[0] is None:
             raise DataError(f"the lists in column {column!r} differ in length: {sorted(map(str, lengths))[:5]}")
         shape.append(lengths[0])
         values = values.flatten()

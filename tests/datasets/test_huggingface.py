@@ -206,6 +206,7 @@ def test_columns_that_cannot_be_read(column: str, values: list[Any], message: st
     [
         ([[1, 2], [1]] * 15, r"differ in length: \['1', '2'\]"),
         ([[1, 2], None] * 15, "differ in length"),
+        (pa.array([None] * 30, pa.list_(pa.int64())), r"differ in length: \['None'\]"),
         ([[1, None]] * 30, "should hold numbers"),
         ([["a"]] * 30, "should hold numbers"),
     ],
@@ -213,6 +214,13 @@ def test_columns_that_cannot_be_read(column: str, values: list[Any], message: st
 def test_lists_that_are_no_table(values: list[Any], message: str, tmp_path: Path) -> None:
     save_to_disk(tmp_path / "d", numbers(30).append_column("v", pa.array(values)), NUMBER_FEATURES)
     with pytest.raises(DataError, match=message):
+        load_dataset(f"hf:{tmp_path / 'd'}?target=y")
+
+
+def test_a_stream_that_refers_to_nothing_is_refused(tmp_path: Path) -> None:
+    colours = pa.DictionaryArray.from_arrays(pa.array([0, 99] * 15), pa.array(["red"]), safe=False)
+    save_to_disk(tmp_path / "d", numbers(30).append_column("colour", colours), NUMBER_FEATURES)
+    with pytest.raises(DataError, match="is not a readable Arrow stream"):
         load_dataset(f"hf:{tmp_path / 'd'}?target=y")
 
 
