@@ -74,7 +74,7 @@ def _check(request: Request) -> None:
 
 def _digest(request: Request) -> str:
     path, _ = folder_argument(request, *OPTIONS)
-    return names_digest(path, (file for part in _parts(path) for file in part.folder.iterdir() if file.is_file()))
+    return names_digest(path, (file for part in _parts(path) for file in part.folder.glob("*") if file.is_file()))
 
 
 @dataset("hf", needs="folder", argument="<folder>", locate=locate_argument, check=_check, digest=_digest)
@@ -126,7 +126,7 @@ def _parts(path: Path) -> list[Part]:
     """The folders of rows, training rows first; nothing where the folder is none of the three kinds."""
     found = [(0, path)]
     if not _kind(path):
-        folders = [folder for folder in path.iterdir() if PARTITION.fullmatch(folder.name) and _kind(folder)]
+        folders = [folder for folder in path.glob("partition_*") if PARTITION.fullmatch(folder.name) and _kind(folder)]
         found = sorted((int(folder.name.removeprefix("partition_")), folder) for folder in folders)
     if len(found) > PARTS:
         raise DataError(f"{path} holds {len(found)} partitions; at most {PARTS} can be read")
