@@ -56,7 +56,7 @@ class Facts:
     summary: str
     """One sentence."""
     modality: Modality | None
-    """`image`, `tabular`, or None where it depends on the user's file."""
+    """`image`, `tabular`, `sequence`, `text`, or None where it depends on the user's file."""
     shape: tuple[int, ...] | None
     """Shape of one input, if known."""
     classes: int | None
@@ -67,6 +67,8 @@ class Facts:
     """Test rows, if known."""
     needs: Needs
     """What brings the bytes: nothing (`bundled`), a download, an installed wheel, a folder or file of the user's."""
+    vocabulary: int | None = None
+    """Number of different tokens of a text; None for all other data, or where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def dataset(
     train: int | None = None,
     test: int | None = None,
     needs: Needs = "bundled",
+    vocabulary: int | None = None,
     argument: str = "",
     locate: Callable[[Request], tuple[bool, str]] | None = None,
     check: Callable[[Request], None] | None = None,
@@ -178,7 +181,7 @@ def dataset(
         if ":" in name:
             raise ConfigError(f"the name of data set {name!r} must not hold a colon; use argument= for a family")
         shown = f"{name}:{argument}" if argument else name
-        facts = Facts(shown, lines[0].rstrip("."), modality, shape, classes, train, test, needs)
+        facts = Facts(shown, lines[0].rstrip("."), modality, shape, classes, train, test, needs, vocabulary)
         DATASETS.register(name)(Source(facts, load, argument, locate or _bundled, check or _anything, digest))
         return load
 

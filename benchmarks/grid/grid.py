@@ -438,7 +438,7 @@ def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
     if facts.shape is not None:
         for name in (*models.used, models.server_name):
             with blame(f"models on {dataset.name}"):
-                check_model(name, facts.shape)
+                check_model(name, facts.shape, facts.vocabulary)
 
 
 def _cell(
