@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError
 
-from . import bundled, keel, openml, planted, tinyimagenet, user_files, vision  # noqa: F401 - registers their data sets
+from . import activities, bundled, keel, openml, planted, tinyimagenet, user_files, vision  # noqa: F401 - registers their data sets
 from .dataset import build_dataset
 from .source import DATASETS, Facts, Request, Source, dataset
 
