@@ -153,8 +153,8 @@ def test_a_data_set_of_another_shape_is_refused_early_and_late(four: Dataset) ->
     told = r"samples of pictures \(image, shape \(1, 2, 3\)\), but labelled is tabular of shape \(1,\): name"
     with pytest.raises(DataError, match=told):
         dealt(four, pool, pictures("pictures", 60, 1))
-    own = Facts("labelled", "", "tabular", (1,), 4, 400, 40, "bundled")
-    foreign = Facts("pictures", "", "image", (1, 2, 3), 2, 50, 10, "bundled")
+    own = Facts("labelled", "", "tabular", (1,), 4, 400, 40, "bundled", "labelled")
+    foreign = Facts("pictures", "", "image", (1, 2, 3), 2, 50, 10, "bundled", "pictures")
     with pytest.raises(ConfigError, match=told):
         pool.check_foreign(own, foreign)
     pool.check_foreign(own, replace(foreign, shape=None, modality=None))  # known when it is loaded
@@ -168,7 +168,7 @@ def test_texts_of_another_vocabulary_are_refused_early_and_late() -> None:
     pool, told = PublicSettings(from_="other"), "texts of other, which has 7 different tokens, and own has 6: name"
     with pytest.raises(DataError, match=told):
         dealt(texts("own", 6), pool, texts("other", 7))
-    own, other = (Facts(name, "", "text", (2,), 2, 40, 20, "bundled", v) for name, v in (("own", 6), ("other", 7)))
+    own, other = (Facts(name, "", "text", (2,), 2, 40, 20, "bundled", name, v) for name, v in (("own", 6), ("other", 7)))
     with pytest.raises(ConfigError, match=told):
         pool.check_foreign(own, other)
     pool.check_foreign(own, replace(other, vocabulary=None))  # known when it is loaded
