@@ -64,7 +64,7 @@ def _locate_watch(_: Request) -> tuple[bool, str]:
 
 
 @dataset("hapt", modality="sequence", shape=(6, LENGTH), classes=12, train=9654, test=2534, needs="wheel",
-         locate=_locate_hapt)  # fmt: skip
+         locate=_locate_hapt, clients=30)  # fmt: skip
 def hapt(request: Request) -> Dataset:
     """Activities of 30 persons by a smartphone at the waist, windows of 2.56 s (UCI HAPT); persons are natural clients.
 
@@ -82,7 +82,7 @@ def hapt(request: Request) -> Dataset:
 
 
 @dataset("watch", modality="sequence", shape=(6, LENGTH), classes=7, train=2816, test=719, needs="wheel",
-         locate=_locate_watch)  # fmt: skip
+         locate=_locate_watch, clients=10)  # fmt: skip
 def watch(request: Request) -> Dataset:
     """Shoulder exercises of 10 persons by a smartwatch, windows of 2.56 s (seglearn); persons are natural clients.
 

@@ -119,7 +119,7 @@ def texture(request: Request) -> Dataset:
 
 
 @dataset(
-    "vowel", modality="tabular", shape=(13,), classes=11, train=792, test=198, needs="wheel", locate=_locate
+    "vowel", modality="tabular", shape=(13,), classes=11, train=792, test=198, needs="wheel", locate=_locate, clients=15
 )  # fmt: skip
 def vowel(request: Request) -> Dataset:
     """Vowels of British English by 15 speakers, 13 features (KEEL); the speakers are its natural clients.

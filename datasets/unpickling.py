@@ -12,12 +12,15 @@ import io
 import pickle
 import pickletools
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fl_bench.errors import DataError
 from fl_bench.limits import refuse_larger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STORED = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
 """Number formats that are read; text arrays are too, as `U5`."""
@@ -44,9 +47,9 @@ class _Blocks:
 
     columns: dict[str, np.ndarray]
 
-    def __setstate__(self, state: object) -> None:
+    def __setstate__(self, state: Any) -> None:
         try:
-            axes, values, items, *_ = state  # type: ignore[misc]  # whatever the file says; checked by use
+            axes, values, items = state[:3]
             names = [[name for name in item if isinstance(name, str)] for item in (axes[0], *items)]
             blocks = [np.atleast_2d(_plain(block)) for block in values]
             columns = dict(
@@ -130,6 +133,7 @@ class _Name:
     """A class that a pickle may name as an argument; it cannot be called, changed or made an instance of."""
 
     __slots__ = ("_name",)
+    _name: str
 
     def __init__(self, name: str) -> None:
         object.__setattr__(self, "_name", name)
@@ -147,9 +151,9 @@ class _Function(_Name):
     def __call__(self, *arguments: Any) -> Any:
         """Play the function of this name."""
         try:
-            return PLAYED[self._name](*arguments)  # type: ignore[attr-defined]  # a slot
+            return PLAYED[self._name](*arguments)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise pickle.UnpicklingError(f"{self._name} is called as nobody calls it") from error  # type: ignore[attr-defined]
+            raise pickle.UnpicklingError(f"{self._name} is called as nobody calls it") from error
 
 
 def _reconstruct(kind: object, shape: object, code: object) -> _Array:
@@ -162,9 +166,9 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _reconstructor(kind: object, base: object, state: object) -> Frame | _Blocks:
+def _reconstructor(kind: _Name, base: object, state: object) -> Frame | _Blocks:
     made: dict[str, type[Frame] | type[_Blocks]] = {"DataFrame": Frame, "BlockManager": _Blocks}
-    return made[kind._name]()  # type: ignore[attr-defined]  # a slot of `_Name`, or an AttributeError
+    return made[kind._name]()
 
 
 def _new_index(kind: object, state: dict[str, Any]) -> np.ndarray | None:
@@ -176,7 +180,7 @@ def _slice(*arguments: object) -> None:
     """Where a block's columns stand in the table: the blocks say their names, which is enough."""
 
 
-PLAYED = {
+PLAYED: dict[str, Callable[..., Any]] = {
     "_reconstruct": _reconstruct,
     "encode": _encode,
     "dtype": lambda code, *_: _Type(code),

@@ -168,7 +168,9 @@ def test_texts_of_another_vocabulary_are_refused_early_and_late() -> None:
     pool, told = PublicSettings(from_="other"), "texts of other, which has 7 different tokens, and own has 6: name"
     with pytest.raises(DataError, match=told):
         dealt(texts("own", 6), pool, texts("other", 7))
-    own, other = (Facts(name, "", "text", (2,), 2, 40, 20, "bundled", name, v) for name, v in (("own", 6), ("other", 7)))
+    own, other = (
+        Facts(name, "", "text", (2,), 2, 40, 20, "bundled", name, v) for name, v in (("own", 6), ("other", 7))
+    )
     with pytest.raises(ConfigError, match=told):
         pool.check_foreign(own, other)
     pool.check_foreign(own, replace(other, vocabulary=None))  # known when it is loaded
