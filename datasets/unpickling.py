@@ -166,6 +166,11 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _nothing() -> bytes:
+    """What `bytes()` is, the content of an empty array."""
+    return b""
+
+
 def _reconstructor(kind: _Name, base: object, state: object) -> Frame | _Blocks:
     made: dict[str, type[Frame] | type[_Blocks]] = {"DataFrame": Frame, "BlockManager": _Blocks}
     return made[kind._name]()
@@ -183,6 +188,7 @@ def _slice(*arguments: object) -> None:
 PLAYED: dict[str, Callable[..., Any]] = {
     "_reconstruct": _reconstruct,
     "encode": _encode,
+    "bytes": _nothing,
     "dtype": lambda code, *_: _Type(code),
     "_reconstructor": _reconstructor,
     "_new_Index": _new_index,
@@ -194,6 +200,7 @@ ARRAYS = {
     ("numpy", "ndarray"): _Name("ndarray"),
     ("numpy", "dtype"): _Function("dtype"),
     ("_codecs", "encode"): _Function("encode"),
+    **{(module, "bytes"): _Function("bytes") for module in ("__builtin__", "builtins")},
 }
 """What a pickle of arrays names."""
 
@@ -252,6 +259,8 @@ def _check_memo(content: bytes) -> None:
 def _unwrapped(value: Any, known: dict[int, Any]) -> Any:
     """Everything inside containers without stand-ins; what several of them hold is looked at once."""
     value = _plain(value)
+    if isinstance(value, (_Name, _Type, _Blocks)):
+        raise pickle.UnpicklingError("it holds a class or a part of a table by itself")
     if not isinstance(value, (dict, list, tuple, np.ndarray)):
         return value
     if id(value) not in known:
