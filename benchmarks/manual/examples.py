@@ -221,6 +221,7 @@ EXAMPLES = {
     "Training.views": "clients.training.views",
     "Training.admission_epochs": "clients.training.admission_epochs",
     "Training.risks": "clients.training.risks",
+    "Training.leakage": "clients.training.leakage",
     "Training.dtype_name": "getattr(torch, clients.training.dtype_name)",
     # Sources, batches, steps
     "PrivateData.target": "clients.fit(told, on=PrivateData(target=clients.predict_private()))",
