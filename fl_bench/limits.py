@@ -60,6 +60,8 @@ R_BYTES = 2**27
 """Bytes that a table in R's format may unpack to; ours take 5 MB."""
 PARTS = 100_000
 """Folders and files that a data set may be cut into."""
+VOCABULARY = 2**20
+"""Different tokens of a text; a net has a vector for each, and float32 holds larger whole numbers exactly."""
 LARGEST_FEATURE = 1e100
 """The largest size of a feature in a table; squares of larger ones are no numbers any more."""
 MEMORY = 64 * 2**30
