@@ -54,7 +54,7 @@ def _locate(request: Request) -> tuple[bool, str]:
 
 
 @dataset("emoji", modality="image", shape=(3, 32, 32), classes=9, train=4496, test=1120, needs="package",
-         locate=_locate)  # fmt: skip
+         locate=_locate, clients=len(VENDORS))  # fmt: skip
 def emoji(request: Request) -> Dataset:
     """Emoji by category, 32x32 colour, as Google, Twitter and Microsoft draw them; the vendors are natural clients.
 

@@ -50,7 +50,7 @@ def _locate(request: Request) -> tuple[bool, str]:
 
 
 @dataset("glyphs", modality="image", shape=(1, 28, 28), classes=62, train=8238, test=2054, needs="package",
-         locate=_locate)  # fmt: skip
+         locate=_locate, clients=len(FAMILIES))  # fmt: skip
 def glyphs(request: Request) -> Dataset:
     """Digits and letters in print, 28x28 grey, by families of fonts as writers: a stand-in for FEMNIST.
 

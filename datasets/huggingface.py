@@ -77,7 +77,19 @@ def _digest(request: Request) -> str:
     return names_digest(path, (file for part in _parts(path) for file in part.folder.glob("*") if file.is_file()))
 
 
-@dataset("hf", needs="folder", argument="<folder>", locate=locate_argument, check=_check, digest=_digest)
+def _clients(request: Request) -> int | None:
+    """Clients that the column `client` names, or else partitions."""
+    path, options = folder_argument(request, *OPTIONS)
+    if "client" not in options:
+        partitions = {part.partition for part in _parts(path)}
+        return len(partitions) if len(partitions) > 1 else None
+    rows = _read(_parts(path))
+    column = _column(request, rows, options, "client", [])
+    return None if column is None else len(np.unique(_texts(rows.table[column], column)))
+
+
+@dataset("hf", needs="folder", argument="<folder>", locate=locate_argument, check=_check, digest=_digest,
+         clients=_clients)  # fmt: skip
 def hf(request: Request) -> Dataset:
     """A Hugging Face data set of yours, saved to disk, or the partitions that flwr-datasets wrote, as clients.
 
@@ -103,7 +115,7 @@ def hf(request: Request) -> Dataset:
             f"{', '.join(map(repr, rows.table.column_names))})"
         )
     labels, names = _classes(rows, target, request.name)
-    natural = rows.partition if rows.partition.any() else None
+    natural = rows.partition if len(np.unique(rows.partition)) > 1 else None
     if client is not None:
         natural = np.unique(_texts(rows.table[client], client), return_inverse=True)[1]
     return build_dataset(

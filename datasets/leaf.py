@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from .dataset import Dataset
 
+CHARACTERS = np.dtype(np.uint32)
+"""Of code points; numbers of other samples are never of this kind."""
+PICTURES = (".jpg", ".jpeg", ".png")
 SHAPE = re.compile(r"(?:([13])x)?([0-9]{1,4})x([0-9]{1,4})")
 
 
@@ -68,18 +71,51 @@ def _digest(request: Request) -> str:
     return names_digest(path, (file for side in _files(path) for file in side))
 
 
-@dataset("leaf", needs="folder", argument="<folder>", locate=locate_argument, check=_check, digest=_digest)
+def _clients(request: Request) -> int | None:
+    path, _ = _argument(request)
+    return len({user for side in _sides(path, None) for user in side.users}) or None
+
+
+@dataset("leaf", needs="folder", argument="<folder>", locate=locate_argument, check=_check, digest=_digest,
+         clients=_clients)  # fmt: skip
 def leaf(request: Request) -> Dataset:
     """A data set in LEAF's JSON layout; its users are the clients.
 
     The folder holds `train` and `test`, or `data` with both, or JSON files; of these, a fifth of the samples is held
-    out. A sample is a list of numbers, a row of a table, or a picture with `?shape=28x28` (`3x32x32`: channels first).
-    Classes are whole numbers or texts.
+    out. A sample is a list of numbers, which is a row of a table or, with `?shape=28x28`, a picture (`3x32x32`:
+    channels first), or a text of as many characters as all others. Classes are whole numbers or texts.
 
     Raises:
         DataError: a file is not in LEAF's layout, or its samples are no numbers.
     """
     path, shape = _argument(request)
+    sides = _sides(path, shape)
+    inputs = _stacked([part for side in sides for part in side.inputs], path)
+    characters = None
+    if inputs.dtype == CHARACTERS:
+        alphabet, tokens = np.unique(inputs, return_inverse=True)
+        inputs, characters = tokens.reshape(inputs.shape), len(alphabet)
+    labels, names = encode_labels(np.array([label for side in sides for label in side.labels]), request.name)
+    return build_dataset(
+        request.name,
+        layout(inputs, path) if characters is None else inputs,
+        labels,
+        source=f"user folder {path.name}, in LEAF's layout",
+        train_size=len(sides[0].labels) if len(sides) == 2 else None,
+        split_name="leaf",
+        classes=len(names),
+        class_names=names,
+        vocabulary=characters,
+        natural=np.unique([user for side in sides for user in side.users], return_inverse=True)[1],
+    )
+
+
+def _sides(path: Path, shape: tuple[int, int, int] | None) -> list[_Side]:
+    """All samples: training and test side, or the only one.
+
+    Raises:
+        DataError: a file is not in LEAF's layout, or there are too many.
+    """
     files = _files(path)
     if (count := sum(map(len, files))) > PARTS:
         raise DataError(f"{path} holds {count} files; at most {PARTS} can be read")
@@ -87,19 +123,7 @@ def leaf(request: Request) -> Dataset:
     for side, own in zip(sides, files, strict=True):
         for file in own:
             side.read(file, shape)
-    inputs = _stacked([part for side in sides for part in side.inputs], path)
-    labels, names = encode_labels(np.array([label for side in sides for label in side.labels]), request.name)
-    return build_dataset(
-        request.name,
-        layout(inputs, path),
-        labels,
-        source=f"user folder {path.name}, in LEAF's layout",
-        train_size=len(sides[0].labels) if len(sides) == 2 else None,
-        split_name="leaf",
-        classes=len(names),
-        class_names=names,
-        natural=np.unique([user for side in sides for user in side.users], return_inverse=True)[1],
-    )
+    return sides
 
 
 class _Side:
@@ -144,8 +168,8 @@ def _label(label: Any, file: Path, user: str) -> str:
 def _numbers(samples: list[Any], file: Path, user: str, shape: tuple[int, int, int] | None) -> np.ndarray:
     """The samples of one user, shape (samples, features) or (samples, channels, height, width)."""
     whose = f"{file}: samples of user {one_line(user, 40)!r}"
-    if isinstance(samples[0], str):
-        raise DataError(f"{whose} are texts or names of files; only lists of numbers can be read")
+    if all(isinstance(sample, str) for sample in samples):
+        return _characters(samples, whose)
     try:
         numbers = np.array(samples)
     except (ValueError, OverflowError, RecursionError) as error:  # lists of several lengths
@@ -161,10 +185,21 @@ def _numbers(samples: list[Any], file: Path, user: str, shape: tuple[int, int, i
     return numbers.astype(np.uint8 if pixels else np.float32)
 
 
+def _characters(samples: list[str], whose: str) -> np.ndarray:
+    """The code points of texts of one length, shape (samples, length)."""
+    if len({len(sample) for sample in samples}) > 1 or not samples[0]:
+        raise DataError(f"{whose} should be texts of one length, or lists of numbers")
+    if all(sample.endswith(PICTURES) for sample in samples):
+        raise DataError(f"{whose} are names of pictures; only what lies in the files themselves can be read")
+    return np.array([[ord(character) for character in sample] for sample in samples], dtype=CHARACTERS)
+
+
 def _stacked(parts: list[np.ndarray], path: Path) -> np.ndarray:
     """All users' samples as one array."""
     if not parts:
         raise DataError(f"{path} holds no samples")
     if len({part.shape[1:] for part in parts}) > 1:
         raise DataError(f"{path}: samples differ in shape: {sorted({part.shape[1:] for part in parts})[:5]}")
+    if 0 < sum(part.dtype == CHARACTERS for part in parts) < len(parts):
+        raise DataError(f"{path}: samples of some users are texts, those of others numbers")
     return np.concatenate(parts)

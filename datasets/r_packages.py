@@ -65,7 +65,7 @@ DNA = "mlbench/data/DNA.rda"
 
 
 @dataset("chem97", modality="tabular", shape=(3,), classes=6, train=24818, test=6204, needs="package",
-         locate=_locate("r-cran-mlmrev", CHEM97))  # fmt: skip
+         locate=_locate("r-cran-mlmrev", CHEM97), clients=131)  # fmt: skip
 def chem97(request: Request) -> Dataset:
     """Grades in A-level chemistry of 31022 pupils in 1997; the 131 local education authorities are its natural clients.
 

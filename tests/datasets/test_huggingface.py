@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from saved_tables import save_splits, save_to_disk, value
 
-from fl_bench.datasets.catalogue import available, check_dataset_name, file_digest, load_dataset
+from fl_bench.datasets.catalogue import available, check_dataset_name, file_digest, load_dataset, natural_clients
 from fl_bench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def test_a_dataset_dict_of_pictures(tmp_path: Path) -> None:
     assert data.inputs[:, 0, 0, 0].tolist() == [10, 20] * 7
     assert data.labels.tolist() == [0, 1] * 7
     assert data.natural is None
+    assert natural_clients(f"hf:{folder}") is None
+    assert natural_clients(f"hf:{folder}?client=writer") == 3
     with_clients = load_dataset(f"hf:{folder}?client=writer&size=8")
     assert with_clients.about.shape == (3, 8, 8)
     assert with_clients.natural is not None
@@ -76,6 +78,7 @@ def test_partitions_of_flwr_datasets_are_clients_by_number(tmp_path: Path) -> No
     for number in range(11):  # partition_10 comes after partition_2
         save_to_disk(tmp_path / f"partition_{number}", whole.slice(3 * number, 3), NUMBER_FEATURES)
     (tmp_path / "notes").mkdir()
+    assert natural_clients(f"hf:{tmp_path}?target=y") == 11
     data = load_dataset(f"hf:{tmp_path}?target=y")
     assert (data.train_size, data.about.shape) == (26, (2,))
     assert data.natural is not None

@@ -10,7 +10,7 @@ import pytest
 import torch
 from saved_tables import write_leaf
 
-from fl_bench.datasets.catalogue import available, check_dataset_name, file_digest, load_dataset
+from fl_bench.datasets.catalogue import available, check_dataset_name, file_digest, load_dataset, natural_clients
 from fl_bench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def test_train_and_test_are_kept_apart_and_users_are_clients(top: str, tmp_path:
     assert data.natural.tolist() == [1, 1, 1, 2, 0, 0, 2, 2, 3]
     # Standardised on the training rows 0 2 1 0 0 2 of the first column: mean 5/6.
     assert data.inputs[:6, 0].mean().item() == pytest.approx(0, abs=1e-6)
+    assert natural_clients(f"leaf:{tmp_path}") == 4
     assert torch.equal(data.inputs[6], data.inputs[0])  # the same sample on both sides
 
 
@@ -54,6 +55,17 @@ def test_samples_are_pictures_where_their_shape_is_given(tmp_path: Path) -> None
     assert (data.about.shape, data.inputs.dtype) == ((3, 2, 2), torch.uint8)
     rows = {tuple(row.flatten().tolist()) for row in data.inputs}
     assert rows == {tuple(row) for row in colour.tolist()}  # channels first, as they were
+
+
+def test_texts_of_one_length_are_tokens(tmp_path: Path) -> None:
+    write_leaf(tmp_path / "train" / "d.json", {"romeo": (["to be", "or no"], ["!", "t"])})
+    write_leaf(tmp_path / "test" / "d.json", {"romeo": (["o bee"], ["!"])})
+    data = load_dataset(f"leaf:{tmp_path}")
+    alphabet = sorted(set("to beor noo bee"))
+    assert (data.about.modality, data.about.shape, data.about.vocabulary) == ("text", (5,), len(alphabet))
+    texts = ["".join(alphabet[token] for token in row) for row in data.inputs.tolist()]
+    assert texts == ["to be", "or no", "o bee"]
+    assert data.about.class_names == ("!", "t")
 
 
 @pytest.mark.parametrize("shape", ["28", "2x28x28", "0x3", "28x9999", "axb", "-1x3"])
@@ -96,7 +108,12 @@ def test_the_digest_follows_names_and_sizes(tmp_path: Path) -> None:
         ({"users": ["u"], "user_data": {"u": {"x": [1, 2], "y": [0, 1]}}}, "lists of numbers of one length"),
         ({"users": ["u"], "user_data": {"u": {"x": [[None], [1]], "y": [0, 1]}}}, "lists of numbers of one length"),
         ({"users": ["u"], "user_data": {"u": {"x": [[10**30], [1]], "y": [0, 1]}}}, "lists of numbers of one length"),
-        ({"users": ["u"], "user_data": {"u": {"x": ["a.jpg"], "y": [0]}}}, "are texts or names of files"),
+        ({"users": ["u"], "user_data": {"u": {"x": ["a.jpg"], "y": [0]}}}, "are names of pictures"),
+        ({"users": ["u"], "user_data": {"u": {"x": ["ab", "c"], "y": [0, 1]}}}, "should be texts of one length"),
+        (
+            {"users": ["u", "v"], "user_data": {"u": {"x": ["ab"], "y": [0]}, "v": {"x": [[1, 2]], "y": [1]}}},
+            "some users are texts, those of others numbers",
+        ),
         ({"users": ["u"], "user_data": {"u": {"x": [[1], [2]], "y": [0.5, 1]}}}, "whole numbers or texts; user 'u'"),
         ({"users": ["u"], "user_data": {"u": {"x": [], "y": []}}}, "holds no samples"),
         (
