@@ -37,8 +37,17 @@ def compare(
     alpha: Alpha = 0.05,
     rope: Rope = 1.0,
     blocks: Annotated[
-        str, typer.Option(metavar="dataset|setting", help="One independent observation: a data set, or each setting.")
-    ] = "dataset",
+        str,
+        typer.Option(
+            metavar="family|cluster|dataset|setting",
+            help="One independent observation: a family of data sets, averaged; the same, with data sets that change "
+            "signs together; each data set; each setting.",
+        ),
+    ] = "family",
+    families: Annotated[
+        str | None,
+        typer.Option(metavar="A=F,B=F", help="Other families than declared: name=family, or how names of one begin."),
+    ] = None,
     on_missing: Missing = "refuse",
     select: CompareSelect = "last",
     methods: Annotated[
@@ -58,7 +67,7 @@ def compare(
 ) -> None:
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
-    A data set is one observation, seeds are averaged first. An incomplete table is refused and the gaps are named.
+    A family of data sets is one observation, seeds are averaged first. An incomplete table is refused, the gaps named.
     TABLE.csv has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
 
     \b
@@ -67,6 +76,7 @@ def compare(
     fl-bench compare table.csv --control ours --format latex --out table.tex
     """
     from ..statistics.comparison import compare as analyse
+    from ..statistics.families import regrouped
     from ..statistics.result import Options
 
     if form not in FORMATS:
@@ -79,6 +89,8 @@ def compare(
             raise unknown_name("data set of this table", name, table.datasets)
     if chosen:
         table = table.take_conditions(lambda condition: condition.dataset in chosen)
+    if asked := _names(families, "--families"):
+        table = regrouped(table, asked)
     result = analyse(table, options)
     if out is None and form == "table":
         from ..tables.comparison import print_comparison

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, get_args
 from fl_bench.errors import DataError, unknown_name
 from fl_bench.streams import FACTORS
 
+from ...datasets.catalogue import family_of
 from ...methods.registry import METHODS
 from ..grid.configure import plain
 from ..leaderboard.lines import lines
 from ..leaderboard.own_rate import cautioned
-from ..leaderboard.pairing import check_pairing, comparisons, setting_text
+from ..leaderboard.pairing import check_pairing, comparisons, network_word, partition_word, setting_text
 from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS, deployed_view, reported_in
 from ..leaderboard.sampling import decided_by_new
@@ -90,6 +91,9 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
                         accuracy=accuracy,
                         status=status,
                         levels=tuple(map(str, astuple(record.repetition.seeds))) if factors else (),
+                        family=family_of(dataset, record.cell.get("digest")),
+                        network=network_word(record.cell),
+                        partition=partition_word(record.cell),
                     )
                 )
     used: dict[str, list[Record]] = {name: [] for name in sorted(compared)}
@@ -179,6 +183,9 @@ class _Row:
     status: str
     levels: tuple[str, ...] = ()
     """Of the table's factors."""
+    family: str = ""
+    network: str = ""
+    partition: str = ""
 
 
 def _numbered(rows: Sequence[_Row]) -> list[_Row]:
@@ -209,6 +216,9 @@ def _conditions(rows: Sequence[_Row]) -> tuple[Condition, ...]:
                 accuracy=tuple(tuple(run.accuracy if run else None for run in line) for line in grid),
                 status=tuple(tuple(run.status if run else MISSING for run in line) for line in grid),
                 levels=tuple(levels[seed] for seed in seeds) if some.levels else (),
+                family="" if some.family == dataset else some.family,
+                network=some.network,
+                partition=some.partition,
             )
         )
     return tuple(result)
