@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..statistics.result import Comparison, OnMissing
     from ..statistics.table import Blocks, Table
 
-TABLES = (".csv", ".tsv")
+TABLES = (".csv", ".tsv", ".md", ".markdown", ".tex")
 """Suffixes of files that hold a table rather than records."""
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
@@ -31,7 +31,10 @@ PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
 
 def compare(
     source: Annotated[
-        Path, typer.Argument(metavar="[RESULTS|TABLE.csv]", help="Folder of records, or a CSV file of numbers.")
+        Path,
+        typer.Argument(
+            metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+        ),
     ] = Path("results"),
     control: Control = None,
     alpha: Alpha = 0.05,
@@ -68,7 +71,7 @@ def compare(
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
     A family of data sets is one observation, seeds are averaged first. An incomplete table is refused, the gaps named.
-    TABLE.csv has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
+    TABLE has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
 
     \b
     fl-bench compare
@@ -125,7 +128,8 @@ def _placed(page: str, text: str) -> str:
 
 def _read(source: Path, select: str, methods: Sequence[str]) -> tuple[Table, int]:
     """The table of a CSV file or of records, and the exit code; damaged records are gaps, as what was not run."""
-    from ..statistics.reading import read_records, read_table
+    from ..statistics.numbers import read_table
+    from ..statistics.reading import read_records
 
     selection = read_selection(select)
     if source.suffix in TABLES:

@@ -15,6 +15,7 @@ from .families import apart, together
 from .population import unit
 from .power import BLOCK_WORDS, blocks_needed, families
 from .result import Comparison, Counts, Options
+from .spreads import within_spread
 from .study import Study
 from .variance import seed_variance
 from .verdicts import summary, verdicts
@@ -185,7 +186,7 @@ def _cautions(result: Comparison) -> list[str]:
             "blocks are data sets in a setting, a secondary analysis: blocks of one data set are not independent, and "
             "tests over them reject too often; intervals resample whole families of data sets"
         )
-    notes += together(result.table, options.blocks)
+    notes += [*together(result.table, options.blocks), *within_spread(result.table, result.control)]
     if not result.table.factors and counts.seeds_most > 1:
         notes.append(
             "one seed moves partition, initial weights, draws and batches together: their shares of the variance "

@@ -62,6 +62,9 @@ class Condition:
     partition: str = ""
     """How the data were dealt to clients, in a word; nothing where the table does not say."""
 
+    spreads: tuple[float | None, ...] = ()
+    """What stands after ±, for each method, where a table has no seeds but numbers with spreads."""
+
     @property
     def unit(self) -> str:
         """What this condition shares with those that are not independent of it: its family, or its data set."""
@@ -90,6 +93,7 @@ class Condition:
             self,
             seeds=tuple(self.seeds[column] for column in columns),
             levels=tuple(self.levels[column] for column in columns) if self.levels else (),
+            spreads=tuple(self.spreads[row] for row in rows) if self.spreads else (),
             accuracy=tuple(tuple(self.accuracy[row][column] for column in columns) for row in rows),
             status=tuple(tuple(self.status[row][column] for column in columns) for row in rows),
         )
