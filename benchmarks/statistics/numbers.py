@@ -125,7 +125,7 @@ def _known(heading: Sequence[str]) -> list[str]:
 
 def _bare(name: str) -> str:
     """A heading in lower case, without units, signs and dots: `# Params (M)` is `params`."""
-    return re.sub(r"\s+", " ", re.sub(r"\(.*?\)|\[.*?\]|[^\w\s]|_", " ", name.lower())).strip()
+    return re.sub(r"\s+", " ", re.sub(r"\(.*?\)|\[.*?\]|[^\w\s]|_", " ", name[:LONGEST].lower())).strip()
 
 
 def _aside(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
