@@ -64,7 +64,9 @@ def test_records_at_the_terminal(results: Path, capsys: pytest.CaptureFixture[st
     assert run_command(["compare", str(results), "--control", "fedmd"]) == 0
     text = flat(capsys.readouterr().out)
     assert "2 methods on 1 block (data sets), 1 setting, 2 seeds" in text
-    assert "fedmd is not significantly better than local on 1 data set, mlp-16, iid (p = 1; +7.50 points)" in text
+    assert (
+        "fedmd is not significantly better than local on 1 data set, mlp-8, latent-groups (p = 1; +7.50 points)" in text
+    )
     assert "with 1 data set no signed-rank test can reach .05 (the least possible p is 1); 6 are needed" in text
 
 
