@@ -136,12 +136,11 @@ def test_arrays_that_do_not_fit_are_refused(
 
 
 def test_a_drawn_test_set_consists_of_whole_groups() -> None:
-    groups = np.repeat([7, 3, 9, 1, 5, 8, 2, 6, 4, 0], [3, 1, 2, 2, 1, 3, 2, 2, 2, 2])
-    labels = groups % 2
-    data = build_dataset("t", groups[:, None] * 1.0, labels, source="made", natural=groups, groups=groups)
+    groups = np.random.Generator(np.random.Philox(4)).permutation(np.repeat(np.arange(50), 4))
+    data = build_dataset("t", groups[:, None] * 1.0, groups % 2, source="made", natural=groups, groups=groups)
     assert data.natural is not None
     train, test = set(data.natural[: data.train_size].tolist()), set(data.natural[data.train_size :].tolist())
-    assert train | test == set(range(10))
+    assert train | test == set(range(50))
     assert not train & test
-    assert sorted(group % 2 for group in test) == [0, 1]  # a fifth of ten groups, one of each class
+    assert np.bincount([group % 2 for group in test]).tolist() == [5, 5]  # a fifth of 50 groups, of each class alike
     assert (data.labels.numpy() == data.natural % 2).all()
