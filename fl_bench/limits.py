@@ -54,6 +54,8 @@ PICTURE_PIXELS = 2**26
 """Pixels of a picture file, 8192 x 8192; decoding takes up to four bytes for each."""
 ARRAY_HEADER = 2**16
 """Bytes of what an array of an npz file says of itself: its type and shape."""
+VOCABULARY = 2**20
+"""Different tokens of a text; a net has a vector for each, and float32 holds larger whole numbers exactly."""
 LARGEST_FEATURE = 1e100
 """The largest size of a feature in a table; squares of larger ones are no numbers any more."""
 MEMORY = 64 * 2**30
