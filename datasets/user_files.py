@@ -21,6 +21,8 @@ from .tables import encode_features, encode_labels, encode_target, read_npz
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
+
     from .dataset import Dataset
 
 PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -69,7 +71,14 @@ def _check_npz(request: Request) -> None:
     _file(request)
 
 
-@dataset("npz", needs="file", argument="<file>", locate=_locate, check=_check_npz, digest=_sha256)
+def _npz_clients(request: Request) -> int | None:
+    """Clients that the arrays `client` or `client_train` and `client_test` name."""
+    found = [array for name, array in read_npz(_file(request)[0]).items() if name.startswith("client")]
+    return len(np.unique(np.concatenate(found))) if found else None
+
+
+@dataset("npz", needs="file", argument="<file>", locate=_locate, check=_check_npz, digest=_sha256,
+         clients=_npz_clients)  # fmt: skip
 def npz(request: Request) -> Dataset:
     """NumPy arrays of yours: x and y, or x_train, y_train, x_test and y_test.
 
@@ -144,8 +153,34 @@ def _check_csv(request: Request) -> None:
             raise unknown_name(f"column of {path}", column, columns)
 
 
+def _csv_clients(request: Request) -> int | None:
+    """Clients that the column `client` names."""
+    path, options = _file(request, "target", "client")
+    if "client" not in options:
+        return None
+    frame = _read_csv(path)
+    return frame[options["client"]].astype(str).nunique() if options["client"] in frame else None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A comma-separated table with a header.
+
+    Raises:
+        DataError: it cannot be read as one, or takes more than memory holds.
+    """
+    import pandas as pd
+
+    refuse_larger(f"the table {path}", path.stat().st_size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more cells than headings
+            return pd.read_csv(path, encoding="utf-8-sig", index_col=False)
+    except (ValueError, OSError, OverflowError, pd.errors.ParserWarning) as error:  # its parser errors are ValueErrors
+        raise DataError(f"{path} cannot be read as a comma-separated table: {error}") from error
+
+
 @dataset("csv", modality="tabular", needs="file", argument="<file>?target=<column>", locate=_locate,
-         check=_check_csv, digest=_sha256)  # fmt: skip
+         check=_check_csv, digest=_sha256, clients=_csv_clients)  # fmt: skip
 def table(request: Request) -> Dataset:
     """A comma-separated table of yours, with a header; `&client=COLUMN` names the rows' clients.
 
@@ -154,16 +189,8 @@ def table(request: Request) -> Dataset:
     Raises:
         DataError: the table cannot be read, or a column cannot be encoded.
     """
-    import pandas as pd
-
     path, options = _file(request, "target", "client")
-    refuse_larger(f"the table {path}", path.stat().st_size)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more cells than headings
-            frame = pd.read_csv(path, encoding="utf-8-sig", index_col=False)
-    except (ValueError, OSError, OverflowError, pd.errors.ParserWarning) as error:  # its parser errors are ValueErrors
-        raise DataError(f"{path} cannot be read as a comma-separated table: {error}") from error
+    frame = _read_csv(path)
     if lost := {*options.values()} - {*frame.columns}:
         hidden = ", ".join(sorted(lost))
         raise DataError(f"{path} cannot be read as a comma-separated table: its headings hide {hidden}")
