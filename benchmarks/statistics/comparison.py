@@ -11,6 +11,7 @@ import numpy as np
 from fl_bench.errors import DataError, unknown_name
 
 from . import pairs, standing
+from .joint import joint
 from .power import blocks_needed, families
 from .result import Comparison, Counts, Options
 from .study import Study
@@ -61,6 +62,7 @@ def compare(table: Table, options: Options | None = None) -> Comparison:
         secondary=pairs.all_pairs(study),
         rank_differences=standing.rank_differences(study),
         effects=tuple(pairs.effect(study, pair) for pair in primary),
+        joint=joint(study, primary),
         beliefs=tuple(belief for pair in primary for belief in pairs.beliefs(study, pair, notes)),
         per_dataset=tuple(row for pair in primary for row in pairs.on_datasets(study, pair)),
         ranks=standing.method_ranks(study),

@@ -124,6 +124,40 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Joint:
+    """The control against one method, as one of a family: estimates, and what holds for all of the family at once."""
+
+    method: str
+    other: str
+    tests: int
+    """Methods of the family, the control not counted: what Holm and the simultaneous interval are over."""
+    shift: float
+    """Hodges-Lehmann: the estimate that belongs to the signed-rank test, never of the opposite sign
+    where that test is significant."""
+    shift_low: float | None
+    """Of the interval of shifts that the exact test does not reject, for this pair alone: it does not reach across zero
+    where `p` of the pair is at most alpha. None with too few blocks."""
+    shift_high: float | None
+    mean: float
+    """Mean difference over the blocks that both have."""
+    low: float | None
+    """Of the simultaneous interval of the mean difference; all of the family hold at once. None with too few blocks, or
+    where all differences are equal."""
+    high: float | None
+    p_max: float
+    """Two-sided, adjusted: the largest t over the family with signs of whole blocks turned, stepwise."""
+    p_equivalent: float
+    """Two one-sided signed-rank tests at the ROPE, Holm over the family."""
+    equivalent: bool
+    """Whether the shift is shown to be smaller than the ROPE, at alpha over the family."""
+    p_not_worse: float
+    """One-sided signed-rank test that the shift is above -ROPE, Holm over the family."""
+    not_worse: bool
+    attainable: bool
+    """Whether Holm over signed ranks could reject this pair at all, each pair with the blocks that it has."""
+
+
+@dataclass(frozen=True)
 class Belief:
     """Bayesian: where the difference on a next data set most probably lies."""
 
@@ -268,6 +302,8 @@ class Comparison:
     """All pairs."""
     rank_differences: RankDifferences | None
     effects: tuple[Effect, ...]
+    joint: tuple[Joint, ...]
+    """The primary pairs as a family, in their order."""
     beliefs: tuple[Belief, ...]
     per_dataset: tuple[OnDataset, ...]
     ranks: tuple[MethodRank, ...]

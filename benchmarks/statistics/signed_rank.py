@@ -1,4 +1,4 @@
-"""The exact two-sided signed-rank test, with Pratt's zeros and mid-ranks (benchmarks room).
+"""The exact signed-rank test, two-sided and one-sided, with Pratt's zeros and mid-ranks (benchmarks room).
 
 F. Wilcoxon, "Individual comparisons by ranking methods", 1945; J. W. Pratt, "Remarks on zeros and ties in the Wilcoxon
 signed rank procedures", 1959. The differences d_1..d_N are ranked by |d|, zeros among them, ties share the mean of
@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SignedRank:
-    """Sums of ranks and the two-sided p value."""
+    """Sums of ranks and p values."""
 
     w_plus: float
     w_minus: float
     zeros: int
     p: float
+    """Two-sided."""
+    p_greater: float
+    """One-sided, P(W+ at least as large): small where differences lie above zero."""
+    p_less: float
+    """One-sided, P(W- at least as large): small where they lie below."""
 
     @property
     def rank_biserial(self) -> float:
@@ -52,8 +57,16 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     ranks = rankdata(np.abs(values))
     w_plus, w_minus = float(ranks[values > 0].sum()), float(ranks[values < 0].sum())
     doubled = np.rint(2 * ranks[values != 0]).astype(int)  # mid-ranks are halves, so these are whole
-    upper = float(_distribution(doubled)[round(2 * max(w_plus, w_minus)) :].sum())
-    return SignedRank(w_plus, w_minus, int((values == 0).sum()), min(1.0, 2 * upper))
+    chances = _distribution(doubled)
+    greater, less = (min(1.0, float(chances[round(2 * sum_of_ranks) :].sum())) for sum_of_ranks in (w_plus, w_minus))
+    return SignedRank(
+        w_plus=w_plus,
+        w_minus=w_minus,
+        zeros=int((values == 0).sum()),
+        p=min(1.0, 2 * min(greater, less)),
+        p_greater=greater,
+        p_less=less,
+    )
 
 
 def _distribution(steps: np.ndarray) -> np.ndarray:
