@@ -89,7 +89,7 @@ def beliefs(study: Study, pair: Pair, notes: list[str]) -> list[Belief]:
         study.differences(pair.method, pair.other), rope, numpy_stream(SEED, "signed rank")
     )
     found = [Belief(pair.method, pair.other, "signed rank", places.worse, places.equivalent, places.better)]
-    runs = _seed_differences(study.common((pair.method, pair.other)), pair)
+    runs = seed_differences(study.common((pair.method, pair.other)), pair.method, pair.other)
     seeds, datasets = min(map(len, runs)), len(runs)
     if seeds < HIERARCHICAL_SEEDS or datasets < HIERARCHICAL_DATASETS:
         notes.append(
@@ -174,7 +174,7 @@ def _mean_ranks(study: Study) -> Mapping[str, float]:
     return dict(zip(study.table.methods, ranks.mean_ranks(study.scores).tolist(), strict=True))
 
 
-def _seed_differences(table: Table, pair: Pair) -> list[Array]:
+def seed_differences(table: Table, method: str, other: str) -> list[Array]:
     """Differences by seed on each data set, averaged over its settings; only seeds that all of those have."""
     result = []
     for dataset in table.datasets:
@@ -182,7 +182,7 @@ def _seed_differences(table: Table, pair: Pair) -> list[Array]:
         for condition in table.conditions:
             if condition.dataset == dataset:
                 runs = dict(zip(table.methods, condition.array(), strict=True))
-                differences = runs[pair.method] - runs[pair.other]
+                differences = runs[method] - runs[other]
                 rows.append(dict(zip(condition.seeds, differences.tolist(), strict=True)))
         seeds = sorted(set.intersection(*(set(row) for row in rows)))
         result.append(np.array([np.mean([row[seed] for row in rows]) for seed in seeds], dtype=float))
