@@ -204,11 +204,14 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
         grid: what would be run.
         alpha: the level of the tests.
     """
-    from ..statistics.power import families
+    from ..statistics.power import families, one_dataset
 
     plan, methods, control = _plan(grid)
     datasets = {cell.dataset.name for cell in grid.cells if cell.key not in grid.unsupported}
-    found = families(plan.sizes(methods, control), len(datasets), alpha, "dataset")
+    sizes = plan.sizes(methods, control)
+    if len(datasets) == 1:
+        return [f"floor, {one_dataset(next(iter(sizes.values())), alpha)}"]
+    found = families(sizes, len(datasets), alpha, "dataset")
     return [f"floor, {family.sentence}" for family in found if family.sentence]
 
 
@@ -236,7 +239,13 @@ def grid_chances(grid: Grid, store: Store) -> list[str]:
     seeds = {cell.seed for cell in grid.cells}
     try:
         found = chances(
-            read_records(records), options, plan, blocks=len(datasets), seeds=len(seeds), methods=methods, needs=False
+            read_records(records, methods=sorted(there)),
+            options,
+            plan,
+            blocks=len(datasets),
+            seeds=len(seeds),
+            methods=methods,
+            needs=False,
         )
     except DataError:  # one run of each, for one
         return []

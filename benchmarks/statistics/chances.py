@@ -49,9 +49,8 @@ def chances(
         raise DataError(
             "power is told of blocks that have all methods; --on-missing complete-blocks leaves out the others"
         )
-    tests = {
-        family.name: len(family.methods) for family in plan.tested([*methods, *study.table.methods], study.control)
-    }
+    known = list(dict.fromkeys([*methods, *study.table.methods]))
+    tests = {family.name: len(family.methods) for family in plan.tested(known, study.control)}
     repetitions = max(len(condition.seeds) for condition in study.table.conditions)
     return tuple(
         power_of(

@@ -45,6 +45,14 @@ def families(sizes: Mapping[str, int], blocks: int, alpha: float, unit: Blocks) 
     return tuple(_family(name, tests, blocks, alpha, unit) for name, tests in sizes.items() if tests)
 
 
+def one_dataset(tests: int, alpha: float) -> str:
+    """What a single data set allows, without a full stop."""
+    return (
+        f"one data set: seeds are compared, and nothing is said of any other; a claim over data sets takes "
+        f"{blocks_needed(tests, alpha)} of them at the very least"
+    )
+
+
 def _family(name: str, tests: int, blocks: int, alpha: float, unit: Blocks) -> Family:
     needed, least = blocks_needed(tests, alpha), smallest_p(blocks)
     attainable = blocks >= needed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from .power import BLOCK_WORDS, number
+from .power import BLOCK_WORDS, number, one_dataset
 from .result import Verdict
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def summary(result: Comparison) -> tuple[str, ...]:
             f"{different} of {many(len(result.secondary), 'pair')} differ significantly (signed rank, Holm)."
         )
     if result.counts.datasets == 1:
-        sentences.append("One data set: nothing is said of any other.")
+        said = one_dataset(result.power[0].tests, result.options.alpha)
+        sentences.append(f"{said[0].upper()}{said[1:]}.")
     else:
         sentences += [f"Floor, {family.sentence}." for family in result.power if family.sentence]
     if result.with_chance:
@@ -106,7 +107,7 @@ def sentence(decision: Decision, *, where: str, margin: float, basis: str, remar
     said = {
         "better": f"{ours} is better than {other} {where}",
         "worse": f"{ours} is worse than {other} {where}",
-        "equivalent": f"{ours} is equivalent to {other} within {_points(margin)} {where}",
+        "equivalent": f"{ours} is equivalent to {other} within {points(margin)} {where}",
         "undecided": f"{ours} against {other} {where} is undecided",
     }[decision.verdict]
     interval = "" if decision.low is None else f" ({decision.low:+.2f} to {decision.high:+.2f})"
@@ -185,7 +186,7 @@ def _remarks(result: Comparison, decision: Decision, together: Joint | None) -> 
     """What a reader of a verdict must know beside it."""
     remarks = []
     if decision.negligible:
-        remarks.append(f"by less than the ROPE of {_points(result.options.rope)}")
+        remarks.append(f"by less than the ROPE of {points(result.options.rope)}")
     if decision.test == "paired t":
         if decision.p is None:
             why = "repetitions share parts of their seeds" if result.table.factors else "there is no spread over seeds"
@@ -200,7 +201,8 @@ def _remarks(result: Comparison, decision: Decision, together: Joint | None) -> 
     return remarks
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
+    """`1 point`, `0.5 points`."""
     return f"{value:g} point{'' if value == 1 else 's'}"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..statistics.comparison import CONTROL
 from ..statistics.power import number
-from ..statistics.verdicts import basis, many, size
+from ..statistics.verdicts import basis, many, points, size
 from .printing import print_table
 from .terminal import PIPE_WIDTH
 
@@ -97,7 +97,7 @@ def heading(result: Comparison) -> list[str]:
     first = ", the first by name (--control names another)" if unnamed else ""
     lines.append(
         f"control {result.control or '(none)'}{first}, level {number(result.options.alpha)}, "
-        f"ROPE and tie margin {result.options.rope:g} points"
+        f"ROPE and tie margin {points(result.options.rope)}"
     )
     lines.append(f"numbers: {result.selection}; {result.tuning}")
     if result.declared:
