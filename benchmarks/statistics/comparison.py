@@ -13,6 +13,7 @@ from fl_bench.errors import DataError, unknown_name
 from . import pairs, standing
 from .joint import joint
 from .power import blocks_needed, families
+from .prediction import beliefs, predictions
 from .result import Comparison, Counts, Options
 from .study import Study
 from .variance import seed_variance
@@ -63,7 +64,8 @@ def compare(table: Table, options: Options | None = None) -> Comparison:
         rank_differences=standing.rank_differences(study),
         effects=tuple(pairs.effect(study, pair) for pair in primary),
         joint=joint(study, primary),
-        beliefs=tuple(belief for pair in primary for belief in pairs.beliefs(study, pair, notes)),
+        beliefs=beliefs(study, primary),
+        predictions=tuple(row for pair in primary for row in predictions(study, pair, notes)),
         per_dataset=tuple(row for pair in primary for row in pairs.on_datasets(study, pair)),
         ranks=standing.method_ranks(study),
         flips=standing.order_flips(study),

@@ -1,4 +1,4 @@
-"""Claims about two methods (benchmarks room): tests with their correction, effects, beliefs, single data sets."""
+"""Claims about two methods (benchmarks room): tests with their correction, effects, single data sets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from fl_bench.errors import DataError
 from fl_bench.streams import numpy_stream
 
-from . import bayes, effects, ranks
+from . import effects, ranks
 from .multiple import holm
 from .per_dataset import bca_interval, t_interval
-from .result import Belief, Effect, OnDataset, Pair
+from .result import Effect, OnDataset, Pair
 from .signed_rank import signed_rank
 from .study import SEED
 from .table import settled
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from .table import Table
 
     Array = NDArray[np.float64]
-
-HIERARCHICAL_SEEDS, HIERARCHICAL_DATASETS = 5, 3
-"""What the hierarchical model needs at least."""
 
 
 def against_control(study: Study) -> tuple[Pair, ...]:
@@ -80,28 +77,6 @@ def effect(study: Study, pair: Pair) -> Effect:
         losses=losses,
         probability_of_improvement=effects.probability_of_improvement(both, pair.method, pair.other),
     )
-
-
-def beliefs(study: Study, pair: Pair, notes: list[str]) -> list[Belief]:
-    """Both Bayesian tests of a pair; why one is not there is added to `notes`."""
-    rope = study.options.rope
-    places = bayes.signed_rank_places(
-        study.differences(pair.method, pair.other), rope, numpy_stream(SEED, "signed rank")
-    )
-    found = [Belief(pair.method, pair.other, "signed rank", places.worse, places.equivalent, places.better)]
-    runs = _seed_differences(study.common((pair.method, pair.other)), pair)
-    seeds, datasets = min(map(len, runs)), len(runs)
-    if seeds < HIERARCHICAL_SEEDS or datasets < HIERARCHICAL_DATASETS:
-        notes.append(
-            f"no hierarchical model: it needs {HIERARCHICAL_SEEDS} seeds on each of {HIERARCHICAL_DATASETS} data sets, "
-            f"the least are {seeds} on {datasets}"
-        )
-        return found
-    nested = bayes.hierarchical_places(runs, rope, numpy_stream(SEED, "hierarchical"))
-    if nested is None:
-        notes.append(f"no hierarchical model of {pair.method} and {pair.other}: its chains do not agree")
-        return found
-    return [*found, Belief(pair.method, pair.other, "hierarchical", nested.worse, nested.equivalent, nested.better)]
 
 
 def on_datasets(study: Study, pair: Pair) -> list[OnDataset]:
@@ -174,7 +149,7 @@ def _mean_ranks(study: Study) -> Mapping[str, float]:
     return dict(zip(study.table.methods, ranks.mean_ranks(study.scores).tolist(), strict=True))
 
 
-def _seed_differences(table: Table, pair: Pair) -> list[Array]:
+def seed_differences(table: Table, method: str, other: str) -> list[Array]:
     """Differences by seed on each data set, averaged over its settings; only seeds that all of those have."""
     result = []
     for dataset in table.datasets:
@@ -182,7 +157,7 @@ def _seed_differences(table: Table, pair: Pair) -> list[Array]:
         for condition in table.conditions:
             if condition.dataset == dataset:
                 runs = dict(zip(table.methods, condition.array(), strict=True))
-                differences = runs[pair.method] - runs[pair.other]
+                differences = runs[method] - runs[other]
                 rows.append(dict(zip(condition.seeds, differences.tolist(), strict=True)))
         seeds = sorted(set.intersection(*(set(row) for row in rows)))
         result.append(np.array([np.mean([row[seed] for row in rows]) for seed in seeds], dtype=float))

@@ -159,15 +159,34 @@ class Joint:
 
 @dataclass(frozen=True)
 class Belief:
-    """Bayesian: where the difference on a next data set most probably lies."""
+    """Bayesian signed rank: how much of the posterior has each place as the likeliest for the shift."""
 
     method: str
     other: str
-    test: Literal["signed rank", "hierarchical"]
     worse: float
-    """P(method is worse by more than the ROPE)."""
+    """By more than the ROPE."""
     equivalent: float
     better: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictive probabilities for the difference on a next data set, of the population that these are from."""
+
+    method: str
+    other: str
+    model: Literal["blocks", "seeds", "scale-free"]
+    """`blocks`: normal block differences; `seeds`: hierarchical, correlated seeds and data sets by Student's t;
+    `scale-free`: the same with every data set in units of its own noise."""
+    worse: float
+    """P(worse by more than the ROPE); scale-free: P(worse)."""
+    equivalent: float
+    """0 where scale-free: the ROPE is in points."""
+    better: float
+    low: float
+    """Of the predictive interval at 1 - alpha: points; scale-free: standard deviations that a difference paired by
+    seed has on that data set."""
+    high: float
 
 
 @dataclass(frozen=True)
@@ -305,6 +324,7 @@ class Comparison:
     joint: tuple[Joint, ...]
     """The primary pairs as a family, in their order."""
     beliefs: tuple[Belief, ...]
+    predictions: tuple[Prediction, ...]
     per_dataset: tuple[OnDataset, ...]
     ranks: tuple[MethodRank, ...]
     """Best mean rank first."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..statistics.power import number
+from ..statistics.result import Prediction
 from ..statistics.verdicts import many, size
 from .printing import print_table
 from .terminal import PIPE_WIDTH
@@ -93,10 +94,9 @@ def as_json(result: Comparison) -> str:
 def as_csv(result: Comparison) -> str:
     """A line per claim about two methods: against the control, all pairs, and each data set by itself."""
     effects = {(effect.method, effect.other): effect for effect in result.effects}
-    beliefs = {(belief.method, belief.other, belief.test): belief for belief in result.beliefs}
-    rows = [_csv_pair("primary", result, pair, effects, beliefs) for pair in result.primary]
-    rows += [_csv_pair("all pairs", result, pair, {}, {}) for pair in result.secondary]
-    rows += [_csv_pair("diverged at chance level", result, pair, {}, {}) for pair in result.with_chance]
+    rows = [{**_csv_pair("primary", result, pair, effects), **_csv_outlook(result, pair)} for pair in result.primary]
+    rows += [_csv_pair("all pairs", result, pair, {}) for pair in result.secondary]
+    rows += [_csv_pair("diverged at chance level", result, pair, {}) for pair in result.with_chance]
     rows += [_csv_dataset(row) for row in result.per_dataset]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
@@ -125,7 +125,7 @@ def sections(result: Comparison) -> list[Section]:
     """The tables, in the order in which they are read."""
     found = [_standing(result)]
     if result.primary:
-        found += [_primary(result), _beliefs(result), _datasets(result)]
+        found += [_primary(result), *filter(lambda section: section.rows, [_predictions(result)]), _datasets(result)]
     if result.with_chance:
         found.append(
             Section("With diverged runs at the accuracy of guessing", [_test(pair) for pair in result.with_chance])
@@ -185,20 +185,29 @@ def _primary(result: Comparison) -> Section:
     )
 
 
-def _beliefs(result: Comparison) -> Section:
+def _predictions(result: Comparison) -> Section:
     rows: dict[str, dict[str, Any]] = {}
-    for belief in result.beliefs:
-        row = rows.setdefault(belief.other, {"than": belief.other})
+    for found in result.predictions:
+        row = rows.setdefault(found.other, {"than": found.other})
+        if found.model == "scale-free":
+            row["better\n(scale-free)"] = f"{found.better:.2f}"
+            continue
+        of = "" if found.model == "blocks" else "\n(seeds)"
         for name in ("worse", "equivalent", "better"):
-            short = name if belief.test == "signed rank" else f"{name}\n(seeds)"
-            row[short] = f"{getattr(belief, name):.2f}"
+            row[f"{name}{of}"] = f"{getattr(found, name):.2f}"
+        row[f"interval{of}"] = _span(found.low, found.high, 1, sign="+")
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    seeds = "; (seeds): hierarchical model of correlated seeds" if any("seeds" in name for name in columns) else ""
+    models = "block differences as normal"
+    if any("seeds" in name for name in columns):
+        models += (
+            "; (seeds): hierarchical model of correlated seeds; (scale-free): the same in units of each data set's "
+        )
+        models += "set's noise, better or worse by whatever little"
     return Section(
-        f"Where does the difference of {result.control} lie on a next data set?",
+        f"What may {result.control} bring on a next data set?",
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
-        f"Bayesian signed rank, equivalent: within {result.options.rope:g} points{seeds}; from "
-        f"{many(result.counts.datasets, 'data set')}, and with few of them mostly the shape of the test",
+        f"predictive probabilities, equivalent: within {result.options.rope:g} points; {models}; from "
+        f"{many(result.counts.datasets, 'data set')}, for one that is like them",
     )
 
 
@@ -305,7 +314,6 @@ def _csv_pair(
     result: Comparison,
     pair: Pair,
     effects: dict[tuple[str, str], Effect],
-    beliefs: dict[tuple[str, str, Any], Belief],
 ) -> dict[str, Any]:
     effect = effects.get((pair.method, pair.other))
     row: dict[str, Any] = {
@@ -337,11 +345,23 @@ def _csv_pair(
             "losses": effect.losses,
             "probability_of_improvement": effect.probability_of_improvement,
         }
-    for test, prefix in (("signed rank", "p"), ("hierarchical", "hierarchical")):
-        belief = beliefs.get((pair.method, pair.other, test))
-        if belief is not None:
-            row |= {f"{prefix}_{name}": getattr(belief, name) for name in ("worse", "equivalent", "better")}
     return row
+
+
+def _csv_outlook(result: Comparison, pair: Pair) -> dict[str, Any]:
+    """The posterior of the shift, and what a next data set may bring."""
+    row: dict[str, Any] = {}
+    found: list[tuple[str, Belief | Prediction]] = [("p", belief) for belief in result.beliefs if _of(pair, belief)]
+    found += [(f"next_{at.model.replace('-', '_')}", at) for at in result.predictions if _of(pair, at)]
+    for prefix, places in found:
+        row |= {f"{prefix}_{name}": getattr(places, name) for name in ("worse", "equivalent", "better")}
+        if isinstance(places, Prediction):
+            row |= {f"{prefix}_low": places.low, f"{prefix}_high": places.high}
+    return row
+
+
+def _of(pair: Pair, claim: Belief | Prediction) -> bool:
+    return (claim.method, claim.other) == (pair.method, pair.other)
 
 
 def _csv_dataset(row: OnDataset) -> dict[str, Any]:
