@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .study import Study
-    from .table import Table
+    from .table import Condition, Table
 
     Array = NDArray[np.float64]
 
@@ -79,37 +79,45 @@ def effect(study: Study, pair: Pair) -> Effect:
     )
 
 
-def on_datasets(study: Study, pair: Pair) -> list[OnDataset]:
-    """A pair on every data set and setting by itself, corrected over them."""
-    both = study.common((pair.method, pair.other))
-    level = study.options.alpha / len(both.conditions)
-    rows = []
-    for condition in both.conditions:
-        runs = dict(zip(both.methods, condition.array(), strict=True))
-        differences = runs[pair.method] - runs[pair.other]
-        student = t_interval(differences, level)
-        bca = bca_interval(differences, level, numpy_stream(SEED, "bca", condition.label))
-        rows.append(
-            OnDataset(
-                dataset=condition.dataset,
-                setting=condition.setting,
-                method=pair.method,
-                other=pair.other,
-                seeds=len(differences),
-                difference=float(settled(differences.mean())),
-                low=None if student is None else student[0],
-                high=None if student is None else student[1],
-                bca_low=None if bca is None else bca[0],
-                bca_high=None if bca is None else bca[1],
-                p=None if student is None else student[2],
-                p_holm=None,
-                significant=False,
-            )
-        )
+def on_datasets(study: Study, family: Sequence[Pair]) -> tuple[OnDataset, ...]:
+    """Every pair on every data set and setting by itself, corrected over the whole table."""
+    found = [(pair, at) for pair in family for at in study.common((pair.method, pair.other)).conditions]
+    alpha = study.options.alpha
+    rows = [_on_dataset(pair, at, alpha, alpha / len(found)) for pair, at in found]
     tested = [place for place, row in enumerate(rows) if row.p is not None]
     for place, p in zip(tested, holm([rows[place].p or 0.0 for place in tested]), strict=True):
-        rows[place] = replace(rows[place], p_holm=float(p), significant=bool(p <= study.options.alpha))
-    return rows
+        rows[place] = replace(rows[place], p_holm=float(p), significant=bool(p <= alpha))
+    return tuple(rows)
+
+
+def _on_dataset(pair: Pair, condition: Condition, alpha: float, level: float) -> OnDataset:
+    """One cell, not yet adjusted.
+
+    Args:
+        pair: who is compared.
+        condition: with their numbers only.
+        alpha: level of the bootstrap interval.
+        level: of Student's interval.
+    """
+    runs = dict(zip(sorted((pair.method, pair.other)), condition.array(), strict=True))
+    differences = runs[pair.method] - runs[pair.other]
+    student = t_interval(differences, level)
+    bca = bca_interval(differences, alpha, numpy_stream(SEED, "bca", condition.label))
+    return OnDataset(
+        dataset=condition.dataset,
+        setting=condition.setting,
+        method=pair.method,
+        other=pair.other,
+        seeds=len(differences),
+        difference=float(settled(differences.mean())),
+        low=None if student is None else student[0],
+        high=None if student is None else student[1],
+        bca_low=None if bca is None else bca[0],
+        bca_high=None if bca is None else bca[1],
+        p=None if student is None else student[2],
+        p_holm=None,
+        significant=False,
+    )
 
 
 def _pair(study: Study, method: str, other: str) -> Pair:

@@ -200,14 +200,14 @@ class OnDataset:
     seeds: int
     difference: float
     low: float | None
-    """Student's t; simultaneous over the conditions (Bonferroni). None with one seed, or without any spread."""
+    """Student's t; simultaneous over all methods and conditions (Bonferroni). None with one seed, or no spread."""
     high: float | None
     bca_low: float | None
-    """Bias-corrected accelerated bootstrap; None below five seeds."""
+    """Bias-corrected accelerated bootstrap, for this difference alone; None below twenty seeds."""
     bca_high: float | None
     p: float | None
     p_holm: float | None
-    """Adjusted over the conditions of this method."""
+    """Adjusted over all methods and conditions."""
     significant: bool
 
 

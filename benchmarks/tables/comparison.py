@@ -232,14 +232,15 @@ def _datasets(result: Comparison) -> Section:
             {"than": other, **{label: cells.get((other, label), "") for label in labels.values()}} for other in others
         ]
     spread = (
-        f"± Student's t, simultaneous over the {many(len(conditions), 'data set')} (Bonferroni)"
+        "± Student's t, simultaneous over the whole table (Bonferroni)"
         if across <= FEW_COLUMNS
         else "intervals are in --format csv"
     )
     return Section(
         f"{result.control} on each data set by itself",
         rows,
-        f"points, paired by seed; {spread}; * after Holm over them. Says something about that data set only",
+        f"points, paired by seed; {spread}; * after Holm over all {many(len(result.per_dataset), 'difference')}. "
+        "Each says something about its data set only",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,3 +88,4 @@ def test_too_few_seeds_have_a_note(table_of: MakeTable) -> None:
     assert [found.model for found in predictions(study, against_control(study)[0], notes)] == ["blocks"]
     assert notes == ["no hierarchical model: it needs 5 seeds on each of 3 data sets, the least are 4 on 6"]
     assert [belief.other for belief in beliefs(study, against_control(study))] == ["b"]
+    assert beliefs(replace(study, options=Options(control="a", rope=0.0)), against_control(study)) == ()
