@@ -15,6 +15,7 @@ from .decisions import decisions
 from .joint import joint
 from .plan import whole_table
 from .power import blocks_needed, families
+from .prediction import beliefs, predictions
 from .result import Comparison, Counts, Options
 from .study import Study
 from .variance import seed_variance
@@ -73,8 +74,9 @@ def compare(table: Table, options: Options | None = None, plan: Plan | None = No
         decisions=tuple(row for one, family in zip(studies, tested, strict=True) for row in decisions(one, family)),
         effects=tuple(pairs.effect(study, pair) for pair in primary),
         joint=tuple(row for one, family in zip(studies, by_family, strict=True) for row in joint(one, family)),
-        beliefs=tuple(belief for pair in primary for belief in pairs.beliefs(study, pair, notes)),
-        per_dataset=tuple(row for pair in primary for row in pairs.on_datasets(study, pair)),
+        beliefs=beliefs(study, primary),
+        predictions=tuple(row for pair in primary for row in predictions(study, pair, notes)),
+        per_dataset=pairs.on_datasets(study, primary),
         ranks=standing.method_ranks(study, main),
         flips=standing.order_flips(main),
         left_out=standing.leave_one_out(main, studies),

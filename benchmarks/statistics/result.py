@@ -191,15 +191,34 @@ class Decision:
 
 @dataclass(frozen=True)
 class Belief:
-    """Bayesian: where the difference on a next data set most probably lies."""
+    """Bayesian signed rank: how much of the posterior has each place as the likeliest for the shift."""
 
     method: str
     other: str
-    test: Literal["signed rank", "hierarchical"]
     worse: float
-    """P(method is worse by more than the ROPE)."""
+    """By more than the ROPE."""
     equivalent: float
     better: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictive probabilities for the difference on a next data set, of the population that these are from."""
+
+    method: str
+    other: str
+    model: Literal["blocks", "seeds", "scale-free"]
+    """`blocks`: normal block differences; `seeds`: hierarchical, correlated seeds and data sets by Student's t;
+    `scale-free`: the same with every data set in units of its own noise."""
+    worse: float
+    """P(worse by more than the ROPE); scale-free: P(worse)."""
+    equivalent: float
+    """0 where scale-free: the ROPE is in points."""
+    better: float
+    low: float
+    """Of the predictive interval at 1 - alpha: points; scale-free: standard deviations that a difference paired by
+    seed has on that data set."""
+    high: float
 
 
 @dataclass(frozen=True)
@@ -213,14 +232,14 @@ class OnDataset:
     seeds: int
     difference: float
     low: float | None
-    """Student's t; simultaneous over the conditions (Bonferroni). None with one seed, or without any spread."""
+    """Student's t; simultaneous over all methods and conditions (Bonferroni). None with one seed, or no spread."""
     high: float | None
     bca_low: float | None
-    """Bias-corrected accelerated bootstrap; None below five seeds."""
+    """Bias-corrected accelerated bootstrap, for this difference alone; None below twenty seeds."""
     bca_high: float | None
     p: float | None
     p_holm: float | None
-    """Adjusted over the conditions of this method."""
+    """Adjusted over all methods and conditions."""
     significant: bool
 
 
@@ -343,6 +362,7 @@ class Comparison:
     joint: tuple[Joint, ...]
     """The primary pairs, each among those of its family, in their order."""
     beliefs: tuple[Belief, ...]
+    predictions: tuple[Prediction, ...]
     per_dataset: tuple[OnDataset, ...]
     ranks: tuple[MethodRank, ...]
     """Best mean rank first."""

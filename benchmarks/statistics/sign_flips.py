@@ -45,11 +45,11 @@ def sign_flips(blocks: int, generator: np.random.Generator) -> Array:
     With all of them turned t keeps its size, so the first block need not be turned where all ways are enumerated.
     """
     if blocks > EXACT_BLOCKS:
-        drawn: Array = 1.0 - 2.0 * generator.integers(2, size=(DRAWN, blocks))
+        drawn: Array = np.where(generator.integers(2, size=(DRAWN, blocks)), -1.0, 1.0)
         drawn[0] = 1.0
         return drawn
     codes = np.arange(2 ** (blocks - 1))[:, None]
-    flips: Array = 1.0 - 2.0 * ((codes << 1 >> np.arange(blocks)) & 1)
+    flips: Array = np.where((codes << 1 >> np.arange(blocks)) & 1, -1.0, 1.0)
     return flips
 
 

@@ -116,7 +116,12 @@ def sections(result: Comparison) -> list[Section]:
     if result.counts.datasets == 1 and result.primary:
         found = [_on_one(result), _standing(result)]
     elif result.primary:
-        found = [_standing(result), _primary(result), _beliefs(result), _datasets(result)]
+        found = [
+            _standing(result),
+            _primary(result),
+            *filter(lambda section: section.rows, [_predictions(result)]),
+            _datasets(result),
+        ]
     else:
         found = [_standing(result)]
     if result.with_chance:
@@ -210,20 +215,29 @@ def _on_one(result: Comparison) -> Section:
     )
 
 
-def _beliefs(result: Comparison) -> Section:
+def _predictions(result: Comparison) -> Section:
     rows: dict[str, dict[str, Any]] = {}
-    for belief in result.beliefs:
-        row = rows.setdefault(belief.other, {"than": belief.other})
+    for found in result.predictions:
+        row = rows.setdefault(found.other, {"than": found.other})
+        if found.model == "scale-free":
+            row["better\n(scale-free)"] = f"{found.better:.2f}"
+            continue
+        of = "" if found.model == "blocks" else "\n(seeds)"
         for name in ("worse", "equivalent", "better"):
-            short = name if belief.test == "signed rank" else f"{name}\n(seeds)"
-            row[short] = f"{getattr(belief, name):.2f}"
+            row[f"{name}{of}"] = f"{getattr(found, name):.2f}"
+        row[f"interval{of}"] = _span(found.low, found.high, 1, sign="+")
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    seeds = "; (seeds): hierarchical model of correlated seeds" if any("seeds" in name for name in columns) else ""
+    models = "block differences as normal"
+    if any("seeds" in name for name in columns):
+        models += (
+            "; (seeds): hierarchical model of correlated seeds; (scale-free): the same in units of each data set's "
+        )
+        models += "set's noise, better or worse by whatever little"
     return Section(
-        f"Where does the difference of {result.control} lie on a next data set?",
+        f"What may {result.control} bring on a next data set?",
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
-        f"Bayesian signed rank, equivalent: within {result.options.rope:g} points{seeds}; from "
-        f"{many(result.counts.datasets, 'data set')}, and with few of them mostly the shape of the test",
+        f"predictive probabilities, equivalent: within {result.options.rope:g} points; {models}; from "
+        f"{many(result.counts.datasets, 'data set')}, for one that is like them",
     )
 
 
@@ -248,14 +262,15 @@ def _datasets(result: Comparison) -> Section:
             {"than": other, **{label: cells.get((other, label), "") for label in labels.values()}} for other in others
         ]
     spread = (
-        f"± Student's t, simultaneous over the {many(len(conditions), 'data set')} (Bonferroni)"
+        "± Student's t, simultaneous over the whole table (Bonferroni)"
         if across <= FEW_COLUMNS
         else "intervals are in --format csv"
     )
     return Section(
         f"{result.control} on each data set by itself",
         rows,
-        f"points, paired by seed; {spread}; * after Holm over them. Says something about that data set only",
+        f"points, paired by seed; {spread}; * after Holm over all {many(len(result.per_dataset), 'difference')}. "
+        "Each says something about its data set only",
     )
 
 

@@ -6,6 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from ..statistics.result import Prediction
+
 if TYPE_CHECKING:
     from ..statistics.result import Belief, Comparison, Decision, Effect, Joint, OnDataset, Pair
 
@@ -13,13 +15,16 @@ if TYPE_CHECKING:
 def as_csv(result: Comparison) -> str:
     """A line per claim about two methods: against the control, all pairs, and each data set by itself."""
     effects = {(effect.method, effect.other): effect for effect in result.effects}
-    beliefs = {(belief.method, belief.other, belief.test): belief for belief in result.beliefs}
     rows = [
-        {**_csv_pair("primary", result, pair, effects, beliefs), **_csv_decision(result, decision, one)}
+        {
+            **_csv_pair("primary", result, pair, effects),
+            **_csv_decision(result, decision, one),
+            **_csv_outlook(result, pair),
+        }
         for pair, decision, one in zip(result.primary, result.decisions, result.joint, strict=True)
     ]
-    rows += [_csv_pair("all pairs", result, pair, {}, {}) for pair in result.secondary]
-    rows += [_csv_pair("diverged at chance level", result, pair, {}, {}) for pair in result.with_chance]
+    rows += [_csv_pair("all pairs", result, pair, {}) for pair in result.secondary]
+    rows += [_csv_pair("diverged at chance level", result, pair, {}) for pair in result.with_chance]
     rows += [_csv_dataset(row) for row in result.per_dataset]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
@@ -34,7 +39,6 @@ def _csv_pair(
     result: Comparison,
     pair: Pair,
     effects: dict[tuple[str, str], Effect],
-    beliefs: dict[tuple[str, str, Any], Belief],
 ) -> dict[str, Any]:
     effect = effects.get((pair.method, pair.other))
     row: dict[str, Any] = {
@@ -66,11 +70,23 @@ def _csv_pair(
             "losses": effect.losses,
             "probability_of_improvement": effect.probability_of_improvement,
         }
-    for test, prefix in (("signed rank", "p"), ("hierarchical", "hierarchical")):
-        belief = beliefs.get((pair.method, pair.other, test))
-        if belief is not None:
-            row |= {f"{prefix}_{name}": getattr(belief, name) for name in ("worse", "equivalent", "better")}
     return row
+
+
+def _csv_outlook(result: Comparison, pair: Pair) -> dict[str, Any]:
+    """The posterior of the shift, and what a next data set may bring."""
+    row: dict[str, Any] = {}
+    found: list[tuple[str, Belief | Prediction]] = [("p", belief) for belief in result.beliefs if _of(pair, belief)]
+    found += [(f"next_{at.model.replace('-', '_')}", at) for at in result.predictions if _of(pair, at)]
+    for prefix, places in found:
+        row |= {f"{prefix}_{name}": getattr(places, name) for name in ("worse", "equivalent", "better")}
+        if isinstance(places, Prediction):
+            row |= {f"{prefix}_low": places.low, f"{prefix}_high": places.high}
+    return row
+
+
+def _of(pair: Pair, claim: Belief | Prediction) -> bool:
+    return (claim.method, claim.other) == (pair.method, pair.other)
 
 
 def _csv_decision(result: Comparison, decision: Decision, one: Joint) -> dict[str, Any]:

@@ -117,9 +117,9 @@ def test_a_table_of_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> 
         "cosmos is not significantly better than fedmd on 3 data sets (p = .5, Holm over 2 tests; +1.02 points)" in text
     )
     assert "with 3 blocks no signed-rank test can reach .05, 7 are needed" in text
-    # more data sets than other methods: they go down. letter: differences .1 and .6, mean .35, t_{1 - .05/6, 1} = 38.19
-    # times .25
-    assert "letter +0.3 ± 9.5" in text
+    # more data sets than other methods: they go down. letter: differences .1 and .6, mean .35, and six of them in the
+    # table: t_{1 - .05/12, 1} = 76.39 times .25
+    assert "letter +0.3 ± 19.1" in text
     # every block agrees: (1 / 3!)^2
     assert "all blocks agree completely, p = .028; Friedman chi2(2) = 6.00" in text
 
