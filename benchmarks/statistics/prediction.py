@@ -70,7 +70,7 @@ def predictions(study: Study, pair: Pair, notes: list[str]) -> list[Prediction]:
             f"the least are {seeds} on {datasets}"
         )
         return found
-    units = [noise(study.table if study.complete else both, dataset) for dataset in both.datasets]
+    units = [noise(study.table if study.complete else both, *names) for names in both.families.values()]
     scaled = [differences / unit for differences, unit in zip(runs, units, strict=True)]
     models: tuple[tuple[Literal["seeds", "scale-free"], list[Array], float], ...] = (
         ("seeds", runs, rope),
@@ -106,19 +106,19 @@ def predict_block(differences: Array, rope: float, alpha: float) -> tuple[float,
     return worse, max(0.0, 1 - worse - better), better, mean - half, mean + half
 
 
-def noise(table: Table, dataset: str) -> float:
-    """Standard deviation of a difference of two methods paired by seed, on one data set, pooled over methods; points.
+def noise(table: Table, *datasets: str) -> float:
+    """Standard deviation of a difference of two methods paired by seed, on a data set, pooled over methods; points.
 
     sqrt(2) times the residual of accuracies after methods and seeds, pooled over settings, with (methods - 1) times
     (seeds - 1) degrees of freedom each.
 
     Args:
         table: complete, two methods or more.
-        dataset: one of the table's.
+        datasets: of the table; the members of a family are pooled, too.
     """
     squares, degrees = 0.0, 0
     for condition in table.conditions:
-        if condition.dataset == dataset:
+        if condition.dataset in datasets:
             runs = condition.array()
             rest = runs - runs.mean(axis=0) - runs.mean(axis=1, keepdims=True) + runs.mean()
             squares += float((rest**2).sum())

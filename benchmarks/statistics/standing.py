@@ -70,9 +70,9 @@ def method_ranks(whole: Study, study: Study) -> tuple[MethodRank, ...]:
     if study.complete:
         mean_ranks = ranks.mean_ranks(study.scores).tolist()
         rows = [replace(row, mean_rank=rank) for row, rank in zip(rows, mean_ranks, strict=True)]
-    if study.complete and len(study.table.datasets) > 1:
+    if study.complete and len(study.table.families) > 1:
         draws = ranks.bootstrap_ranks(study.scores, study.groups, effects.DRAWS, numpy_stream(SEED, "ranks"))
-        interval = effects.wide_percentiles(draws, len(study.table.datasets), study.options.alpha)
+        interval = effects.wide_percentiles(draws, len(study.table.families), study.options.alpha)
         without = np.array(list(ranks.leave_one_out(study.scores, study.groups).values()))
         best = _share_of_best(draws)
         rows = [
@@ -121,7 +121,7 @@ def order_flips(study: Study) -> tuple[Flip, ...]:
 
 
 def leave_one_out(study: Study, families: Sequence[Study]) -> tuple[LeftOut, ...]:
-    """The leader and the primary verdicts without each data set; none where blocks are incomplete.
+    """The leader and the primary verdicts without each family of data sets; none where blocks are incomplete.
 
     With a block less every p is larger. A verdict counts as lost only where the differences that are left are less
     one-sided than all were, and their number would allow a verdict.
@@ -130,15 +130,15 @@ def leave_one_out(study: Study, families: Sequence[Study]) -> tuple[LeftOut, ...
         study: the methods that are ranked.
         families: those that are tested together.
     """
-    if not all(one.complete for one in (study, *families)) or len(study.table.datasets) < 2:
+    if not all(one.complete for one in (study, *families)) or len(study.table.families) < 2:
         return ()
     found = []
-    for dataset in study.table.datasets:
-        part = _without(study, dataset)
+    for unit, label in zip(study.table.families, study.table.family_labels(), strict=True):
+        part = _without(study, unit)
         leader = part.table.methods[int(np.argmin(settled(ranks.mean_ranks(part.scores))))]
         gained, lost = set(), set()
         for family in families:
-            rest = _without(family, dataset)
+            rest = _without(family, unit)
             now = {pair.other: pair for pair in against_control(rest)}
             possible = smallest_p(len(rest.scores)) <= study.options.alpha / len(now)
             for pair in against_control(family):
@@ -149,18 +149,18 @@ def leave_one_out(study: Study, families: Sequence[Study]) -> tuple[LeftOut, ...
                     weaker = abs(other.rank_biserial) < abs(pair.rank_biserial) - ROUNDING
                     if possible and weaker:
                         lost.add(pair.other)
-        found.append(LeftOut(dataset, leader, tuple(sorted(gained)), tuple(sorted(lost))))
+        found.append(LeftOut(label, leader, tuple(sorted(gained)), tuple(sorted(lost))))
     return tuple(found)
 
 
-def _without(study: Study, dataset: str) -> Study:
-    return replace(study, table=study.table.take_conditions(lambda at: at.dataset != dataset))
+def _without(study: Study, unit: str) -> Study:
+    return replace(study, table=study.table.take_conditions(lambda at: at.unit != unit))
 
 
 def _mean(study: Study, method: str) -> MethodRank:
     own = study.common([method])
     draws = study.bootstrap([method])[method]
-    interval = effects.wide_percentiles(draws, len(own.datasets), study.options.alpha)
+    interval = effects.wide_percentiles(draws, len(own.families), study.options.alpha)
     return MethodRank(
         method=method,
         mean=float(effects.overall_means(own)[0]),
