@@ -198,8 +198,8 @@ def _remarks(result: Comparison, decision: Decision, together: Joint | None) -> 
             why = "repetitions share parts of their seeds" if result.table.factors else "there is no spread over seeds"
             remarks.append("one seed shows nothing" if decision.units < 2 else why)
     elif decision.verdict == "undecided" and decision.low is None and together is not None and _without_zero(together):
-        cannot = "does" if together.attainable else "can"
-        remarks.append(f"that interval is without 0, but the test {cannot} not reject")
+        cannot = "does not" if together.attainable else "cannot"
+        remarks.append(f"that interval is without 0, but the test {cannot} reject")
     return remarks
 
 
