@@ -56,7 +56,7 @@ def results(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> Path:
 def test_run_writes_it_before_the_first_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid, out = tmp_path / "tiny.yaml", tmp_path / "out"
     grid.write_text(GRID, encoding="utf-8")
-    command = ["run", str(grid), "--out", str(out), "--methods", "fedmd,local", "--seeds", "0"]
+    command = ["run", str(grid), "--out", str(out), "--methods", "fedmd,local", "--seeds", "0", "--jobs", "1"]
     assert run_command([*command, "--dry-run"]) == 0
     assert not out.exists()
     assert run_command(command) == 0
@@ -66,8 +66,6 @@ def test_run_writes_it_before_the_first_record(tmp_path: Path, capsys: pytest.Ca
     started = [record.run["clocks"]["started"] for record in Store(out).records()]
     assert len(started) == 2
     assert first.date <= min(started)
-    assert run_command(command) == 0
-    assert read_declarations(Store(out)) == (first,)
     grid.write_text(GRID.replace("rope: 2", "rope: 1"), encoding="utf-8")
     capsys.readouterr()
     assert run_command(command) == 0

@@ -101,7 +101,7 @@ def test_below_the_floor_there_is_no_chance_and_needs_begin_at_it(table_of: Make
     (power,) = chances(table, Options("m00"), whole_table(table.methods, "m00"))
     assert power.floor == 7
     assert {chance for row in power.rows for chance in row.chances} == {0.0}
-    assert all(count == 7 for need in power.needs for count in need.needed)  # the differences are huge
+    assert all(count == 7 for need in power.needs for count in need.needed)
     (enough,) = chances(table, Options("m00"), whole_table(table.methods, "m00"), blocks=7)
     assert {chance for row in enough.rows for chance in row.chances} == {1.0}
 
