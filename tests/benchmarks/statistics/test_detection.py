@@ -80,8 +80,8 @@ def test_one_data_set_has_the_power_of_students_t() -> None:
 
 
 def test_variance_is_split_into_data_sets_and_seeds(table_of: MakeTable) -> None:
-    # differences by seed 1 and 3, and 5 and 9: variances 2 and 8 within, so means of two have 1 and 4, 2.5 on the whole;
-    # block means 2 and 7 have 12.5, of which 2.5 is a fifth
+    # differences by seed 1 and 3, and 5 and 9: variances 2 and 8 within, so means of two have 1 and 4, 2.5 on the
+    # whole; block means 2 and 7 have 12.5, of which 2.5 is a fifth
     values = np.full((2, 2, 2), 50.0)
     values[:, :, 0] += [[1, 3], [5, 9]]
     table = table_of(values, methods=["ours", "theirs"])
