@@ -136,6 +136,17 @@ def test_one_of_several_grids_is_named(results: Path, capsys: pytest.CaptureFixt
     assert "no grid 'smal' declared a comparison here (known: small, other)" in capsys.readouterr().err
 
 
+def test_a_comparison_without_the_declared_control_is_refused(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare", str(results), "--methods", "local,ditto"]
+    assert run_command(command) == 2
+    assert "the grid small declared the control fedmd, which is not among the methods compared (ditto, local)" in flat(
+        capsys.readouterr().err
+    )
+    assert run_command([*command, "--control", "local"]) == 0
+
+
 def test_methods_left_out_without_a_declaration_are_counted_too(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
