@@ -147,3 +147,23 @@ def test_the_population_in_a_phrase(table_of: MakeTable) -> None:
     one, *rest = told.conditions
     two = replace(told, conditions=(replace(one, network="cnn", partition="dirichlet-class 0.1"), *rest))
     assert population(two) == "3 data sets, cnn and mlp-64, dirichlet-class 0.1 and iid"
+
+
+def test_a_verdict_without_a_family_is_one_without_all_its_data_sets(table_of: MakeTable) -> None:
+    # Six families of one data set each and one of two, all with one sign: seven families, six without any one of them.
+    # With two comparisons Holm needs 2^(1 - N) <= .025, seven families: each verdict is lost without any family.
+    values = np.array([[[70.0 + place, 60.0 + place, 50.0 + place]] for place in range(8)])
+    table = table_of(values, methods=["a", "b", "c"]).with_families({"d06": "f", "d07": "f"})
+    left = compare(table, Options(control="a")).left_out
+    assert [part.dataset for part in left] == ["d00", "d01", "d02", "d03", "d04", "d05", "d06+d07"]
+    assert all(part.lost == ("b", "c") for part in left)
+
+
+def test_intervals_need_families(table_of: MakeTable) -> None:
+    values = np.random.default_rng(0).normal(70, 1, (6, 1, 2))
+    table = table_of(values, methods=["a", "b"])
+    assert compare(table, Options(control="a")).effects[0].low is not None
+    together = compare(table.with_families({"d00": "f", "d01": "f"}), Options(control="a"))
+    assert together.effects[0].low is None  # five families: all lie on one side of the truth with probability 1/16
+    assert together.ranks[0].low is None
+    assert "no intervals over families: from 5 none can hold 95 %, 6 are needed" in together.notes
