@@ -224,7 +224,8 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
     plan, methods, control = _plan(grid)
     sizes, (blocks, unit) = plan.sizes(methods, control), _blocks(grid)
     if blocks == 1 and unit == "dataset":
-        return [f"floor, {one_dataset(next(iter(sizes.values())), alpha)}"]
+        tests = next(iter(sizes.values()))  # none of a single method
+        return [f"floor, {one_dataset(tests, alpha)}"] if tests else []
     return [f"floor, {family.sentence}" for family in families(sizes, blocks, alpha, unit) if family.sentence]
 
 
