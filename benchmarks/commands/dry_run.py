@@ -90,8 +90,8 @@ def print_plan(
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    dealt, caps = grid_dealing(grid), (*grid_rates(grid), *grid_power(grid), *grid_chances(grid, store))
-    for said in (*([moved] if moved else ()), *dealt, *caps):
+    notes = [*grid_dealing(grid), *grid_rates(grid), *grid_power(grid), *grid_chances(grid, store)]
+    for said in (*([moved] if moved else ()), *notes):
         say(said)
 
 
@@ -224,7 +224,8 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
     plan, methods, control = _plan(grid)
     sizes, (blocks, unit) = plan.sizes(methods, control), _blocks(grid)
     if blocks == 1 and unit == "dataset":
-        return [f"floor, {one_dataset(next(iter(sizes.values())), alpha)}"]
+        tests = next(iter(sizes.values()))  # none of a single method
+        return [f"floor, {one_dataset(tests, alpha)}"] if tests else []
     return [f"floor, {family.sentence}" for family in families(sizes, blocks, alpha, unit) if family.sentence]
 
 

@@ -155,3 +155,8 @@ def test_steps_are_near_those_of_the_record(
     rounds, row = record.rounds, planned("--methods", method)[method]
     for kind in ("local", "distill", "server"):
         assert row[f"steps_{kind}"] == pytest.approx(sum(taken[f"steps_{kind}"] for taken in rounds), rel=0.1)
+
+
+def test_a_single_method_has_no_test_to_speak_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "local"]) == 0
+    assert "floor" not in capsys.readouterr().out
