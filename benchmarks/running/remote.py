@@ -309,6 +309,7 @@ class Remote:
         try:
             keep(job.claim, *whole, place)
         except StorageError as error:
+            job.claim.check()  # who has lost the cell is told so
             raise RecordError(str(error)) from error
 
     def _record(self, job: Job, message: Recorded | Ended) -> None:
