@@ -25,6 +25,17 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
+def finished_rounds(checkpoint: Path | None) -> int:
+    """How many rounds a checkpoint has behind it, and perhaps one more that a kill cut off; 0 where there is none."""
+    if checkpoint is None:
+        return 0
+    try:
+        with beside(checkpoint).open("rb") as file:
+            return sum(1 for _ in file)
+    except OSError:  # it has gone on, or ended
+        return 0
+
+
 def inherit(claim: Claim, take_over: Callable[[Path, Path], bool]) -> None:
     """Go on from the newest whole checkpoint of an earlier claim: it becomes this claim's, and the others go away.
 
