@@ -26,6 +26,7 @@ from .options import FAILED, STOPPED, WRONG
 from .overlap import overlap
 from .packing import pack, unpack
 from .partition import partition
+from .power import power
 from .publish import figures, leaderboard, report
 from .reproduce import reproduce
 from .run import run
@@ -119,6 +120,7 @@ app.command()(describe)
 app.command()(show)
 app.command()(leaderboard)
 app.command()(compare)
+app.command()(power)
 app.command()(reproduce)
 app.command()(contraction)
 app.command()(figures)

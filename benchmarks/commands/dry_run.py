@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import DataError
 
 from ...datasets.catalogue import dataset_info, family_of
 from ...federation.models import build_net
@@ -23,6 +27,7 @@ from ..records.index import place_of
 from ..running.forecast import forecast
 from ..running.provenance import available_cores
 from ..running.schedule import likeness, round_seconds
+from ..tables.power import in_short
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
 from ..tables.values import show_count, show_seconds
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from ..records.store import Store
     from ..running.forecast import Forecast
     from ..running.schedule import RoundSeconds
+    from ..statistics.plan import Plan
     from ..statistics.table import Blocks
 
 REMARKS = {
@@ -87,7 +93,7 @@ def print_plan(
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    for said in (*([moved] if moved else ()), *grid_rates(grid), *grid_power(grid)):
+    for said in (*([moved] if moved else ()), *grid_rates(grid), *grid_power(grid), *grid_chances(grid, store)):
         say(said)
 
 
@@ -210,16 +216,73 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
         grid: what would be run.
         alpha: the level of the tests.
     """
-    from ..statistics.comparison import CONTROL
-    from ..statistics.power import families
+    from ..statistics.power import families, one_dataset
 
-    runs = [cell for cell in grid.cells if cell.key not in grid.unsupported]
-    labels = {cell.label for cell in runs if not METHODS[cell.method].requires.pooled_data}
-    independent = {family_of(cell.dataset.name, cell.dataset.digest) for cell in runs}
-    twins = len(independent) < len({cell.dataset.name for cell in runs})
-    unit: Blocks = "family" if twins else "dataset"
-    found = families(len(labels), len(independent), alpha, unit, control=CONTROL in labels)
-    return [f"power, {family.sentence}" for family in found if family.sentence]
+    plan, methods, control = _plan(grid)
+    sizes, (blocks, unit) = plan.sizes(methods, control), _blocks(grid)
+    if blocks == 1 and unit == "dataset":
+        return [f"floor, {one_dataset(next(iter(sizes.values())), alpha)}"]
+    return [f"floor, {family.sentence}" for family in families(sizes, blocks, alpha, unit) if family.sentence]
+
+
+def _blocks(grid: Grid) -> tuple[int, Blocks]:
+    """How many independent observations a grid has, and of what."""
+    chosen = [cell.dataset for cell in grid.cells if cell.key not in grid.unsupported]
+    independent = {family_of(one.name, one.digest) for one in chosen}
+    twins = len(independent) < len({one.name for one in chosen})
+    return len(independent), "family" if twins else "dataset"
+
+
+def grid_chances(grid: Grid, store: Store) -> list[str]:
+    """How likely the grid shows differences, from the spread of those of its runs that are there; else nothing."""
+    from ..statistics.chances import chances
+    from ..statistics.reading import read_records
+    from ..statistics.result import Options
+
+    plan, methods, control = _plan(grid)
+    records = []
+    for cell in grid.cells:
+        with suppress(DataError):  # `fsck` names it
+            record = store.find(cell)
+            if record is not None and record.status == "done" and cell.label in methods:
+                records.append(record)
+    there = {record.label for record in records}
+    if control not in there or len(there) < 2:
+        return []
+    meant = grid.declaration
+    options = Options(control, on_missing="complete-blocks")
+    if meant is not None:
+        options = replace(options, alpha=meant.level, rope=meant.rope)
+    seeds = {cell.seed for cell in grid.cells}
+    try:
+        found = chances(
+            read_records(records, methods=sorted(there)),
+            options,
+            plan,
+            blocks=_blocks(grid)[0],
+            seeds=len(seeds),
+            methods=methods,
+            needs=False,
+        )
+    except DataError:  # one run of each, for one
+        return []
+    return [f"{said}, from the spread of {len(records)} runs that are there" for said in map(in_short, found)]
+
+
+def _plan(grid: Grid) -> tuple[Plan, list[str], str | None]:
+    """The tests of a grid's comparison, the methods that would be compared, and the control."""
+    from ..statistics.comparison import CONTROL
+    from ..statistics.plan import Plan, whole_table
+
+    meant = grid.declaration
+    pooled = {
+        cell.label: METHODS[cell.method].requires.pooled_data for cell in grid.cells if cell.key not in grid.unsupported
+    }
+    if meant is not None:
+        return Plan(meant.families(), declared=True), [name for name in meant.compared if name in pooled], meant.control
+    methods = [label for label, own in pooled.items() if not own]
+    control = CONTROL if CONTROL in methods else None
+    return whole_table(methods, control), methods, control
 
 
 def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str:

@@ -136,7 +136,7 @@ def on_one_dataset(simulations: int) -> list[Row]:
     def covered(generator: np.random.Generator) -> list[bool]:
         differences = generator.normal(1, NOISE, (DATASETS, SEEDS))
         student = [t_interval(row, ALPHA / DATASETS) for row in differences]
-        bca = [bca_interval(generator.normal(1, NOISE, seeds), ALPHA, generator) for seeds in (SEEDS, 20)]
+        bca = [bca_interval(generator.normal(1, NOISE, seeds), ALPHA, generator, least=5) for seeds in (SEEDS, 20)]
         return [
             all(interval is not None and interval[0] <= 1 <= interval[1] for interval in student),
             *(interval is not None and interval[0] <= 1 <= interval[1] for interval in bca),
@@ -145,7 +145,7 @@ def on_one_dataset(simulations: int) -> list[Row]:
     rows = _rows(["t on 10 data sets, 5 seeds, Holm (any)"], "level", ALPHA, claims, simulations)
     names = [
         "t on 10 data sets, 5 seeds, simultaneous (all)",
-        "BCa on one data set, 5 seeds (known to be too short)",
+        "BCa on one data set, 5 seeds (too short, not printed)",
         "BCa on one data set, 20 seeds",
     ]
     return rows + _rows(names, "coverage", 1 - ALPHA, covered, simulations)
@@ -188,7 +188,7 @@ def bayesian(simulations: int, few: int) -> list[Row]:
         low, high = np.quantile(centre, [ALPHA / 2, 1 - ALPHA / 2])
         return [bool(low <= 1 <= high)]
 
-    names = ["Bayesian signed rank, P > .975 for better or worse, ROPE 0", "the same, ROPE 1"]
+    names = ["Bayesian signed rank, P > .975 for better or worse, ROPE 0 (not printed)", "the same, ROPE 1"]
     return [
         *_rows(names, "belief", ALPHA, claims, simulations),
         *_rows(["hierarchical model, mean difference, 10 data sets, 5 seeds"], "coverage", 1 - ALPHA, covered, few),
