@@ -24,6 +24,7 @@ from ..grid.repetition import Repetition
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
 from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
+from ..records.continuing import finished_rounds
 from ..records.index import place_of
 from ..running.forecast import forecast
 from ..running.provenance import available_cores
@@ -87,6 +88,11 @@ def print_plan(
         f"Estimate: {len(waiting)} of {len(rows)} runs take {show_seconds(sum(waiting))}, or "
         f"{show_seconds(sum(waiting) / min(len(devices), max(len(waiting), 1)))} with {len(devices)} at a time",
     ]
+    held = sum(row["state"] == "running" for row in rows)
+    if held:
+        remarks.append(
+            f"Running elsewhere: {held} of {len(rows)} runs; `run` leaves them out, and `run --wait` waits for them."
+        )
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
@@ -151,39 +157,44 @@ def plan_grid(
     there = recorded.keys() | damaged.keys()
     moved = outdated([cell for cell in grid.cells if places[cell.key] not in there], records)
     known = round_seconds(records)
-    forecasts: dict[str, Forecast | None] = {}
+    forecasts: dict[tuple[str, bool], Forecast | None] = {}
     engines: dict[str, str] = {}
     rows = []
     for cell in grid.cells:
         place = places[cell.key]
         record, problem = recorded.get(place), damaged.get(place)
         state = "damaged" if problem else _state(cell, record, grid, retry=retry)
-        to_run = state in ("to run", "to run again")
-        if state == "to run" and store.has_checkpoint(cell):
-            state = "to continue"
-        draws = cell.repetition.seeds.draws if cell.training.participation < 1 else None
+        holder = store.holder(cell) if state.startswith("to run") else None
+        to_run = state.startswith("to run") and holder is None
+        checkpoint = store.checkpoint(cell) if to_run else None
+        state = "running" if holder is not None else state if checkpoint is None else "to continue"
+        draws = cell.repetition.seeds.draws if _draws_clients(cell) else None
         alike = short_hash({**cell.as_dict(), "seed": draws, "varied": None}, 10)  # repetitions do the same work
-        if alike not in forecasts:
-            forecasts[alike] = forecast(cell)
+        if (alike, to_run) not in forecasts:
+            forecasts[alike, to_run] = forecast(cell, nets=to_run)
         if to_run and alike not in engines:
             engines[alike] = _engine(cell, devices, execution)
-        planned, rules = forecasts[alike], planned_rules(cell)
+        planned, rules = forecasts[alike, to_run], planned_rules(cell)
+        up, down = (planned.up_bytes, planned.down_bytes) if planned is not None and planned.sent else (None, None)
         seconds, basis = _seconds(cell, planned, known, devices[0]) if to_run else (None, "")
+        if seconds is not None:
+            seconds *= 1 - min(finished_rounds(checkpoint) / cell.training.rounds, 1)
+        earlier = None if record is None else record.reason
         rows.append(
             {
                 "dataset": cell.dataset.name,
                 "method": cell.label,
                 **cell.repetition.as_dict(),
                 "state": state,
-                "up_bytes_per_client_round": planned.up_bytes if planned is not None and planned.sent else None,
-                "down_bytes_per_client_round": planned.down_bytes if planned is not None and planned.sent else None,
+                "up_bytes_per_client_round": up if to_run else None,
+                "down_bytes_per_client_round": down if to_run else None,
                 **{f"steps_{kind}": None if planned is None else round(planned.work[kind].steps) for kind in KINDS},
                 # Before the data are dealt, sizes are averages: what a plan has exactly is known within a few percent.
                 "steps": None if planned is None else planned.steps.replace("exact", "about"),
                 "engine": engines[alike] if to_run else None,
                 "estimated_seconds": seconds,
                 "estimated_from": basis,
-                "reason": grid.unsupported.get(cell.key) or problem or (None if record is None else record.reason),
+                "reason": grid.unsupported.get(cell.key) or problem or (earlier if holder is None else str(holder)),
                 "moved": moved.get(cell.key),
                 "own_rate": rules.own or None,
                 "own_steps": rules.own_steps or None,
@@ -293,8 +304,16 @@ def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str
     if record is not None:
         if record.status == "done":
             return "done"
-        return "to run again" if retry else f"{record.status} earlier"
-    return "unsupported" if cell.key in grid.unsupported else "to run"
+        if not retry:
+            return f"{record.status} earlier"
+    if cell.key in grid.unsupported:
+        return "unsupported"
+    return "to run" if record is None else "to run again"
+
+
+def _draws_clients(cell: Cell) -> bool:
+    """Whether the seed decides who works in a round."""
+    return cell.training.participation < 1 or cell.faults.absent > 0 or cell.faults.late > 0
 
 
 def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
