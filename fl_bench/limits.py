@@ -56,6 +56,14 @@ PICTURE_PIXELS = 2**26
 """Pixels of a picture file, 8192 x 8192; decoding takes up to four bytes for each."""
 ARRAY_HEADER = 2**16
 """Bytes of what an array of an npz file says of itself: its type and shape."""
+JSON_MEMORY = 8
+"""Bytes of memory for each byte of a JSON file of numbers: `0.5,` becomes a float and a place in a list, 32 bytes."""
+R_BYTES = 2**27
+"""Bytes that a table in R's format may unpack to; ours take 5 MB."""
+PARTS = 100_000
+"""Folders and files that a data set may be cut into."""
+VOCABULARY = 2**20
+"""Different tokens of a text; a net has a vector for each, and float32 holds larger whole numbers exactly."""
 LARGEST_FEATURE = 1e100
 """The largest size of a feature in a table; squares of larger ones are no numbers any more."""
 MEMORY = 64 * 2**30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
@@ -18,6 +19,7 @@ from ...federation.models import build_net
 from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.cell import short_hash
+from ..grid.dealing import dealt_differently
 from ..grid.repetition import Repetition
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
 from ..leaderboard.pairing import setting_hash
@@ -36,6 +38,7 @@ from .outdated import outdated, sentence
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ...datasets.source import Facts
     from ...federation.models.net import Net
     from ...federation.settings import Execution
     from ...methods.planning import Kind
@@ -93,7 +96,8 @@ def print_plan(
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    for said in (*([moved] if moved else ()), *grid_rates(grid), *grid_power(grid), *grid_chances(grid, store)):
+    notes = [*grid_dealing(grid), *grid_rates(grid), *grid_power(grid), *grid_chances(grid, store)]
+    for said in (*([moved] if moved else ()), *notes):
         say(said)
 
 
@@ -200,6 +204,16 @@ def plan_grid(
     return rows
 
 
+def grid_dealing(grid: Grid) -> list[str]:
+    """A sentence for each data set that came with clients and would be dealt to others."""
+    found = {}
+    for cell in grid.cells:
+        dealt = cell.dataset.location, cell.scheme.name, cell.split.clients
+        if dealt not in found:
+            found[dealt] = dealt_differently(cell.scheme, cell.split, cell.dataset.location)
+    return [sentence for sentence in found.values() if sentence]
+
+
 def grid_rates(grid: Grid) -> list[str]:
     """A caution for each setting in which methods would train with different optimizers or rates that nobody tuned."""
     settings: dict[str, dict[str, LocalRules | None]] = {}
@@ -221,7 +235,8 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
     plan, methods, control = _plan(grid)
     sizes, (blocks, unit) = plan.sizes(methods, control), _blocks(grid)
     if blocks == 1 and unit == "dataset":
-        return [f"floor, {one_dataset(next(iter(sizes.values())), alpha)}"]
+        tests = next(iter(sizes.values()))  # none of a single method
+        return [f"floor, {one_dataset(tests, alpha)}"] if tests else []
     return [f"floor, {family.sentence}" for family in families(sizes, blocks, alpha, unit) if family.sentence]
 
 
@@ -310,7 +325,7 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     device, facts, training = torch.device(devices[0]), dataset_info(cell.dataset.location), cell.training
     if facts.shape is None or facts.classes is None:
         return training.engine
-    stacked = [name for name in cell.models.used if _stacks(cell, name, facts.shape, facts.classes, device.type)]
+    stacked = [name for name in cell.models.used if _stacks(cell, name, facts, device.type)]
     looped = [name for name in cell.models.used if name not in stacked]
     threads = (execution.threads or max(1, available_cores() // len(devices))) if device.type == "cpu" else 1
     loop = "loop" if threads == 1 else f"loop, {threads} threads"
@@ -319,20 +334,17 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     clients = cell.split.seen if execution.stack is None else min(execution.stack, cell.split.seen)
     dtype = getattr(torch, training.dtype_name)
     slots = 2 if training.optimizer == "adam" else int(training.momentum > 0)
-    need = max(
-        member_bytes(_net(name, facts.shape, facts.classes), facts.shape, training.batch_size, slots, dtype)
-        for name in stacked
-    )
+    need = max(member_bytes(_net(name, facts), facts.shape, training.batch_size, slots, dtype) for name in stacked)
     fit = max(1, min(clients, room(device, clients * need) // need))
     found = f"stacked, {fit} of {cell.split.seen} at once, {fit * need / 2**30:.2g} GiB"
     return f"{found}; {loop} for {', '.join(looped)}" if looped else found
 
 
-def _stacks(cell: Cell, name: str, shape: tuple[int, ...], classes: int, kind: str) -> bool:
+def _stacks(cell: Cell, name: str, facts: Facts, kind: str) -> bool:
     """Whether clients of an architecture would be trained all at once."""
     from ...federation.engine import chosen_engine
 
-    return chosen_engine(cell.training.engine, kind, _net(name, shape, classes), _members(cell)) == "stacked"
+    return chosen_engine(cell.training.engine, kind, _net(name, facts), _members(cell)) == "stacked"
 
 
 def _members(cell: Cell) -> int:
@@ -341,8 +353,11 @@ def _members(cell: Cell) -> int:
 
 
 @lru_cache(maxsize=64)
-def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
-    return build_net(name, shape, classes)
+def _net(name: str, facts: Facts) -> Net:
+    """A net for a data set whose shape and classes are known."""
+    assert facts.shape is not None
+    assert facts.classes is not None
+    return build_net(name, facts.shape, facts.classes, key=0, vocabulary=facts.vocabulary)
 
 
 def _seconds(cell: Cell, planned: Forecast | None, known: RoundSeconds, device: str) -> tuple[float | None, str]:
@@ -353,19 +368,19 @@ def _seconds(cell: Cell, planned: Forecast | None, known: RoundSeconds, device: 
     info = dataset_info(cell.dataset.location)
     if planned is None or info.shape is None or info.classes is None or device != "cpu":
         return None, ""
-    shape, classes, batch = info.shape, info.classes, cell.training.batch_size
+    batch = cell.training.batch_size
     spent = {kind: work.passes for kind, work in planned.work.items()}
     at_server = sum(spent.values()) if METHODS[cell.method].requires.pooled_data else spent["server"]
     step = fmean(
-        _step_seconds(name, shape, classes, batch, _members(cell) if _stacks(cell, name, shape, classes, device) else 1)
+        _step_seconds(name, info, batch, _members(cell) if _stacks(cell, name, info, device) else 1)
         for name in cell.models.used
     )
-    server_step = _step_seconds(cell.models.server_name, shape, classes, batch, 1) if at_server else 0.0
+    server_step = _step_seconds(cell.models.server_name, info, batch, 1) if at_server else 0.0
     return (sum(spent.values()) - at_server) * step + at_server * server_step, "step counts and a timed step"
 
 
 @lru_cache(maxsize=64)
-def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, members: int) -> float:
+def _step_seconds(name: str, facts: Facts, batch: int, members: int) -> float:
     """Median seconds of one client's training step on one thread of this machine's processor, `members` at a time."""
     import torch
     import torch.nn.functional as F
@@ -373,12 +388,12 @@ def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, m
     from ...federation.forward import stacked_outputs
 
     torch.set_num_threads(1)
-    net = build_net(name, shape, classes, key=0)
+    net = deepcopy(_net(name, facts))
     weights = {key: tensor.detach().expand(members, *tensor.shape).clone() for key, tensor in net.state_dict().items()}
     trained = [weights[key].requires_grad_() for key, _ in net.named_parameters()] if members > 1 else net.parameters()
     optimizer = torch.optim.Adam(trained)
     timed = min(batch, PROBE_SAMPLES)
-    inputs, labels = torch.zeros(timed, *shape), torch.zeros(members * timed, dtype=torch.int64)
+    inputs, labels = torch.zeros(timed, *(facts.shape or ())), torch.zeros(members * timed, dtype=torch.int64)
     times = []
     for _ in range(PROBE_STEPS):
         began = time.perf_counter()

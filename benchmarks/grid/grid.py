@@ -52,6 +52,7 @@ from .cell import (
     resolve_partition,
 )
 from .configure import blame, check_name, configure, known_keys, plain, show_value
+from .dealing import check_own_clients, with_own_clients
 from .declaration import read_declaration
 from .foreign import check_public, with_foreign
 from .plain_yaml import assignments, read_yaml
@@ -209,7 +210,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     for (setting, changes), dataset in product(settings.items(), datasets):
         place = f"{origin}: settings.{setting}" if setting else origin
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
-            shared = _resolve(file, changes, options)
+            shared = _resolve(file, changes, options, dataset)
             _check_setting(shared, dataset)
             as_written = [choice in (*configured, *always) and not shown for choice in chosen]
             firsts = [
@@ -420,10 +421,12 @@ def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What all cells of one setting share, as keyword arguments of `Cell`."""
+def _resolve(
+    file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any], dataset: DatasetChoice
+) -> dict[str, Any]:
+    """What all cells of one setting and data set share, as keyword arguments of `Cell`."""
     sections = with_changes(file, {**changes, **options})
-    scheme, split = resolve_partition(sections["partition"])
+    scheme, split = resolve_partition(with_own_clients(sections["partition"], dataset.location))
     split, foreign = with_foreign(split)
     training = configure(Training, sections["training"], "training")
     models, faults = resolve_models(sections["models"]), resolve_faults(sections["faults"])
@@ -452,6 +455,7 @@ def _chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[s
 def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
     facts = dataset_info(dataset.location)
     scheme, split, models = (shared[name] for name in ("scheme", "split", "models"))
+    check_own_clients(scheme, split, dataset.location)
     check_split(scheme, split, facts.classes, facts.train)
     check_public(split, shared["foreign"], dataset)
     if isinstance(models.assignment, tuple) and len(models.assignment) != split.clients:
@@ -464,7 +468,7 @@ def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
     if facts.shape is not None:
         for name in (*models.used, models.server_name):
             with blame(f"models on {dataset.name}"):
-                check_model(name, facts.shape)
+                check_model(name, facts.shape, facts.vocabulary)
 
 
 def _cell(

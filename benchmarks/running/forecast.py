@@ -57,7 +57,14 @@ def forecast(cell: Cell, *, nets: bool = True) -> Forecast | None:
         return None
     public = cell.split.public_rows(info.train, info.classes)
     number_bytes = 8 if training.precision == "float64" else 4
-    built = partial(net_bytes, shape=info.shape, classes=info.classes, width=cell.models.width, number=number_bytes)
+    built = partial(
+        net_bytes,
+        shape=info.shape,
+        classes=info.classes,
+        width=cell.models.width,
+        number=number_bytes,
+        vocabulary=info.vocabulary,
+    )
     rounds = min(training.rounds, PLANNED_ROUNDS)
     drawn, heard = _draws(clients, training.participation, cell.repetition.seeds, cell.faults, rounds)
 

@@ -167,7 +167,7 @@ def client_facts(run: Run, client: int = 0, codec: str = "none") -> Facts:
 
     about, number, groups = run.data.about, run.dtype.itemsize, true_groups(run)
     net, server = (
-        net_bytes(name, about.shape, about.classes, run.models.width, number)
+        net_bytes(name, about.shape, about.classes, run.models.width, number, about.vocabulary)
         for name in (run.architectures[client], run.models.server_name)
     )
     return Facts(

@@ -159,6 +159,11 @@ def test_steps_are_near_those_of_the_record(
         assert row[f"steps_{kind}"] == pytest.approx(sum(taken[f"steps_{kind}"] for taken in rounds), rel=0.1)
 
 
+def test_a_single_method_has_no_test_to_speak_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "local"]) == 0
+    assert "floor" not in capsys.readouterr().out
+
+
 def test_faults_cost_steps(planned: Callable[..., Rows]) -> None:
     base = ("--methods", "local,feddf", "-o", "training.rounds=4")
     whole = planned(*base)
