@@ -45,6 +45,8 @@ BUNDLE_BYTES = 2**31
 """Bytes of all that a bundle unpacks to, which is read into memory; ten thousand records take 0.4 GB."""
 BUNDLE_MEMORY = 2**29
 """Bytes that unpacking may need beside that: an xz file may ask for 4 GB, ours for 65 MB."""
+DECLARATION_BYTES = 2**20
+"""Bytes of what grids declared of comparisons (`comparison.json`), 1 MB; a declaration of 20 methods takes 1 kB."""
 RECORD_DEPTH = 32
 """Lists and mappings inside one another in a run.json."""
 RECORD_NUMBER = 10.0**100

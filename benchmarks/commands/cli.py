@@ -25,6 +25,7 @@ from .fsck import fsck
 from .options import FAILED, STOPPED, WRONG
 from .packing import pack, unpack
 from .partition import partition
+from .power import power
 from .publish import figures, leaderboard, report
 from .reproduce import reproduce
 from .run import run
@@ -118,6 +119,7 @@ app.command()(describe)
 app.command()(show)
 app.command()(leaderboard)
 app.command()(compare)
+app.command()(power)
 app.command()(reproduce)
 app.command()(contraction)
 app.command()(figures)

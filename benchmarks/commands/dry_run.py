@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import DataError
 
 from ...datasets.catalogue import dataset_info
 from ...federation.models import build_net
@@ -15,13 +19,14 @@ from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.cell import short_hash
 from ..grid.repetition import Repetition
-from ..leaderboard.own_rate import MARK, own_rates
+from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
 from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
 from ..records.index import place_of
 from ..running.forecast import forecast
 from ..running.provenance import available_cores
 from ..running.schedule import likeness, round_seconds
+from ..tables.power import in_short
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
 from ..tables.values import show_count, show_seconds
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from ..records.store import Store
     from ..running.forecast import Forecast
     from ..running.schedule import RoundSeconds
+    from ..statistics.plan import Plan
 
 REMARKS = {
     "most": "steps depend on the data, and these are about the most there can be",
@@ -70,21 +76,26 @@ def print_plan(
         "and the steps on it.",
         *([f"{', '.join(kinds)}: training steps of a run whose clients are of one size."] if kinds else ()),
         *_remarks(rows),
-        *dict.fromkeys(f"{MARK} {row['method']}: own rate, {row['own_rate']}" for row in rows if row["own_rate"]),
+        *dict.fromkeys(f"{MARK} {row['method']}: {OWN_RATE}, {row['own_rate']}" for row in rows if row["own_rate"]),
+        *dict.fromkeys(
+            f"{STEPS_MARK} {row['method']}: {OWN_STEPS}, {row['own_steps']}" for row in rows if row["own_steps"]
+        ),
         f"Estimate: {len(waiting)} of {len(rows)} runs take {show_seconds(sum(waiting))}, or "
         f"{show_seconds(sum(waiting) / min(len(devices), max(len(waiting), 1)))} with {len(devices)} at a time",
     ]
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    for said in (*([moved] if moved else ()), *grid_rates(grid), *grid_power(grid)):
+    for said in (*([moved] if moved else ()), *grid_rates(grid), *grid_power(grid), *grid_chances(grid, store)):
         say(said)
 
 
 def _shown(row: Mapping[str, Any], kinds: Sequence[Kind]) -> dict[str, Any]:
     """The cells of a row that fit into 80 columns."""
     return {
-        "method": f"{row['method']} {MARK}" if row["own_rate"] else row["method"],
+        "method": " ".join(
+            [row["method"], *([MARK] if row["own_rate"] else []), *([STEPS_MARK] if row["own_steps"] else [])]
+        ),
         "seed": Repetition.of(row).shown,
         "state": row["state"],
         "up": show_count(row["up_bytes_per_client_round"]),
@@ -151,7 +162,7 @@ def plan_grid(
             forecasts[alike] = forecast(cell)
         if to_run and alike not in engines:
             engines[alike] = _engine(cell, devices, execution)
-        planned = forecasts[alike]
+        planned, rules = forecasts[alike], planned_rules(cell)
         seconds, basis = _seconds(cell, planned, known, devices[0]) if to_run else (None, "")
         rows.append(
             {
@@ -169,7 +180,8 @@ def plan_grid(
                 "estimated_from": basis,
                 "reason": grid.unsupported.get(cell.key) or problem or (None if record is None else record.reason),
                 "moved": moved.get(cell.key),
-                "own_rate": planned_rules(cell).own or None,
+                "own_rate": rules.own or None,
+                "own_steps": rules.own_steps or None,
                 "key": cell.key,
             }
         )
@@ -192,14 +204,68 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
         grid: what would be run.
         alpha: the level of the tests.
     """
-    from ..statistics.comparison import CONTROL
-    from ..statistics.power import families
+    from ..statistics.power import families, one_dataset
 
-    runs = [cell for cell in grid.cells if cell.key not in grid.unsupported]
-    labels = {cell.label for cell in runs if not METHODS[cell.method].requires.pooled_data}
-    datasets = {cell.dataset.name for cell in runs}
-    found = families(len(labels), len(datasets), alpha, "dataset", control=CONTROL in labels)
-    return [f"power, {family.sentence}" for family in found if family.sentence]
+    plan, methods, control = _plan(grid)
+    datasets = {cell.dataset.name for cell in grid.cells if cell.key not in grid.unsupported}
+    sizes = plan.sizes(methods, control)
+    if len(datasets) == 1:
+        return [f"floor, {one_dataset(next(iter(sizes.values())), alpha)}"]
+    found = families(sizes, len(datasets), alpha, "dataset")
+    return [f"floor, {family.sentence}" for family in found if family.sentence]
+
+
+def grid_chances(grid: Grid, store: Store) -> list[str]:
+    """How likely the grid shows differences, from the spread of those of its runs that are there; else nothing."""
+    from ..statistics.chances import chances
+    from ..statistics.reading import read_records
+    from ..statistics.result import Options
+
+    plan, methods, control = _plan(grid)
+    records = []
+    for cell in grid.cells:
+        with suppress(DataError):  # `fsck` names it
+            record = store.find(cell)
+            if record is not None and record.status == "done" and cell.label in methods:
+                records.append(record)
+    there = {record.label for record in records}
+    if control not in there or len(there) < 2:
+        return []
+    meant = grid.declaration
+    options = Options(control, on_missing="complete-blocks")
+    if meant is not None:
+        options = replace(options, alpha=meant.level, rope=meant.rope)
+    datasets = {cell.dataset.name for cell in grid.cells if cell.key not in grid.unsupported}
+    seeds = {cell.seed for cell in grid.cells}
+    try:
+        found = chances(
+            read_records(records, methods=sorted(there)),
+            options,
+            plan,
+            blocks=len(datasets),
+            seeds=len(seeds),
+            methods=methods,
+            needs=False,
+        )
+    except DataError:  # one run of each, for one
+        return []
+    return [f"{said}, from the spread of {len(records)} runs that are there" for said in map(in_short, found)]
+
+
+def _plan(grid: Grid) -> tuple[Plan, list[str], str | None]:
+    """The tests of a grid's comparison, the methods that would be compared, and the control."""
+    from ..statistics.comparison import CONTROL
+    from ..statistics.plan import Plan, whole_table
+
+    meant = grid.declaration
+    pooled = {
+        cell.label: METHODS[cell.method].requires.pooled_data for cell in grid.cells if cell.key not in grid.unsupported
+    }
+    if meant is not None:
+        return Plan(meant.families(), declared=True), [name for name in meant.compared if name in pooled], meant.control
+    methods = [label for label, own in pooled.items() if not own]
+    control = CONTROL if CONTROL in methods else None
+    return whole_table(methods, control), methods, control
 
 
 def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str:

@@ -10,8 +10,10 @@ methods:
   - fedmd                               # default settings
   - cosmos: {clusters: 5}               # its settings
   - {name: cosmos, label: cosmos-k1, codec: float16, settings: {clusters: 1}}
+  - fedavg: {training: {lr: 1e-2}}      # local training of its own; also beside `settings`, as `training`
 always: [local]                         # methods that run whatever --methods says
 tuning: two values of lr per method     # optional: how settings were chosen; part of no key, quoted in captions
+comparison: {control: cosmos, ablations: [cosmos-k1]}                     # optional: declared before it is run
 seeds: 0-4                              # or [0, 1, 2]
 vary: {partition: 1-4, init: 1-4}       # optional: around every seed, runs in which only that part has another seed
 settings:                               # optional: the whole comparison once per named change
@@ -46,15 +48,19 @@ from .cell import (
     resolve_config,
     resolve_faults,
     resolve_models,
+    resolve_own_training,
     resolve_partition,
 )
-from .configure import blame, check_name, configure, known_keys, show_value
+from .configure import blame, check_name, configure, known_keys, plain, show_value
+from .declaration import read_declaration
 from .foreign import check_public, with_foreign
 from .plain_yaml import assignments, read_yaml
 from .repetition import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from .declaration import Declaration
 
 GRIDS = Path(__file__).parents[1] / "grids"
 """The grids that come with fl-bench."""
@@ -91,6 +97,8 @@ class GridFile:
     """Methods that run whatever `--methods` says."""
     tuning: str = ""
     """How the settings of the grid's methods were chosen, and with what budget, in words; captions quote it."""
+    comparison: dict[str, Any] = field(default_factory=dict)
+    """The comparison as it is declared before it is run: control, families of tests, margin, level; part of no key."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Named changes; the comparison runs once for each."""
 
@@ -117,6 +125,8 @@ class MethodChoice:
     label: str
     codec: str = "none"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of local training that it has of its own."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,8 @@ class Grid:
     cells: tuple[Cell, ...]
     unsupported: dict[str, str]
     """Why a cell cannot run, by key."""
+    declaration: Declaration | None = None
+    """The comparison as the grid's file declares it, whatever the command line leaves out."""
 
 
 def find_grid(name: str) -> Path:
@@ -182,6 +194,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         configured = [parse_method(entry, "methods") for entry in file.methods]
         always = [parse_method(entry, "always", configured) for entry in file.always]
         refuse_repeats([choice.label for choice in configured])
+        declaration = _declaration(file, [*configured, *always])
     chosen = configured if given.methods is None else choose_methods(given.methods, configured)
     chosen += [choice for choice in always if choice.label not in {own.label for own in chosen}]
     if not chosen:
@@ -214,7 +227,15 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
                 cells[cell.key] = cell
                 if reason:
                     reasons[cell.key] = reason
-    return Grid(file.name, tuple(cells.values()), reasons)
+    return Grid(file.name, tuple(cells.values()), reasons, declaration)
+
+
+def _declaration(file: GridFile, choices: Sequence[MethodChoice]) -> Declaration | None:
+    if not file.comparison:
+        return None
+    names = {choice.label: choice.name for choice in choices}
+    datasets = [DatasetChoice.of(name).name for name in file.datasets]
+    return read_declaration(file.comparison, names, datasets, parse_seeds(file.seeds))
 
 
 def why_unsupported(cell: Cell) -> str | None:
@@ -278,7 +299,7 @@ def vary_seeds(seeds: Sequence[int], vary: Mapping[str, str | Sequence[int]]) ->
 
 
 def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) -> MethodChoice:
-    """A method entry of a grid: a name, `name: {settings}`, or a mapping with name, label, codec and settings.
+    """A method entry of a grid: a name, `name: {settings}`, or {name, label, codec, settings, training}.
 
     Args:
         entry: the entry.
@@ -294,23 +315,27 @@ def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) 
         entry = {"name": entry}
     if not isinstance(entry, dict) or (len(entry) != 1 and "name" not in entry):
         raise ConfigError(
-            f"{key} lists names, `name: {{settings}}` or {{name, label, codec, settings}}, found {show_value(entry)}"
+            f"{key} lists names, `name: {{settings}}` or {{name, label, codec, settings, training}}, "
+            f"found {show_value(entry)}"
         )
     if "name" not in entry:
         ((name, settings),) = entry.items()
         entry = {"name": name, "settings": settings or {}}
+        if isinstance(settings, dict) and "training" in settings:
+            entry["settings"] = {key: value for key, value in settings.items() if key != "training"}
+            entry["training"] = settings["training"]
     long = configure(_MethodEntry, entry, key)
     METHODS[long.name]  # an unknown name raises
     if long.label is not None:
         check_name(long.label, f"the label of {long.name} in {key}")
-    return MethodChoice(long.name, long.label or long.name, long.codec, long.settings)
+    return MethodChoice(long.name, long.label or long.name, long.codec, long.settings, long.training)
 
 
 def choose_methods(text: str, configured: Sequence[MethodChoice]) -> list[MethodChoice]:
     """The methods that `--methods` asks for: `a,b[key=value;key=value]`, or `all`.
 
-    A name that the grid labels keeps the grid's settings; what stands in brackets comes on top, `codec` and `label`
-    among it. Without a label the brackets become part of the label.
+    A name that the grid labels keeps the grid's settings; what stands in brackets comes on top, `codec`, `label` and
+    local training of its own (`training.lr`) among it. Without a label the brackets become part of the label.
 
     Raises:
         ConfigError: a malformed text, an unknown name, or a method named twice.
@@ -369,6 +394,7 @@ class _MethodEntry:
     label: str | None = None
     codec: str = "none"
     settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -402,7 +428,7 @@ def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, A
     training = configure(Training, sections["training"], "training")
     models, faults = resolve_models(sections["models"]), resolve_faults(sections["faults"])
     shared = {"scheme": scheme, "split": split, "foreign": foreign, "models": models}
-    return {**shared, "training": training, "faults": faults}
+    return {**shared, "shared_training": training, "faults": faults}
 
 
 def _refuse_too_many(runs: int, remedy: str) -> None:
@@ -447,6 +473,7 @@ def _cell(
     config = resolve_config(choice.name, dict(choice.settings), f"methods.{choice.label}")
     with blame(f"methods.{choice.label}"):
         Codec.parse(choice.codec)
+    usual, own = plain(shared["shared_training"]), dict(choice.training)
     return Cell(
         dataset=dataset,
         method=choice.name,
@@ -454,6 +481,7 @@ def _cell(
         codec=choice.codec,
         repetition=repetition,
         label=choice.label,
+        own_training=resolve_own_training(usual, own, f"methods.{choice.label}.training") if own else (),
         tuning=tuning,
         **shared,
     )
@@ -466,7 +494,9 @@ def _with_brackets(base: MethodChoice, inside: str, item: str) -> MethodChoice:
     )
     label = changes.pop("label", f"{base.label}[{shown}]")
     codec = changes.pop("codec", base.codec)
+    single = {key: changes.pop(key) for key in list(changes) if key.startswith("training.")}
+    training = {**base.training, **{key.removeprefix("training."): value for key, value in single.items()}}
     if not isinstance(label, str) or not isinstance(codec, str):
         raise ConfigError(f"{item!r}: label and codec are names")
     check_name(label, f"{show_value(item)}: the label")
-    return replace(base, label=label, codec=codec, settings={**base.settings, **changes})
+    return replace(base, label=label, codec=codec, settings={**base.settings, **changes}, training=training)

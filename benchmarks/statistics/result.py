@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the JSON form."""
 
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
+"""What may be said of the control and another method: one of four things."""
+
 OnMissing = Literal["refuse", "complete-blocks", "skillings-mack"]
 """What happens to an incomplete table."""
 
@@ -158,6 +161,35 @@ class Joint:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """The verdict on the control and one other method, with all that its sentence says."""
+
+    method: str
+    other: str
+    family: str
+    """Of tests; Holm corrects within it."""
+    verdict: Verdict
+    test: Literal["signed rank", "paired t"]
+    """Over blocks; or over the seeds of the only data set."""
+    units: int
+    """Blocks, or seeds."""
+    estimate: float
+    """Points, of what the test tests: the Hodges-Lehmann shift of blocks, the mean of seeds."""
+    low: float | None
+    """The estimates that the test of the verdict does not reject at its step of Holm: without 0 where it is better or
+    worse, within the ROPE where it is equivalent. None where that step rejects nothing whatever the numbers."""
+    high: float | None
+    p: float | None
+    """Holm-adjusted, of a difference, or of equivalence where the verdict is that; None from one seed, or no spread."""
+    tests: int
+    """Of the family, as they were made."""
+    planned: int
+    """Of the family, as they were meant: declared, or possible with what there is."""
+    negligible: bool
+    """Whether a difference that is shown is shown to be smaller than the ROPE, too."""
+
+
+@dataclass(frozen=True)
 class Belief:
     """Bayesian signed rank: how much of the posterior has each place as the likeliest for the shift."""
 
@@ -265,12 +297,12 @@ class LeftOut:
     gained: tuple[str, ...]
     """Methods that differ significantly from the control only then."""
     lost: tuple[str, ...]
-    """Methods that differ significantly only with this data set."""
+    """Methods that differ significantly only with this data set, for another reason than that blocks become fewer."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Whether a family of tests can reject anything at all with so many blocks."""
+    """Whether a family of tests can reject anything at all with so many blocks: a floor, whatever the differences."""
 
     name: str
     tests: int
@@ -309,6 +341,10 @@ class Comparison:
     """Percent, a row per block and a column per method; None where the block lacks it."""
     selection: str
     tuning: str
+    declared: str
+    """By which grid the comparison was declared, when and after how many runs; empty where none was."""
+    departures: tuple[str, ...]
+    """What is done otherwise than declared."""
     missing: tuple[str, ...]
     """What is not there, whether asked to go on or not."""
     dropped: tuple[str, ...]
@@ -316,13 +352,15 @@ class Comparison:
     power: tuple[Family, ...]
     omnibus: Omnibus | None
     primary: tuple[Pair, ...]
-    """Every method against the control."""
+    """Every method against the control, family by family."""
     secondary: tuple[Pair, ...]
-    """All pairs."""
+    """All pairs of the control and the methods of the first family, without ablations and bounds that were declared."""
     rank_differences: RankDifferences | None
+    decisions: tuple[Decision, ...]
+    """The verdict on every method against the control, family by family: what sentences and marks say."""
     effects: tuple[Effect, ...]
     joint: tuple[Joint, ...]
-    """The primary pairs as a family, in their order."""
+    """The primary pairs, each among those of its family, in their order."""
     beliefs: tuple[Belief, ...]
     predictions: tuple[Prediction, ...]
     per_dataset: tuple[OnDataset, ...]

@@ -57,7 +57,7 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     ranks = rankdata(np.abs(values))
     w_plus, w_minus = float(ranks[values > 0].sum()), float(ranks[values < 0].sum())
     doubled = np.rint(2 * ranks[values != 0]).astype(int)  # mid-ranks are halves, so these are whole
-    chances = _distribution(doubled)
+    chances = chances_of_sums(doubled)
     greater, less = (min(1.0, float(chances[round(2 * sum_of_ranks) :].sum())) for sum_of_ranks in (w_plus, w_minus))
     return SignedRank(
         w_plus=w_plus,
@@ -69,8 +69,12 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     )
 
 
-def _distribution(steps: np.ndarray) -> np.ndarray:
-    """P(sum of a random half of the steps = s) for s = 0, 1, ...: each step is taken with probability 1/2."""
+def chances_of_sums(steps: np.ndarray) -> np.ndarray:
+    """P(sum of the steps that are taken = s) for s = 0, 1, ..., each with probability 1/2.
+
+    Args:
+        steps: whole numbers, shape (steps,).
+    """
     chances = np.ones(1)
     for step in steps:
         longer = np.zeros(len(chances) + step)

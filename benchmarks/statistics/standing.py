@@ -11,14 +11,20 @@ from fl_bench.streams import numpy_stream
 
 from . import effects, ranks
 from .pairs import against_control
+from .power import smallest_p
 from .result import Flip, LeftOut, MethodRank, Omnibus, RankDifferences
 from .study import SEED, Study
 from .table import settled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+
+ROUNDING = 1e-9
+"""What two correlations may differ by and be equal."""
 
 
 def omnibus(study: Study, notes: list[str]) -> Omnibus | None:
@@ -53,9 +59,14 @@ def omnibus(study: Study, notes: list[str]) -> Omnibus | None:
     )
 
 
-def method_ranks(study: Study) -> tuple[MethodRank, ...]:
-    """Every method's mean and mean rank, best first."""
-    rows = [_mean(study, method) for method in study.table.methods]
+def method_ranks(whole: Study, study: Study) -> tuple[MethodRank, ...]:
+    """Every method's mean, best mean rank first.
+
+    Args:
+        whole: all methods.
+        study: those that are ranked; the others, ablations and bounds, follow by their means.
+    """
+    rows = [_mean(whole, method) for method in study.table.methods]
     if study.complete:
         mean_ranks = ranks.mean_ranks(study.scores).tolist()
         rows = [replace(row, mean_rank=rank) for row, rank in zip(rows, mean_ranks, strict=True)]
@@ -74,7 +85,12 @@ def method_ranks(study: Study) -> tuple[MethodRank, ...]:
             )
             for place, row in enumerate(rows)
         ]
-    return tuple(sorted(rows, key=lambda row: (row.mean_rank or 0.0, -row.mean, row.method)))
+    rest = [_mean(whole, method) for method in whole.table.methods if method not in study.table.methods]
+    return tuple(
+        row
+        for group in (rows, rest)
+        for row in sorted(group, key=lambda row: (row.mean_rank or 0.0, -row.mean, row.method))
+    )
 
 
 def rank_differences(study: Study) -> RankDifferences | None:
@@ -104,18 +120,41 @@ def order_flips(study: Study) -> tuple[Flip, ...]:
     )
 
 
-def leave_one_out(study: Study) -> tuple[LeftOut, ...]:
-    """The leader and the primary verdicts without each data set; none where blocks are incomplete."""
-    if not study.complete or len(study.table.datasets) < 2:
+def leave_one_out(study: Study, families: Sequence[Study]) -> tuple[LeftOut, ...]:
+    """The leader and the primary verdicts without each data set; none where blocks are incomplete.
+
+    With a block less every p is larger. A verdict counts as lost only where the differences that are left are less
+    one-sided than all were, and their number would allow a verdict.
+
+    Args:
+        study: the methods that are ranked.
+        families: those that are tested together.
+    """
+    if not all(one.complete for one in (study, *families)) or len(study.table.datasets) < 2:
         return ()
-    everywhere = _verdict(study)
     found = []
     for dataset in study.table.datasets:
-        part = replace(study, table=study.table.take_conditions(lambda at, gone=dataset: at.dataset != gone))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        now = _verdict(part)
+        part = _without(study, dataset)
         leader = part.table.methods[int(np.argmin(settled(ranks.mean_ranks(part.scores))))]
-        found.append(LeftOut(dataset, leader, tuple(sorted(now - everywhere)), tuple(sorted(everywhere - now))))
+        gained, lost = set(), set()
+        for family in families:
+            rest = _without(family, dataset)
+            now = {pair.other: pair for pair in against_control(rest)}
+            possible = smallest_p(len(rest.scores)) <= study.options.alpha / len(now)
+            for pair in against_control(family):
+                other = now[pair.other]
+                if other.significant and not pair.significant:
+                    gained.add(pair.other)
+                elif pair.significant and not other.significant:
+                    weaker = abs(other.rank_biserial) < abs(pair.rank_biserial) - ROUNDING
+                    if possible and weaker:
+                        lost.add(pair.other)
+        found.append(LeftOut(dataset, leader, tuple(sorted(gained)), tuple(sorted(lost))))
     return tuple(found)
+
+
+def _without(study: Study, dataset: str) -> Study:
+    return replace(study, table=study.table.take_conditions(lambda at: at.dataset != dataset))
 
 
 def _mean(study: Study, method: str) -> MethodRank:
@@ -134,11 +173,6 @@ def _mean(study: Study, method: str) -> MethodRank:
         best=None,
         without_one=None,
     )
-
-
-def _verdict(study: Study) -> set[str]:
-    """Methods that differ significantly from the control."""
-    return {pair.other for pair in against_control(study) if pair.significant}
 
 
 def _share_of_best(draws: Array) -> Array:
