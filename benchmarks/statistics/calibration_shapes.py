@@ -3,10 +3,10 @@
 As `calibration.py`, with other designs beside its own:
 
     as above             the design of calibration.py: 10 data sets, 5 seeds, 5 methods
-    skewed               every method's ups and downs over data sets are exponential: rarely far up, mostly a little down
+    skewed               every method's ups and downs over data sets are exponential: often a little down, rarely far up
     unequal              methods vary over data sets by 0.5 to 1.5 times as much, data sets by exp(Normal(0, 0.5)) times
     2 seeds, 6 data sets too few of them for a part of the tests
-    skewed control       only the control's are exponential: differences are not symmetric, which every test here assumes
+    skewed control       only the control's are exponential, so differences are not symmetric, as all tests assume
 
 In all of them a method's mean over data sets is that of all others, so that what is claimed is false.
 """
@@ -210,7 +210,7 @@ def _coverage(shape: Shape, draws: Draws, generator: np.random.Generator) -> dic
 
 
 def _bootstrap(draws: Draws, generator: np.random.Generator, resamples: int = 1000) -> Array:
-    """Of the first pair: data sets, then seeds, as `effects.bootstrap_means` draws them, for one simulation at a time."""
+    """Of the first pair: data sets, then seeds, as `effects.bootstrap_means` draws them."""
     held = []
     for runs in draws.scores[..., 0] - draws.scores[..., 1]:
         datasets, seeds = runs.shape
@@ -238,14 +238,13 @@ def _predictions(shape: Shape, draws: Draws, generator: np.random.Generator) -> 
     rest = rest - rest.mean(axis=3, keepdims=True)
     degrees = (shape.methods - 1) * (shape.seeds - 1)
     units = np.maximum(np.sqrt(2 * (rest**2).sum(axis=(2, 3)) / degrees), bayes.RESOLUTION)
-    result["next data set, from seeds"] = _within(truth, _hierarchical(runs, generator))
     scaled = truth / (2**0.5 * NOISE * draws.next_scale)
     result["next data set, scale-free"] = _within(scaled, _hierarchical(runs / units[..., None], generator))
     return result
 
 
 def _hierarchical(runs: Array, generator: np.random.Generator) -> Array:
-    """Ends of the predictive intervals of the hierarchical model, a chain for each simulation; shape (simulations, 2)."""
+    """Ends of the predictive intervals, a chain for each simulation, shape (simulations, 2)."""
     simulations, _, seeds = runs.shape
     mean = runs.mean(axis=2)
     deviations = np.maximum(((runs - mean[..., None]) ** 2).sum(axis=2), seeds * bayes.RESOLUTION**2)
@@ -256,7 +255,7 @@ def _hierarchical(runs: Array, generator: np.random.Generator) -> Array:
         centre=mean.mean(axis=1),
         tau2=np.maximum(mean.var(axis=1), bayes.RESOLUTION**2),
         generator=generator,
-        correlation=bayes.CORRELATION,
+        correlation=0.0,
     )
     drawn = centre + tau * generator.standard_t(nu)
     ends: Array = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=0).T

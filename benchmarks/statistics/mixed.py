@@ -4,14 +4,14 @@ d_sc is the difference of two methods for client c under seed s:
 
     d_sc = mu + a_s + b_c + e_sc       a_s ~ Normal(0, S), b_c ~ Normal(0, C), e_sc ~ Normal(0, E)
 
-mu is the method's effect; seeds, clients and what is left are random. The means over clients that are compared otherwise
-say nothing about other clients: with the same thirty persons under every seed, five seeds agree on what these thirty
-happen to prefer. Where clients are dealt anew under every seed there are no such clients: b_c and e_sc are one.
+mu is the method's effect; seeds, clients and what is left are random. Means over clients, as compared otherwise, say
+nothing about other clients: with the same thirty persons under every seed, five seeds agree on what these thirty happen
+to prefer. Where clients are dealt anew under every seed there are no such clients: b_c and e_sc are one.
 
-Variances by REML (H. Patterson and R. Thompson, Biometrika 58, 1971), degrees of freedom by Satterthwaite's approximation
-from the expected information (A. Giesbrecht and J. Burns, Biometrics 41, 1985). A variance may come out below zero where
-the data say so, as in the analysis of variance: holding it at zero would make few seeds too sure. For balanced data
-without b_c the result is Student's interval of the means over clients.
+Variances by REML (H. Patterson and R. Thompson, Biometrika 58, 1971), degrees of freedom by Satterthwaite's
+approximation from the expected information (A. Giesbrecht and J. Burns, Biometrics 41, 1985). A variance may come out
+below zero where the data say so, as in the analysis of variance: holding it at zero would make few seeds too sure. For
+balanced data without b_c the result is Student's interval of the means over clients.
 """
 
 from __future__ import annotations

@@ -188,12 +188,12 @@ def test_settings_as_blocks_are_labelled_and_resample_data_sets(table_of: MakeTa
 
 def test_five_seeds_bring_the_hierarchical_model(table_of: MakeTable) -> None:
     result = compare(table_of(numbers(4, 5, [4.0, 0.0]), methods=["cosmos", "local"]))
-    assert [found.model for found in result.predictions] == ["blocks", "seeds", "scale-free"]
+    assert [found.model for found in result.predictions] == ["blocks", "scale-free"]
     assert min(found.better for found in result.predictions[1:]) > 0.8
     assert result.per_dataset[0].bca_low is None  # that takes twenty seeds
     fewer = compare(table_of(numbers(4, 4, [4.0, 0.0]), methods=["cosmos", "local"]))
     assert [found.model for found in fewer.predictions] == ["blocks"]
-    assert any(note.startswith("no hierarchical model") for note in fewer.notes)
+    assert any(note.startswith("no scale-free prediction") for note in fewer.notes)
 
 
 def test_significance_is_that_of_the_adjusted_p(table_of: MakeTable) -> None:
