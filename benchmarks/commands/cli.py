@@ -21,8 +21,10 @@ from .choices import describe, list_
 from .compare import compare
 from .contraction import contraction
 from .doctor import doctor
+from .finer import clients, costs
 from .fsck import fsck
 from .options import FAILED, STOPPED, WRONG
+from .overlap import overlap
 from .packing import pack, unpack
 from .partition import partition
 from .power import power
@@ -120,6 +122,8 @@ app.command()(show)
 app.command()(leaderboard)
 app.command()(compare)
 app.command()(power)
+app.command()(costs)
+app.command()(clients)
 app.command()(reproduce)
 app.command()(contraction)
 app.command()(figures)
@@ -128,5 +132,6 @@ app.command()(pack)
 app.command()(unpack)
 app.command()(fsck)
 app.command()(doctor)
+app.command()(overlap)
 app.command()(partition)
 new_app.command("method")(new_method)

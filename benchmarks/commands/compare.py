@@ -14,6 +14,7 @@ from ..tables.terminal import make_console, put, say
 from .options import (  # noqa: TC001 - typer reads annotations when it runs
     BlocksOption,
     CompareDatasets,
+    CompareFamilies,
     CompareMethods,
     CompareSelect,
     Control,
@@ -35,12 +36,16 @@ PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
 
 def compare(
     source: Annotated[
-        Path, typer.Argument(metavar="[RESULTS|TABLE.csv]", help="Folder of records, or a CSV file of numbers.")
+        Path,
+        typer.Argument(
+            metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+        ),
     ] = Path("results"),
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
-    blocks: BlocksOption = "dataset",
+    blocks: BlocksOption = "family",
+    families: CompareFamilies = None,
     on_missing: Missing = "refuse",
     select: CompareSelect = None,
     methods: CompareMethods = None,
@@ -59,9 +64,9 @@ def compare(
 ) -> None:
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
-    A data set is one observation, seeds are averaged first. An incomplete table is refused and the gaps are named.
+    A family of data sets is one observation, seeds are averaged first. An incomplete table is refused, the gaps named.
     What a grid declared of its comparison before it ran is followed; what is asked otherwise is marked as such.
-    TABLE.csv has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
+    TABLE has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
 
     \b
     fl-bench compare
@@ -72,7 +77,9 @@ def compare(
 
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
-    question = Question(control, alpha, rope, select, blocks, on_missing, methods, datasets, declared)
+    question = Question(
+        control, alpha, rope, select, blocks, on_missing, methods, datasets, families=families, grid=declared
+    )
     asked, code = ask(source, question)
     result = analyse(asked.table, asked.options, asked.plan)
     if out is None and form == "table":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import DataError
 
-from ...datasets.catalogue import dataset_info
+from ...datasets.catalogue import dataset_info, family_of
 from ...federation.models import build_net
 from ...methods.planning import KINDS
 from ...methods.registry import METHODS
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ..running.forecast import Forecast
     from ..running.schedule import RoundSeconds
     from ..statistics.plan import Plan
+    from ..statistics.table import Blocks
 
 REMARKS = {
     "most": "steps depend on the data, and these are about the most there can be",
@@ -207,12 +208,18 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
     from ..statistics.power import families, one_dataset
 
     plan, methods, control = _plan(grid)
-    datasets = {cell.dataset.name for cell in grid.cells if cell.key not in grid.unsupported}
-    sizes = plan.sizes(methods, control)
-    if len(datasets) == 1:
+    sizes, (blocks, unit) = plan.sizes(methods, control), _blocks(grid)
+    if blocks == 1 and unit == "dataset":
         return [f"floor, {one_dataset(next(iter(sizes.values())), alpha)}"]
-    found = families(sizes, len(datasets), alpha, "dataset")
-    return [f"floor, {family.sentence}" for family in found if family.sentence]
+    return [f"floor, {family.sentence}" for family in families(sizes, blocks, alpha, unit) if family.sentence]
+
+
+def _blocks(grid: Grid) -> tuple[int, Blocks]:
+    """How many independent observations a grid has, and of what."""
+    chosen = [cell.dataset for cell in grid.cells if cell.key not in grid.unsupported]
+    independent = {family_of(one.name, one.digest) for one in chosen}
+    twins = len(independent) < len({one.name for one in chosen})
+    return len(independent), "family" if twins else "dataset"
 
 
 def grid_chances(grid: Grid, store: Store) -> list[str]:
@@ -235,14 +242,13 @@ def grid_chances(grid: Grid, store: Store) -> list[str]:
     options = Options(control, on_missing="complete-blocks")
     if meant is not None:
         options = replace(options, alpha=meant.level, rope=meant.rope)
-    datasets = {cell.dataset.name for cell in grid.cells if cell.key not in grid.unsupported}
     seeds = {cell.seed for cell in grid.cells}
     try:
         found = chances(
             read_records(records, methods=sorted(there)),
             options,
             plan,
-            blocks=len(datasets),
+            blocks=_blocks(grid)[0],
             seeds=len(seeds),
             methods=methods,
             needs=False,

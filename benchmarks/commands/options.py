@@ -48,7 +48,18 @@ Rope = Annotated[
 BlocksOption = Annotated[
     str,
     typer.Option(
-        "--blocks", metavar="dataset|setting", help="One independent observation: a data set, or each setting."
+        "--blocks",
+        metavar="family|cluster|dataset|setting",
+        help="One independent observation: a family of data sets, averaged; the same, with data sets that change signs "
+        "together; each data set; each setting.",
+    ),
+]
+CompareFamilies = Annotated[
+    str | None,
+    typer.Option(
+        "--families",
+        metavar="A=F,B=F",
+        help="Other families than declared: name=family, or how names of one begin.",
     ),
 ]
 CompareMethods = Annotated[

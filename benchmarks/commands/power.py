@@ -12,6 +12,7 @@ from ..tables.terminal import make_console
 from .options import (  # noqa: TC001 - typer reads annotations when it runs
     AsJson,
     CompareDatasets,
+    CompareFamilies,
     CompareMethods,
     CompareSelect,
     Control,
@@ -23,7 +24,10 @@ from .question import Question, ask
 
 def power(
     source: Annotated[
-        Path, typer.Argument(metavar="[RESULTS|TABLE.csv]", help="Folder of records, or a CSV file of numbers.")
+        Path,
+        typer.Argument(
+            metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+        ),
     ] = Path("results"),
     control: Control = None,
     alpha: DeclaredAlpha = None,
@@ -34,9 +38,11 @@ def power(
     select: CompareSelect = None,
     methods: CompareMethods = None,
     datasets: CompareDatasets = None,
+    families: CompareFamilies = None,
     declared: DeclaredBy = None,
     blocks: Annotated[
-        int | None, typer.Option(min=1, help="Data sets of the design. Default: those there are.")
+        int | None,
+        typer.Option(min=1, help="Data sets of the design, of families of their own. Default: those there are."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the design. Default: those there are.")] = None,
     as_json: AsJson = False,
@@ -54,7 +60,15 @@ def power(
     from ..tables.printing import print_json
 
     question = Question(
-        control, alpha, None, select, on_missing=on_missing, methods=methods, datasets=datasets, grid=declared
+        control,
+        alpha,
+        None,
+        select,
+        on_missing=on_missing,
+        methods=methods,
+        datasets=datasets,
+        families=families,
+        grid=declared,
     )
     asked, code = ask(source, question)
     found = chances(asked.table, asked.options, asked.plan, blocks=blocks, seeds=seeds)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..statistics.result import OnMissing, Options
     from ..statistics.table import Blocks, Table
 
-TABLES = (".csv", ".tsv")
+TABLES = (".csv", ".tsv", ".md", ".markdown", ".tex")
 """Suffixes of files that hold a table rather than records."""
 
 LEVEL, ROPE = 0.05, 1.0
@@ -36,10 +36,11 @@ class Question:
     alpha: float | None = None
     rope: float | None = None
     select: str | None = None
-    blocks: str = "dataset"
+    blocks: str = "family"
     on_missing: str = "refuse"
     methods: str | None = None
     datasets: str | None = None
+    families: str | None = None
     grid: str | None = None
     """Whose declaration counts; None: that which was made last."""
 
@@ -63,8 +64,8 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
     """
     from ..records.declarations import read_declarations
     from ..records.store import Store
+    from ..statistics.numbers import read_table
     from ..statistics.plan import whole_table
-    from ..statistics.reading import read_table
 
     if source.suffix not in TABLES:
         records, code = read_undamaged(source, "rounds")
@@ -128,11 +129,15 @@ def _options(question: Question, declared: Declared | None) -> Options:
 
 
 def _on_datasets(table: Table, question: Question) -> Table:
+    from ..statistics.families import regrouped
+
     chosen = _names(question.datasets, "--datasets")
     for name in chosen:
         if name not in table.datasets:
             raise unknown_name("data set of this table", name, table.datasets)
-    return table.take_conditions(lambda condition: condition.dataset in chosen) if chosen else table
+    table = table.take_conditions(lambda condition: condition.dataset in chosen) if chosen else table
+    families = _names(question.families, "--families")
+    return regrouped(table, families) if families else table
 
 
 def _names(text: str | None, option: str) -> list[str]:

@@ -1,6 +1,8 @@
 """The tests and intervals where accuracies are not normal, alike and many (benchmarks room).
 
-As `calibration.py`, with other designs beside its own:
+    python -m fl_bench.benchmarks.statistics.calibration_shapes [SIMULATIONS]
+
+writes its table into docs/statistics.md. As `calibration.py`, with other designs beside its own:
 
     as above             the design of calibration.py: 10 data sets, 5 seeds, 5 methods
     skewed               every method's ups and downs over data sets are exponential: often a little down, rarely far up

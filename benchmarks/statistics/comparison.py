@@ -12,11 +12,14 @@ from fl_bench.errors import DataError, unknown_name
 
 from . import pairs, standing
 from .decisions import decisions
+from .families import apart, together
 from .joint import joint
 from .plan import whole_table
-from .power import blocks_needed, families
+from .population import unit
+from .power import BLOCK_WORDS, blocks_needed, families
 from .prediction import beliefs, predictions
 from .result import Comparison, Counts, Options
+from .spreads import within_spread
 from .study import Study
 from .variance import seed_variance
 from .verdicts import summary, verdicts
@@ -44,6 +47,7 @@ def compare(table: Table, options: Options | None = None, plan: Plan | None = No
         ConfigError: the control is no method of the table.
     """
     options = options or Options()
+    table = _grouped(table, options)
     study, missing = study_of(table, options)
     whole, counts, control = study.table, _count(study), study.control
     plan = plan or whole_table(table.methods, control)
@@ -66,7 +70,7 @@ def compare(table: Table, options: Options | None = None, plan: Plan | None = No
         departures=plan.departures,
         missing=missing,
         dropped=_dropped(table, whole),
-        power=families(plan.sizes(whole.methods, control), counts.blocks, options.alpha, options.blocks),
+        power=families(plan.sizes(whole.methods, control), counts.blocks, options.alpha, unit(whole, options.blocks)),
         omnibus=standing.omnibus(main, notes),
         primary=primary,
         secondary=pairs.all_pairs(main),
@@ -100,9 +104,17 @@ def study_of(table: Table, options: Options) -> tuple[Study, tuple[str, ...]]:
     """
     if len(table.methods) < 2:
         raise DataError(f"a comparison needs at least two methods, found {', '.join(table.methods) or 'none'}")
+    table = _grouped(table, options)
     missing = describe_gaps(table.gaps())
     control = _control(table, options)
     return Study(_without_gaps(table, missing, options), options, control), missing
+
+
+def _grouped(table: Table, options: Options) -> Table:
+    """The table with each data set by itself where that is asked for, and a caution."""
+    if options.blocks != "dataset":
+        return table
+    return replace(table.with_families({}), notes=(*table.notes, *apart(table)))
 
 
 def describe_gaps(gaps: Iterable[Gap]) -> tuple[str, ...]:
@@ -171,6 +183,7 @@ def _count(study: Study) -> Counts:
     seeds = [len(condition.seeds) for condition in study.table.conditions]
     return Counts(
         blocks=len(study.scores),
+        families=len(study.table.families),
         datasets=len(study.table.datasets),
         settings=len(study.table.settings),
         conditions=len(study.table.conditions),
@@ -199,9 +212,10 @@ def _cautions(result: Comparison) -> list[str]:
     notes, counts, options = [], result.counts, result.options
     if counts.datasets == 1:
         notes.append("one data set: no interval over data sets, and no claim beyond it")
-    elif counts.datasets < blocks_needed(1, options.alpha):
+    elif counts.families < blocks_needed(1, options.alpha):
+        several = BLOCK_WORDS[unit(result.table, "family")][1]
         notes.append(
-            f"no intervals over data sets: from {counts.datasets} none can hold {100 * (1 - options.alpha):g} %, "
+            f"no intervals over {several}: from {counts.families} none can hold {100 * (1 - options.alpha):g} %, "
             f"{blocks_needed(1, options.alpha)} are needed"
         )
     if counts.seeds_least < 2:
@@ -209,8 +223,9 @@ def _cautions(result: Comparison) -> list[str]:
     if options.blocks == "setting":
         notes.append(
             "blocks are data sets in a setting, a secondary analysis: blocks of one data set are not independent, and "
-            "tests over them reject too often; intervals resample whole data sets"
+            "tests over them reject too often; intervals resample whole families of data sets"
         )
+    notes += [*together(result.table, options.blocks), *within_spread(result.table, result.control)]
     if not result.table.factors and counts.seeds_most > 1:
         notes.append(
             "one seed moves partition, initial weights, draws and batches together: their shares of the variance "

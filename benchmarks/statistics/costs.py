@@ -1,8 +1,7 @@
 """What accuracy costs (benchmarks room): points of difference beside ratios of bytes and of seconds, with intervals.
 
-Two methods on D data sets: the mean difference of accuracy, and the geometric means over data sets of how many times as
-many bytes and seconds the one takes. The three share their bootstrap draws of data sets, so they may be read together:
-a method that is better where it is dear shows it.
+Two methods on some families of data sets: the mean difference of accuracy, and the geometric means of how many times as
+many bytes and seconds the one takes. The three share their bootstrap draws of families, so they may be read together.
 
 Bytes are those of the whole run, all clients, both ways, and of shipping the public inputs once. Seconds are wall
 seconds of the runs, which other runs on the same machine make longer.
@@ -20,11 +19,12 @@ from fl_bench.streams import numpy_stream
 
 from ..leaderboard.lines import lines
 from . import effects
+from .reading import SEPARATOR
 from .study import SEED
 from .table import settled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,11 +46,11 @@ class Spent:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over data sets."""
+    """A mean over families of data sets."""
 
     value: float
     low: float | None
-    """Of the bootstrap over data sets; None below the number from which it holds its level."""
+    """Of the bootstrap over families; None below the number from which it holds its level."""
     high: float | None
 
 
@@ -60,7 +60,8 @@ class Cost:
 
     method: str
     other: str
-    datasets: int
+    families: int
+    """Of data sets: what the means are over."""
     points: Estimate
     bytes: Estimate | None
     """A ratio; None where one of them sends nothing on some data set."""
@@ -93,21 +94,25 @@ def costs(study: Study, family: Sequence[Pair], spent: Mapping[tuple[str, str, s
 
 def _cost(study: Study, pair: Pair, spent: Mapping[tuple[str, str, str], Spent]) -> Cost:
     both = study.common((pair.method, pair.other))
-    units: dict[str, list[tuple[float, float, float]]] = {}
+    found: dict[str, list[tuple[float, float, float]]] = {}
     for at in both.conditions:
         means = dict(zip(both.methods, at.array().mean(axis=1).tolist(), strict=True))
-        one, two = (spent[at.dataset, at.setting, name.partition(" · ")[0]] for name in (pair.method, pair.other))
+        one, two = (spent[at.dataset, at.setting, name.partition(SEPARATOR)[0]] for name in (pair.method, pair.other))
         ratios = _log_ratio(one.bytes, two.bytes), _log_ratio(one.seconds, two.seconds)
-        units.setdefault(at.dataset, []).append((means[pair.method] - means[pair.other], *ratios))
-    values = np.array([[fmean(column) for column in zip(*rows, strict=True)] for rows in units.values()])
+        found.setdefault(at.dataset, []).append((means[pair.method] - means[pair.other], *ratios))
+    values = np.array([_means(_means(found[name]) for name in names) for names in both.families.values()])
     drawn = numpy_stream(SEED, "costs").integers(len(values), size=(effects.DRAWS, len(values)))
     points, sent, waited = (_estimate(column, drawn, study.options.alpha) for column in values.T)
     assert points is not None
     return Cost(pair.method, pair.other, len(values), points, _as_ratio(sent), _as_ratio(waited))
 
 
+def _means(rows: Iterable[Sequence[float]]) -> list[float]:
+    return [fmean(column) for column in zip(*rows, strict=True)]
+
+
 def _estimate(values: Array, drawn: NDArray[np.int64], alpha: float) -> Estimate | None:
-    """The mean of a value per data set, with its interval; None where a value is missing."""
+    """The mean of a value per family, with its interval; None where a value is missing."""
     if not np.isfinite(values).all():
         return None
     interval = effects.wide_percentiles(values[drawn].mean(axis=1), len(values), alpha)

@@ -47,26 +47,29 @@ def decisions(study: Study, family: Tested) -> tuple[Decision, ...]:
     if len(study.table.datasets) == 1:
         rows = [seed_differences(study.common((control, other)), control, other)[0] for other in family.methods]
         return _decide(study, family, [_Seeds(row, shared=bool(study.table.factors)) for row in rows])
-    return _decide(study, family, [_Blocks(study.differences(control, other)) for other in family.methods])
+    return _decide(study, family, [_Blocks(*study.observed(control, other)) for other in family.methods])
 
 
 class _Blocks:
-    """Block differences, judged by the signed rank."""
+    """Differences of blocks, or of data sets whose signs turn by family, judged by the signed rank."""
 
     test = "signed rank"
 
-    def __init__(self, differences: Array) -> None:
+    def __init__(self, differences: Array, families: Sequence[str]) -> None:
         self.differences = differences
+        self.families = families
+        self.units = len(set(families)) or len(differences)
         self.estimate = hodges_lehmann(differences)
 
     def p(self) -> float | None:
-        return signed_rank(self.differences).p
+        return signed_rank(self.differences, self.families).p
 
     def p_equivalent(self, rope: float) -> float | None:
-        return p_equivalent(self.differences, rope)
+        return None if self.families else p_equivalent(self.differences, rope)
 
     def interval(self, alpha: float) -> tuple[float, float] | None:
-        return shift_interval(self.differences, alpha)
+        """None also where signs turn by family: no interval belongs to that test."""
+        return None if self.families else shift_interval(self.differences, alpha)
 
 
 class _Seeds:
@@ -76,6 +79,7 @@ class _Seeds:
 
     def __init__(self, differences: Array, *, shared: bool) -> None:
         self.differences = differences
+        self.units = len(differences)
         self.estimate = float(settled(differences.mean()))
         self._shared = shared
         """Repetitions that share parts of their seeds are no independent ones, and nothing is tested."""
@@ -126,7 +130,7 @@ def _decide(study: Study, family: Tested, samples: Sequence[_Blocks | _Seeds]) -
                 family=family.name,
                 verdict=verdict,
                 test=sample.test,  # type: ignore[arg-type]  # one of the two by class
-                units=len(sample.differences),
+                units=sample.units,
                 estimate=sample.estimate,
                 low=None if interval is None else float(settled(interval[0])),
                 high=None if interval is None else float(settled(interval[1])),

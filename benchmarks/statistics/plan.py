@@ -120,7 +120,7 @@ def _departures(meant: Declaration, table: Table, options: Options, selection: s
         yield f"ROPE {options.rope:g} instead of {meant.rope:g} points"
     if selection != meant.select:
         yield f"--select {selection} instead of {meant.select}"
-    if options.blocks != "dataset":
+    if options.blocks != "family":
         yield f"--blocks {options.blocks}"
 
 

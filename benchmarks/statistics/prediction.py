@@ -6,11 +6,11 @@ there. With N block differences of mean d and standard deviation s, the next one
     blocks        d + s sqrt(1 + 1/N) t_{N-2}
     scale-free    Student(nu, mu_0, tau), over the posterior of the hierarchical model (bayes.py) of x_ij / u_i
 
-A degree of freedom is given away, so that the intervals hold where differences are skewed or of unequal spread, too
-(docs/statistics.md). u_i is the standard deviation of a difference paired by seed on data set i, pooled over the methods
-of the table: sqrt(2) times the residual of accuracies after methods and seeds. On a data set where everything moves by
-ten points a lead of one point is little; the scale-free model counts it so. Seeds are taken for independent there:
-correlated ones would leave less of a difference to the data set, and intervals that are too short.
+A degree of freedom is given away, so that intervals hold where differences are skewed or of unequal spread, too
+(docs/statistics.md). u_i is the standard deviation of a difference paired by seed on data set i, pooled over the
+methods of the table: sqrt(2) times the residual of accuracies after methods and seeds. On a data set where everything
+moves by ten points a lead of one point is little; the scale-free model counts it so. Seeds are taken for independent
+there: correlated ones would leave less of a difference to the data set, and intervals that are too short.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def predictions(study: Study, pair: Pair, notes: list[str]) -> list[Prediction]:
             f"sets, the least are {seeds} on {datasets}"
         )
         return found
-    units = [noise(study.table if study.complete else both, dataset) for dataset in both.datasets]
+    units = [noise(study.table if study.complete else both, *names) for names in both.families.values()]
     scaled = [differences / unit for differences, unit in zip(runs, units, strict=True)]
     draws = sample_predictive(scaled, numpy_stream(SEED, "scale-free"), correlation=0.0)
     if draws is None:
@@ -105,19 +105,19 @@ def predict_block(differences: Array, rope: float, alpha: float) -> tuple[float,
     return worse, max(0.0, 1 - worse - better), better, mean - half, mean + half
 
 
-def noise(table: Table, dataset: str) -> float:
-    """Standard deviation of a difference of two methods paired by seed, on one data set, pooled over methods; points.
+def noise(table: Table, *datasets: str) -> float:
+    """Standard deviation of a difference of two methods paired by seed, on a data set, pooled over methods; points.
 
     sqrt(2) times the residual of accuracies after methods and seeds, pooled over settings, with (methods - 1) times
     (seeds - 1) degrees of freedom each.
 
     Args:
         table: complete, two methods or more.
-        dataset: one of the table's.
+        datasets: of the table; the members of a family are pooled, too.
     """
     squares, degrees = 0.0, 0
     for condition in table.conditions:
-        if condition.dataset == dataset:
+        if condition.dataset in datasets:
             runs = condition.array()
             rest = runs - runs.mean(axis=0) - runs.mean(axis=1, keepdims=True) + runs.mean()
             squares += float((rest**2).sum())

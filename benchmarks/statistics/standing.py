@@ -11,7 +11,6 @@ from fl_bench.streams import numpy_stream
 
 from . import effects, ranks
 from .pairs import against_control
-from .power import smallest_p
 from .result import Flip, LeftOut, MethodRank, Omnibus, RankDifferences
 from .study import SEED, Study
 from .table import settled
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-
-ROUNDING = 1e-9
-"""What two correlations may differ by and be equal."""
 
 
 def omnibus(study: Study, notes: list[str]) -> Omnibus | None:
@@ -70,9 +66,9 @@ def method_ranks(whole: Study, study: Study) -> tuple[MethodRank, ...]:
     if study.complete:
         mean_ranks = ranks.mean_ranks(study.scores).tolist()
         rows = [replace(row, mean_rank=rank) for row, rank in zip(rows, mean_ranks, strict=True)]
-    if study.complete and len(study.table.datasets) > 1:
+    if study.complete and len(study.table.families) > 1:
         draws = ranks.bootstrap_ranks(study.scores, study.groups, effects.DRAWS, numpy_stream(SEED, "ranks"))
-        interval = effects.wide_percentiles(draws, len(study.table.datasets), study.options.alpha)
+        interval = effects.wide_percentiles(draws, len(study.table.families), study.options.alpha)
         without = np.array(list(ranks.leave_one_out(study.scores, study.groups).values()))
         best = _share_of_best(draws)
         rows = [
@@ -121,46 +117,43 @@ def order_flips(study: Study) -> tuple[Flip, ...]:
 
 
 def leave_one_out(study: Study, families: Sequence[Study]) -> tuple[LeftOut, ...]:
-    """The leader and the primary verdicts without each data set; none where blocks are incomplete.
+    """The leader and the primary verdicts without each family of data sets; none where blocks are incomplete.
 
-    With a block less every p is larger. A verdict counts as lost only where the differences that are left are less
-    one-sided than all were, and their number would allow a verdict.
+    With a block less every p is larger. Where a verdict is lost without any of half of them or more, that is the
+    reason, and none of them is named for it.
 
     Args:
         study: the methods that are ranked.
         families: those that are tested together.
     """
-    if not all(one.complete for one in (study, *families)) or len(study.table.datasets) < 2:
+    if not all(one.complete for one in (study, *families)) or len(study.table.families) < 2:
         return ()
-    found = []
-    for dataset in study.table.datasets:
-        part = _without(study, dataset)
+    everywhere = _differing(families)
+    rests = [[_without(family, unit) for family in families] for unit in study.table.families]
+    now = [_differing(rest) for rest in rests]
+    often = {name for name in everywhere if 2 * sum(name not in found for found in now) >= len(now)}
+    rows = []
+    for unit, label, found in zip(study.table.families, study.table.family_labels(), now, strict=True):
+        part = _without(study, unit)
         leader = part.table.methods[int(np.argmin(settled(ranks.mean_ranks(part.scores))))]
-        gained, lost = set(), set()
-        for family in families:
-            rest = _without(family, dataset)
-            now = {pair.other: pair for pair in against_control(rest)}
-            possible = smallest_p(len(rest.scores)) <= study.options.alpha / len(now)
-            for pair in against_control(family):
-                other = now[pair.other]
-                if other.significant and not pair.significant:
-                    gained.add(pair.other)
-                elif pair.significant and not other.significant:
-                    weaker = abs(other.rank_biserial) < abs(pair.rank_biserial) - ROUNDING
-                    if possible and weaker:
-                        lost.add(pair.other)
-        found.append(LeftOut(dataset, leader, tuple(sorted(gained)), tuple(sorted(lost))))
-    return tuple(found)
+        lost = everywhere - found - often
+        rows.append(LeftOut(label, leader, tuple(sorted(found - everywhere)), tuple(sorted(lost))))
+    return tuple(rows)
 
 
-def _without(study: Study, dataset: str) -> Study:
-    return replace(study, table=study.table.take_conditions(lambda at: at.dataset != dataset))
+def _differing(families: Sequence[Study]) -> set[str]:
+    """Methods that differ significantly from the control."""
+    return {pair.other for family in families for pair in against_control(family) if pair.significant}
+
+
+def _without(study: Study, unit: str) -> Study:
+    return replace(study, table=study.table.take_conditions(lambda at: at.unit != unit))
 
 
 def _mean(study: Study, method: str) -> MethodRank:
     own = study.common([method])
     draws = study.bootstrap([method])[method]
-    interval = effects.wide_percentiles(draws, len(own.datasets), study.options.alpha)
+    interval = effects.wide_percentiles(draws, len(own.families), study.options.alpha)
     return MethodRank(
         method=method,
         mean=float(effects.overall_means(own)[0]),

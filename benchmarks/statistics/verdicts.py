@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+from .population import population, unit
 from .power import BLOCK_WORDS, number, one_dataset
 from .result import Verdict
 
@@ -26,13 +27,12 @@ WORDS = {
 
 def size(result: Comparison) -> str:
     """How much was compared: `3 blocks (data sets), 1 setting, 1 to 3 seeds`."""
-    counts = result.counts
-    blocks = (
-        "data sets"
-        if result.options.blocks == "dataset"
-        else f"data set x setting, {many(counts.datasets, 'data set')}"
-    )
-    return f"{many(counts.blocks, 'block')} ({blocks}), {many(counts.settings, 'setting')}, {repeats(result)}"
+    counts, several = result.counts, BLOCK_WORDS[unit(result.table, result.options.blocks)][1]
+    if several == "families":
+        several = f"families of {many(counts.datasets, 'data set')}"
+    elif several == "blocks":
+        several = f"data set x setting, {many(counts.datasets, 'data set')}"
+    return f"{many(counts.blocks, 'block')} ({several}), {many(counts.settings, 'setting')}, {repeats(result)}"
 
 
 def repeats(result: Comparison) -> str:
@@ -71,7 +71,8 @@ def summary(result: Comparison) -> tuple[str, ...]:
         )
     turned = [left.dataset for left in result.left_out if left.gained or left.lost]
     if turned:
-        sentences.append(f"A verdict depends on one data set: it changes without {', or without '.join(turned)}.")
+        one = BLOCK_WORDS[unit(result.table, "family")][0]
+        sentences.append(f"A verdict depends on one {one}: it changes without {', or without '.join(turned)}.")
     if result.flips:
         pairs = many(len(result.flips), "pair")
         sentences.append(f"The order by mean rank of {pairs} turns around when some third method is left out.")
@@ -85,6 +86,7 @@ def verdicts(result: Comparison) -> tuple[str, ...]:
         sentence(
             decision,
             where=where(result, decision),
+            interval=_interval(decision, together.get(decision.other)),
             margin=result.options.rope,
             basis=basis(result, decision),
             remarks=_remarks(result, decision, together.get(decision.other)),
@@ -93,12 +95,15 @@ def verdicts(result: Comparison) -> tuple[str, ...]:
     )
 
 
-def sentence(decision: Decision, *, where: str, margin: float, basis: str, remarks: Sequence[str] = ()) -> str:
+def sentence(
+    decision: Decision, *, where: str, interval: str, margin: float, basis: str, remarks: Sequence[str] = ()
+) -> str:
     """What may be said of the control and one other method: one of four sentences.
 
     Args:
         decision: the verdict and its numbers.
         where: over what it holds, with its preposition: `on 9 data sets`.
+        interval: of the estimate; empty where there is none.
         margin: of equivalence, points.
         basis: the test and its correction.
         remarks: what a reader must know beside it, each without a full stop.
@@ -110,7 +115,7 @@ def sentence(decision: Decision, *, where: str, margin: float, basis: str, remar
         "equivalent": f"{ours} is equivalent to {other} within {points(margin)} {where}",
         "undecided": f"{ours} against {other} {where} is undecided",
     }[decision.verdict]
-    interval = "" if decision.low is None else f" ({decision.low:+.2f} to {decision.high:+.2f})"
+    interval = f" ({interval})" if interval else ""
     p = "no p value" if decision.p is None else probability(decision.p)
     return "; ".join([f"{said}: {decision.estimate:+.2f}{interval} points, {p}, {basis}", *remarks]) + "."
 
@@ -119,7 +124,8 @@ def where(result: Comparison, decision: Decision) -> str:
     """Over what a verdict holds."""
     if decision.test == "paired t":
         word = "repetition" if result.table.factors else "seed"
-        return f"on {result.table.datasets[0]} over {many(decision.units, word)}"
+        _, comma, setting = population(result.table).partition(", ")
+        return f"on {result.table.datasets[0]}{comma}{setting} over {many(decision.units, word)}"
     return f"on {_blocks(result, decision.units)}"
 
 
@@ -191,14 +197,23 @@ def _remarks(result: Comparison, decision: Decision, together: Joint | None) -> 
         if decision.p is None:
             why = "repetitions share parts of their seeds" if result.table.factors else "there is no spread over seeds"
             remarks.append("one seed shows nothing" if decision.units < 2 else why)
-    elif decision.low is None:
-        remarks.append(f"no interval at this level from {_blocks(result, decision.units)}")
-        if together is not None and together.low is not None:
-            level = f"{100 * (1 - result.options.alpha):g} %"
-            remarks.append(
-                f"mean {together.mean:+.2f}, simultaneous {level} interval {together.low:+.2f} to {together.high:+.2f}"
-            )
+    elif decision.verdict == "undecided" and decision.low is None and together is not None and _without_zero(together):
+        cannot = "does not" if together.attainable else "cannot"
+        remarks.append(f"that interval is without 0, but the test {cannot} reject")
     return remarks
+
+
+def _without_zero(together: Joint) -> bool:
+    return together.low is not None and together.high is not None and together.low * together.high > 0
+
+
+def _interval(decision: Decision, together: Joint | None) -> str:
+    """The interval of the verdict; where its test has none, that of the mean which holds for the family at once."""
+    if decision.low is not None:
+        return f"{decision.low:+.2f} to {decision.high:+.2f}"
+    if decision.test == "signed rank" and together is not None and together.low is not None:
+        return f"mean {together.mean:+.2f}, simultaneous interval {together.low:+.2f} to {together.high:+.2f}"
+    return ""
 
 
 def points(value: float) -> str:
@@ -207,5 +222,4 @@ def points(value: float) -> str:
 
 
 def _blocks(result: Comparison, count: int) -> str:
-    one, several = BLOCK_WORDS[result.options.blocks]
-    return f"{count} {one if count == 1 else several}"
+    return population(result.table, result.options.blocks, count)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..statistics.comparison import CONTROL
-from ..statistics.power import number
+from ..statistics.population import observations, unit
+from ..statistics.power import BLOCK_WORDS, number
 from ..statistics.verdicts import basis, many, points, size
 from .printing import print_table
 from .terminal import PIPE_WIDTH
@@ -135,6 +136,8 @@ def sections(result: Comparison) -> list[Section]:
 
 def _standing(result: Comparison) -> Section:
     level = f"{100 * (1 - result.options.alpha):g} %"
+    one, several = BLOCK_WORDS[unit(result.table, "family")]
+    families = several == "families"
     rows = [
         {
             "method": row.method,
@@ -150,9 +153,10 @@ def _standing(result: Comparison) -> Section:
     return Section(
         "Where the methods stand",
         _without_empty(rows),
-        "mean over data sets of means over seeds; without one: lowest and highest mean rank when a data set is left "
-        "out; best: share of bootstrap draws with the best mean rank; intervals: "
-        f"{level}, hierarchical bootstrap over data sets, settings and seeds",
+        f"mean over {several} of means over {'data sets and ' if families else ''}seeds; without one: lowest and "
+        f"highest mean rank when a {one} is left out; best: share of bootstrap draws with the best mean rank; "
+        f"intervals: {level}, hierarchical bootstrap over {'families, ' if families else ''}data sets, settings and "
+        "seeds",
     )
 
 
@@ -184,13 +188,20 @@ def _primary(result: Comparison) -> Section:
     return Section(
         f"Is {result.control} better?",
         _without_empty(rows),
-        f"exact two-sided signed rank over {many(result.counts.blocks, 'block')}{corrected and f', {corrected}'}; "
+        f"exact two-sided signed rank over {_test_over(result)}{corrected and f', {corrected}'}; "
         f"* at {number(result.options.alpha)}. shift: Hodges-Lehmann, points, {result.control} minus the other; its "
         "interval: the shifts that the test of the verdict does not reject at its step of Holm. mean: over blocks; "
         f"simultaneous: {level} intervals that hold all at once (largest t). win tie loss: blocks, margin "
         f"{result.options.rope:g}. P(impr.): share of runs that it wins, paired by seed. p ranks: from mean ranks, "
         "Holm; depends on who else takes part",
     )
+
+
+def _test_over(result: Comparison) -> str:
+    text = many(result.counts.blocks, "block")
+    if result.options.blocks != "cluster":
+        return text
+    return f"{many(result.counts.datasets, 'data set')}, signs turning by family ({result.counts.families})"
 
 
 def _on_one(result: Comparison) -> Section:
@@ -231,7 +242,7 @@ def _predictions(result: Comparison) -> Section:
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
         f"predictive probabilities, equivalent: within {result.options.rope:g} points"
         f"{free if any('scale' in name for name in columns) else ''}; from "
-        f"{many(result.counts.datasets, 'data set')}, for one that is like them",
+        f"{observations(result.table, result.options.blocks)}, for one that is like them",
     )
 
 
@@ -305,7 +316,8 @@ def _stability(result: Comparison) -> Section:
     if named:
         caption = "order by mean rank that depends on a third method: " + "; ".join(named[:FEW_FLIPS])
         caption += f"; and {more} more (--format json)" if more > 0 else ""
-    return Section("How firm is this? One data set left out at a time", _without_empty(rows), caption)
+    one = BLOCK_WORDS[unit(result.table, "family")][0]
+    return Section(f"How firm is this? One {one} left out at a time", _without_empty(rows), caption)
 
 
 def _variance(result: Comparison) -> Section:

@@ -48,6 +48,7 @@ def _csv_pair(
         "method": pair.method,
         "other": pair.other,
         "blocks": pair.blocks,
+        "families": result.counts.families,
         "datasets": result.counts.datasets,
         "settings": result.counts.settings,
         "seeds": f"{result.counts.seeds_least}-{result.counts.seeds_most}",

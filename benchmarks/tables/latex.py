@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..statistics.per_dataset import t_interval
+from ..statistics.population import observations
 from ..statistics.power import number
 from ..statistics.verdicts import basis, many, repeats, where
 
@@ -169,12 +170,12 @@ def _standing(result: Comparison, best: str) -> dict[str, str]:
 
 
 def _caption(result: Comparison, best: str, standing: Mapping[str, str]) -> str:
-    counts, level = result.counts, f"{100 * (1 - result.options.alpha):g}"
+    level = f"{100 * (1 - result.options.alpha):g}"
     ranges = any(row.low is not None for row in result.ranks)
     sentences = [
         f"Accuracy in percent, mean over {repeats(result)}"
         + (f" ± half width of the {level} % interval of Student's t" if _has_spreads(result) else ""),
-        f"Mean over {many(counts.datasets, 'data set')}"
+        f"Mean over {observations(result.table)}"
         + (f" with {level} % hierarchical bootstrap interval" if ranges else ""),
         "Bold: best",
         _tests(result, best, standing),

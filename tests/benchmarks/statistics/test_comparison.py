@@ -72,13 +72,14 @@ def test_a_clear_winner_on_many_data_sets(table_of: MakeTable) -> None:
         ("fedmd", 2**-8, True),
         ("local", 2**-8, True),
     ]
-    assert result.summary[1] == (
-        "cosmos is significantly better than fedmd, local (over 9 data sets, signed rank, Holm)."
+    assert result.summary[1] == ("cosmos is better than fedmd, local (on 9 data sets, signed rank, Holm over 2 tests).")
+    decision = result.decisions[0]
+    assert result.verdicts[0] == (
+        f"cosmos is better than fedmd on 9 data sets: {decision.estimate:+.2f} ({decision.low:+.2f} to "
+        f"{decision.high:+.2f}) points, p = .008, signed rank, Holm over 2 tests."
     )
-    assert result.verdicts[0].startswith(
-        "cosmos is significantly better than fedmd on 9 data sets (p = .008, Holm over"
-    )
-    assert "95 % interval +" in result.verdicts[0]
+    assert decision.low is not None
+    assert decision.low > 0
     assert [family.sentence for family in result.power] == ["", ""]
     assert [(effect.wins, effect.losses) for effect in result.effects] == [(9, 0), (9, 0)]
     assert [belief.better > 0.95 for belief in result.beliefs] == [True, True]
@@ -88,17 +89,18 @@ def test_a_clear_winner_on_many_data_sets(table_of: MakeTable) -> None:
 
 def test_a_clear_loser_is_called_one(table_of: MakeTable) -> None:
     result = compare(table_of(numbers(9, 3, [-5.0, 0.0]), methods=["cosmos", "local"]))
-    assert result.summary[0] == "cosmos is significantly worse than local (over 9 data sets, signed rank, Holm)."
-    assert result.verdicts[0].startswith("cosmos is significantly worse than local on 9 data sets")
+    assert result.summary[0] == "cosmos is worse than local (on 9 data sets, signed rank)."
+    assert result.verdicts[0].startswith("cosmos is worse than local on 9 data sets: -")
     assert "two methods need no omnibus test" in result.notes
 
 
 def test_three_data_sets_show_nothing_and_say_so(table_of: MakeTable) -> None:
     result = compare(table_of(numbers(3, 3, [5.0, 0.0]), methods=["cosmos", "local"]))
     assert result.verdicts == (
-        f"cosmos is not significantly better than local on 3 data sets (p = .25; "
-        f"{result.effects[0].difference:+.2f} points); with 3 blocks no signed-rank test can reach .05, 6 are needed.",
+        f"cosmos against local on 3 data sets is undecided: {result.decisions[0].estimate:+.2f} points, p = .25, "
+        "signed rank.",
     )
+    assert any("with 3 data sets no signed-rank test can reach .05, however large" in said for said in result.summary)
     assert result.effects[0].low is None
     assert any(note.startswith("no intervals over data sets") for note in result.notes)
 
@@ -220,10 +222,28 @@ def test_the_leader_without_a_data_set(table_of: MakeTable) -> None:
     assert {row.method: row.without_one for row in result.ranks} == {"a": (1.0, 1.5), "b": (1.5, 2.0), "c": (3.0, 3.0)}
 
 
-def test_a_verdict_that_hangs_on_one_data_set_is_named(table_of: MakeTable) -> None:
-    # six data sets, all won: p = 1/32; without any one of them five cannot show anything
+def test_a_verdict_that_only_needs_all_blocks_depends_on_none_of_them(table_of: MakeTable) -> None:
+    # six data sets, all won: p = 1/32; without any one of them five cannot show anything, whichever it is
     result = compare(table_of(numbers(6, 2, [5.0, 0.0]), methods=["cosmos", "local"]))
-    assert [left.lost for left in result.left_out] == [("local",)] * 6
+    assert [left.lost for left in result.left_out] == [()] * 6
+    # seven, of which the smallest is lost: W- = 1, p = 2 * 2 / 128; without one of the six others p = 2 * 2 / 64
+    values = np.zeros((7, 1, 2))
+    values[:, 0, 0] = [-1, 2, 3, 4, 5, 6, 7]
+    result = compare(table_of(values, methods=["cosmos", "local"]))
+    assert result.primary[0].significant
+    assert [left.lost for left in result.left_out] == [()] * 7
+    assert not any("depends on one" in said for said in result.summary)
+
+
+def test_a_verdict_that_hangs_on_one_data_set_is_named(table_of: MakeTable) -> None:
+    # eleven data sets, the three smallest lost: W- = 6, and 14 of 2^11 sums of ranks are at most that: p = 28 / 2048.
+    # The largest is worth 11; without any of the others little changes; with a twelfth that is lost by much p is .11
+    values = np.zeros((12, 1, 2))
+    values[:, 0, 0] = [-1, -2, -3, 4, 5, 6, 7, 8, 9, 10, 11, -12]
+    result = compare(table_of(values, methods=["cosmos", "local"]))
+    assert not result.primary[0].significant
+    assert {left.dataset: left.gained for left in result.left_out if left.gained} == {"d11": ("local",)}
+    assert "A verdict depends on one data set: it changes without d11." in result.summary
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.grid.grid import Grid
 from fl_bench.benchmarks.records.record import Outcome
-from fl_bench.benchmarks.statistics.reading import read_records, read_table
+from fl_bench.benchmarks.statistics.numbers import read_table
+from fl_bench.benchmarks.statistics.reading import read_records
 from fl_bench.errors import ConfigError, DataError
 from fl_bench.streams import FACTORS
 
