@@ -15,7 +15,9 @@ In all of them a method's mean over data sets is that of all others, so that wha
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +25,8 @@ import numpy as np
 from fl_bench.streams import numpy_stream
 
 from . import bayes, effects, ranks
+from .calibration import Row, markdown
+from .mixed import mixed
 from .multiple import holm
 from .power import smallest_p
 from .prediction import predict_block
@@ -48,6 +52,10 @@ HIGHEST_LEVEL, LOWEST_COVERAGE = 0.06, 0.93
 LEVEL, COVERAGE = "false claims", "coverage"
 
 SIMULATIONS = 2000
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
+PLACE = ("<!-- shapes -->\n", "<!-- /shapes -->\n")
+"""Lines of the page between which the tables belong."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,33 @@ def calibrate_shapes(simulations: int = SIMULATIONS, shapes: Sequence[Shape] = S
                 line = lines.setdefault(name, Line(name, kind))
                 line.rates[shape.name] = float(np.mean(held))
     return list(lines.values())
+
+
+DESIGNS = (
+    ("clients dealt anew, 5 seeds, which differ", False, 5, (1.0, 0.0)),
+    ("clients dealt anew, 5 seeds, which do not", False, 5, (0.0, 0.0)),
+    ("the same clients, 3 seeds, both differ", True, 3, (1.0, 1.0)),
+    ("the same clients, 5 seeds, both differ", True, 5, (1.0, 1.0)),
+    ("the same clients, 5 seeds, only clients differ", True, 5, (0.0, 1.0)),
+    ("the same clients, 5 seeds, only seeds differ", True, 5, (1.0, 0.0)),
+)
+"""Of the mixed model: a name, whether clients stay, seeds, and standard deviations of seeds and clients beside 1."""
+
+CLIENTS = 8
+
+
+def calibrate_mixed(simulations: int = SIMULATIONS) -> list[Row]:
+    """Coverage of the mixed model's interval, on one data set with `CLIENTS` clients."""
+    rows = []
+    for name, stay, seeds, (of_seeds, of_clients) in DESIGNS:
+        generator = numpy_stream(0, "mixed", name)
+        held = 0
+        for _ in range(simulations):
+            runs = of_seeds * generator.standard_normal((seeds, 1)) + of_clients * generator.standard_normal(CLIENTS)
+            found = mixed(runs + generator.standard_normal((seeds, CLIENTS)), ALPHA, same_clients=stay)
+            held += found is not None and found.low <= 0 <= found.high
+        rows.append(Row(f"mixed model, {name}", "coverage", 1 - ALPHA, held / simulations, simulations))
+    return rows
 
 
 def page(lines: Sequence[Line], simulations: int, shapes: Sequence[Shape] = SHAPES) -> str:
@@ -273,3 +308,15 @@ def _over(scores: Array, judge: Callable[[Array], dict[str, bool]]) -> dict[str,
     """What `judge` says of each simulation, by name."""
     found = [judge(one) for one in scores]
     return {name: np.array([row[name] for row in found], dtype=float) for name in found[0]}
+
+
+def write(simulations: int = SIMULATIONS) -> None:
+    """Put both tables into the page."""
+    tables = f"{page(calibrate_shapes(simulations), simulations)}\n\n{markdown(calibrate_mixed(simulations))}"
+    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(PLACE[0])
+    _, end, after = rest.partition(PLACE[1])
+    PAGE.write_text(f"{before}{begin}\n{tables}\n\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(*map(int, sys.argv[1:]))
