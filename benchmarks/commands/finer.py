@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fl_bench.errors import ConfigError
+
 from ..tables.terminal import make_console
 from .damaged import read_undamaged
 from .options import (  # noqa: TC001 - typer reads annotations when it runs
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..records.record import Record
+    from ..statistics.study import Study
     from .question import Asked
+
+PAIRWISE = "skillings-mack"
+"""Each pair on what both have: a row says of how much it is."""
 
 Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of records, or a bundle.")]
 
@@ -49,15 +55,14 @@ def costs(
     fl-bench costs results --control cosmos --methods cosmos,fedavg,local --json
     """
     from ..statistics import costs as costing
-    from ..statistics.comparison import study_of
     from ..statistics.pairs import against_control
     from ..tables.finer import print_costs
     from ..tables.printing import print_json
 
-    records, asked, code = _ask(
-        source, Question(control, alpha, None, select, methods=methods, datasets=datasets, grid=declared)
+    question = Question(
+        control, alpha, None, select, on_missing=PAIRWISE, methods=methods, datasets=datasets, grid=declared
     )
-    study, _ = study_of(asked.table, asked.options)
+    records, asked, study, code = _ask(source, question)
     spent = costing.read_spent(records, asked.selection)
     found = costing.costs(study, against_control(study), spent)
     if as_json:
@@ -88,13 +93,13 @@ def clients(
     from ..tables.finer import print_clients
     from ..tables.printing import print_json
 
-    records, asked, code = _ask(
-        source, Question(control, alpha, None, select, methods=methods, datasets=datasets, grid=declared)
+    question = Question(
+        control, alpha, None, select, on_missing=PAIRWISE, methods=methods, datasets=datasets, grid=declared
     )
-    chosen = [record for record in records if record.cell["dataset"] in asked.table.datasets]
-    others = [name for name in asked.table.methods if name != asked.options.control]
-    assert asked.options.control is not None
-    found = on_clients(chosen, asked.options.control, others, asked.options.alpha, asked.selection)
+    records, asked, study, code = _ask(source, question)
+    chosen = [record for record in records if record.cell["dataset"] in study.table.datasets]
+    others = [name for name in study.table.methods if name != study.control]
+    found = on_clients(chosen, str(study.control), others, asked.options.alpha, asked.selection)
     if as_json:
         print_json([asdict(row) for row in found])
     else:
@@ -102,10 +107,22 @@ def clients(
     raise typer.Exit(code)
 
 
-def _ask(source: Path, question: Question) -> tuple[Sequence[Record], Asked, int]:
-    """The records, what is asked of them, with a control, and the exit code so far."""
+def _ask(source: Path, question: Question) -> tuple[Sequence[Record], Asked, Study, int]:
+    """The records, what is asked of them, the table with a control, and the exit code so far.
+
+    Raises:
+        ConfigError: there is no control.
+    """
     from ..records.declarations import read_declarations
     from ..records.store import Store
+    from ..statistics.comparison import study_of
 
     records, code = read_undamaged(source, "rounds")
-    return records, ask_records(records, read_declarations(Store(source)), question), code
+    asked = ask_records(records, read_declarations(Store(source)), question)
+    study, _ = study_of(asked.table, asked.options)
+    if study.control is None:
+        raise ConfigError(
+            f"no control: name the method that the others are compared with (--control), one of "
+            f"{', '.join(study.table.methods)}"
+        )
+    return records, asked, study, code

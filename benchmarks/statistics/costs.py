@@ -9,6 +9,7 @@ seconds of the runs, which other runs on the same machine make longer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -104,7 +105,7 @@ def _cost(study: Study, pair: Pair, spent: Mapping[tuple[str, str, str], Spent])
     drawn = numpy_stream(SEED, "costs").integers(len(values), size=(effects.DRAWS, len(values)))
     points, sent, waited = (_estimate(column, drawn, study.options.alpha) for column in values.T)
     assert points is not None
-    return Cost(pair.method, pair.other, len(values), points, _as_ratio(sent), _as_ratio(waited))
+    return Cost(pair.method, pair.other, len(values), _settled(points), _ratio(sent), _ratio(waited))
 
 
 def _means(rows: Iterable[Sequence[float]]) -> list[float]:
@@ -116,16 +117,22 @@ def _estimate(values: Array, drawn: NDArray[np.int64], alpha: float) -> Estimate
     if not np.isfinite(values).all():
         return None
     interval = effects.wide_percentiles(values[drawn].mean(axis=1), len(values), alpha)
-    low, high = (None, None) if interval is None else (float(settled(end)) for end in interval)
-    return Estimate(float(settled(values.mean())), low, high)
+    low, high = (None, None) if interval is None else (float(end) for end in interval)
+    return Estimate(float(values.mean()), low, high)
 
 
-def _as_ratio(logs: Estimate | None) -> Estimate | None:
+def _ratio(logs: Estimate | None) -> Estimate | None:
+    """What a mean of logarithms says of ratios."""
     if logs is None:
         return None
-    low, high = (None if end is None else float(np.exp(end)) for end in (logs.low, logs.high))
-    return Estimate(float(np.exp(logs.value)), low, high)
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return _settled(Estimate(math.exp(logs.value), low, high))
+
+
+def _settled(found: Estimate) -> Estimate:
+    low, high = (None if end is None else float(settled(end)) for end in (found.low, found.high))
+    return Estimate(float(settled(found.value)), low, high)
 
 
 def _log_ratio(one: float, other: float) -> float:
-    return float(np.log(one / other)) if one > 0 and other > 0 else float("nan")
+    return math.log(one / other) if one > 0 and other > 0 else math.nan

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+FAR = 16.0
+"""Logarithm of how many times as large as the residual's a variance may be: there may be no residual at all."""
+
 LEAST = 3
 """Seeds, and clients where they are a sample of their own: fewer say nothing of a variance."""
 
@@ -139,7 +142,7 @@ def _reml(y: Array, shared: Sequence[Array]) -> Array:
 
     def ratios(at: Array) -> Array:
         # 1 + n ratio > 0 for groups of n: the logarithm keeps the search where a group's mean has a variance.
-        found: Array = np.expm1(at) / largest
+        found: Array = np.expm1(np.clip(at, -FAR, FAR)) / largest
         return found
 
     def deviance(at: Array) -> float:
