@@ -182,7 +182,7 @@ def bayesian(simulations: int) -> list[Row]:
         near = bayes.signed_rank_places(close[:, 0] - close[:, 1], 1.0, generator)
         return [max(places.better, places.worse) > 0.975, max(near.better, near.worse) > 0.975]
 
-    names = ["Bayesian signed rank, P > .975 for better or worse, ROPE 0 (not printed)", "the same, ROPE 1"]
+    names = ["Bayesian signed rank, P > .975 for better or worse, ROPE 0", "the same, ROPE 1"]
     return _rows(names, "belief", ALPHA, claims, simulations)
 
 

@@ -42,7 +42,7 @@ class OnClients:
     same_clients: bool
     """Whether clients are the same under every seed, and so a sample of their own."""
     found: Mixed | None
-    """None with fewer than three seeds or clients, or where all differences are equal."""
+    """None with fewer than three seeds or clients, or where nothing varies within them."""
     p_holm: float | None
     """Over all rows."""
     significant: bool

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+RESOLUTION = 1e-6
+"""Points: what differs by less does not vary."""
+
 FAR = 16.0
-"""Logarithm of how many times as large as the residual's a variance may be: there may be no residual at all."""
+"""Logarithm of how many times as large as the residual's a variance may be."""
 
 LEAST = 3
 """Seeds, and clients where they are a sample of their own: fewer say nothing of a variance."""
@@ -66,13 +69,16 @@ def mixed(differences: Array, alpha: float, *, same_clients: bool) -> Mixed | No
         alpha: 0.05 for a 95 % interval.
         same_clients: whether a column is one client, the same under every seed, as with natural users.
     Returns:
-        None with fewer than three seeds (or clients that stay), or where all differences are equal.
+        None with fewer than three seeds (or clients that stay), or where seeds (and clients that stay) leave
+        nothing of the differences to vary.
     """
     seeds, clients = np.nonzero(np.isfinite(differences))
     y = settled(differences)[seeds, clients]
-    if len(set(seeds)) < LEAST or (same_clients and len(set(clients)) < LEAST) or not len(y) or np.ptp(y) == 0:
+    if len(set(seeds)) < LEAST or (same_clients and len(set(clients)) < LEAST):
         return None
     groups = [seeds, clients] if same_clients else [seeds]
+    if not _varies_within(y, groups):
+        return None
     shared = [np.equal.outer(group, group).astype(float) for group in groups]
     parts = [*shared, np.eye(len(y))]
     ratios = _reml(y, shared)
@@ -104,6 +110,13 @@ def mixed(differences: Array, alpha: float, *, same_clients: bool) -> Mixed | No
         client_std=float(stds[1]) if same_clients else None,
         rest_std=float(stds[-1]),
     )
+
+
+def _varies_within(y: Array, groups: Sequence[NDArray[np.int64]]) -> bool:
+    """Whether anything is left of y after the means of all groups."""
+    design = np.hstack([np.equal.outer(group, np.unique(group)).astype(float) for group in groups])
+    rest = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    return bool(np.abs(rest).max() > RESOLUTION)
 
 
 @dataclass(frozen=True)

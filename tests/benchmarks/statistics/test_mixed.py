@@ -93,4 +93,5 @@ def test_too_few_or_equal_say_nothing(generator: np.random.Generator) -> None:
     assert mixed(generator.normal(0, 1, (2, 9)), 0.05, same_clients=False) is None
     assert mixed(generator.normal(0, 1, (9, 2)), 0.05, same_clients=True) is None
     assert mixed(np.full((5, 5), 1.5), 0.05, same_clients=True) is None
+    assert mixed(np.arange(5.0)[:, None] + np.arange(4.0), 0.05, same_clients=True) is None
     assert mixed(np.full((5, 5), np.nan), 0.05, same_clients=False) is None
