@@ -10,7 +10,8 @@ of the other. So rows are compared up to a shift and a scale of each column, whi
 
 A pair of unrelated data sets never agrees in many columns, but tables of few answers do by chance; so rows are counted
 again with the columns of one data set shuffled, and where that finds a comparable number there is nothing to say. Not
-found are rows that were resized, turned or cut, columns in another order, and shares below one row in twenty.
+found are rows that were resized, turned or cut, columns in another order, and shares of a few rows in a hundred, or of
+more where scales differ and the rest of the rows is of another kind.
 """
 
 from __future__ import annotations
@@ -140,19 +141,18 @@ def _agreeing(small: Array, large: Array) -> tuple[Rows, Rows] | None:
         fitted = _fitted(small, large, rows, found)
         if fitted is None:
             return None
+        ours, theirs = fitted
         if apart:
             rows = generator.permutation(len(small))[:SAMPLE]
-            found = _nearest(fitted[0][rows], fitted[1])[0]
-            kept = (np.abs(fitted[0][rows] - fitted[1][found]) < apart).mean(axis=1) > MOST
+            found = _nearest(ours[rows], theirs)[0]
+            kept = (np.abs(ours[rows] - theirs[found]) < apart).mean(axis=1) > MOST
         else:
-            rows, (found, kept) = np.arange(len(small)), _equal(*fitted)
+            rows, (found, kept) = np.arange(len(small)), _equal(ours, theirs)
         rows, found = rows[kept], found[kept]
         if len(rows) < LEAST:
             return None
-    shuffled = generator.permuted(fitted[0], axis=0)
-    if len(rows) < CHANCE * _equal(shuffled, fitted[1])[1].sum():
-        return None
-    return kept, _equal(fitted[1], fitted[0])[1]
+    by_chance = _equal(generator.permuted(ours, axis=0), theirs)[1].sum()
+    return None if len(rows) < CHANCE * by_chance else (kept, _equal(theirs, ours)[1])
 
 
 def _fitted(small: Array, large: Array, rows: Index, found: Index) -> tuple[Array, Array] | None:

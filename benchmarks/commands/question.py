@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from fl_bench.errors import unknown_name
+from fl_bench.errors import ConfigError, unknown_name
 
 from .damaged import read_undamaged
 from .options import read_selection
@@ -109,6 +109,11 @@ def ask_records(
         federated = {record.label for record in records if record.facts.get("deployed") != POOLED}
         plan = whole_table({*table.methods, *federated, *others}, options.control)
         return Asked(table, options, plan, selection)
+    if question.control is None and meant.control not in table.methods:
+        raise ConfigError(
+            f"the grid {found[-1].grid} declared the control {meant.control}, which is not among the methods compared "
+            f"({', '.join(table.methods) or 'none'}); name it in --methods, or another one with --control"
+        )
     names = {name.partition(SEPARATOR)[0] for name in table.methods}
     compared = [record for record in records if record.label in names]
     return Asked(table, options, follow(found, table, options, selection, compared), selection)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MARKDOWN, LATEX = (".md", ".markdown"), (".tex",)
 """Suffixes of files that are read as such; all others are CSV."""
 
-RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
-"""The line of dashes below the headings of a Markdown table."""
+RULE = re.compile(r"\|?:?-+:?(\|:?-+:?)*\|?")
+"""The line of dashes below the headings of a Markdown table, without spaces."""
 
 TABULAR = re.compile(r"\\begin\{(tabular[xy]?\*?|longtable|tblr)\}(.*?)\\end\{\1\}", re.DOTALL)
 HEADED = re.compile(r"\\midrule|\\hline")
@@ -102,10 +102,12 @@ def _csv(text: str, _: str) -> Cells:
 def _markdown(text: str, place: str) -> Cells:
     """The one table of pipes."""
     lines = text.splitlines()
-    rules = [number for number, line in enumerate(lines) if number and "|" in line and RULE.fullmatch(line)]
+    rules = [
+        number for number, line in enumerate(lines) if number and "|" in line and RULE.fullmatch("".join(line.split()))
+    ]
     if len(rules) != 1:
         raise DataError(
-            f"{place} must hold one table of pipes with a line of dashes below its headings, found {len(rules)}"
+            f"{place} must hold one table of pipes (dashes below its headings), found {len(rules)}; keep one"
         )
     (rule,) = rules
     found = []

@@ -125,12 +125,12 @@ def _known(heading: Sequence[str]) -> list[str]:
 
 def _bare(name: str) -> str:
     """A heading in lower case, without units, signs and dots: `# Params (M)` is `params`."""
-    return re.sub(r"\s+", " ", re.sub(r"\(.*?\)|\[.*?\]|[^\w\s]|_", " ", name.lower())).strip()
+    return re.sub(r"\s+", " ", re.sub(r"\(.*?\)|\[.*?\]|[^\w\s]|_", " ", name[:LONGEST].lower())).strip()
 
 
 def _aside(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     """Columns that hold no accuracies: by their name, or because no cell is a number where other columns have some."""
-    own = [place for place, name in enumerate(heading) if name not in KEYS]
+    own = [place for place, name in enumerate(heading) if place and name not in KEYS]
     numbers = {place: any(_number(line[place]) for line in lines) for place in own}
     return [
         heading[place]

@@ -80,8 +80,8 @@ def test_one_data_set_has_the_power_of_students_t() -> None:
 
 
 def test_variance_is_split_into_data_sets_and_seeds(table_of: MakeTable) -> None:
-    # differences by seed 1 and 3, and 5 and 9: variances 2 and 8 within, so means of two have 1 and 4, 2.5 on the whole;
-    # block means 2 and 7 have 12.5, of which 2.5 is a fifth
+    # differences by seed 1 and 3, and 5 and 9: variances 2 and 8 within, so means of two have 1 and 4, 2.5 on the
+    # whole; block means 2 and 7 have 12.5, of which 2.5 is a fifth
     values = np.full((2, 2, 2), 50.0)
     values[:, :, 0] += [[1, 3], [5, 9]]
     table = table_of(values, methods=["ours", "theirs"])
@@ -101,7 +101,7 @@ def test_below_the_floor_there_is_no_chance_and_needs_begin_at_it(table_of: Make
     (power,) = chances(table, Options("m00"), whole_table(table.methods, "m00"))
     assert power.floor == 7
     assert {chance for row in power.rows for chance in row.chances} == {0.0}
-    assert all(count == 7 for need in power.needs for count in need.needed)  # the differences are huge
+    assert all(count == 7 for need in power.needs for count in need.needed)
     (enough,) = chances(table, Options("m00"), whole_table(table.methods, "m00"), blocks=7)
     assert {chance for row in enough.rows for chance in row.chances} == {1.0}
 
