@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..grid.repetition import Repetition
     from ..leaderboard.reported import Selection
     from ..records.record import Record
     from .mixed import Mixed
@@ -95,10 +96,10 @@ def on_clients(
     return tuple(rows)
 
 
-def _runs(group: Sequence[Record], selection: Selection) -> dict[object, Mapping[int, float]]:
+def _runs(group: Sequence[Record], selection: Selection) -> dict[Repetition, Mapping[int, float]]:
     """Accuracy by client, by repetition, at the reported round, in the method's own view."""
     view = deployed_view(group)
-    found: dict[object, Mapping[int, float]] = {}
+    found: dict[Repetition, Mapping[int, float]] = {}
     for record in group:
         row = reported_in(record.rounds, view, selection) if record.status == "done" else None
         if row is not None:
@@ -111,7 +112,12 @@ def _accuracies(record: Record, view: str, at: object) -> dict[int, float]:
     rows = [row for row in record.clients if row["round"] == at]
     if not rows or column not in rows[0]:
         raise DataError(f"{record.folder / 'clients.csv'} lacks {column} in round {at}; run the cell again")
-    return {int(row["client"]): float(row[column]) for row in rows if isinstance(row[column], int | float)}
+    found = {}
+    for row in rows:
+        client, accuracy = row["client"], row[column]
+        if isinstance(client, int) and isinstance(accuracy, int | float):
+            found[client] = float(accuracy)
+    return found
 
 
 def _differences(runs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> Array:
