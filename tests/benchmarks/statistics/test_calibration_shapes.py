@@ -31,14 +31,16 @@ def agree(one: float, simulations: int, other: float, others: int) -> bool:
 
 def test_nothing_is_missing(printed: dict[str, list[str]]) -> None:
     assert len(printed) >= 20
+    assert "mixed model, the same clients, 5 seeds, both differ" in printed
 
 
 def test_what_is_printed_keeps_its_level_and_coverage(printed: dict[str, list[str]]) -> None:
-    # (!) marks what misses 0.060 or 0.930; only what breaks the assumption itself may, and that column has no mark.
-    assert not [name for name, cells in printed.items() if any("(!)" in cell for cell in cells)]
+    # (!) marks what misses 0.060 or 0.930. No claim rests on F: the sentence on whether methods differ is chi-square's.
+    missed = [name for name, cells in printed.items() if any("(!)" in cell for cell in cells)]
+    assert missed == ["Iman-Davenport F"]
     symmetric = [place for place, shape in enumerate(shapes.SHAPES) if shape.symmetric]
     for name, (what, _, *cells) in printed.items():
-        if len(cells) != len(shapes.SHAPES) or name == "test or interval":
+        if len(cells) != len(shapes.SHAPES) or name in ("test or interval", *missed):
             continue
         rates = [float(cells[place]) for place in symmetric if cells[place] != "none"]
         assert max(rates) <= 0.06 if what == shapes.LEVEL else min(rates) >= 0.93, name
@@ -73,7 +75,10 @@ def test_a_smaller_simulation_agrees_with_the_page(printed: dict[str, list[str]]
     for line in shapes.calibrate_shapes(simulations):
         cells = dict(zip((shape.name for shape in shapes.SHAPES), printed[line.name][2:], strict=True))
         for shape, rate in line.rates.items():
-            assert agree(rate, simulations, float(cells[shape]), shapes.SIMULATIONS), (line.name, shape)
+            assert agree(rate, simulations, float(cells[shape].removesuffix(" (!)")), shapes.SIMULATIONS), (
+                line.name,
+                shape,
+            )
         assert [name for name, cell in cells.items() if cell == "none"] == [
             shape.name for shape in shapes.SHAPES if shape.name not in line.rates
         ]
