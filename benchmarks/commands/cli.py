@@ -21,6 +21,7 @@ from .choices import describe, list_
 from .compare import compare
 from .contraction import contraction
 from .doctor import doctor
+from .finer import clients, costs
 from .fsck import fsck
 from .options import FAILED, STOPPED, WRONG
 from .overlap import overlap
@@ -121,6 +122,8 @@ app.command()(show)
 app.command()(leaderboard)
 app.command()(compare)
 app.command()(power)
+app.command()(costs)
+app.command()(clients)
 app.command()(reproduce)
 app.command()(contraction)
 app.command()(figures)

@@ -209,9 +209,9 @@ class Prediction:
 
     method: str
     other: str
-    model: Literal["blocks", "seeds", "scale-free"]
-    """`blocks`: normal block differences; `seeds`: hierarchical, correlated seeds and data sets by Student's t;
-    `scale-free`: the same with every data set in units of its own noise."""
+    model: Literal["blocks", "scale-free"]
+    """`blocks`: block differences by Student's t; `scale-free`: a hierarchical model of data sets in units of their own
+    noise."""
     worse: float
     """P(worse by more than the ROPE); scale-free: P(worse)."""
     equivalent: float

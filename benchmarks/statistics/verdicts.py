@@ -161,10 +161,11 @@ def _omnibus(result: Comparison) -> str:
     found = result.omnibus
     assert found is not None
     chi2 = f"{found.test} chi2({found.chi2_df}) = {found.chi2:.2f}, {probability(found.chi2_p)}"
-    p = found.chi2_p if found.f_p is None else found.f_p
-    if found.f is not None and found.f_df is not None:
-        chi2 = f"Iman-Davenport F({found.f_df[0]}, {found.f_df[1]}) = {found.f:.2f}, {probability(p)}; {chi2}"
+    p = found.chi2_p  # F claims too often with few blocks or unequal spread (docs/statistics.md)
+    if found.f is not None and found.f_df is not None and found.f_p is not None:
+        chi2 = f"Iman-Davenport F({found.f_df[0]}, {found.f_df[1]}) = {found.f:.2f}, {probability(found.f_p)}; {chi2}"
     elif found.f_p is not None:
+        p = found.f_p
         chi2 = f"all blocks agree completely, {probability(p)}; {chi2}"
     differ = "differ" if p <= result.options.alpha else "are not shown to differ"
     return f"The {many(found.methods, 'method')} {differ} over {_blocks(result, found.blocks)} ({chi2})."

@@ -233,21 +233,15 @@ def _predictions(result: Comparison) -> Section:
         if found.model == "scale-free":
             row["better\n(scale-free)"] = f"{found.better:.2f}"
             continue
-        of = "" if found.model == "blocks" else "\n(seeds)"
-        for name in ("worse", "equivalent", "better"):
-            row[f"{name}{of}"] = f"{getattr(found, name):.2f}"
-        row[f"interval{of}"] = _span(found.low, found.high, 1, sign="+")
+        row |= {name: f"{getattr(found, name):.2f}" for name in ("worse", "equivalent", "better")}
+        row["interval"] = _span(found.low, found.high, 1, sign="+")
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    models = "block differences as normal"
-    if any("seeds" in name for name in columns):
-        models += (
-            "; (seeds): hierarchical model of correlated seeds; (scale-free): the same in units of each data set's "
-        )
-        models += "set's noise, better or worse by whatever little"
+    free = "; scale-free: better by whatever little, each data set in units of its own noise"
     return Section(
         f"What may {result.control} bring on a next data set?",
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
-        f"predictive probabilities, equivalent: within {result.options.rope:g} points; {models}; from "
+        f"predictive probabilities, equivalent: within {result.options.rope:g} points"
+        f"{free if any('scale' in name for name in columns) else ''}; from "
         f"{observations(result.table, result.options.blocks)}, for one that is like them",
     )
 

@@ -29,15 +29,15 @@ def predicted(table: Table, rope: float = 1.0) -> dict[str, Prediction]:
 
 
 def test_the_next_of_normal_differences() -> None:
-    # 1, 2, 3, 6: mean 3, variance (4 + 1 + 0 + 9) / 3 = 14/3; the next has variance 14/3 * 5/4 and Student's t of 3.
+    # 1, 2, 3, 6: mean 3, variance (4 + 1 + 0 + 9) / 3 = 14/3; the next has variance 14/3 * 5/4, Student's t of 2.
     found = predict_block(np.array([1.0, 2.0, 3.0, 6.0]), 1.0, 0.1)
     assert found is not None
-    student = stats.t(3, loc=3, scale=(14 / 3 * 5 / 4) ** 0.5)
+    student = stats.t(2, loc=3, scale=(14 / 3 * 5 / 4) ** 0.5)
     assert found == pytest.approx(
         (student.cdf(-1), student.cdf(1) - student.cdf(-1), student.sf(1), student.ppf(0.05), student.ppf(0.95))
     )
-    assert predict_block(np.array([2.0]), 1.0, 0.1) is None
-    assert predict_block(np.array([2.0, 2.0]), 1.0, 0.1) is None
+    assert predict_block(np.array([2.0, 3.0]), 1.0, 0.1) is None
+    assert predict_block(np.array([2.0, 2.0, 2.0]), 1.0, 0.1) is None
 
 
 def test_noise_is_the_residual_of_methods_and_seeds(table_of: MakeTable) -> None:
@@ -61,7 +61,6 @@ def test_a_data_set_in_other_units_says_the_same_without_scale(table_of: MakeTab
     assert (other["scale-free"].low, other["scale-free"].high) == pytest.approx(
         (plain["scale-free"].low, plain["scale-free"].high)
     )
-    assert other["seeds"] != plain["seeds"]
     assert other["blocks"].high > 3 * plain["blocks"].high
     assert plain["scale-free"].equivalent == 0
     assert plain["scale-free"].better > 0.8
@@ -73,11 +72,14 @@ def test_models_agree_where_seeds_are_exact(table_of: MakeTable) -> None:
     noise_of_seeds = np.array([-0.02, 0.01, 0.0, 0.02, -0.01])
     runs = np.stack([centres[:, None] + noise_of_seeds, np.zeros((40, 5))], axis=2)
     found = predicted(table_of(50 + runs, methods=["a", "b"]))
-    for model in ("blocks", "seeds"):
-        assert found[model].better == pytest.approx(0.84, abs=0.02)
-        assert found[model].worse < 0.01
-        assert (found[model].low, found[model].high) == pytest.approx((0.0, 4.0), abs=0.25)
-        assert found[model].worse + found[model].equivalent + found[model].better == pytest.approx(1)
+    # Without scale: P(next > 0) = Phi(2) = .977, and units of the seeds' standard deviation, sqrt(.001 / 4) = .0158.
+    blocks, free = found["blocks"], found["scale-free"]
+    assert blocks.better == pytest.approx(0.84, abs=0.02)
+    assert blocks.worse < 0.01
+    assert (blocks.low, blocks.high) == pytest.approx((0.0, 4.0), abs=0.25)
+    assert blocks.worse + blocks.equivalent + blocks.better == pytest.approx(1)
+    assert free.better == pytest.approx(0.977, abs=0.02)
+    assert (free.low, free.high) == pytest.approx((0.0, 4 / 0.0158), abs=0.3 / 0.0158)
 
 
 def test_too_few_seeds_have_a_note(table_of: MakeTable) -> None:
@@ -86,6 +88,6 @@ def test_too_few_seeds_have_a_note(table_of: MakeTable) -> None:
     )
     notes: list[str] = []
     assert [found.model for found in predictions(study, against_control(study)[0], notes)] == ["blocks"]
-    assert notes == ["no hierarchical model: it needs 5 seeds on each of 3 data sets, the least are 4 on 6"]
+    assert notes == ["no scale-free prediction: it needs 5 seeds on each of 3 data sets, the least are 4 on 6"]
     assert [belief.other for belief in beliefs(study, against_control(study))] == ["b"]
     assert beliefs(replace(study, options=Options(control="a", rope=0.0)), against_control(study)) == ()
