@@ -45,6 +45,8 @@ BUNDLE_BYTES = 2**31
 """Bytes of all that a bundle unpacks to, which is read into memory; ten thousand records take 0.4 GB."""
 BUNDLE_MEMORY = 2**29
 """Bytes that unpacking may need beside that: an xz file may ask for 4 GB, ours for 65 MB."""
+LEDGER_BYTES = 2**24
+"""Bytes of the ledger of a tuning, 16 MB; one of 20 methods, 12 trials and 14 data sets takes 0.3 MB."""
 DECLARATION_BYTES = 2**20
 """Bytes of what grids declared of comparisons (`comparison.json`), 1 MB; a declaration of 20 methods takes 1 kB."""
 RECORD_DEPTH = 32

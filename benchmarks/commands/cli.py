@@ -33,6 +33,7 @@ from .reproduce import reproduce
 from .run import run
 from .scaffold import new_method
 from .show import show
+from .tune import tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ app = typer.Typer(
     help="fl-bench compares federated-learning methods: same data, same clients, same starting weights, many seeds.\n\n"
     "\b\nfl-bench run                       the quick comparison, in about a minute\n"
     "fl-bench run --methods all         every method, on the same clients\n"
+    "fl-bench tune --help               equal budgets for every method, on validation data\n"
     "fl-bench list methods              what there is\n"
     "fl-bench new method my-method      start a method of your own",
     no_args_is_help=True,
@@ -116,6 +118,7 @@ def root(
 
 
 app.command()(run)
+app.command()(tune)
 app.command(name="list")(list_)
 app.command()(describe)
 app.command()(show)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ..running.schedule import RoundSeconds
     from ..statistics.plan import Plan
     from ..statistics.table import Blocks
+    from ..tuning.ledger import Ledger
 
 REMARKS = {
     "most": "steps depend on the data, and these are about the most there can be",
@@ -64,7 +65,14 @@ PROBE_SAMPLES = 1024
 
 
 def print_plan(
-    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, as_json: bool
+    grid: Grid,
+    store: Store,
+    devices: Sequence[str],
+    execution: Execution,
+    *,
+    retry: bool,
+    as_json: bool,
+    ledger: Ledger | None = None,
 ) -> None:
     """Print what would happen to each cell, and what the grid will not be able to show; see `plan_grid`."""
     rows = plan_grid(grid, store, devices, execution, retry=retry)
@@ -96,7 +104,7 @@ def print_plan(
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    notes = [*grid_dealing(grid), *grid_rates(grid), *grid_power(grid), *grid_chances(grid, store)]
+    notes = [*grid_dealing(grid), *grid_rates(grid, ledger), *grid_power(grid), *grid_chances(grid, store)]
     for said in (*([moved] if moved else ()), *notes):
         say(said)
 
@@ -176,7 +184,7 @@ def plan_grid(
             engines[alike] = _engine(cell, devices, execution)
         planned, rules = forecasts[alike, to_run], planned_rules(cell)
         up, down = (planned.up_bytes, planned.down_bytes) if planned is not None and planned.sent else (None, None)
-        seconds, basis = _seconds(cell, planned, known, devices[0]) if to_run else (None, "")
+        seconds, basis = expected_seconds(cell, planned, known, devices[0]) if to_run else (None, "")
         if seconds is not None:
             seconds *= 1 - min(finished_rounds(checkpoint) / cell.training.rounds, 1)
         earlier = None if record is None else record.reason
@@ -214,12 +222,17 @@ def grid_dealing(grid: Grid) -> list[str]:
     return [sentence for sentence in found.values() if sentence]
 
 
-def grid_rates(grid: Grid) -> list[str]:
-    """A caution for each setting in which methods would train with different optimizers or rates that nobody tuned."""
+def grid_rates(grid: Grid, ledger: Ledger | None = None) -> list[str]:
+    """A caution for each setting in which methods would train with different optimizers or rates that nobody tuned.
+
+    Args:
+        grid: what would be run.
+        ledger: of the tuning that it names.
+    """
     settings: dict[str, dict[str, LocalRules | None]] = {}
     for cell in grid.cells:
         if cell.key not in grid.unsupported:
-            settings.setdefault(setting_hash(cell.as_dict()), {})[cell.label] = planned_rules(cell)
+            settings.setdefault(setting_hash(cell.as_dict()), {})[cell.label] = planned_rules(cell, ledger)
     return [caution for caution in dict.fromkeys(map(own_rates, settings.values())) if caution]
 
 
@@ -360,8 +373,17 @@ def _net(name: str, facts: Facts) -> Net:
     return build_net(name, facts.shape, facts.classes, key=0, vocabulary=facts.vocabulary)
 
 
-def _seconds(cell: Cell, planned: Forecast | None, known: RoundSeconds, device: str) -> tuple[float | None, str]:
-    """Estimated seconds of a run, and what the estimate is made from."""
+def expected_seconds(
+    cell: Cell, planned: Forecast | None, known: RoundSeconds, device: str
+) -> tuple[float | None, str]:
+    """Estimated seconds of a run, and what the estimate is made from; None and nothing where there is none.
+
+    Args:
+        cell: the run.
+        planned: what it would do.
+        known: seconds per round of runs that are done.
+        device: where it would compute.
+    """
     alike = known.get(likeness(cell.as_dict()))
     if alike:
         return fmean(alike) * cell.training.rounds, f"{len(alike)} finished run{'s' if len(alike) > 1 else ''}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fl_bench.errors import unknown_name
+from fl_bench.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from ..leaderboard.reported import Selection
@@ -29,6 +29,53 @@ Select = Annotated[
 ]
 Changes = Annotated[
     list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML.")
+]
+
+GridName = Annotated[str, typer.Argument(metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.")]
+Methods = Annotated[
+    str | None,
+    typer.Option(metavar="A,B[KEY=VALUE;...]", help="Methods instead of the grid's; `all` for every method."),
+]
+Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Data sets instead of the grid's.")]
+Rounds = Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")]
+Settings = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Only these of the grid's settings, which are named changes.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Runs at a time. Default: a run per core; on GPUs as many as memory and cores are there for."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="auto|cpu|cuda:0|mps", help="Where runs compute. Default: on a GPU, if there is one."),
+]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="NAME[KEY=VALUE;...]|FILE.yaml",
+        help="What runs the cells, of `fl-bench list executors`; --jobs and --device are settings of it.",
+    ),
+]
+Use = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--use",
+        metavar="KEY=VALUE",
+        help="How runs use the machine, results being the same but for rounding: threads=2, stack=50, "
+        "graphs=false, channels_last=true, compile=true.",
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="End a run that takes longer. Its record keeps the finished rounds; --retry gives it as long again, "
+        "from there.",
+    ),
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for runs that other processes have, and run what they leave undone.")
 ]
 
 Control = Annotated[
@@ -86,6 +133,16 @@ CompareSelect = Annotated[
         help="Compare the last round, or the best on validation data. Default: as declared, or last.",
     ),
 ]
+
+
+def check_timeout(seconds: float | None) -> None:
+    """Refuse a value of `--timeout` that no run could keep.
+
+    Raises:
+        ConfigError: it is not above 0.
+    """
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"--timeout must be above 0 seconds, got {seconds:g}")
 
 
 def read_selection(name: str) -> Selection:

@@ -57,6 +57,7 @@ def leaderboard(
     from ..leaderboard.lines import lines
     from ..records.store import Store
     from ..tables.results import print_lines_json, print_results
+    from ..tuning.travel import ledger_in
 
     selection = read_selection(select)
     records, code = read_undamaged(results, "rounds")
@@ -71,7 +72,7 @@ def leaderboard(
         say(f"{folder} is what {len(records)} records say")
         raise typer.Exit(code)
     write(folder, content)
-    board = lines(records, selection)
+    board = lines(records, selection, ledger_in(Store(results).results))
     if as_json:
         print_lines_json(board)
     else:
@@ -164,7 +165,9 @@ def report(
     fl-bench report results -o report/ --on-missing complete-blocks
     """
     from ..figures.style import check_matplotlib
+    from ..records.store import Store
     from ..report.page import render_page, take_pictures, write_page
+    from ..tuning.travel import ledger_in
 
     if with_figures:
         check_matplotlib()
@@ -172,7 +175,10 @@ def report(
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
     pictures = take_pictures(_drawings(records, comparison)[0]) if with_figures else []
-    text = render_page(records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures)
+    ledger = ledger_in(Store(results).results)
+    text = render_page(
+        records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures, ledger=ledger
+    )
     path = write_page(out, text)
     say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
     if obstacle:
@@ -225,8 +231,10 @@ def _compare(
     from ..records.declarations import read_declarations
     from ..records.store import Store
     from ..statistics.comparison import compare
+    from ..tuning.travel import ledger_in
 
-    asked = ask_records(records, read_declarations(Store(results)), question, others)
+    store = Store(results)
+    asked = ask_records(records, read_declarations(store), question, others, ledger_in(store.results))
     if question.control is not None and question.control not in asked.table.methods:
         raise unknown_name("method of this comparison", question.control, asked.table.methods)
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..statistics.plan import Plan
     from ..statistics.result import OnMissing, Options
     from ..statistics.table import Blocks, Table
+    from ..tuning.ledger import Ledger
 
 TABLES = (".csv", ".tsv", ".md", ".markdown", ".tex")
 """Suffixes of files that hold a table rather than records."""
@@ -66,10 +67,13 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
     from ..records.store import Store
     from ..statistics.numbers import read_table
     from ..statistics.plan import whole_table
+    from ..tuning.travel import ledger_in
 
     if source.suffix not in TABLES:
         records, code = read_undamaged(source, "rounds")
-        return ask_records(records, read_declarations(Store(source)), question), code
+        store = Store(source)
+        ledger = ledger_in(store.results)
+        return ask_records(records, read_declarations(store), question, ledger=ledger), code
     options = _options(question, None)
     selection = read_selection(question.select or "last")
     table = read_table(source)
@@ -79,7 +83,11 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
 
 
 def ask_records(
-    records: Sequence[Record], declared: Sequence[Declared], question: Question, others: Sequence[str] = ()
+    records: Sequence[Record],
+    declared: Sequence[Declared],
+    question: Question,
+    others: Sequence[str] = (),
+    ledger: Ledger | None = None,
 ) -> Asked:
     """The question about records.
 
@@ -88,6 +96,7 @@ def ask_records(
         declared: what was declared of their comparison, oldest first.
         question: the command line.
         others: methods that there are records of beside these.
+        ledger: of the tuning that chose their settings.
     Raises:
         ConfigError: an option is impossible, a method, data set or grid unknown.
         DataError: records contradict each other.
@@ -104,7 +113,7 @@ def ask_records(
     methods = _names(question.methods, "--methods")
     if not methods and meant is not None:
         methods = [name for name in meant.compared if name in labels]
-    table = _on_datasets(read_records(records, selection, methods), question)
+    table = _on_datasets(read_records(records, selection, methods, ledger), question)
     if meant is None:
         federated = {record.label for record in records if record.facts.get("deployed") != POOLED}
         plan = whole_table({*table.methods, *federated, *others}, options.control)

@@ -12,13 +12,16 @@ methods:
   - {name: cosmos, label: cosmos-k1, codec: float16, settings: {clusters: 1}}
   - fedavg: {training: {lr: 1e-2}}      # local training of its own; also beside `settings`, as `training`
 always: [local]                         # methods that run whatever --methods says
-tuning: two values of lr per method     # optional: how settings were chosen; part of no key, quoted in captions
+tuning: two values of lr per method     # optional: how settings were chosen; part of no key, quoted in captions;
+                                        # or {ledger: FILE, sha256: ...}, as `fl-bench tune` writes it
 comparison: {control: cosmos, ablations: [cosmos-k1]}                     # optional: declared before it is run
 seeds: 0-4                              # or [0, 1, 2]
 vary: {partition: 1-4, init: 1-4}       # optional: around every seed, runs in which only that part has another seed
 settings:                               # optional: the whole comparison once per named change
   even: {partition.alpha: 100}
   skewed: {partition.alpha: 0.1}
+per_dataset:                            # optional: what a method of the grid has otherwise on one data set
+  digits: {fedmd: {settings: {digest_lr: 1e-2}, training: {lr: 1e-3}}}
 """
 
 from __future__ import annotations
@@ -71,6 +74,16 @@ SECTIONS = ("partition", "training", "models", "faults")
 
 
 @dataclass(frozen=True)
+class LedgerReference:
+    """The ledger of the tuning that chose a grid's settings, as the grid names it."""
+
+    ledger: str
+    """Its file, seen from the grid's folder."""
+    sha256: str
+    """The hash of that file."""
+
+
+@dataclass(frozen=True)
 class GridFile:
     """A grid as written."""
 
@@ -96,12 +109,20 @@ class GridFile:
     """What goes wrong whatever the method."""
     always: tuple[Any, ...] = ()
     """Methods that run whatever `--methods` says."""
-    tuning: str = ""
-    """How the settings of the grid's methods were chosen, and with what budget, in words; captions quote it."""
+    tuning: str | LedgerReference = ""
+    """How the settings of the grid's methods were chosen, and with what budget: in words, which captions quote, or the
+    ledger of it."""
     comparison: dict[str, Any] = field(default_factory=dict)
     """The comparison as it is declared before it is run: control, families of tests, margin, level; part of no key."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Named changes; the comparison runs once for each."""
+    per_dataset: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """What methods have otherwise on single data sets, `settings` and `training`: by data set, then by label."""
+
+    @property
+    def words_on_tuning(self) -> str:
+        """What records say of the tuning: nothing where a ledger does, which is no part of a record."""
+        return self.tuning if isinstance(self.tuning, str) else ""
 
 
 @dataclass(frozen=True)
@@ -191,16 +212,12 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"data sets must be named, each once, found {', '.join(names) or 'none'}")
         datasets = [DatasetChoice.of(name) for name in names]
+    written, chosen = asked_methods(file, origin, given)
+    with blame(f"{origin}: per_dataset"):
+        _check_per_dataset(file, written)
     with blame(origin):
-        configured = [parse_method(entry, "methods") for entry in file.methods]
-        always = [parse_method(entry, "always", configured) for entry in file.always]
-        refuse_repeats([choice.label for choice in configured])
-        declaration = _declaration(file, [*configured, *always])
-    chosen = configured if given.methods is None else choose_methods(given.methods, configured)
-    chosen += [choice for choice in always if choice.label not in {own.label for own in chosen}]
-    if not chosen:
-        raise ConfigError(f"{origin}: methods is empty; `fl-bench list methods` shows what there is")
-    settings = _chosen_settings(file, given)
+        declaration = _declaration(file, written)
+    settings = chosen_settings(file, given)
     runs = len(settings) * len(datasets) * len(repetitions) * len(chosen)
     _refuse_too_many(runs, "fewer --seeds, --methods or --settings")
     options = parse_options(given)
@@ -212,10 +229,15 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
             shared = _resolve(file, changes, options, dataset)
             _check_setting(shared, dataset)
-            as_written = [choice in (*configured, *always) and not shown for choice in chosen]
             firsts = [
-                _cell(shared, dataset, repetitions[0], choice, file.tuning if own else "")
-                for choice, own in zip(chosen, as_written, strict=True)
+                _cell(
+                    shared,
+                    dataset,
+                    repetitions[0],
+                    _on_dataset(file, dataset, choice) if choice in written else choice,
+                    file.words_on_tuning if choice in written and not shown else "",
+                )
+                for choice in chosen
             ]
             impossible = [why_unsupported(first) for first in firsts]
             for repetition, (first, reason) in product(repetitions, list(zip(firsts, impossible, strict=True))):
@@ -237,6 +259,23 @@ def _declaration(file: GridFile, choices: Sequence[MethodChoice]) -> Declaration
     names = {choice.label: choice.name for choice in choices}
     datasets = [DatasetChoice.of(name).name for name in file.datasets]
     return read_declaration(file.comparison, names, datasets, parse_seeds(file.seeds))
+
+
+def asked_methods(file: GridFile, origin: str, given: Overrides) -> tuple[list[MethodChoice], list[MethodChoice]]:
+    """The methods that a grid writes, and those that are asked for of it.
+
+    Raises:
+        ConfigError: names the file or option, what was found and what would do.
+    """
+    with blame(origin):
+        configured = [parse_method(entry, "methods") for entry in file.methods]
+        always = [parse_method(entry, "always", configured) for entry in file.always]
+        refuse_repeats([choice.label for choice in configured])
+    chosen = [*configured] if given.methods is None else choose_methods(given.methods, configured)
+    chosen += [choice for choice in always if choice.label not in {own.label for own in chosen}]
+    if not chosen:
+        raise ConfigError(f"{origin}: methods is empty; `fl-bench list methods` shows what there is")
+    return [*configured, *always], chosen
 
 
 def why_unsupported(cell: Cell) -> str | None:
@@ -388,6 +427,14 @@ def parse_options(given: Overrides) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class _OnDataset:
+    """What a method of a grid has otherwise on one data set."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _MethodEntry:
     """The long form of a method entry."""
 
@@ -439,7 +486,7 @@ def _refuse_too_many(runs: int, remedy: str) -> None:
         raise ConfigError(f"a grid may have {CELLS} runs, this one has at least {runs}; {remedy} would do")
 
 
-def _chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[str, Any]]:
+def chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[str, Any]]:
     """The named changes that the command line asks for, or all of the grid's; one without a name where it has none."""
     if given.settings is None:
         return file.settings or {"": {}}
@@ -450,6 +497,28 @@ def _chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[s
         if name not in file.settings:
             raise unknown_name(f"setting of the grid {file.name}", name, file.settings)
     return {name: file.settings[name] for name in names}
+
+
+def _check_per_dataset(file: GridFile, written: Sequence[MethodChoice]) -> None:
+    """Refuse data sets and methods that the grid does not have."""
+    labels = [choice.label for choice in written]
+    for dataset, changes in file.per_dataset.items():
+        if dataset not in file.datasets:
+            raise unknown_name("data set of this grid", dataset, file.datasets)
+        for label, own in changes.items():
+            if label not in labels:
+                raise unknown_name("method of this grid", label, labels)
+            configure(_OnDataset, own, f"{dataset}.{label}")
+
+
+def _on_dataset(file: GridFile, dataset: DatasetChoice, choice: MethodChoice) -> MethodChoice:
+    """A method as the grid has it on one data set."""
+    found = file.per_dataset.get(dataset.location, {}).get(choice.label)
+    if found is None:
+        return choice
+    own = configure(_OnDataset, found, f"per_dataset.{dataset.location}.{choice.label}")
+    settings, training = {**choice.settings, **own.settings}, {**choice.training, **own.training}
+    return replace(choice, settings=settings, training=training)
 
 
 def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:

@@ -86,6 +86,13 @@ for _name in NOT_PLAIN:
     _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", yaml.SafeLoader.construct_undefined)  # type: ignore[type-var]
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML that this module reads as it was: a text that looks like a number to it stands in quotes."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
 def parse_yaml(text: str, what: str) -> Any:
     """Plain values from YAML text.
 
@@ -105,6 +112,14 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ConfigError(f"{what}{place}: this is not valid YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError) as error:  # control characters, impossible dates
         raise ConfigError(f"{what}: this is not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+def to_yaml(values: Any) -> str:
+    """YAML text of plain values, in their order; lists and mappings of scalars on one line each."""
+    text: str = yaml.dump(
+        values, Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=None, allow_unicode=True
+    )
+    return text
 
 
 def read_yaml(path: Path) -> Any:

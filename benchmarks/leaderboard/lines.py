@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, get_args
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..grid.repetition import Repetition
     from ..records.record import Record
     from ..records.rows import Row
+    from ..tuning.ledger import Ledger
     from .reported import Selection
     from .training_rules import LocalRules
 
@@ -62,6 +63,9 @@ class Line:
     acc_ci95_high: float | None
     acc_worst_decile: float | None
     """Mean accuracy of the worst tenth of the clients."""
+    val: float | None
+    """Mean validation accuracy over clients at the reported round, which settings may be chosen by; none for views that
+    are not the method's number: only that one is scored on validation data."""
     acc_drawn: float | None
     """Mean accuracy of the clients that took part in at least one round, by then (federation/rows.py); none in records
     from before it was counted. A column only where a line has `acc_new`."""
@@ -132,6 +136,8 @@ class OverallLine:
     seeds_least: int
     acc_mean: float | None
     """Mean over datasets of the means over seeds."""
+    val: float | None
+    """Mean over datasets of the validation accuracy of the deployed view."""
     gap_to_local: float | None
     rank_mean: float | None
     """Mean rank among deployed views, 1 is best, ties share."""
@@ -148,25 +154,27 @@ class _Score:
 
     accuracy: float
     worst_decile: float | None
+    validation: float | None
     optimism: float
     drawn: float | None
     new: float | None
     honest: float | None
 
 
-def lines(records: Sequence[Record], selection: Selection = "last") -> list[Line]:
+def lines(records: Sequence[Record], selection: Selection = "last", ledger: Ledger | None = None) -> list[Line]:
     """All lines of all leaderboards, sorted.
 
     Args:
         records: the records to compare.
         selection: which round is reported.
+        ledger: of their results folder; no number depends on it.
     Raises:
         DataError: methods of one comparison did not run on the same partition, weights, draws or public order.
     """
     check_pairing(records)
     older = superseded(records)
     blocks = comparisons(records).items()
-    return [line for block, methods in blocks for line in _block(block, methods, older, selection)]
+    return [line for block, methods in blocks for line in _block(block, methods, older, selection, ledger)]
 
 
 def overall(board: Sequence[Line]) -> list[OverallLine]:
@@ -196,6 +204,7 @@ def overall(board: Sequence[Line]) -> list[OverallLine]:
                 datasets_missing=" ".join(missing),
                 seeds_least=min((line.seeds for line in numbers), default=0),
                 acc_mean=fmean(line.acc_mean for line in numbers if line.acc_mean is not None) if whole else None,
+                val=_whole([line.val for line in numbers], whole=whole),
                 gap_to_local=fmean(gaps) if whole and len(gaps) == len(numbers) else None,
                 rank_mean=fmean(places) if whole and len(places) == len(numbers) else None,
                 badges="; ".join(sorted({badge for line in group for badge in line.badges.split("; ") if badge})),
@@ -207,7 +216,11 @@ def overall(board: Sequence[Line]) -> list[OverallLine]:
 
 
 def _block(
-    block: tuple[str, str], methods: Mapping[str, Sequence[Record]], older: Sequence[Record], selection: Selection
+    block: tuple[str, str],
+    methods: Mapping[str, Sequence[Record]],
+    older: Sequence[Record],
+    selection: Selection,
+    ledger: Ledger | None,
 ) -> list[Line]:
     """The lines of one dataset and setting."""
     seeds = sorted({record.repetition for group in methods.values() for record in group})
@@ -218,10 +231,11 @@ def _block(
     result = []
     for label, group in methods.items():
         deployed = deployed_view(group)
-        outdated = left_out(older, group)
+        outdated, rules = left_out(older, group), recorded_rules(group, ledger)
         for view in sorted(scores[label] or {deployed: {}}, key=lambda view: (view != deployed, view)):
             own, held = scores[label].get(view, {}), of_unseen if view == UNSEEN else references
-            result.append(_line(block, label, view, deployed, group, own, held, seeds, outdated, selection))
+            line = _line(block, label, view, deployed, group, own, held, seeds, outdated, selection)
+            result.append(replace(line, trained_with=rules))
     return result
 
 
@@ -265,6 +279,7 @@ def _line(
         acc_ci95_low=low,
         acc_ci95_high=high,
         acc_worst_decile=_mean(worst),
+        val=_mean([score.validation for score in scores.values() if score.validation is not None]),
         acc_drawn=_mean([score.drawn for score in scores.values() if score.drawn is not None]),
         acc_new=_mean([score.new for score in scores.values() if score.new is not None]),
         acc_honest=_mean([score.honest for score in scores.values() if score.honest is not None]),
@@ -287,7 +302,7 @@ def _line(
         seeds_not_done=" ".join(f"{seed}:{how}" for seed, how in sorted(ended.items()) if how != "done"),
         seeds_missing=" ".join(str(seed) for seed in seeds if seed not in ended),
         note="; ".join(filter(None, [_note(done, scores, references, selection), clusterless(done), outdated])),
-        trained_with=recorded_rules(group),
+        trained_with=None,
         protocols=tuple(sorted({record.protocol for record in group})),
     )
 
@@ -329,6 +344,7 @@ def _scores(group: Sequence[Record], selection: Selection) -> dict[str, dict[Rep
             result[view][record.repetition] = _Score(
                 float(accuracy),
                 _number(row, f"{view}.acc_worst_decile"),
+                _number(row, "val_acc_mean") if view == record.facts["deployed"] else None,
                 max(course) - float(accuracy),
                 _number(row, f"{view}.acc_drawn"),
                 _number(row, f"{view}.acc_new"),
@@ -394,6 +410,12 @@ def _number(row: Row, column: str) -> float | None:
 
 def _total(record: Record, column: str) -> float:
     return float(sum(value for row in record.rounds if isinstance(value := row.get(column), int | float)))
+
+
+def _whole(values: Sequence[float | None], *, whole: bool) -> float | None:
+    """The mean over data sets, where each has a number."""
+    known = [value for value in values if value is not None]
+    return _mean(known) if whole and len(known) == len(values) else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

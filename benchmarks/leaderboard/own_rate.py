@@ -40,7 +40,8 @@ def cautioned(board: Sequence[Line]) -> list[str]:
 def own_rates(methods: Mapping[str, LocalRules | None]) -> str:
     """A caution where methods of one comparison train with different optimizers or rates that nobody tuned.
 
-    Two methods may be compared where they train with the same, or where both were tuned. Variants of one method may
+    Two methods may be compared where they train with the same, or where both were tuned, by a ledger and with as many
+    trials. Variants of one method may
     differ in what they train with, which is then what is compared.
 
     Args:
@@ -51,7 +52,7 @@ def own_rates(methods: Mapping[str, LocalRules | None]) -> str:
         (name, other)
         for name, mine in known.items()
         for other, theirs in known.items()
-        if _differ(mine, theirs) and not (mine.tuned and theirs.tuned)
+        if _differ(mine, theirs) and not mine.trials == theirs.trials > 1
     ]
     if not pairs:
         return ""
@@ -62,9 +63,10 @@ def own_rates(methods: Mapping[str, LocalRules | None]) -> str:
     parts = [f"{', '.join(names)} with {words}" for words, names in said.items()]
     if usual:
         parts.append(f"{', '.join(usual) if len(usual) <= SHOWN else 'the others'} with {involved[usual[0]]}")
-    some = any(rules.tuned for rules in involved.values())
+    some = any(rules.trials > 1 for rules in involved.values())
+    how = "not all equally tuned" if some else "not tuned"
     return (
-        f"caution: own rate: clients train at rates that are not equal and were not {'all ' if some else ''}tuned, so "
+        f"caution: own rate: clients train at rates that are not equal and were {how}, so "
         f"that differences may be the rates': {'; '.join(parts)}. What would do: {_remedies(own)}"
     )
 
@@ -89,7 +91,7 @@ def _remedies(own: Mapping[str, LocalRules]) -> str:
         if replace(rule, lr=usual.lr) == usual:
             settings = dict.fromkeys(setting for rules in own.values() for setting, _ in rules.rules)
             ways.append(f"set {', '.join(settings)} to {usual.lr:g}")
-    return ", or ".join([*ways, "tune the rate of every method and say so in the grid's `tuning`"])
+    return ", or ".join([*ways, "tune every method (`fl-bench tune`)"])
 
 
 def _options(rule: Optimizer, usual: Optimizer) -> list[str]:

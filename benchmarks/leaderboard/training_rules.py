@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from ...methods.registry import METHODS
 from ..grid.cell import resolve_config, trained
 from ..grid.configure import configure, plain
 from ..grid.plugins import source_digest
+from ..tuning.coverage import trials_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from ...methods.base import Method
     from ..grid.cell import Cell
     from ..records.record import Record
-
-UNTUNED = re.compile(r"(((un|not )tuned|(no|without) tuning)\b.*|no|none|nothing|defaults?)?\W*", re.I | re.DOTALL)
-"""A grid's words on tuning where they say that there was none."""
+    from ..tuning.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class LocalRules:
     """That of `training`."""
     rules: tuple[tuple[str, Optimizer], ...]
     """The method's, each behind the setting that holds its rate: `scaffold.lr`, `training.lr`."""
-    tuned: bool
-    """Whether the grid says that settings were tuned."""
+    trials: int = 0
+    """Settings that were tried before these were chosen, by a ledger."""
     own_steps: str = ""
     """How long clients train where the method has passes or batches of its own, in words: `2 local epochs (5)`, what
     the others do in brackets; nothing where it has none."""
@@ -53,36 +51,36 @@ class LocalRules:
         return ", ".join(filter(None, [in_words(dict(self.rules)), self.own_steps]))
 
 
-def is_tuned(tuning: str) -> bool:
-    """Whether a grid's words on tuning say that there was some."""
-    return UNTUNED.fullmatch(tuning.strip()) is None
-
-
-def rules_of(
-    method: Method[Any], training: Training, *, shared: Training | None = None, tuned: bool = False
-) -> LocalRules:
+def rules_of(method: Method[Any], training: Training, *, shared: Training | None = None, trials: int = 0) -> LocalRules:
     """What a configured method trains with.
 
     Args:
         method: the method, configured.
         training: local training of the run.
         shared: that of the comparison, where the method has some of its own.
-        tuned: whether its settings were tuned.
+        trials: settings that were tried before its own were chosen.
     """
     usual, rules = shared or training, tuple(local_rules(method, training).items())
-    return LocalRules(method.name, usual.local_optimizer, rules, tuned, _steps(training, usual))
+    return LocalRules(method.name, usual.local_optimizer, rules, trials, _steps(training, usual))
 
 
-def planned_rules(cell: Cell) -> LocalRules:
-    """What a cell of a grid would train with."""
-    return rules_of(cell.build_method(), cell.training, shared=cell.shared_training, tuned=is_tuned(cell.tuning))
+def planned_rules(cell: Cell, ledger: Ledger | None = None) -> LocalRules:
+    """What a cell of a grid would train with.
+
+    Args:
+        cell: what would run.
+        ledger: of the tuning that the grid names.
+    """
+    trials = 0 if ledger is None else trials_of(cell.label, cell.as_dict(), ledger)
+    return rules_of(cell.build_method(), cell.training, shared=cell.shared_training, trials=trials)
 
 
-def recorded_rules(records: Sequence[Record]) -> LocalRules | None:
+def recorded_rules(records: Sequence[Record], ledger: Ledger | None = None) -> LocalRules | None:
     """What runs trained with; None where their method is not at hand, or not in the version that ran.
 
     Args:
         records: runs of one method in one setting, at least one.
+        ledger: of their results folder.
     """
     chosen = records[0].cell["method"]
     if chosen["name"] not in METHODS or source_digest(METHODS[chosen["name"]]) != chosen.get("plugin"):
@@ -95,8 +93,8 @@ def recorded_rules(records: Sequence[Record]) -> LocalRules | None:
         return None
     if plain(config) != chosen["settings"]:  # one that has come since, and the run's value of which nobody knows
         return None
-    tuned = all(is_tuned(str(record.run.get("tuning", ""))) for record in records)
-    return rules_of(METHODS[chosen["name"]](config), training, shared=shared, tuned=tuned)
+    trials = 0 if ledger is None else min(trials_of(record.label, record.cell, ledger) for record in records)
+    return rules_of(METHODS[chosen["name"]](config), training, shared=shared, trials=trials)
 
 
 def _steps(training: Training, usual: Training) -> str:

@@ -62,6 +62,7 @@ class Entry:
 
 
 COLUMNS = (
+    ("val", "Mean validation accuracy, percent, of the method's own view: what settings may be chosen by."),
     ("vs local", "Mean difference to Local-only, points, paired by seed. What does not beat it has shown nothing."),
     ("worst 10 %", "Mean accuracy of the worst tenth of the clients."),
     ("up", "Bytes that a client sends per round."),
@@ -122,6 +123,7 @@ def _entry(line: Line, category: str, place: int | None, edges: tuple[float, flo
         accuracy_text="no number" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
         span=_span(line, edges),
         numbers=(
+            Cell("" if line.val is None else f"{line.val:.2f}", line.val),
             _signed(line.gap_to_local),
             Cell("" if line.acc_worst_decile is None else f"{line.acc_worst_decile:.2f}", line.acc_worst_decile),
             Cell(show_bytes(line.bytes_up), line.bytes_up),

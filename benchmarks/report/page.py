@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..leaderboard.reported import Selection
     from ..records.record import Record
     from ..statistics.result import Comparison
+    from ..tuning.ledger import Ledger
     from .board import Entry
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -91,6 +92,7 @@ def render_page(
     comparison: Comparison | None,
     obstacle: str,
     pictures: Sequence[Picture],
+    ledger: Ledger | None = None,
 ) -> str:
     """The whole page.
 
@@ -100,6 +102,7 @@ def render_page(
         comparison: what may be claimed; None where nothing can be compared.
         obstacle: why there is no comparison, for the reader.
         pictures: the figures, in order.
+        ledger: of the results folder that the records are from.
     Raises:
         DataError: a record cannot be read.
     """
@@ -115,7 +118,7 @@ def render_page(
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["shown"] = show
     board = entries(records, selection)
-    scored = lines(records, selection)
+    scored = lines(records, selection, ledger)
     of_clients = [
         f"{dataset}: {said}"
         for told in (decided_by_new(scored), over_poisoned(scored))

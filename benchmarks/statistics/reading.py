@@ -11,6 +11,7 @@ from fl_bench.streams import FACTORS
 from ...datasets.catalogue import family_of
 from ...methods.registry import METHODS
 from ..grid.configure import plain
+from ..leaderboard.budgets import budgets, how_choices_vary, in_words
 from ..leaderboard.lines import lines
 from ..leaderboard.own_rate import cautioned
 from ..leaderboard.pairing import check_pairing, comparisons, network_word, partition_word, setting_text
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..leaderboard.reported import Selection
     from ..records.record import Record
+    from ..tuning.ledger import Ledger
 
 POOLED = "pooled"
 """The view of a bound that trains on pooled private data: no federated method competes with it."""
@@ -34,7 +36,12 @@ SEPARATOR = " · "
 """Between a method and a view of it, as in tables."""
 
 
-def read_records(records: Sequence[Record], selection: Selection = "last", methods: Sequence[str] = ()) -> Table:
+def read_records(
+    records: Sequence[Record],
+    selection: Selection = "last",
+    methods: Sequence[str] = (),
+    ledger: Ledger | None = None,
+) -> Table:
     """The table of records: every method's own number, at the reported round.
 
     Args:
@@ -42,6 +49,7 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
         selection: which round is reported.
         methods: names to compare, or `method · view` for another view than the method's number. Without any: all
             methods but the bounds that train on pooled data.
+        ledger: of the results folder that the records are from.
     Raises:
         DataError: runs of one comparison did not share partition, weights, draws and public order.
         ConfigError: a method or view is unknown.
@@ -85,7 +93,7 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
     for name, group in groups:
         used.get(name, []).extend(group)
     runs = [record for group in used.values() for record in group]
-    board = [line for line in lines(records, selection) if line.method in compared]
+    board = [line for line in lines(records, selection, ledger) if line.method in compared]
     cautions = (
         *cautioned(board),
         *(f"{dataset}: {caution}" for (dataset, _), caution in decided_by_new(board).items()),
@@ -93,14 +101,20 @@ def read_records(records: Sequence[Record], selection: Selection = "last", metho
         mixture({name: [record.protocol for record in group] for name, group in used.items()}),
         left_out(superseded(records), runs),
     )
+    tried = {name: count for name, count in budgets(records, ledger).items() if name in compared}
+    chosen_by = ledger if any(tried.values()) else None  # else it is the ledger of something else
+    varied_choice = "" if chosen_by is None else how_choices_vary(chosen_by)
     notes = [] if methods or not pooled else [f"not compared unless named (pooled data): {', '.join(sorted(pooled))}"]
     return Table(
         methods=tuple(sorted(set(columns))),
         conditions=conditions(numbered(rows) if factors else rows),
         selection=SELECTIONS[selection],
-        tuning=_tuning([(name, group) for name, group in groups if name in compared]),
+        tuning=_tuning([(name, group) for name, group in groups if name in compared])
+        if chosen_by is None
+        else in_words(tried, chosen_by),
+        trials=() if chosen_by is None else tuple(tried.items()),
         factors=factors,
-        notes=(*filter(None, cautions), *notes, *_badges(groups, columns)),
+        notes=(*filter(None, (*cautions, varied_choice)), *notes, *_badges(groups, columns)),
     )
 
 

@@ -130,6 +130,8 @@ class Table:
     """What repetitions vary separately (`partition`, `init`, `draws`, `batches`); none where one seed moves all."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers should know: views left out, badges."""
+    trials: tuple[tuple[str, int], ...] = ()
+    """Settings that were tried of each method before its own were chosen, by a ledger; empty without one."""
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+from ..leaderboard.budgets import unequal
 from .population import population, unit
 from .power import BLOCK_WORDS, number, one_dataset
 from .result import Verdict
@@ -179,7 +180,7 @@ def _by_family(result: Comparison) -> list[str]:
         own = [decision for decision in result.decisions if decision.family == family]
         parts = []
         for verdict in get_args(Verdict):
-            names = [decision.other for decision in own if decision.verdict == verdict]
+            names = [_qualified(result, decision) for decision in own if decision.verdict == verdict]
             if names:
                 parts.append(f"{WORDS[verdict]} {', '.join(names)}")
         units = max(own, key=lambda decision: decision.units)
@@ -189,9 +190,16 @@ def _by_family(result: Comparison) -> list[str]:
     return sentences
 
 
+def _qualified(result: Comparison, decision: Decision) -> str:
+    """The other method's name, with what has to be said of how both were tuned."""
+    tuning = unequal(dict(result.table.trials), decision.method, decision.other)
+    return f"{decision.other} ({tuning})" if tuning else decision.other
+
+
 def _remarks(result: Comparison, decision: Decision, together: Joint | None) -> list[str]:
     """What a reader of a verdict must know beside it."""
-    remarks = []
+    tuning = unequal(dict(result.table.trials), decision.method, decision.other)
+    remarks = [tuning] if tuning else []
     if decision.negligible:
         remarks.append(f"by less than the ROPE of {points(result.options.rope)}")
     if decision.test == "paired t":

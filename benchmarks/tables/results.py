@@ -108,6 +108,7 @@ def _result(line: Line, marks: Mapping[str, str], parts: Sequence[tuple[str, str
     return {
         "method": " ".join([name, *signs]),
         "accuracy %": "" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
+        "val": "" if line.val is None else f"{line.val:.1f}",
         **{name: _short(getattr(line, column)) for name, column in parts},
         "vs\nlocal": "" if line.gap_to_local is None else f"{line.gap_to_local:+.2f}",
         "worst\n10%": _short(line.acc_worst_decile),
@@ -133,6 +134,7 @@ def _caption(block: Sequence[Line]) -> str:
         f"{block[0].setting_text}\n"
         f"accuracy: mean over clients, mean ± std over seeds {' '.join(map(str, seeds)) or '(none)'}, "
         f"at {SELECTIONS[block[0].selection]}; a view after · is not the method's number\n"
+        f"val: accuracy on validation data, which settings may be chosen by\n"
         f"up, down: bytes per client, mean over rounds (in the first, nothing is received)"
     )
     if _told(block, "acc_new"):

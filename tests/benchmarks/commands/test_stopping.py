@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fl_bench.benchmarks.commands import run as run_module
+from fl_bench.benchmarks.commands import supervision
 
 COMMAND = [sys.executable, "-m", "fl_bench.benchmarks"]
 
@@ -33,7 +33,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [signal.getsignal(number) for number in run_module.STOPS]
+    before = [signal.getsignal(number) for number in supervision.STOPS]
     steps: list[str] = []
 
     class Schedule:
@@ -54,11 +54,11 @@ def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(monkeypatch
 
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code, _ = run_module._run_all(Schedule(), running())  # type: ignore[arg-type]  # all that is asked of it
+        code, _ = supervision.run_all(Schedule(), running())  # type: ignore[arg-type]  # all that is asked of it
     finally:
         signal.signal(signal.SIGINT, heard)
     assert (code, steps) == (130, ["workers are gone"])
-    assert [signal.getsignal(number) for number in run_module.STOPS] == before
+    assert [signal.getsignal(number) for number in supervision.STOPS] == before
 
 
 @pytest.mark.slow

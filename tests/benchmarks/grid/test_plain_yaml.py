@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fl_bench.benchmarks.grid.plain_yaml import assignments, parse_yaml, read_yaml
+from fl_bench.benchmarks.grid.plain_yaml import assignments, parse_yaml, read_yaml, to_yaml
 from fl_bench.errors import ConfigError
 from fl_bench.limits import YAML_BYTES, YAML_DEPTH, YAML_VALUES
 
@@ -27,6 +27,12 @@ def test_whole_numbers_stay_whole() -> None:
 @pytest.mark.parametrize("text", ["4:00:00", "30:20", "1:30.5", "+1:1"])
 def test_times_are_no_numbers_of_base_sixty(text: str) -> None:
     assert parse_yaml(text, "-o") == text
+
+
+def test_what_is_written_is_read_as_it_was() -> None:
+    texts = ["1e5", "12", "4:00:00", "no", "~", "0-4", "fedmd[digest_lr=0.01]", "a: b", "12e34", "", "é", "n" * 300]
+    values = {"texts": texts, "numbers": [1e-5, 1e300, 0.1, 3, -2], "nested": {"a": {"b": [1, {"c": None}]}}}
+    assert parse_yaml(to_yaml(values), "x") == values
 
 
 def test_a_key_given_twice_is_an_error_with_its_line() -> None:

@@ -83,6 +83,15 @@ def test_the_reported_round_is_the_last_or_the_best_on_validation(filled: Store)
     assert (last.optimism, validated.optimism) == (6.0, 0.0)
 
 
+def test_validation_accuracy_is_of_the_methods_own_view_at_the_reported_round(filled: Store) -> None:
+    own = {how: only(lines(filled.records(), how), "fedmd").val for how in ("last", "val")}  # type: ignore[arg-type]
+    assert own == {"last": 8.0, "val": 9.0}
+    others = [line.val for line in lines(filled.records()) if not line.deployed]
+    assert others
+    assert set(others) == {None}
+    assert {line.method: line.val for line in overall(lines(filled.records())) if line.deployed}["fedmd"] == 8.0
+
+
 def test_selection_without_validation_data_leaves_a_note(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> None:
     store.write(cell_of(), outcome({"client": [1.0]}))
     line = lines(store.records(), "val")[0]

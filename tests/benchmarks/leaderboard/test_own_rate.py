@@ -7,6 +7,7 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import ledgers
 import pytest
 
 from fl_bench.benchmarks.commands.run_view import print_record
@@ -14,7 +15,7 @@ from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.leaderboard.files import files
 from fl_bench.benchmarks.leaderboard.lines import lines, overall
 from fl_bench.benchmarks.leaderboard.own_rate import cautioned, own_rates
-from fl_bench.benchmarks.leaderboard.training_rules import is_tuned, planned_rules, recorded_rules, rules_of
+from fl_bench.benchmarks.leaderboard.training_rules import planned_rules, recorded_rules, rules_of
 from fl_bench.benchmarks.report.board import entries
 from fl_bench.benchmarks.report.page import render_page
 from fl_bench.benchmarks.statistics.reading import read_records
@@ -34,20 +35,22 @@ if TYPE_CHECKING:
 
 ADAM = Training()
 SGD = Training(optimizer="sgd", lr=0.1)
-TUNING = "three values of lr per method, by validation accuracy"
+LEDGER = ledgers.ledger(
+    ledgers.search("fedavg", {"training.lr": 0.001}, 3),
+    ledgers.search("scaffold", {"lr": 0.1, "training.lr": 0.001}, 3),
+)
 
 
-def rules(name: str, training: Training = ADAM, *, tuned: bool = False, **settings: Any) -> LocalRules:
-    return rules_of(METHODS[name](METHODS[name].config_type(**settings)), training, tuned=tuned)
+def rules(name: str, training: Training = ADAM, *, trials: int = 0, **settings: Any) -> LocalRules:
+    return rules_of(METHODS[name](METHODS[name].config_type(**settings)), training, trials=trials)
 
 
 @pytest.fixture
 def write(store: Store, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]) -> Callable[..., None]:
-    """Writes a record of a method, of a grid with some words on tuning."""
+    """Writes a record of a method."""
 
-    def make(method: str, tuning: str = "") -> None:
-        cell = replace(cell_of(method), tuning=tuning)
-        store.write(cell, outcome({"client": [60.0]}))
+    def make(method: str) -> None:
+        store.write(cell_of(method), outcome({"client": [60.0]}))
 
     return make
 
@@ -75,15 +78,14 @@ def test_a_caution_names_methods_rates_and_what_would_do() -> None:
     assert own_rates({"local": rules("local"), "fedavg": rules("fedavg"), "scaffold": rules("scaffold")}) == (
         "caution: own rate: clients train at rates that are not equal and were not tuned, so that differences may be "
         "the rates': scaffold with sgd 0.1 (scaffold.lr); local, fedavg with adam 0.001 (training.lr). What would do: "
-        "train all with -o training.optimizer=sgd -o training.lr=0.1, or tune the rate of every method and say so in "
-        "the grid's `tuning`"
+        "train all with -o training.optimizer=sgd -o training.lr=0.1, or tune every method (`fl-bench tune`)"
     )
     slower = replace(SGD, lr=0.01)  # of the same kind: then the method's setting may follow, too
     caution = own_rates({"fedavg": rules("fedavg", slower), "scaffold": rules("scaffold", slower)})
-    assert "train all with -o training.lr=0.1, or set scaffold.lr to 0.01, or tune the rate" in caution
+    assert "train all with -o training.lr=0.1, or set scaffold.lr to 0.01, or tune every method" in caution
     many = ("pfedme", "scaffold", "pfedhn", "fedavg", "local", "ditto", "cfl", "ifca")
     caution = own_rates({name: rules(name) for name in many})
-    assert "; the others with adam 0.001 (training.lr). What would do: tune the rate of every method" in caution
+    assert "; the others with adam 0.001 (training.lr). What would do: tune every method (`fl-bench tune`)" in caution
     assert caution.count("adam") == 1
 
 
@@ -94,7 +96,7 @@ def test_a_caution_names_methods_rates_and_what_would_do() -> None:
         {"fedavg": rules("fedavg", SGD), "scaffold": rules("scaffold", SGD)},
         {"scaffold": rules("scaffold")},
         {"scaffold": rules("scaffold"), "scaffold[lr=0.01]": rules("scaffold", lr=0.01)},
-        {"fedavg": rules("fedavg", tuned=True), "scaffold": rules("scaffold", tuned=True)},
+        {"fedavg": rules("fedavg", trials=8), "scaffold": rules("scaffold", trials=8)},
         {"theirs": None, "scaffold": rules("scaffold")},
         {},
     ],
@@ -104,37 +106,25 @@ def test_no_caution(fair: dict[str, LocalRules | None]) -> None:
     assert own_rates(fair) == ""
 
 
-def test_tuning_one_of_two_is_not_enough_and_the_tuned_pair_is_left_out() -> None:
-    caution = own_rates({"fedavg": rules("fedavg"), "scaffold": rules("scaffold", tuned=True)})
-    assert "are not equal and were not all tuned" in caution
-    three = {"fedavg": rules("fedavg", tuned=True), "scaffold": rules("scaffold", tuned=True), "local": rules("local")}
+@pytest.mark.parametrize("trials", [(0, 8), (7, 8), (1, 1)], ids=["one of two", "unequal", "no choice"])
+def test_tuning_that_lifts_no_caution(trials: tuple[int, int]) -> None:
+    fedavg, scaffold = trials
+    caution = own_rates({"fedavg": rules("fedavg", trials=fedavg), "scaffold": rules("scaffold", trials=scaffold)})
+    assert "are not equal and were not" in caution
+    assert ("not all equally tuned" in caution) is (scaffold > 1)
+
+
+def test_the_tuned_pair_is_left_out_of_a_caution() -> None:
+    three = {"fedavg": rules("fedavg", trials=8), "scaffold": rules("scaffold", trials=8), "local": rules("local")}
     assert "scaffold with sgd 0.1 (scaffold.lr); local with adam" in own_rates(three)
 
 
-@pytest.mark.parametrize(
-    ("words", "tuned"),
-    [
-        (TUNING, True),
-        ("uniform search over lr", True),
-        ("no value twice: five of lr", True),
-        ("", False),
-        ("  ", False),
-        ("none", False),
-        ("Not tuned, defaults.", False),
-        ("untuned defaults", False),
-        ("no", False),
-    ],
-)
-def test_words_that_say_there_was_no_tuning(words: str, tuned: bool) -> None:
-    assert is_tuned(words) is tuned
-
-
-def test_a_grid_s_words_reach_its_cells(small_grid: Callable[..., Grid]) -> None:
-    cells = small_grid(methods=("fedavg", "scaffold"), tuning=TUNING).cells
-    assert [planned_rules(cell).tuned for cell in cells] == [True, True]
-    changed = small_grid(Overrides(methods="scaffold[lr=0.2]"), methods=("scaffold",), tuning=TUNING).cells
-    assert [str(planned_rules(cell)) for cell in changed] == ["sgd 0.2 (scaffold.lr)"]
-    assert not planned_rules(changed[0]).tuned
+def test_words_on_tuning_lift_no_caution_and_a_ledger_does(small_grid: Callable[..., Grid]) -> None:
+    cells = small_grid(methods=("fedavg", "scaffold"), tuning="three values of lr per method").cells
+    assert [planned_rules(cell).trials for cell in cells] == [0, 0]
+    assert [planned_rules(cell, LEDGER).trials for cell in cells] == [3, 3]
+    changed = small_grid(Overrides(methods="scaffold[label=scaffold;lr=0.2]"), methods=("scaffold",)).cells
+    assert [planned_rules(cell, LEDGER).trials for cell in changed] == [0]  # not what the ledger chose
 
 
 def test_records_say_it_wherever_they_are_read(store: Store, write: Callable[..., None], screen, text) -> None:
@@ -166,10 +156,12 @@ def test_records_say_it_wherever_they_are_read(store: Store, write: Callable[...
 
 
 def test_tuned_records_carry_the_mark_and_no_caution(store: Store, write: Callable[..., None]) -> None:
-    write("fedavg", TUNING)
-    write("scaffold", TUNING)
-    board = lines(store.records())
+    write("fedavg")
+    write("scaffold")
+    assert cautioned(lines(store.records()))
+    board = lines(store.records(), ledger=LEDGER)
     assert cautioned(board) == []
+    assert not [note for note in read_records(store.records(), ledger=LEDGER).notes if "own rate" in note]
     assert [line.trained_with.own for line in board if line.trained_with] == ["", "sgd 0.1 (scaffold.lr)"]
 
 

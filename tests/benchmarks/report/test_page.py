@@ -47,7 +47,7 @@ def test_lines_are_ordered_and_placed_within_their_data_set(filled: Path) -> Non
     ]
     best, oracle = digits[:2]
     assert best.accuracy_text == "75.50 ± 0.71"  # 75 and 76
-    assert [cell.text for cell in best.numbers[:2]] == ["+15.00", "65.50"]
+    assert [cell.text for cell in best.numbers[:3]] == ["", "+15.00", "65.50"]  # no validation data in these records
     assert (best.category, best.badges, oracle.badges) == ("clustered", (), ("oracle: test labels",))
     (diverged,) = [entry for entry in board if (entry.dataset, entry.method) == ("optdigits", "fedavg")]
     assert diverged.runs == "1 done, 1 diverged"

@@ -1,0 +1,239 @@
+"""The command `fl-bench tune` (benchmarks room): settings chosen on validation data, with as many trials for each."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from fl_bench.errors import ConfigError, unknown_name
+from fl_bench.files import write_file
+
+from ..tables.terminal import make_console, say
+from .options import (
+    FAILED,
+    AsJson,
+    Changes,
+    DataDir,
+    Datasets,
+    Device,
+    Download,
+    ExecutorName,
+    GridName,
+    Jobs,
+    Methods,
+    Plugins,
+    Rounds,
+    Settings,
+    Timeout,
+    Use,
+    Wait,
+    check_timeout,
+)
+from .supervision import fetch, run_all
+
+if TYPE_CHECKING:
+    from ..grid.grid import GridFile
+    from ..records.store import Store
+    from ..running.executor import Executor
+    from ..running.runner import Options
+    from ..tuning.asked import Budget
+    from ..tuning.ledger import Ledger
+    from ..tuning.study import Study
+
+SAMPLERS = ("random", "tpe")
+KINDS = ("grid", "dataset")
+
+
+def tune(
+    grid: GridName = "quick",
+    trials: Annotated[int, typer.Option(help="Settings tried of each method, the grid's own among them.")] = 8,
+    seeds: Annotated[
+        str, typer.Option(metavar="100-101", help="Seeds of the trials; none may be one of the grid's own.")
+    ] = "100-101",
+    per: Annotated[
+        str, typer.Option(metavar="grid|dataset", help="One choice per method, or one for each data set.")
+    ] = "grid",
+    sampler: Annotated[
+        str, typer.Option(metavar="random|tpe", help="How trials are drawn; tpe is Optuna's (`fl-bench[tune]`).")
+    ] = "random",
+    repeat: Annotated[
+        int, typer.Option(help="Tune so often, each time with further seeds, to see how much the choice varies.")
+    ] = 1,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="The tuned grid; its ledger is FILE.tuning.json beside it."),
+    ] = None,
+    methods: Methods = None,
+    datasets: Datasets = None,
+    rounds: Rounds = None,
+    settings: Settings = None,
+    changes: Changes = None,
+    jobs: Jobs = None,
+    device: Device = None,
+    executor: ExecutorName = "local",
+    use: Use = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the trials' records.")] = Path(
+        "results/tuning"
+    ),
+    data_dir: DataDir = None,
+    download: Download = False,
+    plugin: Plugins = None,
+    timeout: Timeout = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Run again what failed or timed out, once.")] = False,
+    wait: Wait = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be tried, with estimates; run nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the settings of a grid's methods by validation accuracy, with as many trials for every method.
+
+    Every trial is a run with a record, so the same command continues what was stopped. The tuned grid names the ledger
+    of all trials; `fl-bench run` takes it along, and `fl-bench compare` states the budget from it.
+
+    \b
+    fl-bench tune quick --methods cosmos,fedmd --trials 4 --write tuned.yaml
+    fl-bench run tuned.yaml --out tuned
+    fl-bench tune my-grid.yaml --per dataset --sampler tpe --dry-run
+    """
+    from ...federation.settings import Execution
+    from ..grid.configure import configure
+    from ..grid.executors import read_executor
+    from ..grid.grid import Overrides, find_grid, parse_seeds, read_grid
+    from ..grid.plain_yaml import assignments
+    from ..grid.plugins import load_plugins
+    from ..records.recovery import recover
+    from ..records.store import Store
+    from ..running.runner import Options
+    from ..tuning.asked import Asked, Budget
+    from ..tuning.study import Study
+    from .tuning_view import print_choices, print_plan
+
+    check_timeout(timeout)
+    for value, known, what in ((per, KINDS, "value of --per"), (sampler, SAMPLERS, "sampler")):
+        if value not in known:
+            raise unknown_name(what, value, known)
+    if write is None and not dry_run:
+        raise ConfigError("--write names the file of the tuned grid, such as --write tuned.yaml; --dry-run needs none")
+    if write is not None:
+        _check_free(write)
+    plugins = plugin or []
+    execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
+    load_plugins(plugins)
+    chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
+    path = find_grid(grid)
+    budget = Budget(trials, tuple(parse_seeds(seeds)), cast("Any", per), cast("Any", sampler), repeat)
+    overrides = Overrides(methods, datasets, None, rounds, settings, changes or ())
+    asked = Asked(read_grid(path), str(path), overrides, budget)
+    store = Store(out.absolute())
+    study = Study(asked, store, retry=retry)
+    print_plan(asked, study, store, chosen.slots(), as_json=as_json and dry_run)
+    if dry_run:
+        return
+    assert write is not None
+    store.check_writable()
+    for place in recover(store).values():
+        say(f"put back, its process was killed while it was replaced: {place}")
+    folder = None if data_dir is None else str(data_dir)
+    options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
+    code = _run(study, store, options, chosen, timeout=timeout, wait=wait, data=(data_dir, download))
+    if code:
+        raise typer.Exit(code)
+    ledger = study.ledger()
+    _write(asked.file, ledger, write, _command(grid, budget, overrides))
+    if as_json:
+        make_console().print(ledger.text(), end="", markup=False, highlight=False, soft_wrap=True)
+    else:
+        print_choices(ledger)
+    say(f"wrote {write} and {_ledger_of(write)}; fl-bench run {write} runs the grid with what was chosen")
+
+
+def _run(
+    study: Study,
+    store: Store,
+    options: Options,
+    chosen: Executor,
+    *,
+    timeout: float | None,
+    wait: bool,
+    data: tuple[Path | None, bool],
+) -> int:
+    """Run what the tuning asks for until it asks for nothing more; the exit code, 0 when all is recorded."""
+    from ..running.schedule import Schedule, earlier_runs, round_seconds
+    from ..running.waiting import until_ended
+
+    run_cells = partial(chosen.run, timeout=timeout)
+    before: set[str] = set()
+    while cells := study.waiting():
+        if before == {cell.key for cell in cells}:
+            say(f"no record came of {len(cells)} runs; the same command asks for them again")
+            return FAILED
+        before = {cell.key for cell in cells}
+        fetch(cells, data[0], download=data[1])
+        say(f"{study.recorded} of at most {study.asked.most_runs} runs are recorded; {len(cells)} come next")
+        schedule = Schedule(cells, round_seconds(earlier_runs(store, cells)))
+        running = (
+            until_ended(run_cells, schedule.cells, store, options)
+            if wait
+            else run_cells(schedule.cells, store, options)
+        )
+        code, skipped = run_all(schedule, running)
+        if code:
+            return code
+        if skipped:
+            say(
+                f"not in yet, another process has them: {len(skipped)}; "
+                "run the same command again when it has ended, or with --wait"
+            )
+            return FAILED
+    return 0
+
+
+def _write(file: GridFile, ledger: Ledger, write: Path, command: str) -> None:
+    """The ledger first, so that there is no tuned grid without."""
+    from ..grid.grid import LedgerReference, expand
+    from ..tuning.ledger import sha256
+    from ..tuning.written import as_text, tuned_grid
+
+    text, place = ledger.text(), _ledger_of(write)
+    tuned = tuned_grid(file, ledger, LedgerReference(place.name, sha256(text)))
+    expand(tuned, str(write))  # what could not be run is not written
+    write_file(place, text)
+    write_file(write, as_text(tuned, command))
+
+
+def _ledger_of(write: Path) -> Path:
+    return write.with_suffix(".tuning.json")
+
+
+def _check_free(write: Path) -> None:
+    """Refuse to write over a file that no tuning wrote.
+
+    Raises:
+        ConfigError: names it.
+    """
+    from ..tuning.written import HEADER
+
+    if write.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"--write {write}: a grid is a file whose name ends in .yaml")
+    if write.exists():
+        with write.open("rb") as file:
+            if file.read(len(HEADER)) != HEADER.encode():
+                raise ConfigError(f"--write {write}: there is a file that no tuning wrote; name another, or remove it")
+
+
+def _command(grid: str, budget: Budget, overrides: Any) -> str:
+    """What was asked for, as it would be typed."""
+    seeds = ",".join(map(str, budget.seeds))
+    parts = [grid, f"--trials {budget.trials}", f"--seeds {seeds}"]
+    parts += [f"--per {budget.per}"] if budget.per != "grid" else []
+    parts += [f"--sampler {budget.sampler}"] if budget.sampler != "random" else []
+    parts += [f"--repeat {budget.repeat}"] if budget.repeat != 1 else []
+    given = {"methods": overrides.methods, "datasets": overrides.datasets, "settings": overrides.settings}
+    parts += [f'--{name} "{value}"' for name, value in given.items() if value is not None]
+    parts += [f"--rounds {overrides.rounds}"] if overrides.rounds is not None else []
+    parts += [f"-o {change}" for change in overrides.options]
+    return " ".join(" ".join(parts).split())

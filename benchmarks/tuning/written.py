@@ -1,0 +1,136 @@
+"""Grids as files have them (benchmarks room): what the command line asks for, written out, and the tuned grid."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from ..grid.brackets import split_list
+from ..grid.cell import DatasetChoice
+from ..grid.configure import blame
+from ..grid.grid import (
+    GridFile,
+    LedgerReference,
+    asked_methods,
+    chosen_settings,
+    parse_method,
+    parse_options,
+    with_changes,
+)
+from ..grid.plain_yaml import to_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..grid.grid import MethodChoice, Overrides
+    from .ledger import Ledger
+
+TRAINING = "training."
+"""What names of settings of local training begin with."""
+
+HEADER = "# Written by `fl-bench tune`"
+"""How the file of a tuned grid begins."""
+
+
+def as_asked(file: GridFile, origin: str, given: Overrides) -> GridFile:
+    """A grid with what the command line changes of it written into it, methods in their long form.
+
+    Args:
+        file: the grid as written.
+        origin: its file name, for messages.
+        given: what the command line changes.
+    Raises:
+        ConfigError: names the file or option, what was found and what would do.
+    """
+    written, chosen = asked_methods(file, origin, given)
+    options = parse_options(given)
+    datasets = file.datasets if given.datasets is None else tuple(split_list(given.datasets, "--datasets"))
+    with blame(origin):
+        sections = with_changes(file, options)
+    settings = {
+        name: {key: value for key, value in changes.items() if key not in options}
+        for name, changes in chosen_settings(file, given).items()
+        if name
+    }
+    kept = {choice.label for choice in chosen if choice in written}
+    per_dataset = {
+        dataset: {label: own for label, own in changes.items() if label in kept}
+        for dataset, changes in file.per_dataset.items()
+        if dataset in datasets
+    }
+    return replace(
+        file,
+        datasets=tuple(datasets),
+        methods=tuple(map(entry_of, chosen)),
+        seeds=file.seeds if given.seeds is None else given.seeds,
+        always=(),
+        settings=settings,
+        per_dataset=per_dataset,
+        **sections,
+    )
+
+
+def with_values(entry: MethodChoice, settings: Mapping[str, Any]) -> MethodChoice:
+    """An entry with other values of what is tuned."""
+    own = {name: value for name, value in settings.items() if not name.startswith(TRAINING)}
+    training = {name.removeprefix(TRAINING): value for name, value in settings.items() if name not in own}
+    return replace(entry, settings={**entry.settings, **own}, training={**entry.training, **training})
+
+
+def entry_of(choice: MethodChoice) -> dict[str, Any]:
+    """A method as a grid file has it, in its long form."""
+    return {
+        "name": choice.name,
+        **({} if choice.label == choice.name else {"label": choice.label}),
+        **({} if choice.codec == "none" else {"codec": choice.codec}),
+        **({"settings": dict(choice.settings)} if choice.settings else {}),
+        **({"training": dict(choice.training)} if choice.training else {}),
+    }
+
+
+def tuned_grid(file: GridFile, ledger: Ledger, reference: LedgerReference) -> GridFile:
+    """The grid with the settings that a tuning chose.
+
+    Args:
+        file: the grid that was tuned, as it was asked for.
+        ledger: what was chosen.
+        reference: the ledger as the tuned grid names it.
+    """
+    methods = []
+    per_dataset: dict[str, dict[str, Any]] = {}
+    datasets = {DatasetChoice.of(location).name: location for location in file.datasets}
+    for entry in file.methods:
+        choice = parse_method(entry, "methods")
+        for search in ledger.searches(choice.label):
+            usual = search.trials[0].settings
+            changed = {name: value for name, value in search.choice.settings.items() if value != usual[name]}
+            if ledger.per == "dataset" and changed:
+                own = with_values(replace(choice, settings={}, training={}), changed)
+                dataset = datasets[search.places[0].partition(" [")[0]]
+                per_dataset.setdefault(dataset, {})[choice.label] = {
+                    name: dict(values)
+                    for name, values in (("settings", own.settings), ("training", own.training))
+                    if values
+                }
+            else:
+                choice = with_values(choice, changed)
+        methods.append(entry_of(choice))
+    return replace(file, methods=tuple(methods), per_dataset=per_dataset, tuning=reference)
+
+
+def as_text(file: GridFile, command: str) -> str:
+    """A grid as YAML, without what has its default.
+
+    Args:
+        file: the grid.
+        command: what wrote it, for the first line.
+    """
+    values = json.loads(json.dumps(asdict(file)))  # tuples become lists
+    usual = json.loads(json.dumps(asdict(GridFile(file.name, (), (), ()))))
+    kept = {
+        setting.name: values[setting.name]
+        for setting in fields(file)
+        if setting.name in ("name", "datasets", "methods", "seeds") or values[setting.name] != usual[setting.name]
+    }
+    return f"{HEADER}: {command}\n{to_yaml(kept)}"
