@@ -47,9 +47,9 @@ def test_records_that_finish_while_packing_stay(
     writer = threading.Thread(target=finish)
     real = bundle.write_bundle
 
-    def slow(path: Path, texts: bundle.Texts) -> None:
+    def slow(path: Path, texts: bundle.Texts, *declared: str | None) -> None:
         before = len(made)
-        real(path, texts)
+        real(path, texts, *declared)
         while writer.is_alive() and len(made) < before + 5:  # at least five finish after the texts were read
             stop.wait(0.01)
 
