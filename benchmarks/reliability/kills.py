@@ -74,7 +74,7 @@ def driver_interrupted(place: Place) -> Seen:
 
     Recovery: the same command again.
     """
-    return storm(place, place.times(12), min(seeds_of(place), 4), _interrupt)
+    return storm(place, place.times(12), min(seeds_of(place), 4), _interrupt, kills=False)
 
 
 def worker_without_folder_killed(place: Place) -> Seen:
@@ -106,17 +106,19 @@ def storm(
     retry: bool = False,
     executor: str | None = None,
     methods: Sequence[str] = METHODS,
+    kills: bool = True,
 ) -> Seen:
     """Run the grid over and over, hit it, and check all records after each hit; then let it end and compare.
 
     Args:
         place: where.
-        times: how many kills.
+        times: how often.
         seeds: of the grid.
-        hit: kills parts of a command, at most so many times, until it has ended; says how often.
+        hit: injects the fault into a command, at most so many times, until it has ended; says how often.
         retry: whether the command has `--retry`.
         executor: `--executor`.
         methods: of the grid.
+        kills: whether what is injected are kills.
     """
     seen = Seen()
     results = place.results(seeds, methods=methods)
@@ -136,6 +138,7 @@ def storm(
         results = place.results(seeds, methods=methods)
     if max(lost, default=0) > LOST:
         raise BrokenError(f"a restart lost {max(lost)} rounds, more than the one in flight and one before")
+    seen.kills = seen.times if kills else 0
     if lost:
         seen.notes.append(f"{len(lost)} cells trained a round again that was lost, at most {max(lost)} of them")
     return seen

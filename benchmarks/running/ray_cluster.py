@@ -48,6 +48,8 @@ class Node:
 
     cpus: float
     gpus: float
+    name: str = ""
+    """Ray's name for it, which no other node has or had."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Submit:
     orders: tuple[bytes, ...]
     cpus: float
     gpus: float
+    without: tuple[str, ...] = ()
+    """Names of nodes that must not have it."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,8 @@ class _Tasks:
                 time.sleep(0.1)
 
     def _nodes(self) -> Nodes:
-        there = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        found = tuple(Node(float(one.get("CPU", 0)), float(one.get("GPU", 0))) for one in there)
+        there = [(node["Resources"], node["NodeID"]) for node in self.ray.nodes() if node["Alive"]]
+        found = tuple(Node(float(has.get("CPU", 0)), float(has.get("GPU", 0)), name) for has, name in there)
         return Nodes(self.ray.get_runtime_context().gcs_address, found)
 
     def _submit(self, remote: Any, command: Submit) -> None:
@@ -213,6 +217,8 @@ class _Tasks:
             "scheduling_strategy": "SPREAD",
             "_generator_backpressure_num_objects": AHEAD,
         }
+        if command.without:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(command.without)})"}
         stream = remote.options(**options).remote(list(command.orders))
         self.streams[stream] = command.task
 
