@@ -113,11 +113,12 @@ class Results:
         return len(self._finished)
 
     def left(self) -> list[str]:
-        """What is in the folder beside records: checkpoints, claims, temporary files."""
+        """What is in the folder beside records: checkpoints, claims, temporary files, what jobs were told."""
         places = set(Store(self.folder).folders())
         return sorted(
             path.relative_to(self.folder).as_posix()
-            for path in (self.folder / "runs").glob("*/*")
+            for pattern in ("runs/*/*", ".jobs/*")
+            for path in self.folder.glob(pattern)
             if path not in places
         )
 

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fl_bench.benchmarks.grid.grid import Overrides, expand, find_grid, read_grid
 from fl_bench.benchmarks.records import lease
-from fl_bench.benchmarks.records.lease import Held, Lost
+from fl_bench.benchmarks.records.lease import Claim, Held, Lost
 from fl_bench.benchmarks.records.reading import read_record, without_clocks
 from fl_bench.benchmarks.records.record import RecordError
 from fl_bench.benchmarks.records.store import Store
@@ -258,6 +259,26 @@ def test_a_disk_that_fills_up_is_no_failure_of_the_method_and_costs_a_round(
     ending = run_cell(cell, store, Options())
     assert without_clocks(ending.folder) == without_clocks(run_cell(cell, Store(tmp_path / "whole"), Options()).folder)
     assert [row["seconds_training"] for row in read_record(ending.folder).rounds[:1]] == seen
+
+
+def test_a_checkpoint_that_the_disk_does_not_give_is_no_failure_of_the_method(
+    store: Store, cell_of: MakeCell, leave_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cell_of()
+    leave_checkpoint(store, cell)
+    with monkeypatch.context() as patch:
+
+        def fails(*_: Any, **__: Any) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        patch.setattr(zipfile, "ZipFile", fails)
+        with pytest.raises(RecordError, match="Input/output error"):  # from the claim, which looks at it first
+            run_cell(cell, store, Options())
+        patch.setattr(Claim, "inherit", lambda claim, _: claim.checkpoint.touch())
+        with pytest.raises(RecordError, match=r"cannot read .*\.pt: Input/output error"):  # from the run
+            run_cell(cell, store, Options())
+    assert store.find(cell) is None
+    assert store.has_checkpoint(cell)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
