@@ -294,12 +294,11 @@ def _holders(folder: Path) -> list[Holder]:
 def _read(path: Path) -> dict[str, Any] | None:
     """What a claim says; None where that was not written to its end, or is no claim."""
     try:
-        with path.open("rb") as file:
-            text = file.read(FULL_CLAIM)
+        text = _content(path)
     except OSError as error:
-        if error.errno == errno.ESTALE:  # a file server has removed it
-            raise FileNotFoundError(*error.args) from error
-        raise
+        if error.errno != errno.ESTALE:
+            raise
+        text = _content(path)  # what was opened is gone from the file server; another look says what is there now
     try:
         about = json.loads(text)
     except (ValueError, RecursionError):
@@ -308,6 +307,11 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     pid = about.get("pid")
     return about if type(pid) is int and 0 < pid < 2**31 else None
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(FULL_CLAIM)
 
 
 def _now(folder: Path) -> float:

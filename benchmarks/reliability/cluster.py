@@ -51,9 +51,10 @@ class Cluster:
             found += children(process)
         return found
 
-    def kill_head(self) -> None:
-        """Kill the head."""
-        self.ray.head_node.kill_gcs_server()
+    def kill_head(self, *, only_node: bool = False) -> None:
+        """Kill the head: the control store of the cluster and its node, or the node alone."""
+        if not only_node:
+            self.ray.head_node.kill_gcs_server()
         self.ray.head_node.kill_raylet()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .command import Command
     from .place import Place
 
-PROCESSES = (WORKER, b"ray::")
+PROCESSES = (WORKER, b"ray::attend")
 """What runs cells on a node: the worker of the worker protocol, and Ray's process around it."""
 
 
@@ -125,6 +125,30 @@ def ray_head_killed(place: Place) -> Seen:
     return seen
 
 
+def ray_node_of_the_command_killed(place: Place) -> Seen:
+    """The node that the command is connected to is killed at a random moment; the cluster goes on without it.
+
+    Expected: the command ends with exit code 1 and says that its node is gone; no record says `failed`.
+
+    Recovery: the same command with a new cluster, or on another node.
+    """
+    seen, results = Seen(times=1, kills=1), place.results(2)
+    with cluster_of(place) as cluster:
+        command = place.start(results, executor=cluster.executor)
+        if not place.moment(command, CHANGES):
+            raise BrokenError(f"the command ended before it was hit: {command.said[-500:]}")
+        cluster.kill_head(only_node=True)
+        began = time.monotonic()
+        seen.exits.add(command.wait())
+        seen.notes.append(f"it ended {time.monotonic() - began:.0f} s after")
+        if seen.exits != {1} or "Traceback" in command.said or " has died" not in command.said:
+            raise BrokenError(f"it ended with {seen.exits}: {command.said[-500:]}")
+        results.check()
+    with cluster_of(place) as cluster:
+        seen.cells = place.finish(results, executor=cluster.executor)
+    return seen
+
+
 def ray_node_added(place: Place) -> Seen:
     """A cluster with one node of one CPU gets a second while a grid runs.
 
@@ -185,6 +209,7 @@ FAULTS = (
     ray_node_killed,
     ray_node_frozen,
     ray_head_killed,
+    ray_node_of_the_command_killed,
     ray_node_added,
     ray_node_differs,
     two_commands_and_a_cluster,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fl_bench.errors import ConfigError
 
 from ..grid.executors import executor
-from .executor import Event, package_of
+from .executor import Event, ExecutorLost, package_of
 from .handshake import Mixture
 from .local import START_LIMIT, choose_devices
 from .provenance import available_cores
@@ -315,6 +315,8 @@ class _Driver:
         """A task has ended, whether it was to end or not."""
         if word.cause == "broken":
             raise ConfigError(f"{word.reason}; every node needs the same fl-bench (pip install 'fl-bench[ray]')")
+        if word.cause == "gone":
+            raise ExecutorLost(word.reason)
         where = f" on {task.node}" if task.node else ""
         self.remote.lost(task.jobs[0], word.cause or "crash", f"{word.reason or 'the task ended too early'}{where}")
         self._tidy(task)

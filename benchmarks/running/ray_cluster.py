@@ -35,6 +35,9 @@ GRACE = 5.0
 CRASHES = ("WorkerCrashedError", "OutOfMemoryError")
 """Ray's errors for a task whose process died; `OutOfMemoryError` is the node's memory, not a GPU's."""
 
+GONE = ("LocalRayletDiedError",)
+"""Ray's error where its node on this machine has died, so that no task can be submitted from here any more."""
+
 BROKEN = ("RayTaskError", "RuntimeEnvSetupError")
 """Ray's errors for a task that cannot work there, on whatever node."""
 
@@ -93,7 +96,7 @@ class Over:
     """A task has ended."""
 
     task: int
-    cause: Literal["node", "crash", "broken"] | None = None
+    cause: Literal["node", "crash", "broken", "gone"] | None = None
     """Why it ended too early."""
     reason: str = ""
 
@@ -108,13 +111,15 @@ class Unable:
 Word: TypeAlias = "Nodes | Said | Over | Unable"
 
 
-def cause_of(error: BaseException) -> tuple[Literal["node", "crash", "broken"], str]:
+def cause_of(error: BaseException) -> tuple[Literal["node", "crash", "broken", "gone"], str]:
     """What an error of Ray means for a cell, and in words; what nobody knows counts as a lost node."""
     names = [kind.__name__ for kind in type(error).__mro__]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     name = names[0].partition("(")[0]
     if any(known in names for known in BROKEN):
         return "broken", f"a task cannot work on a node of the cluster: {_short(lines[-1:])}"
+    if any(known in names for known in GONE):
+        return "gone", f"the Ray node that this command is connected to has died ({name})"
     if any(known in names for known in CRASHES):
         return "crash", f"the process of the task died ({name}): {_short(lines[:1])}"
     return "node", f"a node, or the way to it, is lost ({name}): {_short(lines[:1])}"

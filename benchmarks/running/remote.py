@@ -26,7 +26,7 @@ from fl_bench.files import replacing
 
 from ..records.lease import Held
 from ..records.record import AlreadyRecorded, RecordError
-from .executor import Event
+from .executor import ELSEWHERE, Event
 from .handshake import Mixture, data_of, mismatch, setup
 from .job import Job, Retries
 from .local import START_LIMIT
@@ -154,7 +154,7 @@ class Remote:
                 held.close()
                 raise
             held.close()
-            self._events.append(Event("ended", cell, ending=ending))
+            self._events.append(Event("ended", cell, ending=ending, reason=ELSEWHERE))
         return None
 
     def hear(self, job: Job, line: bytes) -> None:

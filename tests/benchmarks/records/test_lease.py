@@ -63,6 +63,29 @@ def test_a_claim_keeps_others_out_and_leaves_nothing(folder: Path) -> None:
     assert list(folder.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("stale", [1, 2])
+def test_a_stale_handle_is_looked_at_again_before_anyone_counts_as_gone(
+    folder: Path, stale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A client of NFS whose handle is stale has only to open the file again; the claim may be there as it was.
+    opened, tries = type(folder).open, iter(range(stale))
+
+    def fails(path: Path, *args: Any, **rest: Any) -> Any:
+        if path.suffix == ".claim" and next(tries, None) is not None:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return opened(path, *args, **rest)
+
+    with claiming(folder) as claim:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(folder), "open", fails)
+            if stale == 1:
+                claim.check()
+            else:
+                with pytest.raises(RecordError, match="Stale file handle"):
+                    claim.check()
+        claim.check()
+
+
 def test_a_process_that_is_about_to_end_lets_go_of_all_that_it_holds(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     with lease.claiming(folder) as claim, lease.claiming(other):

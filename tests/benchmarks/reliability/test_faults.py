@@ -38,7 +38,7 @@ def expected(place: Place) -> Seen:
 
     Recovery: none.
     """
-    return Seen(times=3, exits={1, -9}, cells=60, notes=["a note"])
+    return Seen(times=3, kills=2, exits={1, -9}, cells=60, notes=["a note"])
 
 
 def missing(place: Place) -> Seen:
@@ -176,12 +176,22 @@ def test_the_page_names_what_was_not_run_and_what_did_harm(
     lines = text.splitlines()
     assert "| expected | 3 | signal 9, 1 | 60 | as expected |" in lines
     assert "| missing |  |  |  | **not run** |" in lines
+    assert "In all, 3 faults were injected; 2 of them are kills." in lines
     assert "| harmful |  |  |  | **broken** |" in lines
     assert "- Result: **not run**: there is no disk to fill." in lines
     assert "- Result: **broken**: a record was lost." in lines
     others = text[text.index("## Others") :]
     assert "Not run." in others
     assert "- Result: **not run**: there is no result of it yet." in others
+
+
+def test_a_row_takes_the_place_of_the_one_before_and_others_stay(place: Place, tmp_path: Path) -> None:
+    rows = [measure(fault, place) for fault in (expected, missing)]
+    keep("tests", rows, tmp_path)
+    keep("tests", [{**rows[1], "why": "there is no root"}], tmp_path)
+    found = stored(tmp_path)["tests"]["rows"]
+    assert [(row["fault"], row.get("why")) for row in found] == [("expected", None), ("missing", "there is no root")]
+    assert all(row["at"]["packages"]["torch"] for row in found)
 
 
 def test_the_page_in_docs_is_what_the_stored_results_give() -> None:

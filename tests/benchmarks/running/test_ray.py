@@ -19,6 +19,7 @@ from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.records.reading import read_record
 from fl_bench.benchmarks.running import job as jobs
 from fl_bench.benchmarks.running import ray as executor
+from fl_bench.benchmarks.running.executor import ExecutorLost
 from fl_bench.benchmarks.running.order import read_order
 from fl_bench.benchmarks.running.protocol import Finished, Hello, Kept, Late, Recorded, message_line
 from fl_bench.benchmarks.running.ray import Ray, batch_size, room
@@ -250,6 +251,17 @@ def test_a_node_without_fl_bench_ends_the_run_and_says_what_to_install(
         run(cells, store)
 
 
+def test_without_its_own_node_the_command_ends_and_no_cell_fails(
+    link: FakeLink, cells: list[Cell], store: Store
+) -> None:
+    # Every further task would fail at once, and soon every cell of the grid.
+    link.instead[2] = lambda _: [Over(2, "gone", "the Ray node that this command is connected to has died")]
+    with pytest.raises(ExecutorLost, match="connected to has died"):
+        run(cells, store, batch=1)
+    assert {record.status for record in store.records()} <= {"done"}
+    assert link.closed
+
+
 def test_a_node_that_is_added_finds_a_task_waiting(link: FakeLink, cells: list[Cell], store: Store) -> None:
     rest: list[Word] = []
 
@@ -405,6 +417,7 @@ def test_errors_of_ray_are_lost_nodes_crashes_or_broken_nodes() -> None:
     exceptions = pytest.importorskip("ray.exceptions", reason="needs ray")
     for error, cause in [
         (exceptions.NodeDiedError("the node is dead"), "node"),
+        (exceptions.LocalRayletDiedError(), "gone"),
         (exceptions.WorkerCrashedError(), "crash"),
         (exceptions.OutOfMemoryError("killed"), "crash"),
         (exceptions.ObjectLostError("a" * 56, None, ""), "node"),

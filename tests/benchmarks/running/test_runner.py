@@ -229,7 +229,8 @@ def test_a_method_that_fails_is_recorded_with_its_traceback_and_runs_again_on_re
         ending = run_cell(cell, store, Options())
     assert (ending.status, ending.reason) == ("failed", "RuntimeError: by design")
     assert "client_update" in read_record(ending.folder).run["traceback"]
-    assert run_cell(cell, store, Options()) == ending
+    found = run_cell(cell, store, Options())
+    assert (found, found.elsewhere, ending.elsewhere) == (ending, True, False)
     assert run_cell(cell, store, Options(retry=True)).status == "done"
 
 
