@@ -8,6 +8,7 @@ from typing import Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
+from fl_bench.spaces import Integers, Linear, Log, space
 
 from ..methods.base import not_negative, positive
 
@@ -29,7 +30,7 @@ class CosmosConfig:
     ] = "greedy_k"
     """How the server clusters clients by their predictions; `oracle` and `random` open the true groups.
     `agglomerative`, complete linkage, is ours."""
-    clusters: int | str = 5
+    clusters: int | str = field(default=5, metadata=space(Integers(2, 10)))
     """Target number K: a number; `auto`, by the silhouette of complete linkage (ours); `emerges`, whatever greedy
     elimination leaves at a threshold that `emergence` sets (`greedy_k` only); or `groups`, the true number of latent
     groups, which the paper's runs know (it opens the seal), also as `groups+2` or `groups-1`, but never below 1."""
@@ -69,9 +70,9 @@ class CosmosConfig:
     """Heads learn on the same batches together, or one cluster after the other (the authors' code)."""
     head_sweeps: int = 1
     """How often `sequential` goes through the clusters in a round."""
-    server_epochs: int = 5
+    server_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes of each server model over the public pool per round, E_srv; the paper's, as many as clients take."""
-    server_lr: float | None = None
+    server_lr: float | None = field(default=None, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of server models; null is the clients', `training.lr` (the paper: 1e-4 for its large server models,
     1e-3 for AlexNet-small)."""
     server_reset: bool = False
@@ -82,9 +83,9 @@ class CosmosConfig:
     order: Literal["distill_first", "distill_last"] = field(default="distill_first", metadata=LATER)
     """What a client does in a round: distil from the last round's feedback, then train on private data (the authors'
     code); or train, then distil from this round's feedback (their text), in two exchanges."""
-    distill_epochs: int = 5
+    distill_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes of each client over the public pool per round but the first, E_dis."""
-    distill_lr: float = 1e-4
+    distill_lr: float = field(default=1e-4, metadata=space(Log(1e-5, 1e-1)))
     """Learning rate of the clients' distillation."""
     clip: float | None = 1.0
     """Largest gradient norm in distillation and server training; null for none."""
@@ -93,7 +94,7 @@ class CosmosConfig:
     to predictions on its own."""
     temperature: float = 1.0
     """tau of the soft targets, on both sides: below 1 sharper, 0 one-hot."""
-    consistency: float = 1.0
+    consistency: float = field(default=1.0, metadata=space(Linear(0.0, 2.0, least=0)))
     """lambda, the weight of the consistency loss (the authors' scripts ask for 5, but their loss has no gradient)."""
     server_consistency: float | None = field(default=None, metadata=LATER)
     """lambda of the server models; null is `consistency`. The authors' text has the loss at the server only, which is

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .dataset import Dataset
 
 
-@dataset("digits", modality="image", shape=(1, 8, 8), classes=10, train=1198, test=599)
+@dataset("digits", modality="image", shape=(1, 8, 8), classes=10, train=1198, test=599, family="optdigits")
 def digits(request: Request) -> Dataset:
     """Handwritten digits, 8x8 grey (UCI optdigits test set, bundled with scikit-learn).
 

@@ -29,6 +29,7 @@ __all__ = [
     "check_dataset_name",
     "dataset",
     "dataset_info",
+    "family_of",
     "file_digest",
     "listing",
     "load_dataset",
@@ -68,6 +69,23 @@ def check_dataset_name(name: str) -> None:
 def dataset_info(name: str) -> Facts:
     """What is known of a data set without loading it."""
     return _source(name).facts
+
+
+def family_of(name: str, digest: str | None = None) -> str:
+    """The family of a data set: what together counts as one independent observation of a comparison.
+
+    Args:
+        name: as records write it; a user's file needs not exist.
+        digest: content of a user's file; the same content is the same family, whatever it is called.
+    Returns:
+        The declared family, the kind and the first digits of the content of a user's file, or else the name itself,
+        also where no data set of that name is known.
+    """
+    kind = name.partition(":")[0]
+    if digest is not None:
+        return f"{kind}:{digest[:10]}"
+    declared = DATASETS[kind].facts.family if kind in DATASETS.names() else ""
+    return declared or name
 
 
 def listing() -> list[Facts]:

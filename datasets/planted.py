@@ -169,7 +169,7 @@ def _check(request: Request) -> None:
     world(request)
 
 
-@dataset("planted", modality="tabular", argument="<setting=value&...>", check=_check)
+@dataset("planted", modality="tabular", family="planted", argument="<setting=value&...>", check=_check)
 def planted(request: Request) -> Dataset:
     """Gaussian classes with planted groups of clients and a known Bayes risk; deal it with the scheme `planted`.
 

@@ -67,6 +67,9 @@ class Facts:
     """Test rows, if known."""
     needs: Needs
     """What brings the bytes: nothing (`bundled`), a download, an installed wheel, a folder or file of the user's."""
+    family: str
+    """Data sets of one source, task or group of people: together one independent observation of a comparison; nothing
+    where each name after the colon is a family of its own."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ def dataset(
     train: int | None = None,
     test: int | None = None,
     needs: Needs = "bundled",
+    family: str = "",
     argument: str = "",
     locate: Callable[[Request], tuple[bool, str]] | None = None,
     check: Callable[[Request], None] | None = None,
@@ -165,7 +169,8 @@ def dataset(
     """Register the decorated function as the data set `name`; its docstring's first sentence is the summary.
 
     Only the name is required; what is stated of shape, classes and sizes lets grids be checked before data are
-    loaded. The other arguments are those of `Facts` and `Source`.
+    loaded. Data sets that share rows, people, or source and task name the same `family`, since a comparison may not
+    count them twice; without one, each is its own. The other arguments are those of `Facts` and `Source`.
 
     Raises:
         ConfigError: the function has no docstring, or the name is taken or holds a colon.
@@ -178,7 +183,8 @@ def dataset(
         if ":" in name:
             raise ConfigError(f"the name of data set {name!r} must not hold a colon; use argument= for a family")
         shown = f"{name}:{argument}" if argument else name
-        facts = Facts(shown, lines[0].rstrip("."), modality, shape, classes, train, test, needs)
+        own = family or ("" if argument else name)
+        facts = Facts(shown, lines[0].rstrip("."), modality, shape, classes, train, test, needs, own)
         DATASETS.register(name)(Source(facts, load, argument, locate or _bundled, check or _anything, digest))
         return load
 

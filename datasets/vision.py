@@ -140,7 +140,7 @@ CIFAR100 = Files("cifar100", "CIFAR100", _holding("cifar-100-python"))
 
 @dataset(
     "mnist", modality="image", shape=(1, 28, 28), classes=10, train=60000, test=10000,
-    needs="download", locate=MNIST.locate,
+    needs="download", locate=MNIST.locate, family="nist",
 )  # fmt: skip
 def mnist(request: Request) -> Dataset:
     """Handwritten digits, 28x28 grey (LeCun, Cortes and Burges)."""
@@ -158,7 +158,7 @@ def fashion_mnist(request: Request) -> Dataset:
 
 @dataset(
     "emnist-balanced", modality="image", shape=(1, 32, 32), classes=47, train=112800, test=18800,
-    needs="download", locate=EMNIST.locate,
+    needs="download", locate=EMNIST.locate, family="nist",
 )  # fmt: skip
 def emnist_balanced(request: Request) -> Dataset:
     """Handwritten digits and letters, balanced split, resized to 32x32 grey (Cohen et al., arXiv:1702.05373).
@@ -187,7 +187,7 @@ def svhn(request: Request) -> Dataset:
 
 @dataset(
     "cifar10", modality="image", shape=(3, 32, 32), classes=10, train=50000, test=10000,
-    needs="download", locate=CIFAR10.locate,
+    needs="download", locate=CIFAR10.locate, family="cifar",
 )  # fmt: skip
 def cifar10(request: Request) -> Dataset:
     """Photographs of 10 kinds of things, 32x32 colour (Krizhevsky, 2009)."""
@@ -196,7 +196,7 @@ def cifar10(request: Request) -> Dataset:
 
 @dataset(
     "cifar100", modality="image", shape=(3, 32, 32), classes=100, train=50000, test=10000,
-    needs="download", locate=CIFAR100.locate,
+    needs="download", locate=CIFAR100.locate, family="cifar",
 )  # fmt: skip
 def cifar100(request: Request) -> Dataset:
     """Photographs of 100 kinds of things, 32x32 colour, fine labels (Krizhevsky, 2009)."""

@@ -8,6 +8,7 @@ from typing import Literal
 from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
 from fl_bench.limits import BATCH_SIZE, FEATURES
+from fl_bench.spaces import Integers, Log, space
 
 from .optimizers import Optimizer
 
@@ -15,19 +16,25 @@ UNSEEN = "unseen"
 """The view of clients that were kept out of training: scored once, after the last round, on their test data alone."""
 
 
+LOCAL = ("local_epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "clip", "optimizer_state")
+"""Settings of `Training` that a method may have values of its own for in a comparison; all others are what a comparison
+holds equal."""
+
+
 @dataclass(frozen=True)
 class Training:
-    """Rounds and local training, the same for all methods of a comparison (methods.md 1.3)."""
+    """Rounds and local training (methods.md 1.3). Methods of a comparison share it, but for what a grid's entry gives a
+    method of its own, among `LOCAL`."""
 
     rounds: int = 20
     """Communication rounds T."""
-    local_epochs: int = 1
+    local_epochs: int = field(default=1, metadata=space(Integers(1, 10, log=True)))
     """Passes over the private data per round, E_loc; ceil(E_loc * n_i / batch_size) steps for client i."""
     batch_size: int = 32
     """Samples per step, in every phase; batches have this size always (passes are joined end to end)."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Optimizer of local training and, unless a method says otherwise, of distillation."""
-    lr: float = 1e-3
+    lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of local training."""
     momentum: float = 0.0
     """Momentum of `sgd`."""

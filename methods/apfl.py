@@ -29,10 +29,11 @@ BatchNorm statistics of the mixture are its own, measured in training; they are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.spaces import Linear, Log, space
 
 from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters
@@ -58,13 +59,13 @@ if TYPE_CHECKING:
 class APFLConfig:
     """Settings of APFL beside the run's local training."""
 
-    alpha: float = 0.5
+    alpha: float = field(default=0.5, metadata=space(Linear(0.1, 0.9, least=0, most=1)))
     """Initial share of the client's own model in the mixture; 1 that stays is Local-only, 0 FedAvg's `+local`."""
     mix: Literal["parameters", "logits"] = "parameters"
     """What is mixed: the weights of the two models (the paper), or their logits (the authors' code)."""
     adapt: Literal["round", "batch", "never"] = "round"
     """When alpha takes a gradient step: on the first batch of a round, on every batch, or never."""
-    alpha_lr: float | None = None
+    alpha_lr: float | None = field(default=None, metadata=space(Log(1e-4, 1.0)))
     """Learning rate of alpha; the run's, `training.lr`, when null."""
     alpha_decay: float = 0.02
     """Pull of alpha towards 0, added to its gradient as alpha_decay * alpha."""

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.later import LATER
 from fl_bench.lazy import torch
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
@@ -74,13 +75,13 @@ class CFDConfig:
     """Send only labels that differ from the last ones sent; those of 32 bits are always sent."""
     client_init: Literal["persistent", "random"] = "persistent"
     """What a client starts a round from: its own weights, or the run's common initial ones (the paper)."""
-    distill_epochs: int = 5
+    distill_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes of a client over the public pool per round but the first, E_dis."""
-    distill_lr: float = 1e-3
+    distill_lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the clients' distillation."""
-    server_epochs: int = 5
+    server_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes of the server's model over the public pool per round, E_srv."""
-    server_lr: float = 1e-3
+    server_lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the server's model."""
     clip: float | None = None
     """Largest gradient norm in distillation, of clients and server; null for none."""

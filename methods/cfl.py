@@ -25,11 +25,12 @@ Departure: the authors decay the learning rate by 0.99 per round; here it is the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import np, torch
+from fl_bench.spaces import Linear, space
 
 from ..federation.payloads import Parameters
 from ..federation.trees import flatten, minus
@@ -61,7 +62,7 @@ class CFLConfig:
 
     criterion: Literal["auto", "paper"] = "auto"
     """When a cluster splits: by `ratio`, without scale, or by the paper's two thresholds."""
-    ratio: float = 0.35
+    ratio: float = field(default=0.35, metadata=space(Linear(0.1, 0.9, least=0, most=1)))
     """Of `auto`: norm of the mean update over the largest norm below which updates cancel out. The default finds two
     planted groups within ten rounds (validation seeds); 0.25 waits for a calmer cluster, 0.4 goes on splitting."""
     epsilon1: float = 0.4

@@ -27,10 +27,11 @@ re-implementation; here 5 as in COSMOS).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.lazy import np, torch
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Beside, Teaching
 from ..federation.payloads import Scores
@@ -60,17 +61,17 @@ STEPS_PER_SAMPLE = 100
 class CometConfig:
     """Settings of COMET."""
 
-    clusters: int = 5
+    clusters: int = field(default=5, metadata=space(Integers(2, 10)))
     """K; as many as clients that have reported, as long as these are fewer."""
-    transfer: float = 1.0
+    transfer: float = field(default=1.0, metadata=space(Log(0.1, 10.0)))
     """lambda, the weight of the transfer from the centroid."""
     loss: Literal["l2", "kl"] = "l2"
     """Transfer loss: squared distance of the probabilities, summed over classes, or KL(q || h_i); mean over samples."""
     mode: Literal["joint", "sequential"] = "joint"
     """One objective, or first the transfer alone on all of U and then private data."""
-    distill_epochs: int = 5
+    distill_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes over the public pool per round in `sequential`."""
-    distill_lr: float = 1e-3
+    distill_lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the transfer in `sequential`."""
     cluster_level: Literal["matrix", "sample"] = "matrix"
     """Whether clients are clustered by all they predict, or anew for each public sample."""

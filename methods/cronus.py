@@ -26,10 +26,11 @@ Beware: where clients know few classes, those who know a class are its outliers,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError
+from fl_bench.spaces import Linear, space
 
 from ..federation.batches import Teaching, Together
 from ..federation.payloads import Scores
@@ -53,7 +54,7 @@ class CronusConfig:
     """Passes over private data before a client's first exchange, T_1; null for the run's local epochs."""
     aggregation: Literal["trimmed", "median", "geomedian", "spectral", "mean"] = "trimmed"
     """The robust mean, for each public sample: of every entry by itself, or (`geomedian`, `spectral`) of whole rows."""
-    trim: float = 0.1
+    trim: float = field(default=0.1, metadata=space(Linear(0.05, 0.45, least=0, most=0.49)))
     """Fraction that `trimmed` cuts off each end, or of the clients that `spectral` drops."""
 
     def __post_init__(self) -> None:

@@ -19,8 +19,10 @@ them, take the mean (`proximal: mean`), millions of times weaker, which leaves v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from fl_bench.spaces import Log, space
 
 from ..federation.payloads import Parameters
 from ..federation.trees import subtree, under
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 class DittoConfig:
     """Settings of Ditto beside the run's local training."""
 
-    lam: float = 1.0
+    lam: float = field(default=1.0, metadata=space(Log(1e-2, 100.0)))
     """lambda, strength of the spring between v_i and w. The paper tunes it over 0.1, 1 and 2; 0 is Local-only."""
     proximal: Literal["sum", "mean"] = "sum"
     """Squares are summed over all parameters (the paper) or averaged."""

@@ -28,11 +28,12 @@ has seen its private labels last, and clients that are not drawn do nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import torch
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
@@ -61,21 +62,21 @@ class DSFLConfig:
     """Entropy reduction averaging, or simple averaging."""
     era_form: Literal["softmax", "power"] = "softmax"
     """How ERA lowers the entropy: softmax(p / T), the paper's, or p^(1/T) / sum."""
-    temperature: float = 0.1
+    temperature: float = field(default=0.1, metadata=space(Log(0.01, 1.0)))
     """T of ERA."""
     public_samples: int | None = None
     """Public samples predicted per round, |o_t|; null predicts the whole pool."""
-    distill_epochs: int = 5
+    distill_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes of a client over o_t per round."""
-    distill_lr: float = 1e-3
+    distill_lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the clients' distillation."""
     clip: float | None = None
     """Largest gradient norm in distillation, of clients and server; null for none."""
     server_model: bool = True
     """Whether the server has a model of its own; clients do not notice."""
-    server_epochs: int = 5
+    server_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes of the server's model over o_t per round."""
-    server_lr: float = 1e-3
+    server_lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the server's model."""
 
     def __post_init__(self) -> None:

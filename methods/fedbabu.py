@@ -22,10 +22,11 @@ the method. `head: trained` trains and averages the head too: FedAvg with fine-t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from fl_bench.lazy import np, torch
+from fl_bench.spaces import Integers, space
 from fl_bench.streams import numpy_stream
 
 from ..federation.payloads import Parameters
@@ -54,7 +55,7 @@ REDRAWN_SCALE = 0.02
 class FedBABUConfig:
     """Settings of FedBABU beside the run's local training. The defaults are the paper's."""
 
-    finetune_epochs: int = 5
+    finetune_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes of each client over its own data before it is evaluated, on a copy."""
     part: Literal["full", "head", "body"] = "full"
     """What is fine-tuned."""

@@ -34,11 +34,12 @@ randomised response on the label itself, which needs less noise for the same gua
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import F, np, torch
+from fl_bench.spaces import Integers, Log, space
 from fl_bench.streams import numpy_stream
 
 from ..federation.batches import Beside, Teaching, Together
@@ -67,9 +68,9 @@ class FedCTConfig:
     mode: Literal["joint", "batches", "sequential"] = "joint"
     """Train on private and labelled public samples shuffled into one set, on a batch of each in every step (the
     authors' code), or on the public ones first."""
-    distill_epochs: int = 5
+    distill_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes over the labelled public samples per round in `sequential`."""
-    distill_lr: float = 1e-4
+    distill_lr: float = field(default=1e-4, metadata=space(Log(1e-5, 1e-1)))
     """Learning rate on them in `sequential`."""
     communication_every: int = 1
     """Rounds from one vote to the next; the first is at the end of round number `communication_every`."""

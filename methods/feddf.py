@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_bench.errors import Unsupported
 from fl_bench.later import LATER
 from fl_bench.lazy import np, torch
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from ..federation.optimizers import Optimizer
@@ -65,9 +66,9 @@ class FedDFConfig:
     """How teachers are put together: means of their logits, of their probabilities, or of the losses towards them."""
     temperature: float = 1.0
     """tau, of teachers and student alike; no tau^2 in the loss."""
-    server_epochs: int = 5
+    server_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes of every student over the public pool per round; 0 is FedAvg by architecture."""
-    server_lr: float = 1e-3
+    server_lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Adam's learning rate at the start of a distillation; it falls to 0 along a cosine."""
     clip: float | None = 5.0
     """Largest gradient norm in distillation; null for none."""

@@ -21,10 +21,11 @@ the head is trained. Round 0 trains each net from its own head.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.lazy import F
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from ..federation.optimizers import Optimizer
@@ -53,9 +54,9 @@ if TYPE_CHECKING:
 class FedGHConfig:
     """Settings of FedGH beside the run's local training."""
 
-    server_epochs: int = 100
+    server_epochs: int = field(default=100, metadata=space(Integers(10, 200, log=True)))
     """Passes over the uploaded prototypes per round."""
-    server_lr: float = 0.01
+    server_lr: float = field(default=0.01, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the server's SGD."""
     server_momentum: float = 0.0
     """Momentum of the server's SGD; HtFLlib's has none."""

@@ -30,11 +30,12 @@ together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.lazy import F, nn, torch
+from fl_bench.spaces import Log, space
 
 from ..federation.payloads import Parameters
 from ..federation.trees import minus, plus, subtree, under
@@ -66,9 +67,9 @@ class FedKDConfig:
     """e_0, the share of a matrix's squared singular values that travels before the first round, in (0, 1]."""
     energy_end: float = 0.98
     """e_T, that of the last round; 1 for both sends whole updates."""
-    kl_weight: float = 1.0
+    kl_weight: float = field(default=1.0, metadata=space(Log(0.1, 10.0)))
     """Factor of the two KL terms."""
-    feature_weight: float = 1.0
+    feature_weight: float = field(default=1.0, metadata=space(Log(0.1, 10.0)))
     """Factor of the MSE between features."""
     weight_gradient: bool = False
     """Whether gradients flow through the adaptive weights 1 / (CE_t + CE_s)."""

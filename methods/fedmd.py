@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
 from fl_bench.lazy import F
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
@@ -58,9 +59,9 @@ class FedMDConfig:
     """T of `kl` on logits: the target is softmax(z / T)."""
     public_samples: int | None = None
     """Public samples scored per round, |d|; null scores the whole pool."""
-    digest_epochs: int = 1
+    digest_epochs: int = field(default=1, metadata=space(Integers(1, 10, log=True)))
     """Passes over d towards the consensus, per round."""
-    digest_lr: float = 1e-3
+    digest_lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the digest phase."""
     clip: float | None = None
     """Largest gradient norm in the digest phase; null for none."""

@@ -21,11 +21,12 @@ server_lr a round, so that the best one depends on the number of rounds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import torch
+from fl_bench.spaces import Log, space
 
 from ..federation.payloads import Parameters
 from ..federation.trees import chosen, minus
@@ -52,13 +53,13 @@ class FedOptConfig:
 
     optimizer: Literal["adam", "yogi", "adagrad", "sgdm"] = "adam"
     """The server's optimizer."""
-    server_lr: float = 0.03
+    server_lr: float = field(default=0.03, metadata=space(Log(1e-3, 1.0)))
     """Learning rate of the server; about 1 for `sgdm`, whose steps are as long as the clients'."""
     beta1: float = 0.9
     """Decay of the momentum m."""
     beta2: float = 0.99
     """Decay of the scale v of `adam` and `yogi`."""
-    tau: float = 1e-3
+    tau: float = field(default=1e-3, metadata=space(Log(1e-5, 1e-1)))
     """Added to the scale: the larger, the less adaptive."""
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples or all the same."""

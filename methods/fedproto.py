@@ -24,10 +24,11 @@ Departure: the authors average the features that pass by in the last epoch, whil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.lazy import torch
+from fl_bench.spaces import Log, space
 
 from ..federation.payloads import Bundle, Prototypes, Scalars
 from .base import Facts, Method, Plan, Requires, not_negative
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 class FedProtoConfig:
     """Settings of FedProto beside the run's local training."""
 
-    prototype_weight: float = 1.0
+    prototype_weight: float = field(default=1.0, metadata=space(Log(0.1, 100.0)))
     """lambda, pull of features towards their class's prototype."""
     weights: Literal["uniform", "size"] = "uniform"
     """Clients count all the same in a prototype, or by their samples of the class."""

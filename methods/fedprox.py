@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError, Unsupported
 from fl_bench.later import LATER
+from fl_bench.spaces import Log, space
 from fl_bench.streams import numpy_stream
 
 from ..federation.payloads import Parameters
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 class FedProxConfig:
     """Settings of FedProx beside the run's local training."""
 
-    mu: float = 0.1
+    mu: float = field(default=0.1, metadata=space(Log(1e-3, 10.0)))
     """Strength of the proximal term. The paper tunes it over 0.001, 0.01, 0.1 and 1; 0 is FedAvg."""
     weights: Literal["size", "uniform"] = "size"
     """Clients count by their private samples or all the same."""

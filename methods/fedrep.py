@@ -21,8 +21,10 @@ all rounds are alike, and a client that was never drawn keeps the initial head.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from fl_bench.spaces import Integers, space
 
 from ..federation.payloads import Parameters
 from ..federation.trees import chosen
@@ -44,9 +46,9 @@ if TYPE_CHECKING:
 class FedRepConfig:
     """Settings of FedRep beside the run's local training."""
 
-    head_epochs: int | None = None
+    head_epochs: int | None = field(default=None, metadata=space(Integers(1, 10, log=True)))
     """Passes that train the head, per round; null: the local epochs that the body leaves, at least one."""
-    body_epochs: int | None = None
+    body_epochs: int | None = field(default=None, metadata=space(Integers(1, 10, log=True)))
     """Passes that train the body, per round; null: a third of the run's local epochs, rounded, at least one."""
 
     def __post_init__(self) -> None:

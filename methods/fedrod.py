@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.later import LATER
 from fl_bench.lazy import F
+from fl_bench.spaces import Log, space
 from fl_bench.streams import torch_stream
 
 from ..federation.optimizers import Optimizer
@@ -66,14 +67,14 @@ CLASS_SHARES = "personal.shares"
 class FedRODConfig:
     """Settings of FedROD beside the run's local training."""
 
-    gamma: float = 1.0
+    gamma: float = field(default=1.0, metadata=space(Log(0.1, 10.0)))
     """Strength of the balance in the generic loss; 0 is plain cross-entropy, without a mask."""
     head: Literal["linear", "generated"] = field(default="linear", metadata=LATER)
     """The personal head: a linear layer of the client's own, or what a hyper-network, which all clients train and the
     server averages, makes of the client's class shares."""
     hidden: int = field(default=32, metadata=LATER)
     """Width of the hyper-network's hidden layer."""
-    hyper_lr: float = field(default=0.1, metadata=LATER)
+    hyper_lr: float = field(default=0.1, metadata={**LATER, **space(Log(1e-3, 1.0))})
     """Learning rate of the SGD that trains the hyper-network."""
 
     def __post_init__(self) -> None:

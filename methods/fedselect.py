@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
 from fl_bench.lazy import torch
+from fl_bench.spaces import Linear, space
 
 from ..federation.payloads import Bundle, Parameters
 from ..federation.trees import minus
@@ -70,11 +71,11 @@ if TYPE_CHECKING:
 class FedSelectConfig:
     """Settings of FedSelect beside the run's local training. The defaults are the authors'."""
 
-    p: float = 0.25
+    p: float = field(default=0.25, metadata=space(Linear(0.05, 0.5, least=0.01, most=1)))
     """Fraction of a tensor's shared entries that becomes personal at each selection."""
     every: int = 3
     """A client's own rounds between its selections; there is none in its first."""
-    limit: float = 0.8
+    limit: float = field(default=0.8, metadata=space(Linear(0.2, 0.95, least=0, most=1)))
     """Personal fraction of a tensor above which it is left alone."""
     select_by: Literal["change", "gradient"] = field(default="change", metadata=LATER)
     """Which entries become personal: those that changed most since the last selection (the paper), or those with the

@@ -25,10 +25,11 @@ ten rounds the method is at a disadvantage. They give the server the clients' le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.lazy import F, torch
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from ..federation.optimizers import Optimizer
@@ -57,13 +58,13 @@ if TYPE_CHECKING:
 class FedTGPConfig:
     """Settings of FedTGP beside the run's local training."""
 
-    prototype_weight: float = 1.0
+    prototype_weight: float = field(default=1.0, metadata=space(Log(0.1, 100.0)))
     """lambda, pull of features towards their class's prototype; 10 in the authors' script for CIFAR-10."""
-    margin_threshold: float = 100.0
+    margin_threshold: float = field(default=100.0, metadata=space(Log(1.0, 1000.0)))
     """tau, largest margin; 0 is plain cross-entropy on negative distances."""
-    server_epochs: int = 100
+    server_epochs: int = field(default=100, metadata=space(Integers(10, 200, log=True)))
     """S, passes over the uploaded pairs per round."""
-    server_lr: float = 0.01
+    server_lr: float = field(default=0.01, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the server's SGD."""
 
     def __post_init__(self) -> None:

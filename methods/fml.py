@@ -22,11 +22,12 @@ for alpha and beta; training is the run's (theirs: SGD 0.01, momentum 0.9, 5 epo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import F
+from fl_bench.spaces import Linear, space
 
 from ..federation.payloads import Parameters
 from ..federation.trees import subtree, under
@@ -50,9 +51,9 @@ if TYPE_CHECKING:
 class FMLConfig:
     """Settings of FML beside the run's local training."""
 
-    alpha: float = 0.5
+    alpha: float = field(default=0.5, metadata=space(Linear(0.1, 0.9, least=0, most=1)))
     """What labels count for in the personal model, in [0, 1]; the rest is the meme's opinion. 1 is Local-only."""
-    beta: float = 0.5
+    beta: float = field(default=0.5, metadata=space(Linear(0.1, 0.9, least=0, most=1)))
     """What labels count for in the meme; the rest is the personal model's opinion. 1 makes the meme FedAvg's model."""
     weights: Literal["uniform", "size"] = "uniform"
     """In the average of memes all clients count the same (the paper) or by their private samples."""

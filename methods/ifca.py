@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_bench.errors import ConfigError
 from fl_bench.later import LATER
 from fl_bench.lazy import np, torch
+from fl_bench.spaces import Integers, space
 
 from ..federation.payloads import Bundle, Parameters, Scalars
 from .averaging import size_bytes, told_sizes, weighted_mean
@@ -59,7 +60,7 @@ NOWHERE = -1
 class IFCAConfig:
     """Settings of IFCA beside the run's local training."""
 
-    clusters: int = 2
+    clusters: int = field(default=2, metadata=space(Integers(2, 10)))
     """Models K of the server."""
     weights: Literal["uniform", "size"] = "uniform"
     """Members of a cluster count all the same (the authors) or by their private samples."""

@@ -33,11 +33,12 @@ round, and use SGD with 0.02 everywhere; here local training is the run's.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import F, torch
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
@@ -71,9 +72,9 @@ softmax's; and how many of them, up or down."""
 class KTpFLConfig:
     """Settings of KT-pFL."""
 
-    temperature: float = 10.0
+    temperature: float = field(default=10.0, metadata=space(Log(1.0, 20.0)))
     """tau of the soft labels and of the distillation."""
-    rho: float = 0.7
+    rho: float = field(default=0.7, metadata=space(Log(0.05, 5.0)))
     """Weight of the penalty that keeps coefficients near 1/n."""
     loss: Literal["kl", "mse"] = "kl"
     """l, how far a client's soft labels are from its mixture: KL or the squared distance."""
@@ -88,9 +89,9 @@ class KTpFLConfig:
     row, and a repeated softmax instead of the projection on the simplex."""
     public_samples: int | None = None
     """Public samples scored per round, |d|; null scores the whole pool."""
-    distill_epochs: int = 1
+    distill_epochs: int = field(default=1, metadata=space(Integers(1, 10, log=True)))
     """Passes over d towards the mixture, per round."""
-    distill_lr: float = 1e-3
+    distill_lr: float = field(default=1e-3, metadata=space(Log(1e-4, 1e-1)))
     """Learning rate of the distillation."""
 
     def __post_init__(self) -> None:

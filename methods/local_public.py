@@ -12,8 +12,10 @@ What distillation methods gain over it comes from other clients, not from more s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from .base import Facts, Method, Plan, Requires, not_negative, positive
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
 class LocalPublicConfig:
     """Settings of Local+U; give it the distillation settings of the method it controls for."""
 
-    distill_epochs: int = 5
+    distill_epochs: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Passes over the public pool per round, E_dis."""
-    distill_lr: float = 1e-4
+    distill_lr: float = field(default=1e-4, metadata=space(Log(1e-5, 1e-1)))
     """Learning rate of the distillation phase."""
     clip: float | None = 1.0
     """Largest gradient norm in the distillation phase; null for none."""

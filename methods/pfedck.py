@@ -24,11 +24,12 @@ A step trains two models and counts as two.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError, Diverged
 from fl_bench.lazy import F, np, torch
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.payloads import Parameters
 from ..federation.phase import Step
@@ -57,15 +58,15 @@ if TYPE_CHECKING:
 class PFedCKConfig:
     """Settings of pFedCK beside the run's local training."""
 
-    clusters: int = 5
+    clusters: int = field(default=5, metadata=space(Integers(2, 10)))
     """K; as many as participants where those are fewer."""
     clustering: Literal["kmeans", "complete-linkage"] = "kmeans"
     """k-means of the updates' directions, or complete linkage of 1 - their cosine."""
     directions: bool = True
     """Whether k-means sees updates of length 1 or, as in the COSMOS authors' code, of their own length."""
-    kl_weight: float = 0.5
+    kl_weight: float = field(default=0.5, metadata=space(Log(0.05, 5.0)))
     """a, factor of what the two models learn from each other's outputs."""
-    feature_weight: float = 0.5
+    feature_weight: float = field(default=0.5, metadata=space(Log(0.05, 5.0)))
     """b, factor of the mean squared difference between their features."""
     temperature: float = 2.0
     """tau, of both outputs."""

@@ -24,10 +24,11 @@ Left open by the paper: clients that do not take part; the graph is among the pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.lazy import torch
+from fl_bench.spaces import Linear, Log, space
 
 from ..federation.payloads import Bundle, Parameters
 from ..federation.trees import chosen, flatten, minus
@@ -59,9 +60,9 @@ ALIKE = 0.9
 class PFedGraphConfig:
     """Settings of pFedGraph beside the run's local training. The numbers are the authors'."""
 
-    alpha: float = 0.8
+    alpha: float = field(default=0.8, metadata=space(Linear(0.1, 1.0, least=0, most=1)))
     """Pull of the graph towards shares by size; with a very large one it is FedAvg."""
-    regulariser_weight: float = 0.01
+    regulariser_weight: float = field(default=0.01, metadata=space(Log(1e-3, 1.0)))
     """lambda."""
     regulariser: Literal["attract", "official_sign", "off"] = "attract"
     """Towards the models a client was averaged with, away from them as the authors' code has it, or none."""

@@ -28,11 +28,12 @@ Some re-implementations under this name contain no hypernetwork and exchange not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.lazy import torch
+from fl_bench.spaces import Log, space
 
 from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters
@@ -64,7 +65,7 @@ class PFedHNConfig:
     """One step after each client's turn (the paper), or one a round for all of its clients."""
     inner_optimizer: Literal["sgd", "run"] = "sgd"
     """Clients train by SGD of the method's own (the paper), or with the run's optimizer."""
-    inner_lr: float = 0.005
+    inner_lr: float = field(default=0.005, metadata=space(Log(5e-4, 0.5)))
     """Learning rate of the clients' SGD."""
     inner_momentum: float = 0.9
     """Momentum of the clients' SGD, in [0, 1)."""
@@ -74,7 +75,7 @@ class PFedHNConfig:
     """Largest norm of a gradient in the clients' SGD; the run's optimizer has the run's, `training.clip`."""
     inner_steps: int | None = None
     """Batches of a client per round, 50 in the paper; the run's local epochs when null."""
-    lr: float = 0.01
+    lr: float = field(default=0.01, metadata=space(Log(1e-3, 0.1)))
     """Learning rate of the hypernetwork and the embeddings."""
     momentum: float = 0.9
     """Momentum of the server's SGD, in [0, 1)."""

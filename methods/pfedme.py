@@ -28,8 +28,10 @@ the authors'.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from fl_bench.spaces import Integers, Log, space
 
 from ..federation.optimizers import Optimizer
 from ..federation.payloads import Parameters
@@ -60,13 +62,13 @@ if TYPE_CHECKING:
 class PFedMeConfig:
     """Settings of pFedMe beside the run's local epochs and batch size."""
 
-    lam: float = 1.0
+    lam: float = field(default=1.0, metadata=space(Log(0.1, 100.0)))
     """lambda, strength of the spring between theta_i and w_i."""
-    inner_steps: int = 5
+    inner_steps: int = field(default=5, metadata=space(Integers(1, 10, log=True)))
     """Steps of theta_i on each batch, K."""
-    personal_lr: float = 0.09
+    personal_lr: float = field(default=0.09, metadata=space(Log(1e-3, 1.0)))
     """Learning rate of the inner steps."""
-    lr: float = 0.5
+    lr: float = field(default=0.5, metadata=space(Log(0.01, 1.0)))
     """Learning rate eta of the outer steps: w_i goes the share lr * lam of the way to theta_i."""
     beta: float = 1.0
     """Step of the server towards the average of the clients."""

@@ -21,10 +21,11 @@ g_i - c_i + c. Clients keep c_i between rounds; it grows stale when few of them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.lazy import torch
+from fl_bench.spaces import Log, space
 
 from ..federation.optimizers import Optimizer
 from ..federation.payloads import Bundle, Parameters
@@ -55,9 +56,9 @@ class ScaffoldConfig:
 
     option: Literal["I", "II"] = "II"
     """How clients renew c_i: `I` from the gradient of all their data at w, `II` from the steps they took."""
-    lr: float = 0.1
+    lr: float = field(default=0.1, metadata=space(Log(1e-3, 1.0)))
     """Learning rate of the local SGD steps."""
-    server_lr: float = 1.0
+    server_lr: float = field(default=1.0, metadata=space(Log(0.1, 1.0, most=2.0)))
     """Step of the server towards the average of the clients."""
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from fl_bench.errors import unknown_name
 
 from ..tables.terminal import make_console
 from .options import AsJson, Plugins  # noqa: TC001 - typer reads annotations when it runs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def list_(
@@ -76,12 +79,23 @@ def describe(
         return
     console = make_console()
     print_text(console, facts.pop("text"))
-    settings, example = facts.pop("settings"), facts.pop("example")
+    settings, example, shared = facts.pop("settings"), facts.pop("example"), facts.pop("tuned over", {})
     rows = [{"": fact, name: show(value) or "none"} for fact, value in facts.items() if fact != "name"]
     if rows:
         print_table(console, rows, caption=SYMBOLS if facts["payloads"] else "")
     console.print()
     if settings:
-        print_table(console, settings, title="settings")
+        print_table(console, [_in_words(setting) for setting in settings], title="settings", caption="")
+        console.print()
+    if shared:
+        words = " and ".join(f"{name} over {space}" for name, space in shared.items())
+        print_text(console, f"`fl-bench tune` tunes {words} for every method.")
         console.print()
     print_text(console, f"To try it:\n\n    {example}")
+
+
+def _in_words(setting: Mapping[str, str]) -> dict[str, str]:
+    """A row of settings for the terminal, where the space is part of the meaning."""
+    space = setting["tuned over"]
+    meaning = f"{setting['meaning']} Tuned over {space}." if space else setting["meaning"]
+    return {**{name: setting[name] for name in ("setting", "type", "default")}, "meaning": meaning}

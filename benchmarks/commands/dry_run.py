@@ -15,7 +15,7 @@ from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.cell import short_hash
 from ..grid.repetition import Repetition
-from ..leaderboard.own_rate import MARK, own_rates
+from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
 from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
 from ..records.index import place_of
@@ -70,7 +70,10 @@ def print_plan(
         "and the steps on it.",
         *([f"{', '.join(kinds)}: training steps of a run whose clients are of one size."] if kinds else ()),
         *_remarks(rows),
-        *dict.fromkeys(f"{MARK} {row['method']}: own rate, {row['own_rate']}" for row in rows if row["own_rate"]),
+        *dict.fromkeys(f"{MARK} {row['method']}: {OWN_RATE}, {row['own_rate']}" for row in rows if row["own_rate"]),
+        *dict.fromkeys(
+            f"{STEPS_MARK} {row['method']}: {OWN_STEPS}, {row['own_steps']}" for row in rows if row["own_steps"]
+        ),
         f"Estimate: {len(waiting)} of {len(rows)} runs take {show_seconds(sum(waiting))}, or "
         f"{show_seconds(sum(waiting) / min(len(devices), max(len(waiting), 1)))} with {len(devices)} at a time",
     ]
@@ -84,7 +87,9 @@ def print_plan(
 def _shown(row: Mapping[str, Any], kinds: Sequence[Kind]) -> dict[str, Any]:
     """The cells of a row that fit into 80 columns."""
     return {
-        "method": f"{row['method']} {MARK}" if row["own_rate"] else row["method"],
+        "method": " ".join(
+            [row["method"], *([MARK] if row["own_rate"] else []), *([STEPS_MARK] if row["own_steps"] else [])]
+        ),
         "seed": Repetition.of(row).shown,
         "state": row["state"],
         "up": show_count(row["up_bytes_per_client_round"]),
@@ -151,7 +156,7 @@ def plan_grid(
             forecasts[alike] = forecast(cell)
         if to_run and alike not in engines:
             engines[alike] = _engine(cell, devices, execution)
-        planned = forecasts[alike]
+        planned, rules = forecasts[alike], planned_rules(cell)
         seconds, basis = _seconds(cell, planned, known, devices[0]) if to_run else (None, "")
         rows.append(
             {
@@ -169,7 +174,8 @@ def plan_grid(
                 "estimated_from": basis,
                 "reason": grid.unsupported.get(cell.key) or problem or (None if record is None else record.reason),
                 "moved": moved.get(cell.key),
-                "own_rate": planned_rules(cell).own or None,
+                "own_rate": rules.own or None,
+                "own_steps": rules.own_steps or None,
                 "key": cell.key,
             }
         )

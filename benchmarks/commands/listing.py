@@ -12,6 +12,8 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fl_bench.spaces import spaces_of
+
 from ...federation.settings import Training
 from ...methods.local_rules import in_words, local_rules
 from ...methods.registry import METHODS
@@ -54,6 +56,7 @@ def datasets() -> list[Row]:
             "train": facts.train,
             "test": facts.test,
             "needs": facts.needs,
+            "family": facts.family,
             "summary": facts.summary,
         }
         for facts in listing()
@@ -154,6 +157,7 @@ def describe(name: str) -> Row:
         # As it stands: `getdoc` would take the indent of a box of formulas that nothing unindented follows.
         "text": (sys.modules[method.__module__].__doc__ or "").strip(),
         "settings": settings(method.config_type),
+        "tuned over": {f"training.{name}": str(space) for name, space in spaces_of(Training).items()},
     }
 
 
@@ -186,13 +190,14 @@ def example(name: str) -> str:
 
 
 def settings(kind: type[Any]) -> list[Row]:
-    """Name, type, default and meaning of every setting of a frozen dataclass."""
-    texts = _field_texts(kind)
+    """Name, type, default, space (where it is tuned) and meaning of every setting of a frozen dataclass."""
+    texts, spaces = _field_texts(kind), spaces_of(kind)
     return [
         {
             "setting": setting.name,
             "type": _type(setting),
             "default": _default(setting),
+            "tuned over": str(spaces[setting.name]) if setting.name in spaces else "",
             "meaning": texts.get(setting.name, ""),
         }
         for setting in dataclasses.fields(kind)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.errors import ConfigError, unknown_name
 
 from ...federation.settings import UNSEEN
+from ..grid.cell import method_settings
 from ..leaderboard.clusterless import clusterless, without_cluster
+from ..leaderboard.own_rate import OWN_RATE, OWN_STEPS
 from ..leaderboard.pairing import setting_text
 from ..leaderboard.training_rules import recorded_rules
 from ..leaderboard.versions import newest
@@ -72,17 +74,18 @@ def find_record(name: str, results: Path) -> tuple[Record, list[str]]:
 def print_record(console: Console, record: Record) -> None:
     """Head, table and curve."""
     facts = record.facts
-    rules = recorded_rules([record])
+    rules, settings = recorded_rules([record]), method_settings(record.cell["method"])
     reason = f": {record.reason}" if record.reason else ""
     lines = [
         f"{record.cell['dataset']}  {record.label}  seed {record.repetition}  ({record.run['key']})",
         f"{record.status}{reason}, {show_seconds(record.seconds)}",
         setting_text(record.cell),
         f"{record.cell['method']['name']}: "
-        + (", ".join(f"{key}={value}" for key, value in record.cell["method"]["settings"].items()) or "no settings"),
+        + (", ".join(f"{key}={value}" for key, value in settings.items()) or "no settings"),
         f"protocol: {record.protocol}",
         *facts.get("badges", []),
-        *([f"own rate: {rules.own}"] if rules is not None and rules.own else []),
+        *([f"{OWN_RATE}: {rules.own}"] if rules is not None and rules.own else []),
+        *([f"{OWN_STEPS}: {rules.own_steps}"] if rules is not None and rules.own_steps else []),
         *_one_off(facts),
         *filter(None, [clusterless([record])]),
     ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import DataError
 
+from ..grid.cell import trained
 from ..leaderboard.pairing import comparisons, setting_text
 from ..leaderboard.reported import deployed_view
 
@@ -119,7 +120,7 @@ def _course(label: str, runs: Sequence[Record]) -> Course:
         "seconds": [_sums(run, "seconds_training", "seconds_server") for run in runs],
         # A step sees one batch, whether of private or of public data.
         "samples": [
-            [int(run.cell["training"]["batch_size"]) * steps for steps in _sums(run, "steps_local", "steps_distill")]
+            [int(trained(run.cell)["batch_size"]) * steps for steps in _sums(run, "steps_local", "steps_distill")]
             for run in runs
         ],
     }

@@ -18,9 +18,9 @@ from ...datasets.public import PublicSettings
 from ...datasets.split import SplitSettings
 from ...federation.faults import Faults, Poison
 from ...federation.models.registry import find_model
-from ...federation.settings import ModelMix, Training
+from ...federation.settings import LOCAL, ModelMix, Training
 from ...methods.registry import METHODS
-from .configure import check_name, configure, known_keys, plain, show_value
+from .configure import blame, check_name, configure, known_keys, plain, show_value
 from .plugins import source_digest
 from .protocol import Protocol
 from .repetition import Repetition
@@ -76,7 +76,8 @@ class Cell:
     scheme: Partition
     split: SplitSettings
     models: ModelMix
-    training: Training
+    shared_training: Training
+    """What all methods of the comparison train with, but for what they have of their own."""
     method: str
     config: Any
     codec: str
@@ -87,8 +88,15 @@ class Cell:
     """What goes wrong whatever the method, in its canonical spelling."""
     foreign: DatasetChoice | None = None
     """Where public samples come from that are not of the data set (`partition.public.from`)."""
+    own_training: tuple[tuple[str, Any], ...] = ()
+    """Settings of local training that the method has of its own, by name (`LOCAL`), ascending."""
     tuning: str = field(default="", compare=False)
     """How its settings were chosen, in the words of its grid."""
+
+    @cached_property
+    def training(self) -> Training:
+        """What the method trains with: what all share, and its own settings on top."""
+        return replace(self.shared_training, **dict(self.own_training)) if self.own_training else self.shared_training
 
     def setting(self) -> dict[str, Any]:
         """What all methods of a comparison share beside dataset and repetition, as plain values."""
@@ -98,7 +106,7 @@ class Cell:
             **({} if foreign is None else {"foreign_digest": foreign}),
             "partition": {"scheme": self.scheme.name, **plain(self.split), **plain(self.scheme)},
             "models": plain(self.models),
-            "training": plain(self.training),
+            "training": plain(self.shared_training),
             **({} if self.faults == Faults() else {"faults": plain(self.faults)}),
             "plugins": self._plugins(),
         }
@@ -110,6 +118,7 @@ class Cell:
             "settings": plain(self.config),
             "codec": self.codec,
             "plugin": source_digest(METHODS[self.method]),
+            **({"training": dict(self.own_training)} if self.own_training else {}),
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -186,7 +195,10 @@ class Cell:
             scheme=scheme,
             split=split,
             models=resolve_models(values["models"]),
-            training=configure(Training, values["training"], "training"),
+            shared_training=configure(Training, values["training"], "training"),
+            own_training=resolve_own_training(
+                values["training"], values["method"].get("training", {}), f"{values['method']['name']}: training"
+            ),
             faults=resolve_faults(values.get("faults", {})),
             method=values["method"]["name"],
             config=resolve_config(values["method"]["name"], values["method"]["settings"], "settings"),
@@ -280,6 +292,42 @@ def resolve_config(method: str, values: Any, key: str) -> Any:
         ConfigError: an unknown method or setting, or an impossible value.
     """
     return configure(METHODS[method].config_type, values, key)
+
+
+def resolve_own_training(shared: Mapping[str, Any], own: Any, key: str) -> tuple[tuple[str, Any], ...]:
+    """The settings of local training that a method has of its own; one that is what all have is none of its own.
+
+    Args:
+        shared: the comparison's `training` mapping, checked.
+        own: the method's.
+        key: where the method's stands, for messages.
+    Raises:
+        ConfigError: an unknown setting, one that a comparison holds equal, or an impossible value.
+    """
+    if not isinstance(own, dict):
+        raise ConfigError(f"{key} must be a mapping such as {{lr: 0.01}}, found {show_value(own)}")
+    known = [setting.name for setting in fields(Training)]
+    for name in own:
+        if name in known and name not in LOCAL:
+            raise ConfigError(
+                f"{key}.{name} is the same for all methods of a comparison; a method may have "
+                f"{', '.join(LOCAL)} of its own"
+            )
+    known_keys(own, list(LOCAL), key)
+    usual = plain(configure(Training, dict(shared), "training"))
+    with blame(key):
+        values = plain(configure(Training, {**usual, **own}, "training"))
+    return tuple((name, values[name]) for name in sorted(own) if values[name] != usual[name])
+
+
+def trained(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """The `training` of a resolved cell, as records keep it, with its method's own settings on top."""
+    return {**cell["training"], **cell["method"].get("training", {})}
+
+
+def method_settings(method: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a recorded method under the names that a command line gives them: `training.lr` among them."""
+    return {**method["settings"], **{f"training.{name}": value for name, value in method.get("training", {}).items()}}
 
 
 def identity_of(cell: Mapping[str, Any]) -> str:

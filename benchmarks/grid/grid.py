@@ -10,6 +10,7 @@ methods:
   - fedmd                               # default settings
   - cosmos: {clusters: 5}               # its settings
   - {name: cosmos, label: cosmos-k1, codec: float16, settings: {clusters: 1}}
+  - fedavg: {training: {lr: 1e-2}}      # local training of its own; also beside `settings`, as `training`
 always: [local]                         # methods that run whatever --methods says
 tuning: two values of lr per method     # optional: how settings were chosen; part of no key, quoted in captions
 seeds: 0-4                              # or [0, 1, 2]
@@ -46,9 +47,10 @@ from .cell import (
     resolve_config,
     resolve_faults,
     resolve_models,
+    resolve_own_training,
     resolve_partition,
 )
-from .configure import blame, check_name, configure, known_keys, show_value
+from .configure import blame, check_name, configure, known_keys, plain, show_value
 from .foreign import check_public, with_foreign
 from .plain_yaml import assignments, read_yaml
 from .repetition import Repetition
@@ -117,6 +119,8 @@ class MethodChoice:
     label: str
     codec: str = "none"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of local training that it has of its own."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +282,7 @@ def vary_seeds(seeds: Sequence[int], vary: Mapping[str, str | Sequence[int]]) ->
 
 
 def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) -> MethodChoice:
-    """A method entry of a grid: a name, `name: {settings}`, or a mapping with name, label, codec and settings.
+    """A method entry of a grid: a name, `name: {settings}`, or {name, label, codec, settings, training}.
 
     Args:
         entry: the entry.
@@ -294,23 +298,27 @@ def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) 
         entry = {"name": entry}
     if not isinstance(entry, dict) or (len(entry) != 1 and "name" not in entry):
         raise ConfigError(
-            f"{key} lists names, `name: {{settings}}` or {{name, label, codec, settings}}, found {show_value(entry)}"
+            f"{key} lists names, `name: {{settings}}` or {{name, label, codec, settings, training}}, "
+            f"found {show_value(entry)}"
         )
     if "name" not in entry:
         ((name, settings),) = entry.items()
         entry = {"name": name, "settings": settings or {}}
+        if isinstance(settings, dict) and "training" in settings:
+            entry["settings"] = {key: value for key, value in settings.items() if key != "training"}
+            entry["training"] = settings["training"]
     long = configure(_MethodEntry, entry, key)
     METHODS[long.name]  # an unknown name raises
     if long.label is not None:
         check_name(long.label, f"the label of {long.name} in {key}")
-    return MethodChoice(long.name, long.label or long.name, long.codec, long.settings)
+    return MethodChoice(long.name, long.label or long.name, long.codec, long.settings, long.training)
 
 
 def choose_methods(text: str, configured: Sequence[MethodChoice]) -> list[MethodChoice]:
     """The methods that `--methods` asks for: `a,b[key=value;key=value]`, or `all`.
 
-    A name that the grid labels keeps the grid's settings; what stands in brackets comes on top, `codec` and `label`
-    among it. Without a label the brackets become part of the label.
+    A name that the grid labels keeps the grid's settings; what stands in brackets comes on top, `codec`, `label` and
+    local training of its own (`training.lr`) among it. Without a label the brackets become part of the label.
 
     Raises:
         ConfigError: a malformed text, an unknown name, or a method named twice.
@@ -369,6 +377,7 @@ class _MethodEntry:
     label: str | None = None
     codec: str = "none"
     settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -402,7 +411,7 @@ def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, A
     training = configure(Training, sections["training"], "training")
     models, faults = resolve_models(sections["models"]), resolve_faults(sections["faults"])
     shared = {"scheme": scheme, "split": split, "foreign": foreign, "models": models}
-    return {**shared, "training": training, "faults": faults}
+    return {**shared, "shared_training": training, "faults": faults}
 
 
 def _refuse_too_many(runs: int, remedy: str) -> None:
@@ -447,6 +456,7 @@ def _cell(
     config = resolve_config(choice.name, dict(choice.settings), f"methods.{choice.label}")
     with blame(f"methods.{choice.label}"):
         Codec.parse(choice.codec)
+    usual, own = plain(shared["shared_training"]), dict(choice.training)
     return Cell(
         dataset=dataset,
         method=choice.name,
@@ -454,6 +464,7 @@ def _cell(
         codec=choice.codec,
         repetition=repetition,
         label=choice.label,
+        own_training=resolve_own_training(usual, own, f"methods.{choice.label}.training") if own else (),
         tuning=tuning,
         **shared,
     )
@@ -466,7 +477,9 @@ def _with_brackets(base: MethodChoice, inside: str, item: str) -> MethodChoice:
     )
     label = changes.pop("label", f"{base.label}[{shown}]")
     codec = changes.pop("codec", base.codec)
+    single = {key: changes.pop(key) for key in list(changes) if key.startswith("training.")}
+    training = {**base.training, **{key.removeprefix("training."): value for key, value in single.items()}}
     if not isinstance(label, str) or not isinstance(codec, str):
         raise ConfigError(f"{item!r}: label and codec are names")
     check_name(label, f"{show_value(item)}: the label")
-    return replace(base, label=label, codec=codec, settings={**base.settings, **changes})
+    return replace(base, label=label, codec=codec, settings={**base.settings, **changes}, training=training)

@@ -81,7 +81,8 @@ def _table(kind: type[Line] | type[OverallLine], rows: Sequence[Line] | Sequence
         names = [name for name in names if name not in ("acc_drawn", "acc_new")]  # and those where everybody took part
     if all(getattr(row, "acc_honest", None) is None for row in rows):
         names = [name for name in names if name != "acc_honest"]  # and those where nobody was poisoned
-    if not any(rules is not None and rules.own for rules in (getattr(row, "trained_with", None) for row in rows)):
+    trained = [rules for row in rows if (rules := getattr(row, "trained_with", None)) is not None]
+    if not any(rules.own or rules.own_steps for rules in trained):
         names = [name for name in names if name != "trained_with"]  # and those where all train as `training` says
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Methods that train clients at a rate of their own (benchmarks room), and a caution where others train at another."""
+"""Methods that train clients at a rate or for a time of their own (benchmarks room), and what must be said of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ OWN_RATE = "own rate"
 
 MARK = "†"
 """Beside the name of a method with an optimizer or rate of its own, in tables."""
+
+OWN_STEPS = "own steps"
+"""What a badge of a method begins with that trains clients longer or shorter than the comparison says."""
+
+STEPS_MARK = "‡"
+"""Beside the name of such a method, in tables."""
 
 SHOWN = 4
 """Methods without one that a caution names; more are `the others`."""

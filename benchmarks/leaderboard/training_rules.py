@@ -11,7 +11,7 @@ from fl_bench.errors import ConfigError
 from ...federation.settings import Training
 from ...methods.local_rules import in_words, local_rules
 from ...methods.registry import METHODS
-from ..grid.cell import resolve_config
+from ..grid.cell import resolve_config, trained
 from ..grid.configure import configure, plain
 from ..grid.plugins import source_digest
 
@@ -39,6 +39,9 @@ class LocalRules:
     """The method's, each behind the setting that holds its rate: `scaffold.lr`, `training.lr`."""
     tuned: bool
     """Whether the grid says that settings were tuned."""
+    own_steps: str = ""
+    """How long clients train where the method has passes or batches of its own, in words: `2 local epochs (5)`, what
+    the others do in brackets; nothing where it has none."""
 
     @property
     def own(self) -> str:
@@ -46,8 +49,8 @@ class LocalRules:
         return in_words({setting: rule for setting, rule in self.rules if rule != self.usual})
 
     def __str__(self) -> str:
-        """All of them: `sgd 0.1 (scaffold.lr)`."""
-        return in_words(dict(self.rules))
+        """All of it: `sgd 0.1 (scaffold.lr)`, with passes of its own behind it."""
+        return ", ".join(filter(None, [in_words(dict(self.rules)), self.own_steps]))
 
 
 def is_tuned(tuning: str) -> bool:
@@ -55,20 +58,24 @@ def is_tuned(tuning: str) -> bool:
     return UNTUNED.fullmatch(tuning.strip()) is None
 
 
-def rules_of(method: Method[Any], training: Training, *, tuned: bool = False) -> LocalRules:
+def rules_of(
+    method: Method[Any], training: Training, *, shared: Training | None = None, tuned: bool = False
+) -> LocalRules:
     """What a configured method trains with.
 
     Args:
         method: the method, configured.
         training: local training of the run.
+        shared: that of the comparison, where the method has some of its own.
         tuned: whether its settings were tuned.
     """
-    return LocalRules(method.name, training.local_optimizer, tuple(local_rules(method, training).items()), tuned)
+    usual, rules = shared or training, tuple(local_rules(method, training).items())
+    return LocalRules(method.name, usual.local_optimizer, rules, tuned, _steps(training, usual))
 
 
 def planned_rules(cell: Cell) -> LocalRules:
     """What a cell of a grid would train with."""
-    return rules_of(cell.build_method(), cell.training, tuned=is_tuned(cell.tuning))
+    return rules_of(cell.build_method(), cell.training, shared=cell.shared_training, tuned=is_tuned(cell.tuning))
 
 
 def recorded_rules(records: Sequence[Record]) -> LocalRules | None:
@@ -82,10 +89,20 @@ def recorded_rules(records: Sequence[Record]) -> LocalRules | None:
         return None
     try:
         config = resolve_config(chosen["name"], chosen["settings"], "settings")
-        training = configure(Training, records[0].cell["training"], "training")
+        shared = configure(Training, records[0].cell["training"], "training")
+        training = configure(Training, trained(records[0].cell), "training")
     except ConfigError:  # a setting that there is no more
         return None
     if plain(config) != chosen["settings"]:  # one that has come since, and the run's value of which nobody knows
         return None
     tuned = all(is_tuned(str(record.run.get("tuning", ""))) for record in records)
-    return rules_of(METHODS[chosen["name"]](config), training, tuned=tuned)
+    return rules_of(METHODS[chosen["name"]](config), training, shared=shared, tuned=tuned)
+
+
+def _steps(training: Training, usual: Training) -> str:
+    """What differs in how long clients train, in words; nothing where nothing does."""
+    parts = {
+        "local epochs": (training.local_epochs, usual.local_epochs),
+        "samples per batch": (training.batch_size, usual.batch_size),
+    }
+    return ", ".join(f"{own} {what} ({other})" for what, (own, other) in parts.items() if own != other)

@@ -90,6 +90,7 @@ class _Method(_Part):
     settings: dict[Name, Any]
     codec: Name
     plugin: str | None = None
+    training: dict[Name, Any] = {}
 
 
 class _Cell(_Part):

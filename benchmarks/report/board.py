@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..leaderboard.lines import lines
-from ..leaderboard.own_rate import OWN_RATE
+from ..leaderboard.own_rate import OWN_RATE, OWN_STEPS
 from ..leaderboard.pairing import comparisons
 from ..tables.values import show_bytes, show_seconds
 
@@ -130,14 +130,15 @@ def _entry(line: Line, category: str, place: int | None, edges: tuple[float, flo
             _signed(line.optimism),
         ),
         runs=_runs(line),
-        badges=(*(badge for badge in line.badges.split("; ") if badge), *_own_rate(line)),
+        badges=(*(badge for badge in line.badges.split("; ") if badge), *_own_training(line)),
         note=line.note,
     )
 
 
-def _own_rate(line: Line) -> list[str]:
-    own = "" if line.trained_with is None else line.trained_with.own
-    return [f"{OWN_RATE}: {own}"] if own else []
+def _own_training(line: Line) -> list[str]:
+    rules = line.trained_with
+    told = {} if rules is None else {OWN_RATE: rules.own, OWN_STEPS: rules.own_steps}
+    return [f"{badge}: {words}" for badge, words in told.items() if words]
 
 
 def _signed(value: float | None) -> Cell:

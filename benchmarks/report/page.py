@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.files import write_file
 
 from ..leaderboard.lines import lines
-from ..leaderboard.own_rate import OWN_RATE, cautioned
+from ..leaderboard.own_rate import OWN_RATE, OWN_STEPS, cautioned
 from ..leaderboard.pairing import cautions
 from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
@@ -49,6 +49,10 @@ BADGES = {
     OWN_RATE: (
         "Clients train with an optimizer or rate of the method's own, and not with that of `training`. Compare it with "
         "others where rates were tuned or set equal."
+    ),
+    OWN_STEPS: (
+        "Clients train for more or fewer steps than `training` says, because the grid gives the method local epochs or "
+        "batches of its own. What the others do stands in brackets."
     ),
 }
 """What badges mean, by their beginning."""

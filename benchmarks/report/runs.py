@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..grid.cell import method_settings
 from ..leaderboard.clusterless import without_cluster
 from ..leaderboard.pairing import comparisons, setting_text
 from ..records.rows import seconds_of
@@ -58,7 +59,7 @@ def drill_down(records: Sequence[Record]) -> Plain:
                         "setting": settings.number(shared),
                         "label": label,
                         "method": methods.number(
-                            {"name": method["name"], "settings": _texts(_flat(method["settings"]))}
+                            {"name": method["name"], "settings": _texts(_flat(method_settings(method)))}
                         ),
                         "seed": record.repetition.shown,
                         "key": record.run["key"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...federation.settings import UNSEEN
 from ..grid.repetition import Repetition
-from ..leaderboard.own_rate import MARK, cautioned
+from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, cautioned
 from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
@@ -67,7 +67,9 @@ def _result(line: Line, marks: Mapping[str, str], parts: Sequence[tuple[str, str
     name = line.method if line.deployed else f"· {line.view}"
     if line.deployed and line.view not in ("", "client"):
         name += f" ({line.view})"
-    signs = [*([marks[line.badges]] if line.badges else []), *([MARK] if _has_own_rate(line) else [])]
+    rules = line.trained_with if line.deployed else None
+    own = {MARK: rules.own, STEPS_MARK: rules.own_steps} if rules else {}
+    signs = [*([marks[line.badges]] if line.badges else []), *(mark for mark, words in own.items() if words)]
     return {
         "method": " ".join([name, *signs]),
         "accuracy %": "" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
@@ -79,10 +81,6 @@ def _result(line: Line, marks: Mapping[str, str], parts: Sequence[tuple[str, str
         "time": show_seconds(line.seconds),
         "runs": ", ".join([str(line.seeds), *troubles, *missing]),
     }
-
-
-def _has_own_rate(line: Line) -> bool:
-    return line.deployed and line.trained_with is not None and bool(line.trained_with.own)
 
 
 def _short(accuracy: float | None) -> str:
@@ -116,12 +114,13 @@ def _caption(block: Sequence[Line]) -> str:
             f"\nin-group share {fmean(ceilings):.1f} %: the ceiling of a model that knows only its own group's classes"
         )
     notes = dict.fromkeys(f"{line.method}: {line.note}" for line in block if line.note)
-    own = {line.method: line.trained_with.own for line in block if line.trained_with is not None}
-    rates = [f"{MARK} {method}: own rate, {words}" for method, words in own.items() if words]
+    rules = {line.method: line.trained_with for line in block if line.trained_with is not None}
+    rates = [f"{MARK} {method}: {OWN_RATE}, {own.own}" for method, own in rules.items() if own.own]
+    steps = [f"{STEPS_MARK} {method}: {OWN_STEPS}, {own.own_steps}" for method, own in rules.items() if own.own_steps]
     cautions = [
         *cautioned(block),
         mixture({line.method: line.protocols for line in block}),
         *decided_by_new(block).values(),
         *over_poisoned(block).values(),
     ]
-    return "\n".join([text, *notes, *rates, *filter(None, cautions)])
+    return "\n".join([text, *notes, *rates, *steps, *filter(None, cautions)])

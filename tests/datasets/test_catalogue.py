@@ -18,6 +18,7 @@ from fl_bench.datasets.catalogue import (
     check_dataset_name,
     dataset,
     dataset_info,
+    family_of,
     file_digest,
     listing,
     load_dataset,
@@ -75,6 +76,20 @@ def test_real_fashion_mnist() -> None:
     assert pixels.mean().item() == pytest.approx(0.2860, abs=1e-4)
     assert pixels.std().item() == pytest.approx(0.3530, abs=1e-4)
     assert data.about.augment == "none"
+
+
+def test_data_sets_of_one_source_or_task_are_one_family() -> None:
+    assert family_of("digits") == family_of("optdigits") == "optdigits"
+    assert family_of("mnist") == family_of("emnist-balanced") != family_of("fashion-mnist") == "fashion-mnist"
+    assert family_of("cifar10") == family_of("cifar100")
+    assert family_of("planted:groups=2") == family_of("planted:groups=3")
+    assert family_of("openml:credit-g") != family_of("openml:adult")
+
+
+def test_the_family_of_a_user_s_file_is_its_content_and_of_an_unknown_name_the_name() -> None:
+    assert family_of("csv:a.csv?target=x", "ab" * 32) == family_of("csv:b.csv?target=y", "ab" * 32)
+    assert family_of("csv:a.csv?target=x", "ab" * 32) != family_of("csv:a.csv?target=x", "cd" * 32)
+    assert family_of("of-a-plugin-that-is-not-here") == "of-a-plugin-that-is-not-here"
 
 
 @pytest.mark.parametrize("name", KEEL)

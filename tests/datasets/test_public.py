@@ -153,8 +153,8 @@ def test_a_data_set_of_another_shape_is_refused_early_and_late(four: Dataset) ->
     told = r"samples of pictures \(image, shape \(1, 2, 3\)\), but labelled is tabular of shape \(1,\): name"
     with pytest.raises(DataError, match=told):
         dealt(four, pool, pictures("pictures", 60, 1))
-    own = Facts("labelled", "", "tabular", (1,), 4, 400, 40, "bundled")
-    foreign = Facts("pictures", "", "image", (1, 2, 3), 2, 50, 10, "bundled")
+    own = Facts("labelled", "", "tabular", (1,), 4, 400, 40, "bundled", "labelled")
+    foreign = Facts("pictures", "", "image", (1, 2, 3), 2, 50, 10, "bundled", "pictures")
     with pytest.raises(ConfigError, match=told):
         pool.check_foreign(own, foreign)
     pool.check_foreign(own, replace(foreign, shape=None, modality=None))  # known when it is loaded

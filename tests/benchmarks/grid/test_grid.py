@@ -255,3 +255,40 @@ def test_settings_may_be_chosen_by_name(small_grid: Callable[..., Grid]) -> None
         small_grid(Overrides(settings="evn"), settings=settings)
     with pytest.raises(ConfigError, match="the grid small has no settings to choose from"):
         small_grid(Overrides(settings="even"))
+
+
+def test_training_of_its_own_belongs_to_the_method_and_not_to_the_setting(small_grid: MakeGrid) -> None:
+    usual, own = small_grid().cells[1], small_grid(methods=("local", {"fedmd": {"training": {"lr": 0.1}}})).cells[1]
+    assert own.label == "fedmd"
+    assert own.key != usual.key
+    assert own.setting() == usual.setting()  # so that it is compared with methods that train as all do
+    assert own.method_identity() == {**usual.method_identity(), "training": {"lr": 0.1}}
+    assert (own.training.lr, own.training.rounds) == (0.1, usual.training.rounds)
+    assert own == Cell.from_worker(json.loads(json.dumps(own.to_worker())))
+
+
+def test_training_as_all_have_it_is_none_of_its_own(small_grid: MakeGrid) -> None:
+    entry = {"name": "fedmd", "training": {"lr": 0.001, "local_epochs": 1}}
+    assert keys(small_grid(methods=("local", entry))) == keys(small_grid())
+
+
+def test_brackets_give_a_method_training_of_its_own() -> None:
+    (choice,) = choose_methods("fedavg[training.lr=0.1;training.local_epochs=2;weights=uniform]", [])
+    assert choice.label == "fedavg[training.lr=0.1;training.local_epochs=2;weights=uniform]"
+    assert (choice.settings, choice.training) == ({"weights": "uniform"}, {"lr": 0.1, "local_epochs": 2})
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"rounds": 3}, r"methods.fedmd.training.rounds is the same for all methods of a comparison; .* lr, "),
+        ({"participation": 0.5}, "the same for all methods"),
+        ({"local_epoch": 3}, "has no setting 'local_epoch'; did you mean 'local_epochs'"),
+        ({"lr": -1.0}, r"methods.fedmd.training: training.lr must be above 0"),
+        ({"lr": "fast"}, r"training.lr must be"),
+        ([1], r"training must be"),
+    ],
+)
+def test_impossible_training_of_its_own_is_refused(small_grid: MakeGrid, training: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        small_grid(methods=({"fedmd": {"training": training}},))

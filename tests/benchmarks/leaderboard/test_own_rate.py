@@ -173,6 +173,35 @@ def test_tuned_records_carry_the_mark_and_no_caution(store: Store, write: Callab
     assert [line.trained_with.own for line in board if line.trained_with] == ["", "sgd 0.1 (scaffold.lr)"]
 
 
+def test_training_of_its_own_is_said_wherever_records_are_read(
+    store: Store, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], screen, text
+) -> None:
+    store.write(cell_of("local"), outcome({"client": [60.0]}))
+    own = (("local_epochs", 3), ("lr", 0.02))
+    store.write(replace(cell_of("fedavg"), own_training=own), outcome({"client": [60.0]}))
+    records = store.records()
+    board = lines(records)
+    assert len({line.setting for line in board}) == 1  # one comparison all the same
+    (fedavg,) = (line.trained_with for line in board if line.method == "fedavg")
+    assert fedavg is not None
+    assert (fedavg.own, fedavg.own_steps) == ("adam 0.02 (training.lr)", "3 local epochs (1)")
+    (caution,) = cautioned(board)
+    assert "fedavg with adam 0.02 (training.lr)" in caution
+    shown = screen(width=80)
+    print_results(shown, board)
+    table = " ".join(text(shown).split())
+    assert "fedavg † ‡ 60.00" in table
+    assert "‡ fedavg: own steps, 3 local epochs (1)" in table
+    badges = {entry.method: entry.badges for entry in entries(records, "last")}
+    assert badges["fedavg"] == ("own rate: adam 0.02 (training.lr)", "own steps: 3 local epochs (1)")
+    assert "adam 0.02 (training.lr), 3 local epochs (1)" in files(records)["digits.csv"]
+    one = screen(width=400)
+    (record,) = (record for record in records if record.label == "fedavg")
+    print_record(one, record)
+    assert "training.local_epochs=3, training.lr=0.02" in text(one)
+    assert "own steps: 3 local epochs (1)" in text(one)
+
+
 def test_files_have_a_column_where_a_method_needs_it(store: Store, write: Callable[..., None]) -> None:
     write("fedavg")
     for table in files(store.records()).values():

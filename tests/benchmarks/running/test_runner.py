@@ -52,6 +52,21 @@ def test_a_record_says_what_was_run(store: Store, cell_of: MakeCell) -> None:
     )
 
 
+def test_training_of_its_own_trains_as_if_all_did(store: Store, small_grid: Callable[..., Grid]) -> None:
+    own = {"lr": 0.02, "local_epochs": 2}
+    (one,) = small_grid(methods=({"fedavg": {"training": own}},)).cells
+    (all_,) = small_grid(methods=("fedavg",), training={"rounds": 2, **own}).cells
+    records = [read_record(run_cell(cell, store, Options()).folder) for cell in (one, all_)]
+    (first, second) = records
+    assert first.run["key"] != second.run["key"]
+    accuracies = [
+        [(row["global.acc_mean"], row["global.loss_mean"], row["steps_local"]) for row in record.rounds]
+        for record in records
+    ]
+    assert accuracies[0] == accuracies[1]
+    assert first.facts["pairing"] == second.facts["pairing"]
+
+
 LOADED = """\
 import sys
 from pathlib import Path
