@@ -34,7 +34,7 @@ def worker_killed(place: Place) -> Seen:
     Recovery: the same command with `--retry` goes on from the checkpoint.
     """
     times, seeds = place.times(100), seeds_of(place)
-    return storm(place, times, seeds, _worker_kills, retry=True)
+    return storm(place, times, seeds, kill_worker, retry=True)
 
 
 def driver_killed(place: Place) -> Seen:
@@ -44,7 +44,7 @@ def driver_killed(place: Place) -> Seen:
 
     Recovery: the same command again, at once.
     """
-    return storm(place, place.times(60), seeds_of(place), _driver_kill)
+    return storm(place, place.times(60), seeds_of(place), kill_driver)
 
 
 def group_killed(place: Place) -> Seen:
@@ -54,7 +54,7 @@ def group_killed(place: Place) -> Seen:
 
     Recovery: the same command again, at once.
     """
-    return storm(place, place.times(60), seeds_of(place), _group_kill)
+    return storm(place, place.times(60), seeds_of(place), kill_group)
 
 
 def rounds_lost(place: Place) -> Seen:
@@ -64,7 +64,7 @@ def rounds_lost(place: Place) -> Seen:
 
     Recovery: the same command again, at once.
     """
-    return storm(place, place.times(30), seeds_of(place), _group_kill, methods=("noted",))
+    return storm(place, place.times(30), seeds_of(place), kill_group, methods=("noted",))
 
 
 def driver_interrupted(place: Place) -> Seen:
@@ -85,7 +85,7 @@ def worker_without_folder_killed(place: Place) -> Seen:
     Recovery: none, or the same command with `--retry`.
     """
     executor = "subprocess[jobs=2,device=cpu,kept_every=0]"
-    return storm(place, place.times(30), seeds_of(place), _worker_kills, retry=True, executor=executor)
+    return storm(place, place.times(30), seeds_of(place), kill_worker, retry=True, executor=executor)
 
 
 FAULTS = (worker_killed, driver_killed, group_killed, rounds_lost, driver_interrupted, worker_without_folder_killed)
@@ -162,7 +162,8 @@ def kills_of(name: str, words: Sequence[bytes]) -> Callable[[Place, Command, int
     return hit
 
 
-def _worker_kills(place: Place, command: Command, most: int) -> int:
+def kill_worker(place: Place, command: Command, most: int) -> int:
+    """SIGKILL to random workers at random moments, until the command has ended; how often."""
     kills = 0
     while kills < most and place.moment(command, CHANGES // 2):
         workers = command.workers()
@@ -170,7 +171,12 @@ def _worker_kills(place: Place, command: Command, most: int) -> int:
     return kills
 
 
-def _driver_kill(place: Place, command: Command, most: int) -> int:
+def kill_driver(place: Place, command: Command, most: int) -> int:
+    """SIGKILL to the command at a random moment, whose workers have to end by themselves; how often.
+
+    Raises:
+        BrokenError: a worker lives on.
+    """
     hit = place.moment(command, CHANGES)
     workers = command.workers()
     kill(command.process.pid)
@@ -180,7 +186,8 @@ def _driver_kill(place: Place, command: Command, most: int) -> int:
     return hit
 
 
-def _group_kill(place: Place, command: Command, most: int) -> int:
+def kill_group(place: Place, command: Command, most: int) -> int:
+    """SIGKILL to the command and all that it started at a random moment; how often."""
     hit = place.moment(command, CHANGES)
     command.kill_group()
     return hit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -285,8 +286,9 @@ print(os.stat("file").st_mtime)
 @needs_linux
 @pytest.mark.slow
 def test_a_storm_of_kills_leaves_the_records_of_an_uninterrupted_run(place: Place) -> None:
-    for fault in (kills.worker_killed, kills.driver_killed, kills.group_killed):
-        row = measure(fault, place)
-        assert row["result"] == "as expected", row["why"]
-        assert row["times"] == 1
-        assert row["cells"] >= 6
+    turns = itertools.cycle(
+        [kills.kill_group, kills.kill_driver, kills.kill_worker]
+    )  # on one folder, one after another
+    seen = kills.storm(place, 3, 2, lambda place, command, _: next(turns)(place, command, 1), retry=True)
+    assert seen.times == seen.kills == 3
+    assert seen.cells >= 6
