@@ -84,6 +84,20 @@ def evaluate(deployed: Deployed, data: FederatedData, rows: Sequence[Tensor], *,
     return ClientScores(100.0 * accuracy, loss, brier, 100.0 * top5)
 
 
+def sample_losses(deployed: Deployed, model: int, rows: Sequence[Tensor], data: FederatedData) -> list[np.ndarray]:
+    """Cross-entropy of one model on each sample of some sets, nats, float64 of shape (samples,) each.
+
+    Args:
+        deployed: the models.
+        model: which of them.
+        rows: dataset rows of each set; their sealed labels are opened for metrics only.
+        data: the federation's data.
+    """
+    with torch.inference_mode():
+        (scores,) = _scores(deployed, [model], [torch.cat(list(rows))], data, 1)
+        return [part[:, 1].cpu().numpy() for part in torch.split(scores, [own.numel() for own in rows])]
+
+
 def one_model(views: Sequence[Deployed]) -> bool:
     """Whether one and the same model serves all members of all cohorts."""
     weights = [next(iter(deployed.weights.values())) for deployed in views]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 
 from .channel import Uploads
+from .leakage import Heard
 from .poisoning import poisoned
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Exchanges:
     """Who of the round's participants goes absent, and where."""
     gone: set[int] = field(default_factory=set)
     """Who has."""
+    heard: list[Heard] | None = None
+    """Where messages are kept that reach the server, for `leakage`; nothing is kept where there is None."""
 
     def turns(self, participants: Sequence[int], rnd: Round) -> Sequence[Turn]:
         """What the method makes of the round, checked."""
@@ -95,7 +98,10 @@ class Exchanges:
             if len(senders) < len(ids):
                 rows = [place for place, client in enumerate(ids) if client not in self.absent]
                 payload = payload.take(torch.tensor(rows, device=self.factory.data.device))
-            arrived.append((architecture, senders, self.channel.up(senders, payload)))
+            sent = self.channel.up(senders, payload)
+            if self.heard is not None:
+                self.heard.append(Heard(architecture, senders, sent, received if senders == ids else None))
+            arrived.append((architecture, senders, sent))
         return arrived
 
     def _poisoned(self, payload: Payload, received: Payload | None, cohort: Cohort, rnd: Round) -> Payload:

@@ -25,6 +25,7 @@ from .data import FederatedData
 from .exchange import Exchanges
 from .factory import Factory, assign_architectures
 from .faults import Faults, Met
+from .leakage import leaks
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
 from .rounds import Federation, Round, Turn, drawn_clients
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .cohort import Cohort
     from .deployed import Deployed
     from .faults import Place
+    from .leakage import Heard
     from .payloads import Payload, Tree
     from .settings import ModelMix, Training
     from .storage import Models
@@ -294,7 +296,9 @@ class Run:
         self.factory.work.clear()
         participants = self.participants(rnd.index)
         absent = self.absent(rnd.index)
-        exchanges = Exchanges(self.method, self.factory, self._channel, self._met, absent)
+        attacked = self.training.leakage and rnd.index == self.training.rounds - 1
+        heard: list[Heard] | None = [] if attacked else None
+        exchanges = Exchanges(self.method, self.factory, self._channel, self._met, absent, heard=heard)
         turns = exchanges.turns(participants, rnd)
         parts: Counter[str] = Counter()
         for number, turn in enumerate(turns):
@@ -305,6 +309,9 @@ class Run:
             joined = scores.joined()
             draws = self._draws(rnd.index)
             metrics = scores.metrics(joined, draws, self._met.poisoned) | self._scores_of_unseen(rnd)
+        with clock.measure("leakage"):
+            start, public = self.federation.start, self.data.public.inputs()
+            leaked = {} if heard is None else leaks(heard, self.factory, start, public, rnd.index)
         clusters, groups = self.method.clusters(), self._true_groups()
         per_client = client_rows(
             rnd.index, self.data, self.architectures, clusters, groups, joined, draws, risks=self.training.risks
@@ -326,9 +333,11 @@ class Run:
             **{f"steps_{kind}": self.factory.work.steps[kind] for kind in ("local", "distill", "server")},
             **({"steps_aside": aside} if (aside := self.factory.work.steps["aside"]) else {}),
             **cluster_metrics(clusters, groups),
+            **leaked,
             **self.method.report(rnd),
             **self.factory.work.noted(),
             **{f"seconds_{name}": clock.seconds[name] for name in ("training", "server", "evaluation")},
+            **({} if heard is None else {"seconds_leakage": clock.seconds["leakage"]}),
             "seconds_checkpoint": None,
             **({} if len({turn.name for turn in turns}) == 1 else parts),
         }

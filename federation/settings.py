@@ -72,6 +72,10 @@ class Training:
     """Whether the record keeps each client's Brier score in every view, to six decimals, beside its accuracy and
     cross-entropy; `fl-bench contraction` needs all three."""
 
+    leakage: bool = field(default=False, metadata=LATER)
+    """Whether the messages of the last round are attacked, as a curious server could: class shares and membership of
+    training samples (docs/leakage.md). It changes no weight, and costs about as much as a round or two."""
+
     @property
     def dtype_name(self) -> Literal["float32", "float64"]:
         """Number format of weights and messages."""

@@ -6,8 +6,8 @@ with a hypernetwork H of weights phi and an embedding v_i of every client:
 
     generate     theta_i = H(v_i; phi)                      by the H that the client before it left
     train        theta~_i = SGD(theta_i; D_i)               `inner_lr`, momentum, decay; E_loc epochs or `inner_steps`
-    send         d_i = theta_i - theta~_i
-    multiply     g = d_i * dH(v_i; phi)/d(phi, v)           vector-Jacobian product: how to lose what training lost
+    send         d_i = theta~_i - theta_i
+    multiply     g = -d_i * dH(v_i; phi)/d(phi, v)           vector-Jacobian product: how to lose what training lost
     update       phi, v <- SGD step against g               `lr`, momentum, decay; g clipped to norm `clip`
 
 H: `hypernetwork`, with an embedding, `layers` hidden layers after the first, and a generator of the client's weights.
@@ -173,7 +173,7 @@ class PFedHN(Method[PFedHNConfig]):
         return self.newest(range(self.federation.clients))
 
     def client_update(self, clients: Cohort, received: Parameters, rnd: Round) -> Parameters:
-        """Train from the generated weights; send what they lost."""
+        """Train from the generated weights; send how they changed."""
 
         clients.load(received.tree)
         own = self.config.inner_optimizer == "sgd"
@@ -185,11 +185,13 @@ class PFedHN(Method[PFedHNConfig]):
             fresh=True,
             batches=self.config.inner_steps,
         )
-        return Parameters(minus(received.tree, clients.weights), relative=True)
+        trained = clients.weights
+        return Parameters(minus({name: trained[name] for name in received.tree}, received.tree), relative=True)
 
     def server_update(self, uploads: Uploads, rnd: Round) -> Downloads:
         """A step of the hypernetwork and of the embeddings, then new weights for who is next: after the last, all."""
-        self.step({name: (uploads.ids_of(name), uploads.parameters(name)) for name in uploads.architectures})
+        changes = {name: (uploads.ids_of(name), uploads.parameters(name)) for name in uploads.architectures}
+        self.step({name: (ids, {key: -own for key, own in tree.items()}) for name, (ids, tree) in changes.items()})
         last = rnd.turn + 1 == len(self.order)
         return self.newest(range(self.federation.clients) if last else self.order[rnd.turn + 1])
 
@@ -225,7 +227,7 @@ class PFedHN(Method[PFedHNConfig]):
         nobody has here stay as they are.
 
         Args:
-            lost: the clients of each architecture and their d_i, name to (clients, ...).
+            lost: the clients of each architecture and what their weights lost, name to (clients, ...).
         """
         self.optimizer.zero_grad()
         for architecture, (ids, trees) in lost.items():

@@ -9,7 +9,7 @@ from .blocks import COSTS, category_place
 from .style import COLOURS, INK, MARKERS, MUTED, label_points, lay_out, new_figure, set_title, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -72,8 +72,8 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
                 fontsize=7.5,
                 style="italic",
             )
-    names = sorted({course.category for course in competitors}, key=category_place)
-    panels[-1].legend(handles=[_handle(name) for name in names], loc="lower right", frameon=False, fontsize=8, ncols=2)
+    names = {course.category for course in competitors}
+    panels[-1].legend(handles=category_handles(names), loc="lower right", frameon=False, fontsize=8, ncols=2)
     set_title(
         figure,
         title,
@@ -166,10 +166,14 @@ def category_look(category: str) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-def _handle(category: str) -> Line2D:
+def category_handles(categories: Iterable[str]) -> list[Line2D]:
+    """Entries of a legend, a category each, in their order."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], linestyle="none", markersize=5, label=category or "no category", **category_look(category))
+    return [
+        Line2D([], [], linestyle="none", markersize=5, label=category or "no category", **category_look(category))
+        for category in sorted(categories, key=category_place)
+    ]
 
 
 def _amount(value: float, cost: str) -> str:

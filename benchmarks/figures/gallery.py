@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..grid.cell import safe_name
 from ..statistics.power import number
 from ..statistics.verdicts import many, size
-from . import clusters, costs, critical_difference, curves, deciles, effects, matrix, profiles, sweep
+from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep
 from .varied import read_sweeps
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ KINDS = {
     "costs": "accuracy against bytes, seconds and samples, with the Pareto front",
     "deciles": "per-client accuracy in deciles",
     "clusters": "who is in which cluster, per round",
+    "leakage": "accuracy against what messages tell a curious server",
     "sweep": "accuracy against the one setting that varies, with seed bands",
 }
 """Kinds of figures, in the order in which a reader wants them; the first four are of a comparison."""
@@ -62,6 +63,8 @@ def from_blocks(blocks: Sequence[Block]) -> list[Drawing]:
         }
         if any(clusters.has_clusters(runs[0]) for runs in block.records.values()):
             draws["clusters"] = lambda block, where: clusters.draw(clusters.read_memberships(block), title=where)
+        if points := leakage.read_leaks(block):
+            draws["leakage"] = lambda block, where, points=points: leakage.draw(points, title=where)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
         for kind, draw in draws.items():
             found.append(
                 Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults

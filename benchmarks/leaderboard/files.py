@@ -13,7 +13,7 @@ from fl_bench.files import write_file
 
 from ..grid.cell import safe_name
 from ..grid.protocol import Protocol
-from .lines import Line, OverallLine, lines, overall
+from .lines import LEAKS, Line, OverallLine, lines, overall
 from .versions import versions
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def _table(kind: type[Line] | type[OverallLine], rows: Sequence[Line] | Sequence
         names = [name for name in names if name not in ("acc_drawn", "acc_new")]  # and those where everybody took part
     if all(getattr(row, "acc_honest", None) is None for row in rows):
         names = [name for name in names if name != "acc_honest"]  # and those where nobody was poisoned
+    if all(getattr(row, column, None) is None for row in rows for column in LEAKS):
+        names = [name for name in names if name not in LEAKS]  # and those where nobody was attacked
     trained = [rules for row in rows if (rules := getattr(row, "trained_with", None)) is not None]
     if not any(rules.own or rules.own_steps for rules in trained):
         names = [name for name in names if name != "trained_with"]  # and those where all train as `training` says

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from .training_rules import LocalRules
 
 
+LEAKS = ("leak_labels", "leak_labels_prior", "leak_membership", "leak_membership_tpr")
+"""Columns of runs whose messages were attacked, of the deployed view."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of a leaderboard. Accuracies and gaps in percent (points), bytes per client and round."""
@@ -65,6 +69,15 @@ class Line:
     """That of the clients that never took part; none where everybody did."""
     acc_honest: float | None
     """Mean accuracy of the clients that are not poisoned (`faults.poison`); none, and no column, where nobody is."""
+    leak_labels: float | None
+    """Error of the class shares that a curious server infers from what clients sent in the last round, total variation
+    in [0, 1] (`training.leakage`, docs/leakage.md); none, and no column, where no run was attacked."""
+    leak_labels_prior: float | None
+    """The same error of a prior that reads no message."""
+    leak_membership: float | None
+    """Area under the curve of its guesses whether a sample was trained on; 0.5 is guessing."""
+    leak_membership_tpr: float | None
+    """Share of training samples that it finds where it takes 1 % of the others for them."""
     gap_to_local: float | None
     """Mean difference to Local-only, paired by seed."""
     gap_to_centralized: float | None
@@ -231,6 +244,7 @@ def _line(
     worst = [score.worst_decile for score in scores.values() if score.worst_decile is not None]
     status = Counter(record.status for record in group)
     ended = {record.repetition: record.status for record in group}
+    leaks = {name: _mean(_last(done, name) if view == deployed else []) for name in LEAKS}
     ceilings = [record.facts.get("heterogeneity", {}).get("in_group_test") for record in done]
     badges = {
         badge
@@ -254,6 +268,10 @@ def _line(
         acc_drawn=_mean([score.drawn for score in scores.values() if score.drawn is not None]),
         acc_new=_mean([score.new for score in scores.values() if score.new is not None]),
         acc_honest=_mean([score.honest for score in scores.values() if score.honest is not None]),
+        leak_labels=leaks["leak_labels"],
+        leak_labels_prior=leaks["leak_labels_prior"],
+        leak_membership=leaks["leak_membership"],
+        leak_membership_tpr=leaks["leak_membership_tpr"],
         gap_to_local=_gap(scores, references["local"]),
         gap_to_centralized=_gap(scores, references["centralized"]),
         optimism=_mean([score.optimism for score in scores.values()]),
@@ -361,6 +379,12 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
 
     half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
+
+
+def _last(done: Sequence[Record], column: str) -> list[float]:
+    """A column of the last round of each run that has a number there."""
+    found = [_number(record.rounds[-1], column) for record in done]
+    return [value for value in found if value is not None]
 
 
 def _number(row: Row, column: str) -> float | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...federation.settings import UNSEEN
 from ..grid.repetition import Repetition
+from ..leaderboard.lines import LEAKS
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, cautioned
 from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
@@ -46,6 +47,40 @@ def print_results(console: Console, board: Sequence[Line]) -> None:
             whole=True,
             caption="\n".join([*(f"{mark} {badge}" for badge, mark in marks.items()), _caption(block)]),
         )
+        _print_leaks(console, block)
+
+
+def _print_leaks(console: Console, block: Sequence[Line]) -> None:
+    """What a curious server found out, where runs were attacked."""
+    lines = [line for line in block if line.deployed]
+    if all(getattr(line, column) is None for line in lines for column in LEAKS):
+        return
+    lines.sort(key=lambda line: (line.leak_membership is None, line.leak_membership, line.leak_labels or 0.0))
+    print_table(
+        console,
+        [
+            {
+                "method": line.method,
+                "accuracy %": _short(line.acc_mean),
+                "shares off by": _short(line.leak_labels),
+                "a prior by": _short(line.leak_labels_prior),
+                "members: area": _short(line.leak_membership),
+                "found at 1 %": _share(line.leak_membership_tpr),
+            }
+            for line in lines
+        ],
+        title=f"{block[0].dataset}: what a curious server learns from the last messages",
+        whole=True,
+        caption=(
+            "shares: class shares that it infers, total variation to the true ones; members: area under the curve of "
+            "its guesses whether a sample was trained on, 0.5 is guessing; no number: not attacked, which does not say "
+            "that nothing leaks (docs/leakage.md)"
+        ),
+    )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
 
 
 def print_lines_json(board: Sequence[Line]) -> None:

@@ -1,0 +1,113 @@
+"""Accuracy against what messages tell a curious server about private data (benchmarks room, figures)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from .costs import category_handles, category_look
+from .style import INK, MUTED, label_points, lay_out, new_figure, set_title, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .blocks import Block
+
+ATTACKS = {
+    "leak_membership": "membership of training samples: area under the curve (0.5 is guessing)",
+    "leak_labels": "class shares: what is inferred is off by (total variation; 0 is exact)",
+}
+"""What accuracy is set against: column of `rounds.csv` to words."""
+
+LEVELS = {"leak_membership": "guessing", "leak_labels": "a prior"}
+"""What the vertical line of an attack is, where it finds nothing."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One method of a block; numbers of each seed, after the last round."""
+
+    label: str
+    category: str
+    accuracy: tuple[float, ...]
+    """Percent, of every seed that was attacked."""
+    found: dict[str, tuple[float, ...]]
+    """By name of `ATTACKS`; an attack that has no number is not there."""
+    nothing: dict[str, float]
+    """By name of `ATTACKS`, where the attack would stand that finds nothing."""
+
+
+def read_leaks(block: Block) -> list[Leak]:
+    """The methods whose messages were attacked, in the order of the block; none where `training.leakage` was off."""
+    leaks = []
+    for course in block.courses:
+        last = [run.rounds[-1] for run in block.records[course.label]]
+        found = {
+            name: tuple(float(value) for row in last if isinstance(value := row.get(name), int | float))
+            for name in ATTACKS
+        }
+        prior = [float(value) for row in last if isinstance(value := row.get("leak_labels_prior"), int | float)]
+        found = {name: values for name, values in found.items() if len(values) == len(last)}
+        if found:
+            accuracy = tuple(values[-1] for values in course.accuracy)
+            nothing = {"leak_membership": 0.5, **({"leak_labels": fmean(prior)} if prior else {})}
+            leaks.append(Leak(course.label, course.category, accuracy, found, nothing))
+    return leaks
+
+
+@styled
+def draw(leaks: Sequence[Leak], *, title: str) -> Figure:
+    """A panel per attack: every method where its mean is, seeds as a cross from the lowest to the highest.
+
+    Args:
+        leaks: the methods of one block that were attacked.
+        title: what stands above.
+    """
+    shown = [name for name in ATTACKS if any(name in leak.found for leak in leaks)]
+    figure = new_figure(9.4, 3.4 * len(shown) + 0.5)
+    panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+    for axes, name in zip(panels, shown, strict=True):
+        _panel(axes, name, [leak for leak in leaks if name in leak.found])
+    names = {leak.category for leak in leaks}
+    panels[-1].legend(handles=category_handles(names), loc="lower right", frameon=False, fontsize=8, ncols=2)
+    seeds = max(len(leak.accuracy) for leak in leaks)
+    spread = f"; crosses: lowest to highest of {seeds} seeds" if seeds > 1 else ""
+    set_title(
+        figure,
+        title,
+        "mean client accuracy of the deployed models against what a curious server infers from the messages of the "
+        f"last round{spread}; methods that send nothing, or nothing that these attacks read, are not shown",
+    )
+    lay_out(figure)
+    for axes, name in zip(panels, shown, strict=True):
+        look = {"fontsize": 8, "color": INK, "zorder": 6}
+        own = [leak for leak in leaks if name in leak.found]
+        label_points(axes, [(leak.label, fmean(leak.found[name]), fmean(leak.accuracy), look) for leak in own], [])
+    return figure
+
+
+def _panel(axes: Axes, name: str, leaks: Sequence[Leak]) -> None:
+    axes.set(ylabel="accuracy, %", xlabel=ATTACKS[name])
+    level = fmean(leak.nothing[name] for leak in leaks)
+    axes.axvline(level, color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
+    axes.annotate(
+        LEVELS[name],
+        (level, 0.02),
+        xytext=(3, 0),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        color=MUTED,
+        fontsize=7.5,
+        style="italic",
+    )
+    for leak in leaks:
+        look, across, up = category_look(leak.category), leak.found[name], leak.accuracy
+        x, y = fmean(across), fmean(up)
+        axes.plot([min(across), max(across)], [y, y], color=look["color"], linewidth=0.8, alpha=0.6, zorder=3)
+        axes.plot([x, x], [min(up), max(up)], color=look["color"], linewidth=0.8, alpha=0.6, zorder=3)
+        axes.plot(x, y, **look, markersize=6, markeredgecolor="white", markeredgewidth=0.5, linestyle="none", zorder=4)
+    axes.margins(0.06, 0.1)
