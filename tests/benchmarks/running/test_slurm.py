@@ -464,7 +464,7 @@ def test_a_real_task_is_preempted_and_reaches_its_limit_and_nothing_shows(
         on_slurm.wait_until(lambda: log.read_text().count('"started"') == 2, "the cell has started again")
         # Its limit is near: submitit is told so by a signal, and asks for the task to be requeued.
         on_slurm.ask("scontrol", "update", f"JobId={task}", "TimeLimit=1")
-        on_slurm.wait_until(lambda: waiting(on_slurm) == [task], "the task waits again", 90.0)
+        on_slurm.wait_until(lambda: waiting(on_slurm) == [task], "the task waits again", 240.0)
         on_slurm.ask("scontrol", "update", f"JobId={task}", "TimeLimit=20")
         assert list(array.path.parent.parent.rglob("*.part")) != []
         (tmp_path / "gate").touch()
