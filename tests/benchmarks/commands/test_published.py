@@ -76,6 +76,20 @@ def test_the_table_of_poisoned_clients_is_that_of_the_records() -> None:
         assert row.split("|")[2:4] == [f" {at['']:.2f} ", f" {at['4']:.2f} "]
 
 
+def test_the_table_of_leaks_is_that_of_the_records() -> None:
+    text = (RESULTS / "leakage" / "leaderboards" / "digits.csv").read_text(encoding="utf-8")
+    page = (RESULTS.parent / "docs" / "leakage.md").read_text(encoding="utf-8")
+    deployed = [line for line in csv.DictReader(io.StringIO(text)) if line["deployed"] == "yes"]
+    assert len(deployed) == 15
+    for line in deployed:
+        labels, members = (
+            f"{float(line[name]):.2f}" if line[name] else "not attacked" for name in ("leak_labels", "leak_membership")
+        )
+        assert f"| `{line['method']}` | {float(line['acc_mean']):.2f} | {labels} | {members} |" in page
+    (prior,) = {line["leak_labels_prior"] for line in deployed if line["leak_labels_prior"]}
+    assert f"is off by {float(prior):.2f}:" in page
+
+
 def test_what_is_said_of_mixed_networks_in_short() -> None:
     # "not significantly better than any other method but FedDF": the tool's sentence on the page behind the link
     assert "FedMD or any other method but FedDF" in (RESULTS / "README.md").read_text(encoding="utf-8")
