@@ -22,6 +22,9 @@ SEEDS = 20
 CHANGES = 24
 """A command is hit at the latest after so many changes in its results folder; a cell makes about ten."""
 
+KILLED = ("was killed by SIGKILL", "the process of the task died")
+"""What a record says whose cell was killed too often; the second where Ray's own process was."""
+
 LOST = 2
 """The most rounds that a kill may cost a cell: the one in flight and one before."""
 
@@ -85,7 +88,7 @@ def worker_without_folder_killed(place: Place) -> Seen:
     Recovery: none, or the same command with `--retry`.
     """
     executor = "subprocess[jobs=2,device=cpu,kept_every=0]"
-    return storm(place, place.times(30), seeds_of(place), kill_worker, retry=True, executor=executor)
+    return storm(place, place.times(60), seeds_of(place), kill_worker, retry=True, executor=executor)
 
 
 FAULTS = (worker_killed, driver_killed, group_killed, rounds_lost, driver_interrupted, worker_without_folder_killed)
@@ -132,7 +135,7 @@ def storm(
             command = place.start(results, *more, executor=executor)
             seen.times += hit(place, command, times - seen.times)
             seen.exits.add(command.wait())
-            done = results.check(failed="was killed by SIGKILL" if retry else None)
+            done = results.check(failed=KILLED if retry else None)
         seen.cells += place.finish(results, *more, executor=executor)
         lost += place.lost()
         results = place.results(seeds, methods=methods)

@@ -31,7 +31,7 @@ def ray_worker_killed(place: Place) -> Seen:
     """
     with cluster_of(place) as cluster:
         hit = kills_of(MARK, PROCESSES)
-        return storm(place, place.times(30), seeds_of(place), hit, retry=True, executor=cluster.executor)
+        return storm(place, place.times(40), seeds_of(place), hit, retry=True, executor=cluster.executor)
 
 
 def ray_driver_killed(place: Place) -> Seen:
