@@ -206,6 +206,8 @@ class _Driver:
     """How long cells took."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Nodes that would give other numbers or cannot work, by Ray's names for them, and why."""
+    known: set[str] = field(default_factory=set)
+    """Ray's names for the nodes that were there at the last look."""
     said: deque[Event] = field(default_factory=deque)
     count: int = 0
     seen: float = field(default_factory=time.monotonic)
@@ -337,7 +339,18 @@ class _Driver:
             self.link.submit(Cancel(task.number))
 
     def _look_at(self, word: Nodes) -> None:
-        """Give up where the cluster has had no room for a task for too long."""
+        """See which nodes are gone; give up where the cluster has had no room for a task for too long.
+
+        Ray itself may wait for ever for a node that hangs: for a task there, or for one that was about to go there.
+        """
+        names = {node.name for node in word.nodes}
+        gone, self.known = self.known - names, names
+        for task in [task for task in self.tasks.values() if gone and (not task.node or task.name in gone)]:
+            if task.node:
+                self.remote.lost(task.jobs[0], "node", f"the node {task.node} is gone")
+            else:
+                self.remote.give_back(task.jobs[0])
+            self._tidy(task)
         if self.settings.jobs is not None or room(self.nodes, self.settings.cpus, _gpus(self.device, 1.0)):
             self.seen = time.monotonic()
         elif time.monotonic() - self.seen > START_LIMIT:

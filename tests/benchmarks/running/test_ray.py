@@ -251,6 +251,19 @@ def test_a_node_without_fl_bench_ends_the_run_and_says_what_to_install(
         run(cells, store)
 
 
+def test_a_node_that_hangs_is_lost_when_the_head_gives_it_up(
+    link: FakeLink, cells: list[Cell], store: Store, tmp_path: Path
+) -> None:
+    one, two = link.nodes = (Node(1.0, 0.0, "one"), Node(1.0, 0.0, "two"))
+    link.where[1] = "two"
+    # The first task says no more, and the second was on its way to the same node; Ray would wait for both.
+    link.instead[1] = lambda command: link.work(command)[:1]
+    link.instead[2] = lambda _: [Nodes("head:1", (one, two)), Nodes("head:1", (one,))]
+    assert statuses(run(cells, store, batch=1)) == ["done"] * 4
+    assert sorted(link.cancelled) == [1, 2]
+    compare_with_local(store, cells, tmp_path / "local")
+
+
 def test_without_its_own_node_the_command_ends_and_no_cell_fails(
     link: FakeLink, cells: list[Cell], store: Store
 ) -> None:
