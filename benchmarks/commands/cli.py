@@ -23,6 +23,7 @@ from .contraction import contraction
 from .doctor import doctor
 from .fsck import fsck
 from .options import FAILED, STOPPED, WRONG
+from .overlap import overlap
 from .packing import pack, unpack
 from .partition import partition
 from .publish import figures, leaderboard, report
@@ -126,5 +127,6 @@ app.command()(pack)
 app.command()(unpack)
 app.command()(fsck)
 app.command()(doctor)
+app.command()(overlap)
 app.command()(partition)
 new_app.command("method")(new_method)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..statistics.result import Comparison, OnMissing
     from ..statistics.table import Blocks, Table
 
-TABLES = (".csv", ".tsv")
+TABLES = (".csv", ".tsv", ".md", ".markdown", ".tex")
 """Suffixes of files that hold a table rather than records."""
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
@@ -31,14 +31,26 @@ PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
 
 def compare(
     source: Annotated[
-        Path, typer.Argument(metavar="[RESULTS|TABLE.csv]", help="Folder of records, or a CSV file of numbers.")
+        Path,
+        typer.Argument(
+            metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+        ),
     ] = Path("results"),
     control: Control = None,
     alpha: Alpha = 0.05,
     rope: Rope = 1.0,
     blocks: Annotated[
-        str, typer.Option(metavar="dataset|setting", help="One independent observation: a data set, or each setting.")
-    ] = "dataset",
+        str,
+        typer.Option(
+            metavar="family|cluster|dataset|setting",
+            help="One independent observation: a family of data sets, averaged; the same, with data sets that change "
+            "signs together; each data set; each setting.",
+        ),
+    ] = "family",
+    families: Annotated[
+        str | None,
+        typer.Option(metavar="A=F,B=F", help="Other families than declared: name=family, or how names of one begin."),
+    ] = None,
     on_missing: Missing = "refuse",
     select: CompareSelect = "last",
     methods: Annotated[
@@ -58,8 +70,8 @@ def compare(
 ) -> None:
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
-    A data set is one observation, seeds are averaged first. An incomplete table is refused and the gaps are named.
-    TABLE.csv has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
+    A family of data sets is one observation, seeds are averaged first. An incomplete table is refused, the gaps named.
+    TABLE has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
 
     \b
     fl-bench compare
@@ -67,6 +79,7 @@ def compare(
     fl-bench compare table.csv --control ours --format latex --out table.tex
     """
     from ..statistics.comparison import compare as analyse
+    from ..statistics.families import regrouped
     from ..statistics.result import Options
 
     if form not in FORMATS:
@@ -79,6 +92,8 @@ def compare(
             raise unknown_name("data set of this table", name, table.datasets)
     if chosen:
         table = table.take_conditions(lambda condition: condition.dataset in chosen)
+    if asked := _names(families, "--families"):
+        table = regrouped(table, asked)
     result = analyse(table, options)
     if out is None and form == "table":
         from ..tables.comparison import print_comparison
@@ -113,7 +128,8 @@ def _placed(page: str, text: str) -> str:
 
 def _read(source: Path, select: str, methods: Sequence[str]) -> tuple[Table, int]:
     """The table of a CSV file or of records, and the exit code; damaged records are gaps, as what was not run."""
-    from ..statistics.reading import read_records, read_table
+    from ..statistics.numbers import read_table
+    from ..statistics.reading import read_records
 
     selection = read_selection(select)
     if source.suffix in TABLES:

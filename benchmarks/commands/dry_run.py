@@ -9,7 +9,7 @@ from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ...datasets.catalogue import dataset_info
+from ...datasets.catalogue import dataset_info, family_of
 from ...federation.models import build_net
 from ...methods.planning import KINDS
 from ...methods.registry import METHODS
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..records.store import Store
     from ..running.forecast import Forecast
     from ..running.schedule import RoundSeconds
+    from ..statistics.table import Blocks
 
 REMARKS = {
     "most": "steps depend on the data, and these are about the most there can be",
@@ -203,8 +204,10 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
 
     runs = [cell for cell in grid.cells if cell.key not in grid.unsupported]
     labels = {cell.label for cell in runs if not METHODS[cell.method].requires.pooled_data}
-    datasets = {cell.dataset.name for cell in runs}
-    found = families(len(labels), len(datasets), alpha, "dataset", control=CONTROL in labels)
+    independent = {family_of(cell.dataset.name, cell.dataset.digest) for cell in runs}
+    twins = len(independent) < len({cell.dataset.name for cell in runs})
+    unit: Blocks = "family" if twins else "dataset"
+    found = families(len(labels), len(independent), alpha, unit, control=CONTROL in labels)
     return [f"power, {family.sentence}" for family in found if family.sentence]
 
 

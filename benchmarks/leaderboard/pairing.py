@@ -92,7 +92,7 @@ def setting_text(cell: Mapping[str, Any]) -> str:
     partition, training, models = dict(cell["partition"]), cell["training"], cell["models"]
     scheme = partition.pop("scheme")
     knobs = ", ".join(f"{name}={_short(value)}" for name, value in partition.items())
-    nets = "+".join(models["names"]) + (f" (server {models['server']})" if models.get("server") else "")
+    nets = network_word(cell) + (f" (server {models['server']})" if models.get("server") else "")
     return (
         f"{scheme}({knobs}); {nets}; {training['rounds']} rounds, {training['local_epochs']} local epochs, "
         f"batch {training['batch_size']}, {training['optimizer']} {_short(training['lr'])}, "
@@ -101,6 +101,17 @@ def setting_text(cell: Mapping[str, Any]) -> str:
         f"{'; with risks' if training.get('risks') else ''}"
         f"{'; faults ' + _short(cell['faults']) if cell.get('faults') else ''}"
     )
+
+
+def network_word(cell: Mapping[str, Any]) -> str:
+    """The clients' networks: `mlp-64`, `mlp-32+mlp-64`."""
+    return "+".join(cell["models"]["names"])
+
+
+def partition_word(cell: Mapping[str, Any]) -> str:
+    """The scheme that dealt the data, with the concentration of Dirichlet's: `latent-groups`, `dirichlet 0.1`."""
+    scheme, alpha = str(cell["partition"]["scheme"]), cell["partition"].get("alpha")
+    return f"{scheme} {alpha:g}" if alpha is not None and "dirichlet" in scheme else scheme
 
 
 def _labels(groups: Mapping[str, Sequence[Record]]) -> dict[str, str]:

@@ -162,7 +162,7 @@ def coverage(simulations: int) -> list[Row]:
         found = []
         for datasets in sizes:
             scores = null_scores(generator, datasets, methods=2) + np.array([1.0, 0.0])
-            draws = effects.bootstrap_means(_table(scores), 2000, generator)
+            draws = effects.bootstrap_means(as_table(scores), 2000, generator)
             found.append(_holds(effects.wide_percentiles(draws[:, 0] - draws[:, 1], datasets, ALPHA), 1.0))
         means = null_scores(generator).mean(axis=1)
         drawn = ranks.bootstrap_ranks(means, [str(place) for place in range(DATASETS)], 2000, generator)
@@ -260,7 +260,8 @@ def _holds(interval: tuple[Array, Array] | None, truth: float) -> bool:
     return interval is not None and bool(interval[0] <= truth <= interval[1])
 
 
-def _table(scores: Array) -> Table:
+def as_table(scores: Array) -> Table:
+    """A table of simulated scores of shape (data sets, seeds, methods)."""
     methods = tuple(f"m{place}" for place in range(scores.shape[2]))
     conditions = tuple(
         Condition(

@@ -11,8 +11,11 @@ import numpy as np
 from fl_bench.errors import DataError, unknown_name
 
 from . import pairs, standing
-from .power import blocks_needed, families
+from .families import apart, together
+from .population import unit
+from .power import BLOCK_WORDS, blocks_needed, families
 from .result import Comparison, Counts, Options
+from .spreads import within_spread
 from .study import Study
 from .variance import seed_variance
 from .verdicts import summary, verdicts
@@ -37,6 +40,8 @@ def compare(table: Table, options: Options | None = None) -> Comparison:
     options = options or Options()
     if len(table.methods) < 2:
         raise DataError(f"a comparison needs at least two methods, found {', '.join(table.methods) or 'none'}")
+    if options.blocks == "dataset":
+        table = replace(table.with_families({}), notes=(*table.notes, *apart(table)))
     missing = describe_gaps(table.gaps())
     study = Study(_without_gaps(table, missing, options), options, _control(table, options))
     whole, counts = study.table, _count(study)
@@ -54,7 +59,11 @@ def compare(table: Table, options: Options | None = None) -> Comparison:
         missing=missing,
         dropped=_dropped(table, whole),
         power=families(
-            len(whole.methods), counts.blocks, options.alpha, options.blocks, control=study.control is not None
+            len(whole.methods),
+            counts.blocks,
+            options.alpha,
+            unit(whole, options.blocks),
+            control=study.control is not None,
         ),
         omnibus=standing.omnibus(study, notes),
         primary=primary,
@@ -136,6 +145,7 @@ def _count(study: Study) -> Counts:
     seeds = [len(condition.seeds) for condition in study.table.conditions]
     return Counts(
         blocks=len(study.scores),
+        families=len(study.table.families),
         datasets=len(study.table.datasets),
         settings=len(study.table.settings),
         conditions=len(study.table.conditions),
@@ -163,9 +173,10 @@ def _cautions(result: Comparison) -> list[str]:
     notes, counts, options = [], result.counts, result.options
     if counts.datasets == 1:
         notes.append("one data set: no interval over data sets, and no claim beyond it")
-    elif counts.datasets < blocks_needed(1, options.alpha):
+    elif counts.families < blocks_needed(1, options.alpha):
+        several = BLOCK_WORDS[unit(result.table, "family")][1]
         notes.append(
-            f"no intervals over data sets: from {counts.datasets} none can hold {100 * (1 - options.alpha):g} %, "
+            f"no intervals over {several}: from {counts.families} none can hold {100 * (1 - options.alpha):g} %, "
             f"{blocks_needed(1, options.alpha)} are needed"
         )
     if counts.seeds_least < 2:
@@ -173,8 +184,9 @@ def _cautions(result: Comparison) -> list[str]:
     if options.blocks == "setting":
         notes.append(
             "blocks are data sets in a setting, a secondary analysis: blocks of one data set are not independent, and "
-            "tests over them reject too often; intervals resample whole data sets"
+            "tests over them reject too often; intervals resample whole families of data sets"
         )
+    notes += [*together(result.table, options.blocks), *within_spread(result.table, result.control)]
     if not result.table.factors and counts.seeds_most > 1:
         notes.append(
             "one seed moves partition, initial weights, draws and batches together: their shares of the variance "

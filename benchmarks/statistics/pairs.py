@@ -14,7 +14,6 @@ from . import bayes, effects, ranks
 from .multiple import holm
 from .per_dataset import bca_interval, t_interval
 from .result import Belief, Effect, OnDataset, Pair
-from .signed_rank import signed_rank
 from .study import SEED
 from .table import settled
 
@@ -66,7 +65,7 @@ def effect(study: Study, pair: Pair) -> Effect:
     """How large the difference of a pair is."""
     both = study.common((pair.method, pair.other))
     draws = study.bootstrap((pair.method, pair.other))
-    interval = effects.wide_percentiles(draws[pair.method] - draws[pair.other], len(both.datasets), study.options.alpha)
+    interval = effects.wide_percentiles(draws[pair.method] - draws[pair.other], len(both.families), study.options.alpha)
     means = dict(zip(both.methods, effects.overall_means(both), strict=True))
     wins, ties, losses = effects.win_tie_loss(study.differences(pair.method, pair.other), study.options.rope)
     return Effect(
@@ -142,7 +141,7 @@ def _pair(study: Study, method: str, other: str) -> Pair:
     differences = study.differences(method, other)
     if not len(differences):
         raise DataError(f"{method} and {other} share no block; leave one of them out (--methods)")
-    test = signed_rank(differences)
+    test = study.sign_test(method, other)
     return Pair(
         method=method,
         other=other,
@@ -175,15 +174,18 @@ def _mean_ranks(study: Study) -> Mapping[str, float]:
 
 
 def _seed_differences(table: Table, pair: Pair) -> list[Array]:
-    """Differences by seed on each data set, averaged over its settings; only seeds that all of those have."""
+    """Differences by seed in each family, averaged over settings, then data sets; only seeds that all of those have."""
     result = []
-    for dataset in table.datasets:
+    for datasets in table.families.values():
         rows: list[dict[int, float]] = []
+        weights: list[float] = []
         for condition in table.conditions:
-            if condition.dataset == dataset:
+            if condition.dataset in datasets:
                 runs = dict(zip(table.methods, condition.array(), strict=True))
                 differences = runs[pair.method] - runs[pair.other]
                 rows.append(dict(zip(condition.seeds, differences.tolist(), strict=True)))
+                weights.append(1 / sum(other.dataset == condition.dataset for other in table.conditions))
         seeds = sorted(set.intersection(*(set(row) for row in rows)))
-        result.append(np.array([np.mean([row[seed] for row in rows]) for seed in seeds], dtype=float))
+        means = [np.average([row[seed] for row in rows], weights=weights) for seed in seeds]
+        result.append(np.array(means, dtype=float))
     return result

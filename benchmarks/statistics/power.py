@@ -14,7 +14,12 @@ from .result import Family
 if TYPE_CHECKING:
     from .table import Blocks
 
-BLOCK_WORDS = {"dataset": ("data set", "data sets"), "setting": ("block", "blocks")}
+BLOCK_WORDS = {
+    "family": ("family", "families"),
+    "cluster": ("family", "families"),
+    "dataset": ("data set", "data sets"),
+    "setting": ("block", "blocks"),
+}
 """What a block is called, one and several."""
 
 

@@ -34,7 +34,7 @@ class Options:
     """Level of every test and interval."""
     rope: float = 1.0
     """Half width of the region of practical equivalence, and the margin of a tie, in points."""
-    blocks: Blocks = "dataset"
+    blocks: Blocks = "family"
     on_missing: OnMissing = "refuse"
 
     def __post_init__(self) -> None:
@@ -53,6 +53,8 @@ class Counts:
     """The size of what was compared, printed with every claim."""
 
     blocks: int
+    families: int
+    """Independent of each other, as far as they say."""
     datasets: int
     settings: int
     conditions: int
@@ -111,7 +113,7 @@ class Effect:
     method: str
     other: str
     difference: float
-    """Mean over data sets of the mean over settings and seeds."""
+    """Mean over families of the mean over data sets, settings and seeds."""
     low: float | None
     """Of the hierarchical bootstrap interval; None with one data set."""
     high: float | None
@@ -120,7 +122,7 @@ class Effect:
     ties: int
     losses: int
     probability_of_improvement: float
-    """Share of runs, paired by seed, that `method` wins, ties half; mean over data sets."""
+    """Share of runs, paired by seed, that `method` wins, ties half; mean over families."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class MethodRank:
 
     method: str
     mean: float
-    """Mean over data sets, percent."""
+    """Mean over families of data sets, percent."""
     low: float | None
     """Of the hierarchical bootstrap interval of the mean."""
     high: float | None
@@ -177,7 +179,7 @@ class MethodRank:
     best: float | None
     """Share of the bootstrap draws in which its mean rank is the best."""
     without_one: tuple[float, float] | None
-    """Lowest and highest mean rank when any one data set is left out."""
+    """Lowest and highest mean rank when any one family of data sets is left out."""
 
 
 @dataclass(frozen=True)
@@ -204,15 +206,16 @@ class Flip:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What changes when one data set is left out."""
+    """What changes when one family of data sets is left out."""
 
     dataset: str
+    """Its data sets, `digits+optdigits`."""
     leader: str
     """The method with the best mean rank."""
     gained: tuple[str, ...]
     """Methods that differ significantly from the control only then."""
     lost: tuple[str, ...]
-    """Methods that differ significantly only with this data set."""
+    """Methods that differ significantly only with this family."""
 
 
 @dataclass(frozen=True)

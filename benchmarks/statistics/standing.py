@@ -59,9 +59,9 @@ def method_ranks(study: Study) -> tuple[MethodRank, ...]:
     if study.complete:
         mean_ranks = ranks.mean_ranks(study.scores).tolist()
         rows = [replace(row, mean_rank=rank) for row, rank in zip(rows, mean_ranks, strict=True)]
-    if study.complete and len(study.table.datasets) > 1:
+    if study.complete and len(study.table.families) > 1:
         draws = ranks.bootstrap_ranks(study.scores, study.groups, effects.DRAWS, numpy_stream(SEED, "ranks"))
-        interval = effects.wide_percentiles(draws, len(study.table.datasets), study.options.alpha)
+        interval = effects.wide_percentiles(draws, len(study.table.families), study.options.alpha)
         without = np.array(list(ranks.leave_one_out(study.scores, study.groups).values()))
         best = _share_of_best(draws)
         rows = [
@@ -105,23 +105,23 @@ def order_flips(study: Study) -> tuple[Flip, ...]:
 
 
 def leave_one_out(study: Study) -> tuple[LeftOut, ...]:
-    """The leader and the primary verdicts without each data set; none where blocks are incomplete."""
-    if not study.complete or len(study.table.datasets) < 2:
+    """The leader and the primary verdicts without each family of data sets; none where blocks are incomplete."""
+    if not study.complete or len(study.table.families) < 2:
         return ()
     everywhere = _verdict(study)
     found = []
-    for dataset in study.table.datasets:
-        part = replace(study, table=study.table.take_conditions(lambda at, gone=dataset: at.dataset != gone))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    for unit, label in zip(study.table.families, study.table.family_labels(), strict=True):
+        part = replace(study, table=study.table.take_conditions(lambda at, gone=unit: at.unit != gone))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         now = _verdict(part)
         leader = part.table.methods[int(np.argmin(settled(ranks.mean_ranks(part.scores))))]
-        found.append(LeftOut(dataset, leader, tuple(sorted(now - everywhere)), tuple(sorted(everywhere - now))))
+        found.append(LeftOut(label, leader, tuple(sorted(now - everywhere)), tuple(sorted(everywhere - now))))
     return tuple(found)
 
 
 def _mean(study: Study, method: str) -> MethodRank:
     own = study.common([method])
     draws = study.bootstrap([method])[method]
-    interval = effects.wide_percentiles(draws, len(own.datasets), study.options.alpha)
+    interval = effects.wide_percentiles(draws, len(own.families), study.options.alpha)
     return MethodRank(
         method=method,
         mean=float(effects.overall_means(own)[0]),

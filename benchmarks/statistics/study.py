@@ -11,6 +11,7 @@ import numpy as np
 from fl_bench.streams import numpy_stream
 
 from .effects import DRAWS, bootstrap_means
+from .signed_rank import signed_rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .result import Options
+    from .signed_rank import SignedRank
     from .table import Table
 
     Array = NDArray[np.float64]
@@ -46,10 +48,10 @@ class Study:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The data set of every block."""
-        if self.options.blocks == "dataset":
-            return self.table.datasets
-        return tuple(condition.dataset for condition in self.table.conditions)
+        """The family of every block."""
+        if self.options.blocks == "setting":
+            return tuple(condition.unit for condition in self.table.conditions)
+        return tuple(self.table.families)
 
     def differences(self, method: str, other: str) -> Array:
         """Block differences of two methods, where both have a number."""
@@ -57,12 +59,26 @@ class Study:
         differences: Array = self.scores[:, first] - self.scores[:, second]
         return differences[np.isfinite(differences)]
 
+    def sign_test(self, method: str, other: str) -> SignedRank:
+        """The exact test of two methods: over blocks, or over data sets whose signs turn by family (`cluster`).
+
+        Raises:
+            ValueError: they share no block.
+        """
+        if self.options.blocks != "cluster":
+            return signed_rank(self.differences(method, other))
+        both = self.common((method, other))
+        means = both.block_means("dataset")
+        families = {name: unit for unit, names in both.families.items() for name in names}
+        sign = 1 if both.methods[0] == method else -1
+        return signed_rank(sign * (means[:, 0] - means[:, 1]), [families[name] for name in both.datasets])
+
     def common(self, methods: Sequence[str]) -> Table:
         """What some methods share: complete."""
         return self.table.take_methods(methods).full_blocks(self.options.blocks)
 
     def bootstrap(self, methods: Sequence[str]) -> dict[str, Array]:
-        """Resampled means over data sets of some methods, paired draw by draw, each of shape (draws,)."""
+        """Resampled means over families of some methods, paired draw by draw, each of shape (draws,)."""
         if self.complete:
             return {method: self._draws[method] for method in methods}
         return _bootstrap(self.common(methods))

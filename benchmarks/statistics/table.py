@@ -13,13 +13,17 @@ import numpy as np
 from fl_bench.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
 
-Blocks = Literal["dataset", "setting"]
-"""What counts as one independent observation: a data set, its settings averaged; or each data set in each setting."""
+Blocks = Literal["family", "cluster", "dataset", "setting"]
+"""What counts as one independent observation: a family of data sets, averaged; a family whose data sets enter the test
+one by one, their signs turning together; a data set, whatever its family; or each data set in each setting."""
+
+NAMED = 3
+"""Up to so many data sets of a family are named where it is; of more, the family and their number."""
 
 DECIMALS = 9
 """Numbers that agree to so many decimals are equal: 85.3 - 84.2 and 1.1 differ in the sixteenth, and are a tie."""
@@ -51,6 +55,20 @@ class Condition:
     """How each run ended; `missing` where there is none. Same shape."""
     levels: tuple[tuple[str, ...], ...] = ()
     """The levels of `Table.factors` behind each seed, where a table names them."""
+    family: str = ""
+    """The family of the data set, which counts as one observation; nothing where it is its own."""
+    network: str = ""
+    """The clients' networks, in a word; nothing where the table does not say."""
+    partition: str = ""
+    """How the data were dealt to clients, in a word; nothing where the table does not say."""
+
+    spreads: tuple[float | None, ...] = ()
+    """What stands after ±, for each method, where a table has no seeds but numbers with spreads."""
+
+    @property
+    def unit(self) -> str:
+        """What this condition shares with those that are not independent of it: its family, or its data set."""
+        return self.family or self.dataset
 
     @property
     def label(self) -> str:
@@ -75,6 +93,7 @@ class Condition:
             self,
             seeds=tuple(self.seeds[column] for column in columns),
             levels=tuple(self.levels[column] for column in columns) if self.levels else (),
+            spreads=tuple(self.spreads[row] for row in rows) if self.spreads else (),
             accuracy=tuple(tuple(self.accuracy[row][column] for column in columns) for row in rows),
             status=tuple(tuple(self.status[row][column] for column in columns) for row in rows),
         )
@@ -122,6 +141,28 @@ class Table:
         """The settings, sorted."""
         return tuple(sorted({condition.setting for condition in self.conditions}))
 
+    @property
+    def families(self) -> dict[str, tuple[str, ...]]:
+        """The data sets of every family, by what `Condition.unit` says, in the order of the first of each."""
+        units = {condition.dataset: condition.unit for condition in self.conditions}
+        found: dict[str, list[str]] = {}
+        for dataset in self.datasets:
+            found.setdefault(units[dataset], []).append(dataset)
+        return {unit: tuple(members) for unit, members in found.items()}
+
+    def family_labels(self) -> tuple[str, ...]:
+        """What tables call the families: by their data sets, `digits+optdigits`."""
+        return tuple(
+            "+".join(members) if len(members) <= NAMED else f"{unit} ({len(members)} data sets)"
+            for unit, members in self.families.items()
+        )
+
+    def with_families(self, families: Mapping[str, str]) -> Table:
+        """The same with other families, by data set; one that is not named is its own."""
+        return replace(
+            self, conditions=tuple(replace(at, family=families.get(at.dataset, "")) for at in self.conditions)
+        )
+
     def gaps(self) -> tuple[Gap, ...]:
         """Every number that is not there, by condition, method and seed."""
         return tuple(
@@ -164,9 +205,9 @@ class Table:
 
     def full_blocks(self, blocks: Blocks) -> Table:
         """Only blocks in which every method has a number."""
-        means = zip(self.block_labels(blocks), self.block_means(blocks), strict=True)
-        kept = {label for label, row in means if np.isfinite(row).all()}
-        return self.take_conditions(lambda at: (at.dataset if blocks == "dataset" else at.label) in kept)
+        means = zip(self._block_keys(blocks), self.block_means(blocks), strict=True)
+        kept = {key for key, row in means if np.isfinite(row).all()}
+        return self.take_conditions(lambda at: _block_key(at, blocks) in kept)
 
     def take_conditions(self, keep: Callable[[Condition], bool]) -> Table:
         """Only the conditions that `keep` says yes to."""
@@ -202,23 +243,31 @@ class Table:
 
     def block_labels(self, blocks: Blocks) -> tuple[str, ...]:
         """The names of the blocks, in the order of `block_means`."""
-        return self.datasets if blocks == "dataset" else tuple(condition.label for condition in self.conditions)
+        return self.family_labels() if blocks in ("family", "cluster") else self._block_keys(blocks)
 
     def block_means(self, blocks: Blocks) -> NDArray[np.float64]:
-        """One number per block and method, shape (blocks, methods): seeds averaged first, then settings.
+        """One number per block and method, shape (blocks, methods): averaged over seeds, settings, then data sets.
 
-        A method that lacks a seed of a condition, or a condition of a block, has NaN there: a mean over fewer
-        seeds than its rivals' would no longer be paired with theirs.
+        A method that lacks a seed of a condition, a condition of a data set, or a data set of a family, has NaN there:
+        a mean over fewer seeds than its rivals' would no longer be paired with theirs.
         """
-        means = [condition.array().mean(axis=1) for condition in self.conditions]
-        if blocks == "dataset":
-            means = [
-                np.mean(
-                    [mean for mean, at in zip(means, self.conditions, strict=True) if at.dataset == dataset], axis=0
-                )
+        if blocks == "setting":
+            means = [condition.array().mean(axis=1) for condition in self.conditions]
+        else:
+            by_dataset = {
+                dataset: np.mean([at.array().mean(axis=1) for at in self.conditions if at.dataset == dataset], axis=0)
                 for dataset in self.datasets
-            ]
+            }
+            means = list(by_dataset.values())
+            if blocks != "dataset":
+                means = [np.mean([by_dataset[name] for name in names], axis=0) for names in self.families.values()]
         return np.array(means, dtype=float).reshape(len(means), len(self.methods))
+
+    def _block_keys(self, blocks: Blocks) -> tuple[str, ...]:
+        """What tells blocks apart, in the order of `block_means`."""
+        if blocks in ("family", "cluster"):
+            return tuple(self.families)
+        return self.datasets if blocks == "dataset" else tuple(at.label for at in self.conditions)
 
     def _narrow(self, rows: Sequence[int], wanted: Callable[[Sequence[str]], bool]) -> tuple[Condition, ...]:
         """Some methods' rows, with the seeds whose statuses are `wanted`, in conditions that have any."""
@@ -232,6 +281,10 @@ class Table:
             if columns:
                 found.append(condition._take(rows, columns))
         return tuple(found)
+
+
+def _block_key(at: Condition, blocks: Blocks) -> str:
+    return {"setting": at.label, "dataset": at.dataset}.get(blocks, at.unit)
 
 
 def _any_started(statuses: Sequence[str]) -> bool:

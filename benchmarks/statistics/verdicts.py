@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .population import population, unit
 from .power import BLOCK_WORDS, number
 
 if TYPE_CHECKING:
@@ -12,13 +13,12 @@ if TYPE_CHECKING:
 
 def size(result: Comparison) -> str:
     """How much was compared: `3 blocks (data sets), 1 setting, 1 to 3 seeds`."""
-    counts = result.counts
-    blocks = (
-        "data sets"
-        if result.options.blocks == "dataset"
-        else f"data set x setting, {many(counts.datasets, 'data set')}"
-    )
-    return f"{many(counts.blocks, 'block')} ({blocks}), {many(counts.settings, 'setting')}, {repeats(result)}"
+    counts, several = result.counts, BLOCK_WORDS[unit(result.table, result.options.blocks)][1]
+    if several == "families":
+        several = f"families of {many(counts.datasets, 'data set')}"
+    elif several == "blocks":
+        several = f"data set x setting, {many(counts.datasets, 'data set')}"
+    return f"{many(counts.blocks, 'block')} ({several}), {many(counts.settings, 'setting')}, {repeats(result)}"
 
 
 def repeats(result: Comparison) -> str:
@@ -135,5 +135,4 @@ def _span(effect: Effect) -> str:
 
 
 def _blocks(result: Comparison, count: int) -> str:
-    one, several = BLOCK_WORDS[result.options.blocks]
-    return f"{count} {one if count == 1 else several}"
+    return population(result.table, result.options.blocks, count)

@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..statistics.power import number
+from ..statistics.population import observations, unit
+from ..statistics.power import BLOCK_WORDS, number
 from ..statistics.verdicts import many, size
 from .printing import print_table
 from .terminal import PIPE_WIDTH
@@ -136,6 +137,8 @@ def sections(result: Comparison) -> list[Section]:
 
 def _standing(result: Comparison) -> Section:
     level = f"{100 * (1 - result.options.alpha):g} %"
+    one, several = BLOCK_WORDS[unit(result.table, "family")]
+    families = several == "families"
     rows = [
         {
             "method": row.method,
@@ -151,9 +154,10 @@ def _standing(result: Comparison) -> Section:
     return Section(
         "Where the methods stand",
         _without_empty(rows),
-        "mean over data sets of means over seeds; without one: lowest and highest mean rank when a data set is left "
-        "out; best: share of bootstrap draws with the best mean rank; intervals: "
-        f"{level}, hierarchical bootstrap over data sets, settings and seeds",
+        f"mean over {several} of means over {'data sets and ' if families else ''}seeds; without one: lowest and "
+        f"highest mean rank when a {one} is left out; best: share of bootstrap draws with the best mean rank; "
+        f"intervals: {level}, hierarchical bootstrap over {'families, ' if families else ''}data sets, settings and "
+        "seeds",
     )
 
 
@@ -178,11 +182,18 @@ def _primary(result: Comparison) -> Section:
     return Section(
         f"Is {result.control} better?",
         _without_empty(rows),
-        f"exact two-sided signed rank over {many(result.counts.blocks, 'block')}, Holm over {many(len(rows), 'test')}; "
+        f"exact two-sided signed rank over {_test_over(result)}, Holm over {many(len(rows), 'test')}; "
         f"* at {number(result.options.alpha)}. points: {result.control} minus the other. win tie loss: blocks, margin "
         f"{result.options.rope:g}. P(impr.): share of runs that it wins, paired by seed. p ranks: from mean ranks, "
         "Holm; depends on who else takes part",
     )
+
+
+def _test_over(result: Comparison) -> str:
+    text = many(result.counts.blocks, "block")
+    if result.options.blocks != "cluster":
+        return text
+    return f"{many(result.counts.datasets, 'data set')}, signs turning by family ({result.counts.families})"
 
 
 def _beliefs(result: Comparison) -> Section:
@@ -198,7 +209,7 @@ def _beliefs(result: Comparison) -> Section:
         f"Where does the difference of {result.control} lie on a next data set?",
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
         f"Bayesian signed rank, equivalent: within {result.options.rope:g} points{seeds}; from "
-        f"{many(result.counts.datasets, 'data set')}, and with few of them mostly the shape of the test",
+        f"{observations(result.table, result.options.blocks)}, and with few of them mostly the shape of the test",
     )
 
 
@@ -271,7 +282,8 @@ def _stability(result: Comparison) -> Section:
     if named:
         caption = "order by mean rank that depends on a third method: " + "; ".join(named[:FEW_FLIPS])
         caption += f"; and {more} more (--format json)" if more > 0 else ""
-    return Section("How firm is this? One data set left out at a time", _without_empty(rows), caption)
+    one = BLOCK_WORDS[unit(result.table, "family")][0]
+    return Section(f"How firm is this? One {one} left out at a time", _without_empty(rows), caption)
 
 
 def _variance(result: Comparison) -> Section:
@@ -315,6 +327,7 @@ def _csv_pair(
         "method": pair.method,
         "other": pair.other,
         "blocks": pair.blocks,
+        "families": result.counts.families,
         "datasets": result.counts.datasets,
         "settings": result.counts.settings,
         "seeds": f"{result.counts.seeds_least}-{result.counts.seeds_most}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..statistics.per_dataset import t_interval
+from ..statistics.population import observations
 from ..statistics.power import number
 from ..statistics.verdicts import many, repeats
 
@@ -165,7 +166,7 @@ def _caption(result: Comparison, best: str) -> str:
     sentences = [
         f"Accuracy in percent, mean over {repeats(result)}"
         + (f" ± half width of the {level} % interval of Student's t" if _has_spreads(result) else ""),
-        f"Mean over {many(counts.datasets, 'data set')}"
+        f"Mean over {observations(result.table)}"
         + (f" with {level} % hierarchical bootstrap interval" if ranges else ""),
         f"Bold: best. Dagger: not significantly worse than {best} (exact two-sided signed-rank test over "
         f"{many(counts.blocks, 'block')}, Holm correction over {many(len(result.secondary), 'pair')}, level "

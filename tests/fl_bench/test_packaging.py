@@ -51,6 +51,7 @@ def shipped_files() -> set[str]:
     files += (ROOT / "benchmarks").glob("published/*.yaml")
     files += (ROOT / "benchmarks").glob("*/templates/*")
     files += (ROOT / "benchmarks").glob("contraction/*.yaml")
+    files.append(ROOT / "datasets" / "overlaps.csv")
     files += [path for folder in folders_with("__init__.py") for path in (ROOT / folder).glob("*.py")]
     names = (path.relative_to(ROOT).as_posix() for path in files)
     return {name if name.startswith("fl_bench/") else f"fl_bench/{name}" for name in names}

@@ -64,7 +64,9 @@ def test_records_at_the_terminal(results: Path, capsys: pytest.CaptureFixture[st
     assert run_command(["compare", str(results), "--control", "fedmd"]) == 0
     text = flat(capsys.readouterr().out)
     assert "2 methods on 1 block (data sets), 1 setting, 2 seeds" in text
-    assert "fedmd is not significantly better than local on 1 data set (p = 1; +7.50 points)" in text
+    assert (
+        "fedmd is not significantly better than local on 1 data set, mlp-8, latent-groups (p = 1; +7.50 points)" in text
+    )
     assert "with 1 data set no signed-rank test can reach .05 (the least possible p is 1); 6 are needed" in text
 
 
@@ -340,3 +342,37 @@ def test_a_dry_run_says_what_the_grid_cannot_show(tmp_path: Path, capsys: pytest
     )
     assert "8 are needed" in said
     assert "9 are needed" in said
+
+
+def test_families_named_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "table.md"
+    rows = [f"| {name} | {80 + place} | {70 + place} |" for place, name in enumerate(("A10", "A100", "B", "C"))]
+    path.write_text("\n".join(["| Dataset | ours | theirs |", "|---|---|---|", *rows]), encoding="utf-8")
+    assert run_command(["compare", str(path), "--control", "ours", "--families", "A1=one,B=two,C=two"]) == 2
+    assert "--families: 'A1=one' names no data set of this table" in capsys.readouterr().err
+    assert run_command(["compare", str(path), "--control", "ours", "--families", "A1,B=two,C=two"]) == 0
+    text = flat(capsys.readouterr().out)
+    assert "ours is not significantly better than theirs on 2 families (4 data sets) (p = .5" in text
+    assert "A10 and A100 are one family, A1: one observation, averaged first" in text
+    assert run_command(["compare", str(path), "--control", "ours", "--blocks", "cluster", "--families", "A1"]) == 0
+    assert "over 4 data sets, signs turning by family (3)" in flat(capsys.readouterr().out)
+    assert run_command(["compare", str(path), "--control", "ours", "--blocks", "families"]) == 2
+    assert "known: cluster, dataset, family, setting" in capsys.readouterr().err
+
+
+def test_a_dry_run_counts_families(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    grid = ["--methods", "local,fedavg", "--datasets", "digits,optdigits", "--seeds", "0"]
+    assert run_command(["run", "--dry-run", *grid, "--out", str(tmp_path / "none")]) == 0
+    assert "with 1 family no signed-rank test can reach .05" in flat("".join(capsys.readouterr()))
+
+
+def test_records_bring_their_families_and_population(
+    store: Store, cell_of: MakeCell, outcome: MakeOutcome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for dataset in ("digits", "optdigits"):
+        for method, number in (("fedmd", 60.0), ("local", 50.0)):
+            store.write(cell_of(method, 0, datasets=[dataset]), outcome({"client": [number]}))
+    assert run_command(["compare", str(store.results), "--control", "fedmd"]) == 0
+    text = flat(capsys.readouterr().out)
+    assert "on 1 family (2 data sets), mlp-8, latent-groups" in text
+    assert "averaged first; all 1797 rows of digits are rows of optdigits" in text

@@ -25,8 +25,8 @@ from fl_bench.benchmarks.figures import (
 from fl_bench.benchmarks.figures.blocks import read_blocks
 from fl_bench.benchmarks.figures.style import render
 from fl_bench.benchmarks.statistics.comparison import compare
+from fl_bench.benchmarks.statistics.numbers import read_table
 from fl_bench.benchmarks.statistics.ranks import cliques
-from fl_bench.benchmarks.statistics.reading import read_table
 from fl_bench.benchmarks.statistics.result import Options
 
 if TYPE_CHECKING:

@@ -72,3 +72,21 @@ def test_noise_of_floating_point_breaks_no_tie() -> None:
 def test_gaps_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         signed_rank([1.0, np.nan])
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.sampled_from("abc")), min_size=1, max_size=9))
+def test_all_signs_of_clusters_tried_give_the_same_p(parts: list[tuple[int, str]]) -> None:
+    differences, clusters = np.array([part[0] for part in parts], dtype=float), [part[1] for part in parts]
+    names = sorted(set(clusters))
+    signed = stats.rankdata(np.abs(differences)) * np.sign(differences)
+    found = []
+    for signs in itertools.product((-1, 1), repeat=len(names)):
+        sign = dict(zip(names, signs, strict=True))
+        found.append(sum(sign[name] * value for name, value in zip(clusters, signed, strict=True)))
+    expected = np.mean(np.abs(found) >= abs(signed.sum()) - 1e-9)
+    assert signed_rank(differences, clusters).p == pytest.approx(expected)
+
+
+def test_clusters_of_one_are_no_clusters() -> None:
+    differences = [1.0, -2.0, 3.0, 0.0, 5.0, 5.0]
+    assert signed_rank(differences, list("fedcba")) == signed_rank(differences)
