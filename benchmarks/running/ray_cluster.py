@@ -32,6 +32,9 @@ AHEAD = 64
 GRACE = 5.0
 """Seconds that a cancelled task has to remove what it wrote."""
 
+FETCH = 15.0
+"""Seconds that a line may take to come from the node that has it; one that hangs would hold all others up."""
+
 CRASHES = ("WorkerCrashedError", "OutOfMemoryError")
 """Ray's errors for a task whose process died; `OutOfMemoryError` is the node's memory, not a GPU's."""
 
@@ -247,7 +250,7 @@ class _Tasks:
         """Read what a cancelled task still says; whether it has ended."""
         while self.ray.wait([stream], timeout=0)[0]:
             try:
-                self.ray.get(next(stream))
+                self.ray.get(next(stream), timeout=GRACE)
             except StopIteration:
                 return True
             except self.ray.exceptions.RayError:
@@ -263,7 +266,7 @@ class _Tasks:
         for stream in ready:
             number = self.streams[stream]
             try:
-                self.say(Said(number, self.ray.get(next(stream))))
+                self.say(Said(number, self.ray.get(next(stream), timeout=FETCH)))
             except StopIteration:
                 del self.streams[stream]
                 self.say(Over(number))
