@@ -25,9 +25,9 @@ the cluster whose members' mean prediction is nearest. Who has never reported ha
 sent nothing, but where all are sent the same (`max_conf_global` in `distill_first`).
 Departures: public labels are sealed, so label weighting is off (`weighting`); the consistency loss has a gradient
 (`consistency_grad`); the threshold search is exact (`epsilon_step`); what is ours is marked so in `settings`. Noise is
-added to pixels (`noise`), and each head of the multi-head server has two hidden layers of 512 and 256 units. A client
-that is told what it predicts anyway, alone in its cluster and without a server model, does not distil: its gradient is
-rounding, of which Adam would make whole steps.
+added to pixels (`noise`) and replaces tokens of texts, and each head of the multi-head server has two hidden layers of
+512 and 256 units. A client that is told what it predicts anyway, alone in its cluster and without a server model, does
+not distil: its gradient is rounding, of which Adam would make whole steps.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fl_bench.errors import Unsupported
 from fl_bench.lazy import np, torch
 
 from ..federation.batches import Teaching
@@ -117,7 +118,16 @@ class Cosmos(Method[CosmosConfig]):
         )
 
     def setup(self, federation: Federation) -> None:
-        """Start without clusters and without server models."""
+        """Start without clusters and without server models.
+
+        Raises:
+            Unsupported: texts have no noise as the authors' code adds it.
+        """
+        if federation.modality == "text" and self.config.noise == "research":
+            raise Unsupported(
+                "noise=research adds noise to normalised pixels, and tokens of a text are names; noise=pixel replaces "
+                "some of them"
+            )
         self.assignment = single(federation.clients)
         self.clustered = 0  # clients that the clusters were last made of
         self.predictions: Tensor | None = None
@@ -402,7 +412,8 @@ class Cosmos(Method[CosmosConfig]):
     def objective(self, weight: float) -> ConsistentDistillation:
         """The loss of distillation or server training, by that side's weight of the consistency loss."""
         grad = "both" if self.config.consistency_grad == "none" else self.config.consistency_grad
-        return ConsistentDistillation(weight, grad, self.config.noise, self.federation.modality == "image")
+        image, vocabulary = self.federation.modality == "image", self.federation.vocabulary
+        return ConsistentDistillation(weight, grad, self.config.noise, image, vocabulary=vocabulary)
 
     # What is reported and kept
 

@@ -2,6 +2,9 @@
 
 L(B)      = mean_{u in B} w(u) KL(q_u || softmax f(u)) + lambda * L_cons(B)
 L_cons(B) = mean_{u in B} 1/C || softmax f(u) - softmax f(u~) ||^2,   u~ a noisy copy of u
+
+To a number noise is added; a token of a text is replaced by another one now and then, since there is nothing between
+two tokens (ours: the paper has images only).
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 PIXEL_NOISE = 0.05
 """Standard deviation of the noise in pixels scaled to [0, 1]; 0.1 after normalisation to [-1, 1]."""
 
+TOKEN_NOISE = 0.1
+"""Probability that a token of a text is drawn anew, each of the vocabulary being as likely."""
+
 
 @dataclass(frozen=True)
 class ConsistentDistillation:
@@ -42,6 +48,8 @@ class ConsistentDistillation:
     """Whether inputs are images in [-1, 1], whose noisy copies stay there; features have no bounds."""
     active: tuple[int, ...] | None = None
     """Heads that learn; all when None."""
+    vocabulary: int | None = None
+    """Number of different tokens where inputs are texts."""
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Loss of one model on one batch of public samples."""
@@ -60,8 +68,11 @@ class ConsistentDistillation:
         return total
 
     def noisy(self, batch: Batch) -> Tensor:
-        """u~: pixels with noise, clipped to what a pixel can be; features with noise of a tenth of a deviation."""
+        """u~: pixels with noise, clipped to what a pixel can be; features with noise of a tenth of a deviation; texts
+        with a tenth of the tokens drawn anew."""
         assert batch.noise is not None
+        if self.vocabulary is not None:
+            return with_new_tokens(batch.x, batch.noise, self.vocabulary)
         if self.noise == "research":
             return (batch.x + PIXEL_NOISE * batch.noise).clamp(0.0, 1.0)
         noisy = batch.x + 2 * PIXEL_NOISE * batch.noise
@@ -86,6 +97,18 @@ class ConsistentDistillation:
         if values.dim() == 2:
             return [values]
         return [values[:, head] for head in (range(values.shape[1]) if self.active is None else self.active)]
+
+
+def with_new_tokens(tokens: Tensor, noise: Tensor, vocabulary: int) -> Tensor:
+    """Texts with some tokens drawn anew: where the noise is among the smallest tenth, its quantile there is the token.
+
+    Args:
+        tokens: whole numbers in [0, vocabulary), any shape and number format.
+        noise: standard normal, of the same shape.
+        vocabulary: number of different tokens.
+    """
+    quantile = torch.special.ndtr(noise) / TOKEN_NOISE
+    return torch.where(quantile < 1, (quantile * vocabulary).floor().clamp(max=vocabulary - 1), tokens).to(tokens)
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -102,7 +102,8 @@ class CosmosConfig:
     consistency_grad: Literal["both", "noisy_only", "none"] = "both"
     """Through which of the clean and the noisy branch the consistency loss has a gradient."""
     noise: Literal["pixel", "research"] = "pixel"
-    """Noise in pixel space, or on normalised inputs clipped to [0, 1] as in the authors' code."""
+    """Noise in pixel space, or on normalised inputs clipped to [0, 1] as in the authors' code. In texts, `pixel` draws
+    a tenth of the tokens anew."""
     weighting: Literal["none", "pseudo", "oracle", "oracle_raw"] = "none"
     """Weights of public samples in a client's distillation; the oracles, the authors' code, open the public labels,
     and `pseudo` is ours."""

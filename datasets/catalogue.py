@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError
 
-from . import bundled, keel, openml, planted, tinyimagenet, user_files, vision  # noqa: F401 - registers their data sets
+from . import (  # noqa: F401 - registers their data sets
+    activities,
+    bundled,
+    emoji,
+    glyphs,
+    huggingface,
+    keel,
+    leaf,
+    openml,
+    planted,
+    plays,
+    r_packages,
+    tinyimagenet,
+    user_files,
+    vision,
+)
 from .dataset import build_dataset
 from .source import DATASETS, Facts, Request, Source, dataset
 
@@ -33,6 +48,7 @@ __all__ = [
     "file_digest",
     "listing",
     "load_dataset",
+    "natural_clients",
 ]
 
 
@@ -59,7 +75,7 @@ def check_dataset_name(name: str) -> None:
     """
     source = _source(name)
     family, colon, argument = name.partition(":")
-    if source.argument and not argument:
+    if source.argument and not argument and (colon or not source.optional):
         raise ConfigError(f"data set {family!r} needs an argument: {source.facts.name}, got {name!r}")
     if colon and not source.argument:
         raise ConfigError(f"data set {family!r} takes nothing after its name, got {name!r}")
@@ -69,6 +85,16 @@ def check_dataset_name(name: str) -> None:
 def dataset_info(name: str) -> Facts:
     """What is known of a data set without loading it."""
     return _source(name).facts
+
+
+def natural_clients(name: str) -> int | None:
+    """Number of clients that a data set came with (persons, roles, the clients of a user's file); None without.
+
+    Raises:
+        ConfigError: the file does not exist.
+        DataError: the file cannot be read.
+    """
+    return _source(name).clients(Request(name))
 
 
 def family_of(name: str, digest: str | None = None) -> str:

@@ -8,11 +8,14 @@ With s the severity, 1 to 5, and x an input; what is drawn is the same for every
     invert    1 - x for ceil(s/5 * samples) of the images, the others unchanged
     noise     x + 0.1 s e, cut to [0, 1], with e standard normal per number
 
-Tables are standardised, so that 1 is a standard deviation of the training rows:
+Tables and sequences are standardised, so that 1 is a standard deviation of the training rows; a sequence's channels are
+its columns:
 
     scale     column j times (1 + 0.25 s)^d_j, with d_j = 1 or -1 drawn per column
     shift     column j plus 0.25 s d_j, with d_j = 1 or -1 drawn per column
     noise     x + 0.25 s e, with e standard normal per number
+
+Of texts, `noise` draws every token anew with probability s/10, each of the vocabulary being as likely.
 """
 
 from __future__ import annotations
@@ -32,17 +35,23 @@ if TYPE_CHECKING:
     Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
-def corrupted(inputs: np.ndarray, severities: Mapping[str, int], seed: int) -> np.ndarray:
+def corrupted(
+    inputs: np.ndarray, severities: Mapping[str, int], seed: int, vocabulary: int | None = None
+) -> np.ndarray:
     """Inputs after all changes, in the order of the module's table.
 
     Args:
-        inputs: stored inputs, shape (samples, features) or (samples, channels, height, width); uint8 in [0, 255] or
-            floating point.
-        severities: severity of each change, 1 to 5; those of the other kind of data must not be there.
+        inputs: stored inputs of any kind of data.
+        severities: severity of each change, 1 to 5; those of other kinds of data must not be there.
         seed: seed of the partition.
+        vocabulary: number of different tokens where inputs are texts.
     Returns:
-        The same shape and number format; uint8 is rounded to the nearest value.
+        The same shape and number format; of images uint8 is rounded to the nearest value.
     """
+    if vocabulary is not None:
+        stream = numpy_stream(seed, "partition", "public change", "noise")
+        drawn = stream.integers(0, vocabulary, inputs.shape, dtype=inputs.dtype)
+        return np.where(stream.random(inputs.shape) < severities.get("noise", 0) / 10, drawn, inputs)
     image, stored = inputs.ndim == 4, inputs.dtype
     values = inputs.astype(np.float64) / (255 if stored == np.uint8 else 1)
     for name in IMAGE_CHANGES if image else TABLE_CHANGES:
@@ -113,8 +122,9 @@ def _noisy_table(table: np.ndarray, severity: int, stream: np.random.Generator) 
 
 
 def _signs(table: np.ndarray, stream: np.random.Generator) -> np.ndarray:
-    """1 or -1 for each column, shape (features,)."""
-    return np.where(stream.random(table.shape[1]) < 0.5, 1.0, -1.0)
+    """1 or -1 for each column or channel, shape (features,) or (channels, 1)."""
+    signs = np.where(stream.random(table.shape[1]) < 0.5, 1.0, -1.0)
+    return signs.reshape(-1, *[1] * (table.ndim - 2))
 
 
 OF_IMAGES: dict[str, Change] = {

@@ -14,7 +14,7 @@ import numpy as np
 
 from fl_bench.errors import DataError
 from fl_bench.lazy import torch
-from fl_bench.limits import LARGEST_FEATURE
+from fl_bench.limits import LARGEST_FEATURE, VOCABULARY
 from fl_bench.streams import numpy_stream
 
 from .rounding import largest_remainder
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Modality = Literal["image", "tabular"]
+Modality = Literal["image", "tabular", "sequence", "text"]
 Augment = Literal["none", "crop", "crop-flip"]
+
+MODALITIES: dict[int, Modality] = {2: "tabular", 3: "sequence", 4: "image"}
+"""What numbers are, by the axes that they have with the one of rows; texts say that they are texts."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,10 @@ class Description:
     classes: int
     """Number of classes C."""
     shape: tuple[int, ...]
-    """Shape of one input: (channels, height, width) or (features,)."""
+    """Shape of one input: (channels, height, width), (features,), (channels, length) or (length,) of a text."""
     modality: Modality
-    """`image` (uint8 in [0, 255] or float32 in [0, 1]) or `tabular` (standardised float32)."""
+    """`image` (uint8 in [0, 255] or float32 in [0, 1]), `tabular` or `sequence` (standardised float32), or `text`
+    (whole numbers from 0 on, one per token)."""
     source: str
     """A sentence that says where the bytes came from."""
     fingerprint: str
@@ -48,6 +52,8 @@ class Description:
     """What `augment: online` does to training images: nothing, shifted crops, or crops and flips."""
     class_names: tuple[str, ...] = ()
     """A name per class, or nothing."""
+    vocabulary: int | None = None
+    """Number of different tokens of a text, which are 0, 1, ...; None for all other data."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Dataset:
     """All rows of a data set, training rows first."""
 
     inputs: Tensor
-    """Shape (rows, *about.shape); uint8 or float32."""
+    """Shape (rows, *about.shape); uint8, int32 (texts of more than 256 different tokens) or float32."""
     labels: Tensor
     """Shape (rows,), int64 in [0, about.classes)."""
     train_size: int
@@ -79,13 +85,16 @@ def build_dataset(
     class_names: Sequence[str] = (),
     augment: Augment = "none",
     natural: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    vocabulary: int | None = None,
 ) -> Dataset:
     """Make a `Dataset` from arrays: fix the test set, standardise features, check and fingerprint.
 
     Args:
         name: the name of the data set.
-        inputs: shape (rows, features) for a table, where NaN marks a missing value, or (rows, channels, height,
-            width) for images, uint8 or floating point in [0, 1]. Training rows come first if `train_size` is given.
+        inputs: shape (rows, features) for a table or (rows, channels, length) for sequences, where NaN marks a missing
+            value; (rows, channels, height, width) for images, uint8 or floating point in [0, 1]; or (rows, length)
+            whole numbers in [0, vocabulary) for texts. Training rows come first if `train_size` is given.
         labels: shape (rows,), integers in [0, classes).
         source: a sentence that says where the bytes came from.
         train_size: number of leading rows that are the official training set; without it a stratified test set
@@ -96,10 +105,14 @@ def build_dataset(
         class_names: a name per class.
         augment: what `augment: online` may do to training images.
         natural: the client of each row, shape (rows,), integers.
+        groups: the group of each row, shape (rows,), integers: rows that are nearly the same, all of one class. The
+            drawn test set consists of whole groups, so that no test row has a twin among the training rows.
+        vocabulary: number of different tokens, which makes the inputs texts.
     Raises:
-        DataError: the arrays do not fit together, an image value is out of range, or a row has no valid label.
+        DataError: the arrays do not fit together, an image value or a token is out of range, or a row has no valid
+            label.
     """
-    _check_arrays(name, inputs, labels, natural)
+    _check_arrays(name, inputs, labels, natural, vocabulary)
     labels = labels.astype(np.int64)
     classes = int(labels.max()) + 1 if classes is None else classes
     if labels.min() < 0 or labels.max() >= classes:
@@ -107,14 +120,16 @@ def build_dataset(
             f"labels of {name!r} must be in [0, {classes}), found values from {labels.min()} to {labels.max()}"
         )
     if train_size is None:
-        test = stratified_rows(labels, test_fraction, split_name or name)
+        test = _drawn(labels, test_fraction, split_name or name, groups)
         order = np.concatenate([np.setdiff1d(np.arange(len(labels)), test), test])
         train_size = len(labels) - len(test)
         inputs, labels = inputs[order], labels[order]
         natural = None if natural is None else natural[order]
     if not 0 < train_size < len(labels):
         raise DataError(f"{name!r} needs training and test rows, found {train_size} of {len(labels)} rows to train on")
-    if inputs.ndim == 2:
+    if vocabulary is not None:
+        inputs = inputs.astype(np.uint8 if vocabulary <= 256 else np.int32)
+    elif inputs.ndim < 4:
         inputs = standardise(inputs, train_size)
         if not np.isfinite(inputs).all():
             raise DataError(f"features of {name!r} differ too much between training and test rows for float32")
@@ -125,11 +140,12 @@ def build_dataset(
         name=name,
         classes=classes,
         shape=tuple(inputs.shape[1:]),
-        modality="tabular" if inputs.ndim == 2 else "image",
+        modality="text" if vocabulary is not None else MODALITIES[inputs.ndim],
         source=source,
         fingerprint=fingerprint(inputs, labels, train_size, natural),
         augment=augment,
         class_names=tuple(class_names),
+        vocabulary=vocabulary,
     )
     natural = None if natural is None else natural.astype(np.int64)
     return Dataset(torch.from_numpy(inputs), torch.from_numpy(labels), train_size, about, natural)
@@ -154,18 +170,30 @@ def stratified_rows(labels: np.ndarray, fraction: Fraction, name: str) -> np.nda
     return np.sort(np.concatenate(chosen))
 
 
+def _drawn(labels: np.ndarray, fraction: Fraction, name: str, groups: np.ndarray | None) -> np.ndarray:
+    """Test rows as `stratified_rows` draws them, or all rows of the groups that it draws."""
+    if groups is None:
+        return stratified_rows(labels, fraction, name)
+    _, first, member_of = np.unique(groups, return_index=True, return_inverse=True)
+    return np.flatnonzero(np.isin(member_of, stratified_rows(labels[first], fraction, name)))
+
+
 def standardise(features: np.ndarray, train_size: int) -> np.ndarray:
-    """Fill and scale a table by its training rows only: mean 0, standard deviation 1 there, per column.
+    """Fill and scale by training rows only: mean 0, standard deviation 1 there, per column or channel.
 
     A missing value (NaN) becomes the training mean, that is 0; a column that is constant in training keeps its
-    unit, so it is 0 on every training row.
+    unit, so it is 0 on every training row. All moments of a channel are scaled alike.
 
     Args:
-        features: shape (rows, features), NaN where a value is missing.
+        features: shape (rows, features) or (rows, channels, length), NaN where a value is missing.
         train_size: number of leading training rows.
     Returns:
         float32, same shape, no NaN.
     """
+    if features.ndim == 3:  # a row per moment
+        rows, channels, length = features.shape
+        moments = standardise(features.transpose(0, 2, 1).reshape(-1, channels), train_size * length)
+        return moments.reshape(rows, length, channels).transpose(0, 2, 1)
     table = features.astype(np.float64)
     known = ~np.isnan(table[:train_size])
     present = np.maximum(known.sum(axis=0), 1)
@@ -188,11 +216,15 @@ def fingerprint(inputs: np.ndarray, labels: np.ndarray, train_size: int, natural
     return digest.hexdigest()
 
 
-def _check_arrays(name: str, inputs: np.ndarray, labels: np.ndarray, natural: np.ndarray | None) -> None:
-    if inputs.ndim not in (2, 4):
+def _check_arrays(
+    name: str, inputs: np.ndarray, labels: np.ndarray, natural: np.ndarray | None, vocabulary: int | None
+) -> None:
+    if vocabulary is not None:
+        _check_tokens(name, inputs, vocabulary)
+    elif inputs.ndim not in MODALITIES:
         raise DataError(
-            f"inputs of {name!r} must have shape (rows, features) or (rows, channels, height, width), "
-            f"found {inputs.shape}"
+            f"inputs of {name!r} must have shape (rows, features), (rows, channels, length) or (rows, channels, "
+            f"height, width), found {inputs.shape}"
         )
     if labels.shape != inputs.shape[:1] or (natural is not None and natural.shape != labels.shape):
         found = f"{len(inputs)} inputs, labels of shape {labels.shape}"
@@ -206,10 +238,23 @@ def _check_arrays(name: str, inputs: np.ndarray, labels: np.ndarray, natural: np
             f"images of {name!r} must be uint8 in [0, 255] or floating point in [0, 1], "
             f"found {inputs.dtype} from {inputs.min()} to {inputs.max()}"
         )
-    if inputs.ndim == 2 and inputs.dtype.kind == "f":
+    if inputs.ndim < 4 and inputs.dtype.kind == "f":
         largest = min(LARGEST_FEATURE, float(np.finfo(inputs.dtype).max))  # float16 and float32 have none as large
         if (too_large := np.abs(inputs) > largest).any():
             raise DataError(
                 f"features of {name!r} must be finite (NaN marks a missing value) and at most {largest:g} in size, "
                 f"found {inputs[too_large][0]}"
             )
+
+
+def _check_tokens(name: str, inputs: np.ndarray, vocabulary: int) -> None:
+    if inputs.ndim != 2 or inputs.dtype.kind not in "iu":
+        raise DataError(
+            f"texts of {name!r} must be whole numbers of shape (rows, length), found {inputs.dtype} {inputs.shape}"
+        )
+    if not 1 <= vocabulary <= VOCABULARY:
+        raise DataError(f"the vocabulary of {name!r} must have 1 to {VOCABULARY} tokens, got {vocabulary}")
+    if inputs.size and not (inputs.min() >= 0 and inputs.max() < vocabulary):
+        raise DataError(
+            f"tokens of {name!r} must be in [0, {vocabulary}), found values from {inputs.min()} to {inputs.max()}"
+        )

@@ -60,7 +60,7 @@ def dosed(
         places = numpy_stream(seed, "partition", "foreign positions").permutation(len(inputs))[:replaced]
         inputs[places] = _drawn(dataset, foreign, replaced, seed)
         labels[torch.from_numpy(places)] = NO_LABEL
-    inputs = corrupted(inputs, pool.changes, seed)
+    inputs = corrupted(inputs, pool.changes, seed, dataset.about.vocabulary)
     facts = PoolFacts(
         samples=len(inputs),
         foreign=replaced,
@@ -92,6 +92,11 @@ def _drawn(dataset: Dataset, foreign: Dataset, count: int, seed: int) -> np.ndar
         raise DataError(
             f"partition.public.from asks for samples of {other.name} ({other.modality}, shape {other.shape}), but "
             f"{own.name} is {own.modality} of shape {own.shape}: name a data set of that shape"
+        )
+    if own.vocabulary != other.vocabulary:
+        raise DataError(
+            f"partition.public.from asks for texts of {other.name}, which has {other.vocabulary} different tokens, and "
+            f"{own.name} has {own.vocabulary}: name a data set of the same vocabulary"
         )
     if count > foreign.train_size:
         raise DataError(

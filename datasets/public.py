@@ -26,7 +26,10 @@ IMAGE_CHANGES = ("shift", "blur", "contrast", "invert", "noise")
 """Changes of images, in the order in which they are applied."""
 
 TABLE_CHANGES = ("scale", "shift", "noise")
-"""Changes of tables, in the order in which they are applied."""
+"""Changes of tables and sequences, in the order in which they are applied."""
+
+CHANGES = {"image": IMAGE_CHANGES, "tabular": TABLE_CHANGES, "sequence": TABLE_CHANGES, "text": ("noise",)}
+"""Changes of each kind of data."""
 
 MOST_SEVERE = 5
 """Severities are whole numbers from 0 (unchanged) to this one."""
@@ -52,17 +55,17 @@ class PublicSettings:
     removed: float | None = field(default=None, metadata=LATER)
     """Share of each of these classes' samples that is removed, rounded up, in [0, 1]; all of them by default."""
     noise: int = field(default=0, metadata=LATER)
-    """Severity of Gaussian noise on public inputs."""
+    """Severity of Gaussian noise on public inputs; of tokens drawn anew in texts."""
     blur: int = field(default=0, metadata=LATER)
     """Severity of a Gaussian blur of public images."""
     shift: int = field(default=0, metadata=LATER)
-    """Severity of a shift: of public images by pixels, of public tables by an offset of every column."""
+    """Severity of a shift: of public images by pixels, of public tables and sequences by an offset of every column."""
     contrast: int = field(default=0, metadata=LATER)
     """Severity of a loss of contrast of public images."""
     invert: int = field(default=0, metadata=LATER)
     """How many fifths of the public images are negatives."""
     scale: int = field(default=0, metadata=LATER)
-    """Severity of a change of every column's unit in public tables."""
+    """Severity of a change of every column's unit in public tables and sequences."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
@@ -173,17 +176,22 @@ class PublicSettings:
                 f"partition.public.from asks for samples of {foreign.name} ({foreign.modality}, shape "
                 f"{foreign.shape}), but {own.name} is {own.modality} of shape {own.shape}: name one of that shape"
             )
+        if None not in (own.vocabulary, foreign.vocabulary) and own.vocabulary != foreign.vocabulary:
+            raise ConfigError(
+                f"partition.public.from asks for texts of {foreign.name}, which has {foreign.vocabulary} different "
+                f"tokens, and {own.name} has {own.vocabulary}: name one of the same vocabulary"
+            )
 
     def check_changes(self, name: str, modality: str | None) -> None:
         """Refuse a change of inputs that the kind of data does not have.
 
         Args:
             name: of the data set, for messages.
-            modality: `image`, `tabular` or None where it is not known yet.
+            modality: kind of data, None where it is not known yet.
         Raises:
             ConfigError: says what was asked, what was found and what would do.
         """
-        known = {"image": IMAGE_CHANGES, "tabular": TABLE_CHANGES}.get(modality or "")
+        known = CHANGES.get(modality or "")
         for change in self.changes:
             if known is not None and change not in known:
                 raise ConfigError(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .dataset import Dataset, Modality
 
-Needs = Literal["bundled", "download", "wheel", "folder", "file"]
+Needs = Literal["bundled", "download", "wheel", "package", "folder", "file"]
 
 
 def user_path(text: str | Path) -> Path:
@@ -56,7 +56,7 @@ class Facts:
     summary: str
     """One sentence."""
     modality: Modality | None
-    """`image`, `tabular`, or None where it depends on the user's file."""
+    """`image`, `tabular`, `sequence`, `text`, or None where it depends on the user's file."""
     shape: tuple[int, ...] | None
     """Shape of one input, if known."""
     classes: int | None
@@ -66,10 +66,16 @@ class Facts:
     test: int | None
     """Test rows, if known."""
     needs: Needs
-    """What brings the bytes: nothing (`bundled`), a download, an installed wheel, a folder or file of the user's."""
+    """What brings the bytes: nothing (`bundled`), a download, an installed wheel, a `package` of Debian or npm, a
+    folder or file of the user's."""
     family: str
     """Data sets of one source, task or group of people: together one independent observation of a comparison; nothing
     where each name after the colon is a family of its own."""
+    vocabulary: int | None = None
+    """Number of different tokens of a text; None for all other data, or where it is not known."""
+    clients: int | None = None
+    """Number of clients that the data came with, such as persons; None where there are none, or it depends on more than
+    the name before a colon."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +144,22 @@ class Source:
     load: Callable[[Request], Dataset]
     """Loads it, or raises `DataError`."""
     argument: str
-    """What follows the colon of a family's name; empty for a single data set."""
+    """What follows the colon of a family's name, in brackets where it and the colon may be left out; empty for a single
+    data set."""
     locate: Callable[[Request], tuple[bool, str]]
     """Whether it can be loaded without downloading, and where it is or what would bring it."""
     check: Callable[[Request], None]
     """Refuses a request before anything is loaded (`ConfigError`)."""
     digest: Callable[[Request], str] | None
     """SHA-256 of a user's file, which names the content where the name does not."""
+    clients: Callable[[Request], int | None]
+    """Number of clients that the data came with; None where there are none. Grids deal such data `natural` unless they
+    say otherwise."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether its name alone is a data set, too."""
+        return self.argument.startswith("[")
 
 
 DATASETS: Registry[Source] = Registry("dataset")
@@ -161,10 +176,12 @@ def dataset(
     test: int | None = None,
     needs: Needs = "bundled",
     family: str = "",
+    vocabulary: int | None = None,
     argument: str = "",
     locate: Callable[[Request], tuple[bool, str]] | None = None,
     check: Callable[[Request], None] | None = None,
     digest: Callable[[Request], str] | None = None,
+    clients: int | Callable[[Request], int | None] | None = None,
 ) -> Callable[[Callable[[Request], Dataset]], Callable[[Request], Dataset]]:
     """Register the decorated function as the data set `name`; its docstring's first sentence is the summary.
 
@@ -182,10 +199,11 @@ def dataset(
             raise ConfigError(f"the loader of data set {name!r} needs a docstring; its first line is shown in listings")
         if ":" in name:
             raise ConfigError(f"the name of data set {name!r} must not hold a colon; use argument= for a family")
-        shown = f"{name}:{argument}" if argument else name
+        shown = f"{name}[:{argument[1:]}" if argument.startswith("[") else f"{name}:{argument}" if argument else name
         own = family or ("" if argument else name)
-        facts = Facts(shown, lines[0].rstrip("."), modality, shape, classes, train, test, needs, own)
-        DATASETS.register(name)(Source(facts, load, argument, locate or _bundled, check or _anything, digest))
+        known, counted = (None, clients) if callable(clients) else (clients, lambda _: clients)
+        facts = Facts(shown, lines[0].rstrip("."), modality, shape, classes, train, test, needs, own, vocabulary, known)
+        DATASETS.register(name)(Source(facts, load, argument, locate or _bundled, check or _anything, digest, counted))
         return load
 
     return add

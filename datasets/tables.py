@@ -1,22 +1,24 @@
-"""Files of arrays and tables of mixed columns to numbers (datasets room): one-hot categories, class codes."""
+"""Arrays, JSON and tables of mixed columns to numbers (datasets room): one-hot categories, class codes."""
 
 from __future__ import annotations
 
 import io
+import json
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
 from fl_bench.errors import DataError
-from fl_bench.limits import ARRAY_HEADER, refuse_larger
+from fl_bench.limits import ARRAY_HEADER, JSON_MEMORY, refuse_larger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
+Content = TypeVar("Content", dict[str, Any], list[Any])
 MOST_CATEGORIES = 256
 """A text column with more distinct values is an identifier or free text, not a category."""
 
@@ -59,6 +61,26 @@ def _array(archive: ZipFile, member: ZipInfo) -> np.ndarray:
     with archive.open(member) as packed:
         array: np.ndarray = np.lib.format.read_array(packed, allow_pickle=False)
     return array
+
+
+def read_json(path: Path, kind: type[Content]) -> Content:
+    """What a JSON file holds.
+
+    Args:
+        path: the file.
+        kind: what it must hold, `dict` or `list`.
+
+    Raises:
+        DataError: the file cannot be read, is no JSON, holds something else, or more than memory does.
+    """
+    try:
+        refuse_larger(f"{path} in memory", JSON_MEMORY * path.stat().st_size)
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise DataError(f"{path} should hold a {kind.__name__} in JSON, found {type(content).__name__}")
+    return content
 
 
 def encode_labels(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:

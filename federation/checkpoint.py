@@ -1,9 +1,13 @@
-"""Checkpoints: the state of a run after a round, replaced in one step, loaded without executing code."""
+"""Checkpoints: the state of a run after a round, replaced in one step, loaded without executing code (federation room).
+
+Finished rounds are in a file of their own beside it (`journal.py`), so that a round costs what it adds.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import zipfile
 from functools import cache
 from importlib import import_module
@@ -14,6 +18,8 @@ import torch
 
 from fl_bench.errors import StorageError
 from fl_bench.files import replacing, system_error
+
+from .journal import Mark, beside, copy_rounds
 
 CODE = ("fl_bench", "fl_bench.datasets", "fl_bench.federation", "fl_bench.methods", "fl_bench.cosmos")
 """Packages whose code decides the numbers of a run."""
@@ -51,14 +57,31 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-def is_whole(path: Path) -> bool:
-    """Whether every byte of a checkpoint is as it was written.
+def take_over(earlier: Path, path: Path) -> bool:
+    """Make an earlier checkpoint, with its rounds, that of another file, where every byte is as it was written.
+
+    The rounds are copied, for whoever wrote them may be at it yet, and the earlier state goes away in the step in which
+    the new one appears: a kill leaves one of them whole.
+
+    Args:
+        earlier: the checkpoint.
+        path: what it is to be called.
+    Returns:
+        Whether it was whole; nothing was done otherwise.
 
     Raises:
-        OSError: the disk does not give it.
+        StorageError: it cannot be opened, or the disk does not take the rounds.
+        OSError: it cannot be renamed.
     """
-    with path.open("rb") as file:
-        return _is_whole(file)
+    state = load(earlier, torch.device("cpu"))
+    if state is None:
+        return False
+    mark = Mark.of(state)
+    if mark is None or not copy_rounds(beside(earlier), beside(path), mark):
+        return False
+    os.replace(earlier, path)
+    beside(earlier).unlink(missing_ok=True)
+    return True
 
 
 def _is_whole(file: BinaryIO) -> bool:

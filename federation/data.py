@@ -31,16 +31,18 @@ HIDDEN = -1
 
 
 def prepare(inputs: Tensor, about: Description, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
-    """What a network sees: images scaled to [0, 1], then to mean 0.5 and deviation 0.5; features as they are.
+    """What a network sees: images scaled to [0, 1], then to mean 0.5 and deviation 0.5; all others as they are.
+
+    A network that reads texts is given its tokens in the number format of all inputs, and looks them up.
 
     Args:
-        inputs: stored inputs, shape (..., *shape); uint8 in [0, 255] or float32.
+        inputs: stored inputs, shape (..., *shape); uint8 in [0, 255], int32 or float32.
         about: the data set's description.
         dtype: number format of the result.
         channels_last: whether the numbers of a pixel lie side by side in memory, which convolutions on a CPU are faster
             with; the shape is the same.
     """
-    if about.modality == "tabular":
+    if about.modality != "image":
         return inputs.to(dtype)
     scale = 127.5 if inputs.dtype == torch.uint8 else 0.5
     seen = inputs.to(dtype).div(scale).sub_(1.0)

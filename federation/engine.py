@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from torch import nn
 
 from .loop import LoopEngine
+from .models.steps import Tokens
 from .stacked import StackedEngine
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Engine(Protocol):
 
 
 DENSE = 1 << 16
-"""Most weights of a net of linear layers that is stacked on a CPU: twenty clients with such nets stay in its cache."""
+"""Most weights of a net of linear layers that is stacked on a CPU: twenty clients with such nets stay in its cache. A
+recurrence is made of such layers."""
 
 FEW = 4
 """Members below which a CPU loops: stacking costs a step about as much as three more members."""
@@ -60,7 +62,7 @@ def chosen_engine(
 
 def _is_small_and_dense(net: nn.Module) -> bool:
     owners = [module for module in net.modules() if next(module.parameters(recurse=False), None) is not None]
-    return all(isinstance(module, nn.Linear) for module in owners) and (
+    return all(isinstance(module, nn.Linear | Tokens) for module in owners) and (
         sum(parameter.numel() for parameter in net.parameters()) <= DENSE
     )
 

@@ -79,7 +79,7 @@ class Factory:
         """A net of the zoo with the initial weights of a stream, on the CPU."""
         about = self.data.about
         key = stream_key(self.seeds.init, *stream)
-        return build_net(name, about.shape, about.classes, key=key, width=self.mix.width)
+        return build_net(name, about.shape, about.classes, key=key, width=self.mix.width, vocabulary=about.vocabulary)
 
     def client_modules(self, nets: Sequence[Net]) -> list[nn.Module]:
         """What clients with these nets train."""

@@ -90,7 +90,9 @@ class Federation:
         self.classes = data.about.classes
         """Number of classes C."""
         self.modality = data.about.modality
-        """Kind of data, `image` or `tabular`."""
+        """Kind of data: `image`, `tabular`, `sequence` or `text`."""
+        self.vocabulary = data.about.vocabulary
+        """Number of different tokens of a text, which are 0, 1, ...; None for all other data."""
         self.init_seed = factory.seeds.init
         """Of initial weights that the method draws itself."""
         self.device = data.device

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from .data import FederatedData
 from .exchange import Exchanges
 from .factory import Factory, assign_architectures
 from .faults import Faults, Met
+from .journal import Journal, Mark, beside
 from .leakage import leaks
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
@@ -143,6 +143,7 @@ class Run:
         self._check_unseen_architectures()
         self._split = split
         self._checkpoint = checkpoint
+        self._journal = None if checkpoint is None else Journal(beside(checkpoint))
         needs = method.needs()
         reads_public = needs.public_data or needs.public_data_at_server
         self.federation = method.federation = Federation(self.factory, reads_public=reads_public)
@@ -178,8 +179,10 @@ class Run:
                 row = self._round(Round(index, self.seeds.draws, self.federation))
             self._history.append(row)
             started = time.perf_counter()
-            self._save()
-            row.values["seconds_checkpoint"] = time.perf_counter() - started
+            self._save(row)
+            row.values["seconds_checkpoint"] = seconds = time.perf_counter() - started
+            if self._journal is not None:
+                self._journal.saved(seconds)
             yield row
 
     def facts(self) -> dict[str, Any]:
@@ -414,8 +417,8 @@ class Run:
             * self.data.clients
         )
 
-    def _save(self) -> None:
-        if self._checkpoint is None:
+    def _save(self, row: RoundRow) -> None:
+        if self._checkpoint is None or self._journal is None:
             return
         state = {
             "made_with": checkpoints.made_with(self.device),
@@ -423,16 +426,22 @@ class Run:
             "method": self.method.state_dict(),
             "channel": self._channel.state_dict(),
             "openings": {name: list(value.openings) for name, value in self._sealed().items()},
-            "history": json.dumps([[row.values, row.clients] for row in self._history]),
         }
         self.saving = True
-        checkpoints.save(self._checkpoint, state)
+        self._journal.add(row.values, row.clients)
+        checkpoints.save(self._checkpoint, {**state, "rounds": asdict(self._journal.mark)})
         self.saving = False
 
     def _restore(self) -> None:
-        state = None if self._checkpoint is None else checkpoints.load(self._checkpoint, self.device)
+        if self._checkpoint is None or self._journal is None:
+            return
+        state = checkpoints.load(self._checkpoint, self.device)
         if state is None or state.get("made_with") != checkpoints.made_with(self.device):
             return  # other code, torch or device: half a run of each would be a run of neither
+        mark = Mark.of(state)
+        rows = None if mark is None else self._journal.read(mark)
+        if rows is None:
+            return
         for name, models in self.factory.clients.items():
             models.load_state_dict(state["clients"][name])
         self.method.load_state_dict(state["method"])
@@ -441,7 +450,7 @@ class Run:
         for name, openings in state["openings"].items():
             for by in openings:
                 sealed[name].open(by)
-        self._history = [RoundRow(values, clients) for values, clients in json.loads(state["history"])]
+        self._history = [RoundRow(values, clients) for values, clients in rows]
 
 
 def _digest(*arrays: np.ndarray) -> str:

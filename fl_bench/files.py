@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+BINARY = getattr(os, "O_BINARY", 0)
+"""Keeps Windows from changing line ends."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -37,6 +40,31 @@ def replacing(path: Path) -> Iterator[Path]:
         if cause is not None:
             raise StorageError(f"cannot write {path}: {cause.strerror or cause}") from error
         raise
+
+
+def put_at(path: Path, content: bytes, place: int) -> None:
+    """Write bytes into a file from a place on, and cut off what was behind; before the place, nothing is touched.
+
+    It has reached the disk by then. A file that begins here, at place 0, is made with its folder. If it fails, whatever
+    is behind the place is to be written again.
+
+    Raises:
+        StorageError: the disk does not take it, or the file does not reach to the place.
+    """
+    try:
+        if place == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_RDWR | (os.O_CREAT if place == 0 else 0) | BINARY, 0o666), "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < place:
+                raise StorageError(f"cannot write {path}: it has {size} bytes, {place} were written; was it changed?")
+            file.seek(place)
+            file.write(content)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def system_error(error: BaseException) -> OSError | None:

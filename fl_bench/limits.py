@@ -45,6 +45,8 @@ BUNDLE_BYTES = 2**31
 """Bytes of all that a bundle unpacks to, which is read into memory; ten thousand records take 0.4 GB."""
 BUNDLE_MEMORY = 2**29
 """Bytes that unpacking may need beside that: an xz file may ask for 4 GB, ours for 65 MB."""
+DECLARATION_BYTES = 2**20
+"""Bytes of what grids declared of comparisons (`comparison.json`), 1 MB; a declaration of 20 methods takes 1 kB."""
 RECORD_DEPTH = 32
 """Lists and mappings inside one another in a run.json."""
 RECORD_NUMBER = 10.0**100
@@ -54,6 +56,14 @@ PICTURE_PIXELS = 2**26
 """Pixels of a picture file, 8192 x 8192; decoding takes up to four bytes for each."""
 ARRAY_HEADER = 2**16
 """Bytes of what an array of an npz file says of itself: its type and shape."""
+JSON_MEMORY = 8
+"""Bytes of memory for each byte of a JSON file of numbers: `0.5,` becomes a float and a place in a list, 32 bytes."""
+R_BYTES = 2**27
+"""Bytes that a table in R's format may unpack to; ours take 5 MB."""
+PARTS = 100_000
+"""Folders and files that a data set may be cut into."""
+VOCABULARY = 2**20
+"""Different tokens of a text; a net has a vector for each, and float32 holds larger whole numbers exactly."""
 LARGEST_FEATURE = 1e100
 """The largest size of a feature in a table; squares of larger ones are no numbers any more."""
 MEMORY = 64 * 2**30

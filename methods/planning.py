@@ -89,6 +89,8 @@ def planned_work(
     public: int,
     batch_size: int,
     groups: Sequence[int] | None = None,
+    heard: Sequence[Sequence[int]] | None = None,
+    deadline: int | None = None,
 ) -> dict[Kind, PlannedWork]:
     """The work of a run, by kind.
 
@@ -96,10 +98,13 @@ def planned_work(
         phases: what each client plans (`Plan.phases`). What happens once a round is read from the first client's, but
             for what each participant uploads.
         sizes: private samples of each client; floats are averages, where sizes are not known.
-        drawn: the participants of each round.
+        drawn: the participants of each round who work.
         public: samples of the public pool.
         batch_size: samples of a step.
         groups: the latent group of each client; None: groups are taken to be of one size.
+        heard: those whose messages reach the server; `drawn` by default.
+        deadline: most steps of a client in a round, or of a model of pooled data, one phase after the other; copies
+            (`aside`) and the server have none.
 
     Returns:
         Steps and passes: what the record will have where sizes are known. With averages, the last step of a phase
@@ -107,8 +112,20 @@ def planned_work(
     """
     work: dict[Kind, PlannedWork] = {kind: PlannedWork() for kind in KINDS}
 
+    left: dict[tuple[str, int, int], float] = {}
+
     def add(phase: PlannedPhase, samples: float, times: float) -> None:
-        steps = times * phase.share * phase.repeat * _batches(phase, samples, batch_size)
+        count(phase, times * _steps(phase, samples, batch_size))
+
+    def add_until_the_deadline(phase: PlannedPhase, samples: float, who: str, number: int, index: int) -> None:
+        wanted = _steps(phase, samples, batch_size)
+        if deadline is not None:  # a batch is trained on as often as it is to be, or not at all
+            rest = left.get((who, number, index), deadline)
+            wanted = min(wanted, rest // phase.repeat * phase.repeat)
+            left[who, number, index] = rest - wanted
+        count(phase, wanted)
+
+    def count(phase: PlannedPhase, steps: float) -> None:
         work[phase.kind].steps += steps
         work[phase.kind].passes += steps * phase.passes
 
@@ -128,16 +145,24 @@ def planned_work(
                 else:
                     rounds = range(len(drawn)) if phase.kind == "aside" else own[_TURNS[phase.turn]]
                 samples = phase.samples if isinstance(phase.samples, int) else sets[phase.samples]
-                add(phase, samples, sum(map(phase.happens, rounds)))
+                happens = filter(phase.happens, rounds)
+                if deadline is None or phase.kind == "aside":
+                    add(phase, samples, sum(1 for _ in happens))
+                    continue
+                for index in (own[ordinal] for ordinal in happens) if phase.own_rounds else happens:
+                    add_until_the_deadline(phase, samples, "client", client, index)
     for place, phase in enumerate(phases[0]):
-        for present in (present for index, present in enumerate(drawn) if phase.once and phase.happens(index)):
+        for index, present in enumerate(drawn if heard is None else heard):
+            if not phase.once or not phase.happens(index):
+                continue
             if phase.uploaded:
                 add(phase, sum(int(phases[client][place].samples) for client in present), phase.models)
             elif phase.kind == "server":
                 add(phase, public if phase.samples == "public" else int(phase.samples), phase.models)
             else:
-                for pooled in _pooled(sizes, phase.models, groups):
-                    add(phase, pooled + (public if phase.samples == "pooled and public" else 0), 1)
+                for number, pooled in enumerate(_pooled(sizes, phase.models, groups)):
+                    more = public if phase.samples == "pooled and public" else 0
+                    add_until_the_deadline(phase, pooled + more, "pool", number, index)
     return work
 
 
@@ -148,6 +173,11 @@ def _pooled(sizes: Sequence[float], models: float, groups: Sequence[int] | None)
     if groups is None:
         return [float(sum(sizes) / models)] * round(models)
     return [sum(size for size, own in zip(sizes, groups, strict=True) if own == group) for group in sorted(set(groups))]
+
+
+def _steps(phase: PlannedPhase, samples: float, batch_size: int) -> float:
+    """Steps of a phase over so many samples; expected ones where a draw decides."""
+    return phase.share * phase.repeat * _batches(phase, samples, batch_size)
 
 
 def _batches(phase: PlannedPhase, samples: float, batch_size: int) -> float:

@@ -21,11 +21,13 @@ from .choices import describe, list_
 from .compare import compare
 from .contraction import contraction
 from .doctor import doctor
+from .finer import clients, costs
 from .fsck import fsck
 from .options import FAILED, STOPPED, WRONG
 from .overlap import overlap
 from .packing import pack, unpack
 from .partition import partition
+from .power import power
 from .publish import figures, leaderboard, report
 from .reproduce import reproduce
 from .run import run
@@ -119,6 +121,9 @@ app.command()(describe)
 app.command()(show)
 app.command()(leaderboard)
 app.command()(compare)
+app.command()(power)
+app.command()(costs)
+app.command()(clients)
 app.command()(reproduce)
 app.command()(contraction)
 app.command()(figures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,17 +11,22 @@ from fl_bench.errors import StorageError, unknown_name
 from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, put, say
-from .damaged import read_undamaged
-from .options import Alpha, CompareSelect, Control, Missing, Rope, read_selection
+from .options import (  # noqa: TC001 - typer reads annotations when it runs
+    BlocksOption,
+    CompareDatasets,
+    CompareFamilies,
+    CompareMethods,
+    CompareSelect,
+    Control,
+    DeclaredAlpha,
+    DeclaredBy,
+    Missing,
+    Rope,
+)
+from .question import Question, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..statistics.result import Comparison, OnMissing
-    from ..statistics.table import Blocks, Table
-
-TABLES = (".csv", ".tsv", ".md", ".markdown", ".tex")
-"""Suffixes of files that hold a table rather than records."""
+    from ..statistics.result import Comparison
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
@@ -37,26 +42,15 @@ def compare(
         ),
     ] = Path("results"),
     control: Control = None,
-    alpha: Alpha = 0.05,
-    rope: Rope = 1.0,
-    blocks: Annotated[
-        str,
-        typer.Option(
-            metavar="family|cluster|dataset|setting",
-            help="One independent observation: a family of data sets, averaged; the same, with data sets that change "
-            "signs together; each data set; each setting.",
-        ),
-    ] = "family",
-    families: Annotated[
-        str | None,
-        typer.Option(metavar="A=F,B=F", help="Other families than declared: name=family, or how names of one begin."),
-    ] = None,
+    alpha: DeclaredAlpha = None,
+    rope: Rope = None,
+    blocks: BlocksOption = "family",
+    families: CompareFamilies = None,
     on_missing: Missing = "refuse",
-    select: CompareSelect = "last",
-    methods: Annotated[
-        str | None, typer.Option(metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot.")
-    ] = None,
-    datasets: Annotated[str | None, typer.Option(metavar="A,B", help="Compare on these data sets only.")] = None,
+    select: CompareSelect = None,
+    methods: CompareMethods = None,
+    datasets: CompareDatasets = None,
+    declared: DeclaredBy = None,
     form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it.")] = "table",
     out: Annotated[
         Path | None,
@@ -71,6 +65,7 @@ def compare(
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
     A family of data sets is one observation, seeds are averaged first. An incomplete table is refused, the gaps named.
+    What a grid declared of its comparison before it ran is followed; what is asked otherwise is marked as such.
     TABLE has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
 
     \b
@@ -79,22 +74,14 @@ def compare(
     fl-bench compare table.csv --control ours --format latex --out table.tex
     """
     from ..statistics.comparison import compare as analyse
-    from ..statistics.families import regrouped
-    from ..statistics.result import Options
 
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
-    options = Options(control, alpha, rope, cast("Blocks", blocks), cast("OnMissing", on_missing))
-    table, code = _read(source, select, _names(methods, "--methods"))
-    chosen = _names(datasets, "--datasets")
-    for name in chosen:
-        if name not in table.datasets:
-            raise unknown_name("data set of this table", name, table.datasets)
-    if chosen:
-        table = table.take_conditions(lambda condition: condition.dataset in chosen)
-    if asked := _names(families, "--families"):
-        table = regrouped(table, asked)
-    result = analyse(table, options)
+    question = Question(
+        control, alpha, rope, select, blocks, on_missing, methods, datasets, families=families, grid=declared
+    )
+    asked, code = ask(source, question)
+    result = analyse(asked.table, asked.options, asked.plan)
     if out is None and form == "table":
         from ..tables.comparison import print_comparison
 
@@ -126,28 +113,10 @@ def _placed(page: str, text: str) -> str:
     return f"{before}{begin}\n{text.strip()}\n\n{end}{after}" if begin and end else text
 
 
-def _read(source: Path, select: str, methods: Sequence[str]) -> tuple[Table, int]:
-    """The table of a CSV file or of records, and the exit code; damaged records are gaps, as what was not run."""
-    from ..statistics.numbers import read_table
-    from ..statistics.reading import read_records
-
-    selection = read_selection(select)
-    if source.suffix in TABLES:
-        table = read_table(source)
-        return (table.take_methods(methods) if methods else table), 0
-    records, code = read_undamaged(source, "rounds")
-    return read_records(records, selection, methods), code
-
-
-def _names(text: str | None, option: str) -> list[str]:
-    from ..grid.brackets import split_list
-
-    return [] if text is None else split_list(text, option)
-
-
 def _text(result: Comparison, form: str) -> str:
     """The comparison in a form for files and pipes."""
-    from ..tables.comparison import as_csv, as_json, markdown, plain
+    from ..tables.comparison import as_json, markdown, plain
+    from ..tables.comparison_csv import as_csv
     from ..tables.latex import latex
 
     writers = {"table": plain, "markdown": markdown, "csv": as_csv, "json": as_json, "latex": latex}

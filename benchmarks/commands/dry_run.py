@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from fl_bench.errors import DataError
+
 from ...datasets.catalogue import dataset_info, family_of
 from ...federation.models import build_net
 from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.cell import short_hash
+from ..grid.dealing import dealt_differently
 from ..grid.repetition import Repetition
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
 from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
+from ..records.continuing import finished_rounds
 from ..records.index import place_of
 from ..running.forecast import forecast
 from ..running.provenance import available_cores
 from ..running.schedule import likeness, round_seconds
+from ..tables.power import in_short
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
 from ..tables.values import show_count, show_seconds
@@ -30,6 +38,7 @@ from .outdated import outdated, sentence
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ...datasets.source import Facts
     from ...federation.models.net import Net
     from ...federation.settings import Execution
     from ...methods.planning import Kind
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     from ..records.store import Store
     from ..running.forecast import Forecast
     from ..running.schedule import RoundSeconds
+    from ..statistics.plan import Plan
     from ..statistics.table import Blocks
 
 REMARKS = {
@@ -78,10 +88,16 @@ def print_plan(
         f"Estimate: {len(waiting)} of {len(rows)} runs take {show_seconds(sum(waiting))}, or "
         f"{show_seconds(sum(waiting) / min(len(devices), max(len(waiting), 1)))} with {len(devices)} at a time",
     ]
+    held = sum(row["state"] == "running" for row in rows)
+    if held:
+        remarks.append(
+            f"Running elsewhere: {held} of {len(rows)} runs; `run` leaves them out, and `run --wait` waits for them."
+        )
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    for said in (*([moved] if moved else ()), *grid_rates(grid), *grid_power(grid)):
+    notes = [*grid_dealing(grid), *grid_rates(grid), *grid_power(grid), *grid_chances(grid, store)]
+    for said in (*([moved] if moved else ()), *notes):
         say(said)
 
 
@@ -141,39 +157,44 @@ def plan_grid(
     there = recorded.keys() | damaged.keys()
     moved = outdated([cell for cell in grid.cells if places[cell.key] not in there], records)
     known = round_seconds(records)
-    forecasts: dict[str, Forecast | None] = {}
+    forecasts: dict[tuple[str, bool], Forecast | None] = {}
     engines: dict[str, str] = {}
     rows = []
     for cell in grid.cells:
         place = places[cell.key]
         record, problem = recorded.get(place), damaged.get(place)
         state = "damaged" if problem else _state(cell, record, grid, retry=retry)
-        to_run = state in ("to run", "to run again")
-        if state == "to run" and store.has_checkpoint(cell):
-            state = "to continue"
-        draws = cell.repetition.seeds.draws if cell.training.participation < 1 else None
+        holder = store.holder(cell) if state.startswith("to run") else None
+        to_run = state.startswith("to run") and holder is None
+        checkpoint = store.checkpoint(cell) if to_run else None
+        state = "running" if holder is not None else state if checkpoint is None else "to continue"
+        draws = cell.repetition.seeds.draws if _draws_clients(cell) else None
         alike = short_hash({**cell.as_dict(), "seed": draws, "varied": None}, 10)  # repetitions do the same work
-        if alike not in forecasts:
-            forecasts[alike] = forecast(cell)
+        if (alike, to_run) not in forecasts:
+            forecasts[alike, to_run] = forecast(cell, nets=to_run)
         if to_run and alike not in engines:
             engines[alike] = _engine(cell, devices, execution)
-        planned, rules = forecasts[alike], planned_rules(cell)
+        planned, rules = forecasts[alike, to_run], planned_rules(cell)
+        up, down = (planned.up_bytes, planned.down_bytes) if planned is not None and planned.sent else (None, None)
         seconds, basis = _seconds(cell, planned, known, devices[0]) if to_run else (None, "")
+        if seconds is not None:
+            seconds *= 1 - min(finished_rounds(checkpoint) / cell.training.rounds, 1)
+        earlier = None if record is None else record.reason
         rows.append(
             {
                 "dataset": cell.dataset.name,
                 "method": cell.label,
                 **cell.repetition.as_dict(),
                 "state": state,
-                "up_bytes_per_client_round": planned.up_bytes if planned is not None and planned.sent else None,
-                "down_bytes_per_client_round": planned.down_bytes if planned is not None and planned.sent else None,
+                "up_bytes_per_client_round": up if to_run else None,
+                "down_bytes_per_client_round": down if to_run else None,
                 **{f"steps_{kind}": None if planned is None else round(planned.work[kind].steps) for kind in KINDS},
                 # Before the data are dealt, sizes are averages: what a plan has exactly is known within a few percent.
                 "steps": None if planned is None else planned.steps.replace("exact", "about"),
                 "engine": engines[alike] if to_run else None,
                 "estimated_seconds": seconds,
                 "estimated_from": basis,
-                "reason": grid.unsupported.get(cell.key) or problem or (None if record is None else record.reason),
+                "reason": grid.unsupported.get(cell.key) or problem or (earlier if holder is None else str(holder)),
                 "moved": moved.get(cell.key),
                 "own_rate": rules.own or None,
                 "own_steps": rules.own_steps or None,
@@ -181,6 +202,16 @@ def plan_grid(
             }
         )
     return rows
+
+
+def grid_dealing(grid: Grid) -> list[str]:
+    """A sentence for each data set that came with clients and would be dealt to others."""
+    found = {}
+    for cell in grid.cells:
+        dealt = cell.dataset.location, cell.scheme.name, cell.split.clients
+        if dealt not in found:
+            found[dealt] = dealt_differently(cell.scheme, cell.split, cell.dataset.location)
+    return [sentence for sentence in found.values() if sentence]
 
 
 def grid_rates(grid: Grid) -> list[str]:
@@ -199,24 +230,90 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
         grid: what would be run.
         alpha: the level of the tests.
     """
-    from ..statistics.comparison import CONTROL
-    from ..statistics.power import families
+    from ..statistics.power import families, one_dataset
 
-    runs = [cell for cell in grid.cells if cell.key not in grid.unsupported]
-    labels = {cell.label for cell in runs if not METHODS[cell.method].requires.pooled_data}
-    independent = {family_of(cell.dataset.name, cell.dataset.digest) for cell in runs}
-    twins = len(independent) < len({cell.dataset.name for cell in runs})
-    unit: Blocks = "family" if twins else "dataset"
-    found = families(len(labels), len(independent), alpha, unit, control=CONTROL in labels)
-    return [f"power, {family.sentence}" for family in found if family.sentence]
+    plan, methods, control = _plan(grid)
+    sizes, (blocks, unit) = plan.sizes(methods, control), _blocks(grid)
+    if blocks == 1 and unit == "dataset":
+        tests = next(iter(sizes.values()))  # none of a single method
+        return [f"floor, {one_dataset(tests, alpha)}"] if tests else []
+    return [f"floor, {family.sentence}" for family in families(sizes, blocks, alpha, unit) if family.sentence]
+
+
+def _blocks(grid: Grid) -> tuple[int, Blocks]:
+    """How many independent observations a grid has, and of what."""
+    chosen = [cell.dataset for cell in grid.cells if cell.key not in grid.unsupported]
+    independent = {family_of(one.name, one.digest) for one in chosen}
+    twins = len(independent) < len({one.name for one in chosen})
+    return len(independent), "family" if twins else "dataset"
+
+
+def grid_chances(grid: Grid, store: Store) -> list[str]:
+    """How likely the grid shows differences, from the spread of those of its runs that are there; else nothing."""
+    from ..statistics.chances import chances
+    from ..statistics.reading import read_records
+    from ..statistics.result import Options
+
+    plan, methods, control = _plan(grid)
+    records = []
+    for cell in grid.cells:
+        with suppress(DataError):  # `fsck` names it
+            record = store.find(cell)
+            if record is not None and record.status == "done" and cell.label in methods:
+                records.append(record)
+    there = {record.label for record in records}
+    if control not in there or len(there) < 2:
+        return []
+    meant = grid.declaration
+    options = Options(control, on_missing="complete-blocks")
+    if meant is not None:
+        options = replace(options, alpha=meant.level, rope=meant.rope)
+    seeds = {cell.seed for cell in grid.cells}
+    try:
+        found = chances(
+            read_records(records, methods=sorted(there)),
+            options,
+            plan,
+            blocks=_blocks(grid)[0],
+            seeds=len(seeds),
+            methods=methods,
+            needs=False,
+        )
+    except DataError:  # one run of each, for one
+        return []
+    return [f"{said}, from the spread of {len(records)} runs that are there" for said in map(in_short, found)]
+
+
+def _plan(grid: Grid) -> tuple[Plan, list[str], str | None]:
+    """The tests of a grid's comparison, the methods that would be compared, and the control."""
+    from ..statistics.comparison import CONTROL
+    from ..statistics.plan import Plan, whole_table
+
+    meant = grid.declaration
+    pooled = {
+        cell.label: METHODS[cell.method].requires.pooled_data for cell in grid.cells if cell.key not in grid.unsupported
+    }
+    if meant is not None:
+        return Plan(meant.families(), declared=True), [name for name in meant.compared if name in pooled], meant.control
+    methods = [label for label, own in pooled.items() if not own]
+    control = CONTROL if CONTROL in methods else None
+    return whole_table(methods, control), methods, control
 
 
 def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str:
     if record is not None:
         if record.status == "done":
             return "done"
-        return "to run again" if retry else f"{record.status} earlier"
-    return "unsupported" if cell.key in grid.unsupported else "to run"
+        if not retry:
+            return f"{record.status} earlier"
+    if cell.key in grid.unsupported:
+        return "unsupported"
+    return "to run" if record is None else "to run again"
+
+
+def _draws_clients(cell: Cell) -> bool:
+    """Whether the seed decides who works in a round."""
+    return cell.training.participation < 1 or cell.faults.absent > 0 or cell.faults.late > 0
 
 
 def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
@@ -228,7 +325,7 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     device, facts, training = torch.device(devices[0]), dataset_info(cell.dataset.location), cell.training
     if facts.shape is None or facts.classes is None:
         return training.engine
-    stacked = [name for name in cell.models.used if _stacks(cell, name, facts.shape, facts.classes, device.type)]
+    stacked = [name for name in cell.models.used if _stacks(cell, name, facts, device.type)]
     looped = [name for name in cell.models.used if name not in stacked]
     threads = (execution.threads or max(1, available_cores() // len(devices))) if device.type == "cpu" else 1
     loop = "loop" if threads == 1 else f"loop, {threads} threads"
@@ -237,20 +334,17 @@ def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
     clients = cell.split.seen if execution.stack is None else min(execution.stack, cell.split.seen)
     dtype = getattr(torch, training.dtype_name)
     slots = 2 if training.optimizer == "adam" else int(training.momentum > 0)
-    need = max(
-        member_bytes(_net(name, facts.shape, facts.classes), facts.shape, training.batch_size, slots, dtype)
-        for name in stacked
-    )
+    need = max(member_bytes(_net(name, facts), facts.shape, training.batch_size, slots, dtype) for name in stacked)
     fit = max(1, min(clients, room(device, clients * need) // need))
     found = f"stacked, {fit} of {cell.split.seen} at once, {fit * need / 2**30:.2g} GiB"
     return f"{found}; {loop} for {', '.join(looped)}" if looped else found
 
 
-def _stacks(cell: Cell, name: str, shape: tuple[int, ...], classes: int, kind: str) -> bool:
+def _stacks(cell: Cell, name: str, facts: Facts, kind: str) -> bool:
     """Whether clients of an architecture would be trained all at once."""
     from ...federation.engine import chosen_engine
 
-    return chosen_engine(cell.training.engine, kind, _net(name, shape, classes), _members(cell)) == "stacked"
+    return chosen_engine(cell.training.engine, kind, _net(name, facts), _members(cell)) == "stacked"
 
 
 def _members(cell: Cell) -> int:
@@ -259,8 +353,11 @@ def _members(cell: Cell) -> int:
 
 
 @lru_cache(maxsize=64)
-def _net(name: str, shape: tuple[int, ...], classes: int) -> Net:
-    return build_net(name, shape, classes)
+def _net(name: str, facts: Facts) -> Net:
+    """A net for a data set whose shape and classes are known."""
+    assert facts.shape is not None
+    assert facts.classes is not None
+    return build_net(name, facts.shape, facts.classes, key=0, vocabulary=facts.vocabulary)
 
 
 def _seconds(cell: Cell, planned: Forecast | None, known: RoundSeconds, device: str) -> tuple[float | None, str]:
@@ -271,19 +368,19 @@ def _seconds(cell: Cell, planned: Forecast | None, known: RoundSeconds, device: 
     info = dataset_info(cell.dataset.location)
     if planned is None or info.shape is None or info.classes is None or device != "cpu":
         return None, ""
-    shape, classes, batch = info.shape, info.classes, cell.training.batch_size
+    batch = cell.training.batch_size
     spent = {kind: work.passes for kind, work in planned.work.items()}
     at_server = sum(spent.values()) if METHODS[cell.method].requires.pooled_data else spent["server"]
     step = fmean(
-        _step_seconds(name, shape, classes, batch, _members(cell) if _stacks(cell, name, shape, classes, device) else 1)
+        _step_seconds(name, info, batch, _members(cell) if _stacks(cell, name, info, device) else 1)
         for name in cell.models.used
     )
-    server_step = _step_seconds(cell.models.server_name, shape, classes, batch, 1) if at_server else 0.0
+    server_step = _step_seconds(cell.models.server_name, info, batch, 1) if at_server else 0.0
     return (sum(spent.values()) - at_server) * step + at_server * server_step, "step counts and a timed step"
 
 
 @lru_cache(maxsize=64)
-def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, members: int) -> float:
+def _step_seconds(name: str, facts: Facts, batch: int, members: int) -> float:
     """Median seconds of one client's training step on one thread of this machine's processor, `members` at a time."""
     import torch
     import torch.nn.functional as F
@@ -291,12 +388,12 @@ def _step_seconds(name: str, shape: tuple[int, ...], classes: int, batch: int, m
     from ...federation.forward import stacked_outputs
 
     torch.set_num_threads(1)
-    net = build_net(name, shape, classes, key=0)
+    net = deepcopy(_net(name, facts))
     weights = {key: tensor.detach().expand(members, *tensor.shape).clone() for key, tensor in net.state_dict().items()}
     trained = [weights[key].requires_grad_() for key, _ in net.named_parameters()] if members > 1 else net.parameters()
     optimizer = torch.optim.Adam(trained)
     timed = min(batch, PROBE_SAMPLES)
-    inputs, labels = torch.zeros(timed, *shape), torch.zeros(members * timed, dtype=torch.int64)
+    inputs, labels = torch.zeros(timed, *(facts.shape or ())), torch.zeros(members * timed, dtype=torch.int64)
     times = []
     for _ in range(PROBE_STEPS):
         began = time.perf_counter()

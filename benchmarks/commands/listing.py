@@ -55,6 +55,7 @@ def datasets() -> list[Row]:
             "classes": facts.classes,
             "train": facts.train,
             "test": facts.test,
+            "clients": facts.clients,
             "needs": facts.needs,
             "family": facts.family,
             "summary": facts.summary,

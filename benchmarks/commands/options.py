@@ -32,15 +32,59 @@ Changes = Annotated[
 ]
 
 Control = Annotated[
-    str | None, typer.Option(metavar="METHOD", help="Compare all others with it. Default: cosmos, where it is there.")
+    str | None,
+    typer.Option(
+        metavar="METHOD", help="Compare all others with it. Default: as declared, or cosmos, where it is there."
+    ),
 ]
 Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
-Rope = Annotated[float, typer.Option(help="Points within which two methods are equivalent, and tie.")]
+DeclaredAlpha = Annotated[
+    float | None, typer.Option("--alpha", help="Level of tests and intervals. Default: as declared, or 0.05.")
+]
+Rope = Annotated[
+    float | None,
+    typer.Option(help="Points within which two methods are equivalent, and tie. Default: as declared, or 1."),
+]
+BlocksOption = Annotated[
+    str,
+    typer.Option(
+        "--blocks",
+        metavar="family|cluster|dataset|setting",
+        help="One independent observation: a family of data sets, averaged; the same, with data sets that change signs "
+        "together; each data set; each setting.",
+    ),
+]
+CompareFamilies = Annotated[
+    str | None,
+    typer.Option(
+        "--families",
+        metavar="A=F,B=F",
+        help="Other families than declared: name=family, or how names of one begin.",
+    ),
+]
+CompareMethods = Annotated[
+    str | None,
+    typer.Option("--methods", metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot."),
+]
+CompareDatasets = Annotated[
+    str | None, typer.Option("--datasets", metavar="A,B", help="Compare on these data sets only.")
+]
+DeclaredBy = Annotated[
+    str | None,
+    typer.Option(
+        "--declared", metavar="GRID", help="Follow what this grid declared. Default: the grid that declared last."
+    ),
+]
 Missing = Annotated[
     str, typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do when numbers are missing.")
 ]
 CompareSelect = Annotated[
-    str, typer.Option("--select", metavar="last|val", help="Compare the last round, or the best on validation data.")
+    str | None,
+    typer.Option(
+        "--select",
+        metavar="last|val",
+        help="Compare the last round, or the best on validation data. Default: as declared, or last.",
+    ),
 ]
 
 

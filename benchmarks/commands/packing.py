@@ -34,6 +34,7 @@ def pack(
     fl-bench pack results -o mine.tar.xz && fl-bench compare mine.tar.xz
     """
     from ..records.bundle import SUFFIX, is_bundle, read_bundle, write_bundle
+    from ..records.declarations import as_text, read_declarations
     from ..records.index import place_of
     from ..records.removal import remove_packed
     from ..records.store import Store, read_results
@@ -54,7 +55,8 @@ def pack(
             )
     say_damaged([one.problem for one in damaged])
     texts = {record.name: dict(record.texts()) for record in records}
-    write_bundle(path, texts)
+    declared = read_declarations(store)
+    write_bundle(path, texts, as_text(declared) if declared else None)
     packed = read_bundle(path)
     if packed != texts:
         raise StorageError(f"{path} does not read back as it was written; is the disk sound?")
@@ -76,6 +78,7 @@ def unpack(
     fl-bench unpack results
     fl-bench unpack mine.tar.xz
     """
+    from ..records.declarations import unpack_declarations
     from ..records.store import Store
 
     store = Store(results)
@@ -83,5 +86,8 @@ def unpack(
         raise ConfigError(f"there is no bundle {store.bundle}; `fl-bench pack` makes one of a results folder")
     written, damaged = store.unpack()
     say(f"wrote {len(written)} records of {store.bundle} below {store.runs}")
+    path = unpack_declarations(store)
+    if path is not None:
+        say(f"wrote what was declared of their comparison to {path}")
     say_damaged([one.problem for one in damaged])
     raise typer.Exit(FAILED if damaged else 0)

@@ -15,7 +15,13 @@ from .options import AsJson, Changes, DataDir, Download, Plugins  # noqa: TC001 
 
 def partition(
     dataset: Annotated[str, typer.Argument(help="A data set of `fl-bench list datasets`.")],
-    scheme: Annotated[str, typer.Option(help="A scheme of `fl-bench list partitions`.")] = "latent-groups",
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            help="A scheme of `fl-bench list partitions`; by default natural for data that come with clients, else "
+            "latent-groups."
+        ),
+    ] = None,
     clients: Annotated[int | None, typer.Option(help="Number of clients.")] = None,
     groups: Annotated[int | None, typer.Option(help="Number of latent groups.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Dirichlet concentration.")] = None,
@@ -38,19 +44,29 @@ def partition(
     fl-bench partition digits --scheme shards -o shards_per_client=2 --png shards.png
     fl-bench partition digits -o public.size=100 -o public.noise=3
     """
+    from ...datasets.catalogue import check_dataset_name
     from ..grid.cell import resolve_partition
+    from ..grid.dealing import with_own_clients
     from ..grid.grid import Overrides, parse_options, parse_seeds
     from ..grid.plugins import load_plugins
     from ..tables.printing import print_json
     from .partition_view import examine, print_partition, write_png
 
     load_plugins(plugin or [])
-    options = {"clients": clients, "groups": groups, "alpha": alpha, "mixing": mixing, "public": public}
+    options = {
+        "scheme": scheme,
+        "clients": clients,
+        "groups": groups,
+        "alpha": alpha,
+        "mixing": mixing,
+        "public": public,
+    }
     given = {name: value for name, value in options.items() if value is not None}
     values = parse_options(Overrides(options=changes or ()))
     for name in values.keys() & given.keys():
         raise ConfigError(f"--{name} and -o {name} are the same setting; give one of them")
-    chosen, settings = resolve_partition({"scheme": scheme, **given, **values})
+    check_dataset_name(dataset)
+    chosen, settings = resolve_partition(with_own_clients({**given, **values}, dataset))
     parse_seeds([seed])
     view = examine(dataset, chosen, settings, seed, data_dir=data_dir, download=download)
     if as_json:

@@ -13,6 +13,7 @@ from ...datasets.catalogue import dataset_info, load_dataset
 from ...datasets.doses import dosed
 from ...datasets.split import check, class_counts, split
 from ..grid.cell import DatasetChoice
+from ..grid.dealing import check_own_clients, dealt_differently
 from ..grid.foreign import check_public, with_foreign
 from ..tables.charts import shaded
 from ..tables.printing import print_table
@@ -44,6 +45,7 @@ def examine(
     """
     choice, (settings, source) = DatasetChoice.of(location), with_foreign(settings)
     known = dataset_info(location)
+    check_own_clients(scheme, settings, location)
     check(scheme, settings, known.classes, known.train)  # before a minute's download
     check_public(settings, source, choice)
     dataset = load_dataset(location, data_dir=data_dir, download=download)
@@ -54,6 +56,7 @@ def examine(
         "dataset": dataset.about.name,
         "scheme": scheme.name,
         "seed": seed,
+        "dealt_differently": dealt_differently(scheme, settings, location),
         "fingerprint": dealt.fingerprint,
         "public": len(dealt.public),
         **({} if dealt.pool is None else {"pool": asdict(dealt.pool)}),
@@ -84,6 +87,8 @@ def print_partition(console: Console, view: dict[str, Any]) -> None:
         markup=False,
         highlight=False,
     )
+    if view["dealt_differently"]:
+        console.print(view["dealt_differently"], markup=False, highlight=False)
     picture = shaded(np.array([row["classes"] for row in clients]), rows=names)
     console.print(picture, markup=False, highlight=False, no_wrap=True, overflow="ignore", crop=False)
     sizes = [

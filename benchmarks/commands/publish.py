@@ -13,15 +13,16 @@ from ..tables.terminal import make_console, say
 from .damaged import read_undamaged
 from .options import (
     FAILED,
-    Alpha,
     AsJson,
     CompareSelect,
     Control,
+    DeclaredAlpha,
     Missing,
     Rope,
     Select,
     read_selection,
 )
+from .question import Question, ask_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..figures.gallery import Drawing
     from ..leaderboard.reported import Selection
     from ..records.record import Record
-    from ..statistics.result import Comparison, OnMissing
+    from ..statistics.result import Comparison
 
 FORMATS = ("svg", "pdf", "png")
 
@@ -92,10 +93,10 @@ def figures(
     methods: Methods = None,
     datasets: Datasets = None,
     control: Control = None,
-    alpha: Alpha = 0.05,
-    rope: Rope = 1.0,
+    alpha: DeclaredAlpha = None,
+    rope: Rope = None,
     on_missing: Missing = "refuse",
-    select: CompareSelect = "last",
+    select: CompareSelect = None,
 ) -> None:
     """Draw what the records say: curves, costs, clients and clusters of each data set, and the comparison over all.
 
@@ -119,9 +120,9 @@ def figures(
     for name in wanted:
         if name not in KINDS:
             raise unknown_name("kind of figure", name, KINDS)
-    records, code = _records(results, methods, datasets)
-    selection = read_selection(select)
-    comparison, obstacle = _compare(records, selection, control, alpha, rope, on_missing)
+    records, others, code = _records(results, methods, datasets)
+    question = Question(control, alpha, rope, select, on_missing=on_missing)
+    comparison, obstacle, _ = _compare(results, records, others, question)
     possible, no_sweep = _drawings(records, comparison)
     drawings = [drawing for drawing in possible if drawing.kind in wanted]
     for drawing in drawings:
@@ -148,10 +149,10 @@ def report(
     methods: Methods = None,
     datasets: Datasets = None,
     control: Control = None,
-    alpha: Alpha = 0.05,
-    rope: Rope = 1.0,
+    alpha: DeclaredAlpha = None,
+    rope: Rope = None,
     on_missing: Missing = "refuse",
-    select: CompareSelect = "last",
+    select: CompareSelect = None,
     with_figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="With figures, or without (then matplotlib is not needed).")
     ] = True,
@@ -167,9 +168,9 @@ def report(
 
     if with_figures:
         check_matplotlib()
-    records, code = _records(results, methods, datasets)
-    selection = read_selection(select)
-    comparison, obstacle = _compare(records, selection, control, alpha, rope, on_missing)
+    records, others, code = _records(results, methods, datasets)
+    question = Question(control, alpha, rope, select, on_missing=on_missing)
+    comparison, obstacle, selection = _compare(results, records, others, question)
     pictures = take_pictures(_drawings(records, comparison)[0]) if with_figures else []
     text = render_page(records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures)
     path = write_page(out, text)
@@ -179,14 +180,15 @@ def report(
     raise typer.Exit(code)
 
 
-def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], int]:
-    """The records of the methods and data sets that were asked for, and the exit code; see `read_undamaged`.
+def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], list[str], int]:
+    """The records of the methods and data sets that were asked for, the federated methods that were not, the exit code.
 
     Raises:
         ConfigError: there are none, or a name is unknown.
         DataError: none can be read.
     """
     from ..grid.brackets import split_list
+    from ..statistics.reading import POOLED
 
     records, code = read_undamaged(results, "rounds", "clients")
     labels = {record.label for record in records}
@@ -197,39 +199,42 @@ def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[
     for name in [] if datasets is None else split_list(datasets, "--datasets"):
         if name not in names:
             raise unknown_name("data set of these records", name, names)
+    others: list[str] = []
     if methods is not None:
         chosen = set(split_list(methods, "--methods"))
+        others = sorted(
+            {one.label for one in records if one.label not in chosen and one.facts.get("deployed") != POOLED}
+        )
         records = [record for record in records if record.label in chosen]
     if datasets is not None:
         chosen = set(split_list(datasets, "--datasets"))
         records = [record for record in records if record.cell["dataset"] in chosen]
     if not records:
         raise ConfigError("none of these methods has a record on these data sets")
-    return records, code
+    return records, others, code
 
 
 def _compare(
-    records: Sequence[Record], selection: Selection, control: str | None, alpha: float, rope: float, on_missing: str
-) -> tuple[Comparison | None, str]:
-    """The comparison of the records, or nothing and why.
+    results: Path, records: Sequence[Record], others: Sequence[str], question: Question
+) -> tuple[Comparison | None, str, Selection]:
+    """The comparison of the records, or nothing and why; and which round is reported.
 
     Raises:
         ConfigError: an option is impossible, or the control is no method of these records.
     """
+    from ..records.declarations import read_declarations
+    from ..records.store import Store
     from ..statistics.comparison import compare
-    from ..statistics.reading import read_records
-    from ..statistics.result import Options
 
-    options = Options(control, alpha, rope, on_missing=cast("OnMissing", on_missing))
-    table = read_records(records, selection)
-    if control is not None and control not in table.methods:
-        raise unknown_name("method of this comparison", control, table.methods)
+    asked = ask_records(records, read_declarations(Store(results)), question, others)
+    if question.control is not None and question.control not in asked.table.methods:
+        raise unknown_name("method of this comparison", question.control, asked.table.methods)
     try:
-        return compare(table, options), ""
+        return compare(asked.table, asked.options, asked.plan), "", asked.selection
     except ConfigError:
         raise
     except FLBenchError as error:
-        return None, str(error)
+        return None, str(error), asked.selection
 
 
 def _drawings(records: Sequence[Record], comparison: Comparison | None) -> tuple[list[Drawing], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 from contextlib import closing, suppress
 from functools import partial
@@ -144,6 +145,7 @@ def run(
     _fetch(waiting, data_dir, download=download)
     chosen.slots()  # what is wrong with it is said before anything runs
     _say_what_is_there(expanded, store, waiting, earlier)
+    _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
@@ -216,6 +218,21 @@ def _look(grid: Grid, store: Store, *, retry: bool) -> tuple[list[Cell], list[En
             else:
                 earlier.append(ending)
     return waiting, earlier
+
+
+def _declare(grid: Grid, path: Path, store: Store, recorded: int) -> None:
+    """Write what the grid declares of its comparison beside the records, before any more of them are made."""
+    from ..records.declarations import Declared, declare, now
+
+    if grid.declaration is None:
+        return
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    before = declare(store, Declared(grid.name, digest, now(), recorded, len(grid.cells), grid.declaration))
+    if before is not None:
+        say(
+            f"the grid {grid.name} declared another comparison at {before.date}: it is kept, and this one counts as "
+            f"declared after {recorded} of {len(grid.cells)} runs"
+        )
 
 
 def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..grid.cell import safe_name
 from ..statistics.power import number
-from ..statistics.verdicts import many, size
+from ..statistics.verdicts import basis, many, size
 from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep
 from .varied import read_sweeps
 
@@ -128,14 +128,15 @@ def _effects(result: Comparison, control: str, title: str) -> Figure:
     spread = "no intervals over so few data sets"
     if any(effect.low is not None for effect in result.effects):
         spread = f"lines: {100 * (1 - result.options.alpha):g} % intervals, hierarchical bootstrap"
+    tests = "; ".join(dict.fromkeys(basis(result, one, family=True) for one in result.decisions))
     return effects.draw(
         result.effects,
         control=control,
         rope=result.options.rope,
-        significant={pair.other for pair in result.primary if pair.significant},
+        significant={one.other for one in result.decisions if one.verdict in ("better", "worse")},
         title=title,
-        text=f"mean difference over {size(result)}; {spread}; filled: significant (signed rank, Holm over "
-        f"{many(len(result.primary), 'test')}); shaded: within {result.options.rope:g} points; at the right: wins, "
+        text=f"mean difference over {size(result)}; {spread}; filled: better or worse ({tests}); shaded: within "
+        f"{result.options.rope:g} points; at the right: wins, "
         f"ties and losses against {control}",
     )
 

@@ -223,12 +223,12 @@ class Cell:
 
 
 def resolve_partition(values: Mapping[str, Any]) -> tuple[Partition, SplitSettings]:
-    """The scheme and the shared settings of a `partition` mapping.
+    """The scheme and the shared settings of a `partition` mapping that names its scheme.
 
     Raises:
         ConfigError: an unknown scheme or setting, or an impossible value.
     """
-    name = values.get("scheme", "latent-groups")
+    name = values["scheme"]
     if not isinstance(name, str):
         raise ConfigError(f"partition.scheme must be the name of a scheme, found {show_value(name)}")
     check_name(name, "partition.scheme")

@@ -13,6 +13,7 @@ methods:
   - fedavg: {training: {lr: 1e-2}}      # local training of its own; also beside `settings`, as `training`
 always: [local]                         # methods that run whatever --methods says
 tuning: two values of lr per method     # optional: how settings were chosen; part of no key, quoted in captions
+comparison: {control: cosmos, ablations: [cosmos-k1]}                     # optional: declared before it is run
 seeds: 0-4                              # or [0, 1, 2]
 vary: {partition: 1-4, init: 1-4}       # optional: around every seed, runs in which only that part has another seed
 settings:                               # optional: the whole comparison once per named change
@@ -51,12 +52,16 @@ from .cell import (
     resolve_partition,
 )
 from .configure import blame, check_name, configure, known_keys, plain, show_value
+from .dealing import check_own_clients, with_own_clients
+from .declaration import read_declaration
 from .foreign import check_public, with_foreign
 from .plain_yaml import assignments, read_yaml
 from .repetition import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from .declaration import Declaration
 
 GRIDS = Path(__file__).parents[1] / "grids"
 """The grids that come with fl-bench."""
@@ -93,6 +98,8 @@ class GridFile:
     """Methods that run whatever `--methods` says."""
     tuning: str = ""
     """How the settings of the grid's methods were chosen, and with what budget, in words; captions quote it."""
+    comparison: dict[str, Any] = field(default_factory=dict)
+    """The comparison as it is declared before it is run: control, families of tests, margin, level; part of no key."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Named changes; the comparison runs once for each."""
 
@@ -131,6 +138,8 @@ class Grid:
     cells: tuple[Cell, ...]
     unsupported: dict[str, str]
     """Why a cell cannot run, by key."""
+    declaration: Declaration | None = None
+    """The comparison as the grid's file declares it, whatever the command line leaves out."""
 
 
 def find_grid(name: str) -> Path:
@@ -186,6 +195,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         configured = [parse_method(entry, "methods") for entry in file.methods]
         always = [parse_method(entry, "always", configured) for entry in file.always]
         refuse_repeats([choice.label for choice in configured])
+        declaration = _declaration(file, [*configured, *always])
     chosen = configured if given.methods is None else choose_methods(given.methods, configured)
     chosen += [choice for choice in always if choice.label not in {own.label for own in chosen}]
     if not chosen:
@@ -200,7 +210,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     for (setting, changes), dataset in product(settings.items(), datasets):
         place = f"{origin}: settings.{setting}" if setting else origin
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
-            shared = _resolve(file, changes, options)
+            shared = _resolve(file, changes, options, dataset)
             _check_setting(shared, dataset)
             as_written = [choice in (*configured, *always) and not shown for choice in chosen]
             firsts = [
@@ -218,7 +228,15 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
                 cells[cell.key] = cell
                 if reason:
                     reasons[cell.key] = reason
-    return Grid(file.name, tuple(cells.values()), reasons)
+    return Grid(file.name, tuple(cells.values()), reasons, declaration)
+
+
+def _declaration(file: GridFile, choices: Sequence[MethodChoice]) -> Declaration | None:
+    if not file.comparison:
+        return None
+    names = {choice.label: choice.name for choice in choices}
+    datasets = [DatasetChoice.of(name).name for name in file.datasets]
+    return read_declaration(file.comparison, names, datasets, parse_seeds(file.seeds))
 
 
 def why_unsupported(cell: Cell) -> str | None:
@@ -403,10 +421,12 @@ def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-def _resolve(file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What all cells of one setting share, as keyword arguments of `Cell`."""
+def _resolve(
+    file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any], dataset: DatasetChoice
+) -> dict[str, Any]:
+    """What all cells of one setting and data set share, as keyword arguments of `Cell`."""
     sections = with_changes(file, {**changes, **options})
-    scheme, split = resolve_partition(sections["partition"])
+    scheme, split = resolve_partition(with_own_clients(sections["partition"], dataset.location))
     split, foreign = with_foreign(split)
     training = configure(Training, sections["training"], "training")
     models, faults = resolve_models(sections["models"]), resolve_faults(sections["faults"])
@@ -435,6 +455,7 @@ def _chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[s
 def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
     facts = dataset_info(dataset.location)
     scheme, split, models = (shared[name] for name in ("scheme", "split", "models"))
+    check_own_clients(scheme, split, dataset.location)
     check_split(scheme, split, facts.classes, facts.train)
     check_public(split, shared["foreign"], dataset)
     if isinstance(models.assignment, tuple) and len(models.assignment) != split.clients:
@@ -447,7 +468,7 @@ def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
     if facts.shape is not None:
         for name in (*models.used, models.server_name):
             with blame(f"models on {dataset.name}"):
-                check_model(name, facts.shape)
+                check_model(name, facts.shape, facts.vocabulary)
 
 
 def _cell(

@@ -156,6 +156,7 @@ EXAMPLES = {
     "Federation.clients": "Downloads.to_all(federation.clients, Scalars({'k': torch.ones(1)}))",
     "Federation.classes": "torch.zeros(federation.clients, federation.classes)",
     "Federation.modality": 'federation.modality == "image"',
+    "Federation.vocabulary": "federation.vocabulary is None",
     "Federation.init_seed": 'torch.randn(8, generator=torch_stream(federation.init_seed, "my embedding"))',
     "Federation.device": "torch.zeros(3, device=federation.device)",
     "Federation.training": "federation.training.rounds",
@@ -220,6 +221,7 @@ EXAMPLES = {
     "Training.views": "clients.training.views",
     "Training.admission_epochs": "clients.training.admission_epochs",
     "Training.risks": "clients.training.risks",
+    "Training.leakage": "clients.training.leakage",
     "Training.dtype_name": "getattr(torch, clients.training.dtype_name)",
     # Sources, batches, steps
     "PrivateData.target": "clients.fit(told, on=PrivateData(target=clients.predict_private()))",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from fl_bench.errors import DataError
 
 from ...federation.settings import UNSEEN
-from .bundle import NAME
+from .bundle import BESIDE, NAME
+from .declarations import read_declarations
 from .index import UNFINISHED, by_place, names, place_of
 from .reading import read_record
 from .recovery import lost_record
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from .record import Record
     from .store import Store
 
-Kind = Literal["record", "packed", "bundle", "replaced", "leftover", "odd", "pairing"]
+Kind = Literal["record", "packed", "bundle", "replaced", "leftover", "odd", "pairing", "declaration"]
 """What a finding is about: a record with a folder, one in the bundle, the bundle, a record that was being replaced when
 a process was killed, something else that a kill left, a record that is not comparable with most of its comparison, one
-of several where no side has most."""
+of several where no side has most, the file of what was declared."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ def audit(store: Store) -> tuple[list[Finding], list[Record]]:
     except DataError as error:
         findings.append(Finding("bundle", store.bundle, _problem(error, store.bundle), "restore it from a copy"))
         packed = []
+    try:
+        if not findings:
+            read_declarations(store)
+    except DataError as error:
+        place = store.results / BESIDE
+        findings.append(Finding("declaration", place, _problem(error, place), "restore it, or remove it"))
     folders = [] if store.is_bundle else names(store.runs)
     for name in packed:
         place = store.bundle / name

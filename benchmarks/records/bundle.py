@@ -1,7 +1,8 @@
 """Bundles (benchmarks room): the records of a results folder as one compressed file, `records.tar.xz`.
 
 An ordinary tar archive that any tar reads, with the same bytes for the same records: no times, no owners, members
-sorted by file and then by record, which puts what is alike side by side. It is read into memory, never unpacked by
+sorted by file and then by record, which puts what is alike side by side. What was declared of the comparison
+(`comparison.json`) comes first, so that it is read without the rest. A bundle is read into memory, never unpacked by
 name: what is not a record's file in its place is refused, and so is more than memory is for.
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fl_bench.errors import DataError
 from fl_bench.files import replacing
-from fl_bench.limits import BUNDLE_BYTES, BUNDLE_MEMORY
+from fl_bench.limits import BUNDLE_BYTES, BUNDLE_MEMORY, DECLARATION_BYTES
 
 from .texts import FILES, limit_of
 
@@ -29,6 +30,9 @@ SUFFIX = ".tar.xz"
 
 NAME = f"records{SUFFIX}"
 """The bundle of a results folder."""
+
+BESIDE = "comparison.json"
+"""What a bundle may hold beside records, as its first member; see `declarations.py`."""
 
 Texts = dict[str, dict[str, str]]
 """Records by name, `<dataset>/<folder>`: the text of each file."""
@@ -69,7 +73,9 @@ def read_bundle(path: Path) -> Texts:
         with path.open("rb") as packed:
             unpacked = _Unpacked(packed)
             with tarfile.open(fileobj=unpacked, mode="r|", bufsize=BUFFER) as archive:
-                for member in archive:
+                for place, member in enumerate(archive):
+                    if place == 0 and member.name == BESIDE and member.isreg() and member.size <= DECLARATION_BYTES:
+                        continue
                     found = MEMBER.fullmatch(member.name)
                     file = archive.extractfile(member) if found is not None and member.isreg() else None
                     if found is None or file is None:
@@ -99,12 +105,32 @@ def read_bundle(path: Path) -> Texts:
     return dict(sorted(texts.items()))
 
 
-def write_bundle(path: Path, texts: Mapping[str, Mapping[str, str]]) -> None:
+def read_beside(path: Path) -> str | None:
+    """What was declared of the comparison of a bundle's records, as it was written; None where nothing was.
+
+    Raises:
+        DataError: the beginning of the bundle is damaged.
+    """
+    try:
+        with path.open("rb") as packed, tarfile.open(fileobj=_Unpacked(packed), mode="r|", bufsize=BUFFER) as archive:
+            member = archive.next()
+            if member is None or member.name != BESIDE or not member.isreg() or member.size > DECLARATION_BYTES:
+                return None
+            file = archive.extractfile(member)
+            return None if file is None else file.read().decode()
+    except _TooLarge:
+        return None  # whoever reads the records is told
+    except (OSError, tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); restore it") from None
+
+
+def write_bundle(path: Path, texts: Mapping[str, Mapping[str, str]], beside: str | None = None) -> None:
     """Write records as a bundle, in one step: it is there whole, or as it was.
 
     Args:
         path: where; its name ends in `.tar.xz`.
         texts: records by name, the text of each file.
+        beside: what was declared of their comparison, the text of `comparison.json`.
     Raises:
         StorageError: it cannot be written.
     """
@@ -113,12 +139,18 @@ def write_bundle(path: Path, texts: Mapping[str, Mapping[str, str]]) -> None:
         lzma.open(temporary, "wb", format=lzma.FORMAT_XZ, filters=FILTERS) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
+        if beside is not None:
+            _add(archive, BESIDE, beside)
         for file in FILES:
             for name in sorted(texts):
-                content = texts[name][file].encode()
-                member = tarfile.TarInfo(f"runs/{name}/{file}")
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
+                _add(archive, f"runs/{name}/{file}", texts[name][file])
+
+
+def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
+    content = text.encode()
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 class _TooLarge(Exception):

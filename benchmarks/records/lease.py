@@ -4,6 +4,7 @@ A cell that has begun and not ended has a folder. Whoever wants to run it makes 
 
     <n>.claim            who made claim n; the file's time is renewed while the holder lives
     <n>-<token>.pt       the last checkpoint that was written under claim n
+    <n>-<token>.rounds   the finished rounds that belong to it
     <n>-<token>.record   a record that is being written under claim n
 
 A claim is a file that must not exist when it is created, so one process makes claim n. It is over when its process is
@@ -57,6 +58,9 @@ TRIES = 20
 
 FULL_CLAIM = 4096
 """Bytes that are read of a claim; one has about 300."""
+
+CONTINUED = (".pt", ".rounds")
+"""What a claim leaves to the next one, which goes on from it."""
 
 
 _held: list[Claim] = []
@@ -140,25 +144,6 @@ class Claim:
                 + (f"now {now}" if now is not None else "another has taken the cell over meanwhile, and left it")
             )
 
-    def inherit(self, is_whole: Callable[[Path], bool]) -> None:
-        """Go on from the newest whole checkpoint of an earlier claim: it becomes this claim's, and the others go away.
-
-        Args:
-            is_whole: whether a checkpoint can be read.
-        Raises:
-            RecordError: the file system does not let us.
-        """
-        earlier = [(number, path) for number, path in _numbered(self.folder) if path.suffix == ".pt"]
-        try:
-            for _, path in sorted(earlier, reverse=True):
-                with suppress(FileNotFoundError):  # a later claim has it, which `check` will see
-                    if not self.checkpoint.exists() and is_whole(path):
-                        os.replace(path, self.checkpoint)
-                    elif path != self.checkpoint:
-                        path.unlink()
-        except OSError as error:
-            raise RecordError(f"cannot go on from {self.folder}: {error.strerror}") from error
-
     def clear(self) -> None:
         """Remove what this claim and earlier ones left, this claim too; what a later one wrote stays."""
         _remove(self.folder, lambda number, _: number <= self.number)
@@ -232,10 +217,13 @@ def holder(folder: Path) -> Holder | None:
         raise RecordError(f"cannot read the claims in {folder}: {error.strerror}") from error
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the latest claim that has one; None when none has."""
-    found = [(number, path) for number, path in _numbered(folder) if path.suffix == ".pt"]
-    return max(found)[1] if found else None
+def numbered(folder: Path) -> list[tuple[int, Path]]:
+    """What is in a folder, with the number of the claim that it belongs to; 0 for what belongs to none."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [(int(found[1]) if (found := re.match(r"\.?(\d{1,9})[-.]", name)) else 0, folder / name) for name in names]
 
 
 def _beat(claim: Claim, released: threading.Event) -> None:
@@ -275,8 +263,8 @@ def _claim(folder: Path) -> Claim:
 
 def _supersede(claim: Claim) -> None:
     """Take away the claims before this one, which are over, and what their holders were writing."""
-    _remove(claim.folder, lambda number, path: number < claim.number and path.suffix != ".pt")
-    left = [path for number, path in _numbered(claim.folder) if number < claim.number and path.suffix == ".claim"]
+    _remove(claim.folder, lambda number, path: number < claim.number and path.suffix not in CONTINUED)
+    left = [path for number, path in numbered(claim.folder) if number < claim.number and path.suffix == ".claim"]
     if left:
         raise PermissionError(errno.EACCES, f"{left[0].name}, which is over, cannot be removed")
 
@@ -284,7 +272,7 @@ def _supersede(claim: Claim) -> None:
 def _holders(folder: Path) -> list[Holder]:
     """The claims that are not over, by number."""
     found, now = [], None
-    for number, path in sorted(_numbered(folder)):
+    for number, path in sorted(numbered(folder)):
         if path.suffix != ".claim":
             continue
         try:
@@ -332,21 +320,12 @@ def _now(folder: Path) -> float:
             probe.unlink()
 
 
-def _numbered(folder: Path) -> list[tuple[int, Path]]:
-    """What is in a folder, with the number of the claim that it belongs to; 0 for what belongs to none."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    return [(int(found[1]) if (found := re.match(r"\.?(\d{1,9})[-.]", name)) else 0, folder / name) for name in names]
-
-
 def _highest(folder: Path) -> int:
-    return max((number for number, _ in _numbered(folder)), default=0)
+    return max((number for number, _ in numbered(folder)), default=0)
 
 
 def _remove(folder: Path, which: Callable[[int, Path], bool]) -> None:
-    for number, path in _numbered(folder):
+    for number, path in numbered(folder):
         if which(number, path):
             with suppress(OSError):
                 if path.is_dir():

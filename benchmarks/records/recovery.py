@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fl_bench.errors import DataError
 
 from ..grid.cell import safe_name
-from .bundle import write_bundle
+from .bundle import read_beside, write_bundle
 from .index import UNFINISHED, place_of
 from .reading import read_record
 from .record import RecordError
@@ -108,7 +108,7 @@ def pull_from_bundle(store: Store, places: Iterable[Path]) -> dict[Path, Path]:
                 write_text(temporary / file, text)
         moved[place] = target
     if moved:
-        write_bundle(store.bundle, texts)
+        write_bundle(store.bundle, texts, read_beside(store.bundle))
         store.look_again()
     return moved
 

@@ -23,10 +23,9 @@ import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from fl_bench.errors import ConfigError, DataError
-from fl_bench.files import replacing
 
 from ..grid.cell import safe_name
-from . import bundle, lease
+from . import bundle, continuing, lease
 from .adoption import check_texts
 from .index import Index, names, place_of
 from .packed import Packed
@@ -245,21 +244,25 @@ class Store:
 
     def checkpoint(self, cell: Cell) -> Path | None:
         """The newest checkpoint of an unfinished run; None when there is none."""
-        return lease.newest_checkpoint(self._part(cell))
+        return continuing.newest_checkpoint(self._part(cell))
 
     def has_checkpoint(self, cell: Cell) -> bool:
         """Whether an unfinished run left a checkpoint."""
         return self.checkpoint(cell) is not None
 
-    def leave_checkpoint(self, cell: Cell, content: bytes) -> None:
+    def leave_checkpoint(self, cell: Cell, state: bytes, rounds: bytes) -> None:
         """Put a checkpoint that was made elsewhere where the next run of the cell goes on from it.
 
+        Args:
+            cell: whose.
+            state: the content of the checkpoint.
+            rounds: the finished rounds that belong to it.
         Raises:
             Held: another process is running the cell.
             StorageError: the disk does not take it.
         """
-        with self.claim(cell) as claim, replacing(claim.checkpoint) as temporary:
-            temporary.write_bytes(content)
+        with self.claim(cell) as claim:
+            continuing.keep(claim, state, rounds, 0)
 
     def drop_checkpoint(self, cell: Cell) -> None:
         """Forget what an unfinished run left."""

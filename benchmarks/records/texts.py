@@ -21,23 +21,25 @@ def limit_of(name: str) -> int:
     return RECORD_BYTES if name == RUN else TABLE_BYTES
 
 
-def read_text(path: Path) -> str:
-    """A file of a record as it is, line ends too.
+def read_text(path: Path, most: int | None = None) -> str:
+    """A file of a record as it is, line ends too; or another one that lies beside records.
 
+    Args:
+        path: the file.
+        most: the bytes that it may have; None: by its name, as a record's.
     Raises:
         DataError: it is missing, no ordinary file, too large, or no UTF-8 text.
     """
-    again = "restore it, or remove its folder to run it again"
+    again = "restore it, or remove its folder to run it again" if most is None else "restore or remove it"
+    than, most = ("any record's", limit_of(path.name)) if most is None else ("it may have", most)
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe would have us wait for ever
             raise DataError(f"{path} cannot be read (it is no ordinary file); {again}")
-        if found.st_size > limit_of(path.name):
-            raise DataError(
-                f"{path} has {found.st_size} bytes, more than any record's ({limit_of(path.name)}); {again}"
-            )
+        if found.st_size > most:
+            raise DataError(f"{path} has {found.st_size} bytes, more than {than} ({most}); {again}")
         with path.open("rb") as file:
-            return file.read(limit_of(path.name)).decode()
+            return file.read(most).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({_why(error)}); {again}") from None
 

@@ -23,6 +23,10 @@ WRITES = (
     ("mkdir", ".part", 0),
     ("open", ".claim", 0),
     ("write", ".claim", 0),
+    ("open", ".rounds", 0),
+    ("write", ".rounds", 0),
+    ("fsync", ".rounds", 1),
+    ("write", ".rounds", 1),
     ("open", ".pt", 0),
     ("write", ".pt", 0),
     ("write", ".pt", 40),
@@ -37,7 +41,7 @@ WRITES = (
 )
 """Every kind of write of a run: the call, what its path has, and how many such calls go well before."""
 
-READS = (("read", ".claim", 1), ("read", ".pt", 2))
+READS = (("read", ".claim", 1), ("read", ".pt", 2), ("read", ".rounds", 0))
 """Kinds of reads of what processes leave to each other."""
 
 PAGE = 4096

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from ...datasets.catalogue import dataset_info
 from ...federation.codecs import Codec
+from ...federation.faults import Faults, Met
 from ...federation.models import NetBytes, net_bytes
 from ...federation.rounds import drawn_clients
 from ...methods.base import Facts, Plan
 from ...methods.planning import KINDS, PlannedWork, planned_work
 
 if TYPE_CHECKING:
+    from fl_bench.streams import Seeds
+
     from ...methods.planning import Kind
     from ..grid.cell import Cell
 
@@ -54,9 +57,16 @@ def forecast(cell: Cell, *, nets: bool = True) -> Forecast | None:
         return None
     public = cell.split.public_rows(info.train, info.classes)
     number_bytes = 8 if training.precision == "float64" else 4
-    built = partial(net_bytes, shape=info.shape, classes=info.classes, width=cell.models.width, number=number_bytes)
+    built = partial(
+        net_bytes,
+        shape=info.shape,
+        classes=info.classes,
+        width=cell.models.width,
+        number=number_bytes,
+        vocabulary=info.vocabulary,
+    )
     rounds = min(training.rounds, PLANNED_ROUNDS)
-    drawn = _draws(clients, training.participation, cell.repetition.seeds.draws, rounds)
+    drawn, heard = _draws(clients, training.participation, cell.repetition.seeds, cell.faults, rounds)
 
     def weigh(name: str) -> NetBytes:
         return built(name) if nets else NOMINAL
@@ -74,7 +84,7 @@ def forecast(cell: Cell, *, nets: bool = True) -> Forecast | None:
                 number_bytes=number_bytes,
                 codec=Codec.parse(cell.codec),
                 local_epochs=training.local_epochs,
-                participants=len(drawn[0]),
+                participants=len(drawn_clients(clients, training.participation, cell.repetition.seeds.draws, 0)),
                 groups=groups,
                 architectures=len(used),
                 all_views=training.views == "all",
@@ -89,11 +99,13 @@ def forecast(cell: Cell, *, nets: bool = True) -> Forecast | None:
         planned_work(
             [phases[client % len(phases)] for client in range(clients)],
             [size] * clients,
-            part,
+            drawn[:part],
             public=public,
             batch_size=training.batch_size,
+            heard=heard[:part],
+            deadline=cell.faults.deadline,
         )
-        for part in (drawn, drawn[: rounds // 2])
+        for part in (rounds, rounds // 2)
     )
     work = {kind: _continued(whole[kind], half[kind], rounds, training.rounds) for kind in KINDS}
     up, down = fmean(plan.up_bytes for plan in known), fmean(plan.down_bytes for plan in known)
@@ -108,8 +120,19 @@ def _continued(whole: PlannedWork, half: PlannedWork, rounds: int, wanted: int) 
 
 
 @lru_cache(maxsize=64)
-def _draws(clients: int, participation: float, seed: int, rounds: int) -> tuple[list[int], ...]:
-    """The participants of each round."""
-    if participation == 1:
-        return (drawn_clients(clients, participation, seed, 0),) * rounds  # one list for all
-    return tuple(drawn_clients(clients, participation, seed, index) for index in range(rounds))
+def _draws(
+    clients: int, participation: float, seeds: Seeds, faults: Faults, rounds: int
+) -> tuple[tuple[list[int], ...], tuple[list[int], ...]]:
+    """Who works in each round, and whose messages reach the server: all that are drawn, but for faults."""
+    met = Met(faults, range(clients), seeds, rounds)
+    if participation == 1 and not (faults.absent or faults.late):
+        everyone = (list(range(clients)),) * rounds  # one list for all
+        return everyone, everyone
+    working, heard = [], []
+    for index in range(rounds):
+        there = met.there(index)
+        drawn = [there[place] for place in drawn_clients(len(there), participation, seeds.draws, index)]
+        absent = met.absent(index, drawn)
+        working.append([client for client in drawn if absent.get(client) != "after_download"])
+        heard.append([client for client in drawn if client not in absent])
+    return tuple(working), tuple(heard)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .local import START_LIMIT
-from .protocol import MOST_CHECKPOINT
 from .unfinished import Heard
 from .wire import ProtocolError, decoded
 
@@ -58,6 +56,8 @@ class Job:
     heard: Heard = field(default_factory=Heard)
     parts: list[bytes] = field(default_factory=list)
     """Those that came of a checkpoint."""
+    rounds: int = 0
+    """Bytes of finished rounds that came, all in all."""
     claim: Claim | None = None
     """The claim to the cell; None where the worker makes it."""
     held: ExitStack = field(default_factory=ExitStack)
@@ -74,8 +74,8 @@ class Job:
         seconds = self.timeout if self.running else START_LIMIT
         return None if seconds is None else self.began + seconds
 
-    def put_together(self, part: Kept) -> bytes | None:
-        """The whole checkpoint, when its last part has come; None until then.
+    def put_together(self, part: Kept) -> tuple[bytes, bytes] | None:
+        """The state and the new rounds of a checkpoint, when its last part has come; None until then.
 
         Raises:
             ProtocolError: parts come in another order, or make another checkpoint than the one that was sent.
@@ -84,11 +84,14 @@ class Job:
             self.parts.clear()
         if part.part != len(self.parts):
             raise ProtocolError(f"part {part.part} of a checkpoint came as number {len(self.parts)}")
+        if part.place != self.rounds:
+            raise ProtocolError(f"finished rounds came from byte {part.place} on, and {self.rounds} bytes had come")
         self.parts.append(decoded(part.content, "a part of a checkpoint"))
         if len(self.parts) < part.parts:
             return None
         content = b"".join(self.parts)
         self.parts.clear()
-        if len(content) > MOST_CHECKPOINT or hashlib.sha256(content).hexdigest() != part.sha256:
+        if not part.is_of(content):
             raise ProtocolError("a checkpoint is not the one that was sent")
-        return content
+        self.rounds += part.rounds
+        return content[part.rounds :], content[: part.rounds]

@@ -84,8 +84,8 @@ class Order:
     """Wall seconds that each cell may take, from when libraries and data are loaded."""
     results: str | None = None
     """The results folder, where node and driver share it; None: records and checkpoints come back as messages."""
-    checkpoints: dict[str, str] = field(default_factory=dict)
-    """Base64 of checkpoints to go on from, by the key of the cell."""
+    checkpoints: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Checkpoints to go on from, by the key of the cell: Base64 of the state and of its finished rounds."""
     kept_every: float = KEPT_EVERY
     """Seconds between checkpoints that come back as messages."""
     gpu_share: float | None = None

@@ -91,7 +91,11 @@ class Kept:
 
     key: str
     sha256: str
-    """Of the whole checkpoint."""
+    """Of the whole, and of `place` and `rounds`."""
+    place: int
+    """Bytes of finished rounds that came before in this attempt."""
+    rounds: int
+    """Bytes of the whole, its first, that are finished rounds; the others are the state after them."""
     part: int
     """Which part it is, from 0; they come in order."""
     parts: int
@@ -99,8 +103,14 @@ class Kept:
     """Base64."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.part < self.parts <= MOST_CHECKPOINT // PART:
+        if not 0 <= self.part < self.parts <= MOST_CHECKPOINT // PART or self.place < 0 or self.rounds < 0:
             raise ProtocolError(f"part {self.part} of {self.parts} of a checkpoint cannot be")
+
+    def is_of(self, content: bytes) -> bool:
+        """Whether this is the whole that was sent."""
+        return self.rounds <= len(content) <= MOST_CHECKPOINT and _digest_of_kept(self.place, self.rounds, content) == (
+            self.sha256
+        )
 
 
 @dataclass(frozen=True)
@@ -187,14 +197,29 @@ def read_message(line: bytes) -> Message:
     return message
 
 
-def parts_of(key: str, content: bytes) -> list[Kept]:
-    """A checkpoint as messages; none where it is too large to travel."""
+def parts_of(key: str, state: bytes, rounds: bytes, place: int) -> list[Kept]:
+    """A checkpoint as messages; none where it is too large to travel.
+
+    Args:
+        key: of the cell.
+        state: the state after a round.
+        rounds: the rounds that were finished since the last time.
+        place: bytes of rounds that were sent before.
+    """
+    content = rounds + state
     if not 0 < len(content) <= MOST_CHECKPOINT:
         return []
-    digest, parts = hashlib.sha256(content).hexdigest(), range(0, len(content), PART)
+    digest, starts = _digest_of_kept(place, len(rounds), content), range(0, len(content), PART)
     return [
-        Kept(key, digest, part, len(parts), encoded(content[start : start + PART])) for part, start in enumerate(parts)
+        Kept(key, digest, place, len(rounds), part, len(starts), encoded(content[start : start + PART]))
+        for part, start in enumerate(starts)
     ]
+
+
+def _digest_of_kept(place: int, rounds: int, content: bytes) -> str:
+    digest = hashlib.sha256(f"{place} {rounds} ".encode())
+    digest.update(content)
+    return digest.hexdigest()
 
 
 def _digest_of(files: Mapping[str, str]) -> str:

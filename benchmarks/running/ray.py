@@ -185,6 +185,8 @@ class _Task:
     """The machine it runs on, once it does."""
     name: str = ""
     """Ray's name for that node."""
+    lost: bool = False
+    """Whether the node is gone, or it waited while one went."""
 
     @property
     def limit(self) -> float | None:
@@ -336,7 +338,7 @@ class _Driver:
             self.remote.give_back(other)
         del self.tasks[task.number]
         if job.spoilt:
-            self.link.submit(Cancel(task.number))
+            self.link.submit(Cancel(task.number, task.lost))
 
     def _look_at(self, word: Nodes) -> None:
         """See which nodes are gone; give up where the cluster has had no room for a task for too long.
@@ -346,6 +348,7 @@ class _Driver:
         names = {node.name for node in word.nodes}
         gone, self.known = self.known - names, names
         for task in [task for task in self.tasks.values() if gone and (not task.node or task.name in gone)]:
+            task.lost = True
             if task.node:
                 self.remote.lost(task.jobs[0], "node", f"the node {task.node} is gone")
             else:

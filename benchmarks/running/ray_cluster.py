@@ -84,6 +84,8 @@ class Cancel:
     """End a task; nothing more is said of it."""
 
     task: int
+    lost: bool = False
+    """Whether its node is gone, so that whoever waits for its end waits for ever."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class _Tasks:
                     if isinstance(command, Submit):
                         self._submit(remote, command)
                     else:
-                        self._cancel(command.task)
+                        self._cancel(command.task, lost=command.lost)
                 self._insist()
                 self._pass_on()
         finally:
@@ -230,12 +232,13 @@ class _Tasks:
         stream = remote.options(**options).remote(list(command.orders))
         self.streams[stream] = command.task
 
-    def _cancel(self, number: int) -> None:
+    def _cancel(self, number: int, *, lost: bool = False) -> None:
         """Ask a task to end; `_insist` makes sure that it does."""
         for stream in [stream for stream, task in self.streams.items() if task == number]:
             del self.streams[stream]
             self.ray.cancel(stream, force=False)
-            self.leaving[stream] = time.monotonic() + GRACE
+            if not lost:
+                self.leaving[stream] = time.monotonic() + GRACE
 
     def _insist(self) -> None:
         """Forget the cancelled tasks that are gone, and kill those that had time enough to go."""

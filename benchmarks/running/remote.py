@@ -22,8 +22,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError, DataError, StorageError
-from fl_bench.files import replacing
 
+from ..records.continuing import inherit, keep, kept
 from ..records.lease import Held
 from ..records.record import AlreadyRecorded, RecordError
 from .executor import ELSEWHERE, Event
@@ -222,12 +222,12 @@ class Remote:
         timeout = None if self._timeout is None else max(self._timeout - spent, 0.001)
         checkpoints = {}
         if claim is not None:
-            from ...federation.checkpoint import is_whole  # imports torch, as every driver of workers has
+            from ...federation.checkpoint import take_over  # imports torch, as every driver of workers has
 
-            claim.inherit(is_whole)
-            content = claim.checkpoint.read_bytes() if claim.checkpoint.exists() else b""
-            if 0 < len(content) <= MOST_CHECKPOINT:
-                checkpoints = {cell.key: encoded(content)}
+            inherit(claim, take_over)
+            state, finished_rounds = kept(claim)
+            if 0 < len(state) + len(finished_rounds) <= MOST_CHECKPOINT:
+                checkpoints = {cell.key: (encoded(state), encoded(finished_rounds))}
         order = Order(
             cells=(cell.to_worker(),),
             setup=self._expected(cell),
@@ -302,14 +302,14 @@ class Remote:
         """A whole checkpoint takes the place of the one before."""
         if job.claim is None:
             raise ProtocolError("a checkpoint came, which is to stay in the folder that we share")
-        content = job.put_together(message)
-        if content is None:
+        place, whole = job.rounds, job.put_together(message)
+        if whole is None:
             return
         job.claim.check()
         try:
-            with replacing(job.claim.checkpoint) as temporary:
-                temporary.write_bytes(content)
+            keep(job.claim, *whole, place)
         except StorageError as error:
+            job.claim.check()  # who has lost the cell is told so
             raise RecordError(str(error)) from error
 
     def _record(self, job: Job, message: Recorded | Ended) -> None:

@@ -20,6 +20,7 @@ from ...datasets.split import split
 from ...federation.settings import Execution
 from ...methods.registry import METHODS
 from ..grid.grid import why_unsupported
+from ..records.continuing import inherit
 from ..records.record import AlreadyRecorded, Outcome, RecordError
 from ..records.rows import seconds_of
 from .isolation import isolated
@@ -107,7 +108,7 @@ def run_cell(
         Held: another process is running the cell; `Lost` where this one did, and was away for longer than its lease.
         RecordError: the disk does not take checkpoint or record; what was there is left as it was.
     """
-    from ...federation.checkpoint import is_whole  # only processes that train come here
+    from ...federation.checkpoint import take_over  # only processes that train come here
 
     with store.claim(cell) as claim:
         earlier = finished(cell, store, retry=options.retry)
@@ -119,7 +120,7 @@ def run_cell(
 
                 def loaded() -> None:
                     isolation.begin()
-                    claim.inherit(is_whole)
+                    inherit(claim, take_over)
                     started()
 
                 for row in attempt.rounds(loaded):

@@ -43,12 +43,19 @@ def warm_up(about: Description, models: ModelMix, training: Training, device: st
     # The optimizer imports torch's compiler, which takes seconds.
     torch.optim.SGD([torch.zeros(1, device=device)], lr=1.0)
     plain = replace(training, rounds=1, local_epochs=1, participation=1.0, admission_epochs=None)
-    return _warm_up(about.shape, about.classes, models, plain, device, replace(execution, compile=False))
+    samples = about.shape, about.classes, about.vocabulary
+    return _warm_up(*samples, models, plain, device, replace(execution, compile=False))
 
 
 @lru_cache(maxsize=64)
 def _warm_up(
-    shape: tuple[int, ...], classes: int, models: ModelMix, training: Training, device: str, execution: Execution
+    shape: tuple[int, ...],
+    classes: int,
+    vocabulary: int | None,
+    models: ModelMix,
+    training: Training,
+    device: str,
+    execution: Execution,
 ) -> bool:
     from ...federation.run import Run
 
@@ -56,7 +63,13 @@ def _warm_up(
     inputs = np.random.default_rng(0).random((rows, *shape), dtype=np.float32)
     try:
         dataset = build_dataset(
-            "warm-up", inputs, np.arange(rows) % classes, source="made up", train_size=rows * 3 // 4, classes=classes
+            "warm-up",
+            inputs if vocabulary is None else (vocabulary * inputs).astype(np.int64),
+            np.arange(rows) % classes,
+            source="made up",
+            train_size=rows * 3 // 4,
+            classes=classes,
+            vocabulary=vocabulary,
         )
         dealt = split(dataset, PARTITIONS["iid"](), SplitSettings(clients=clients, public=0.0, min_test=1), 0)
         local = METHODS["local"]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fl_bench.errors import FLBenchError
 
+from ...federation.journal import beside
 from ..grid.plugins import load_plugins
 from ..records.lease import Held, release_all
 from ..records.record import RecordError
@@ -185,7 +186,10 @@ class _Checkpoints:
         self._emit = emit
         start = order.checkpoints.get(cell.key)
         if start is not None:
-            store.leave_checkpoint(cell, decoded(start, "the order's checkpoint"))
+            state, rounds = (decoded(text, "the order's checkpoint") for text in start)
+            store.leave_checkpoint(cell, state, rounds)
+        self._told = 0
+        """Bytes of finished rounds that were sent."""
         self._sent = time.monotonic()
         self._stamp = self._written()
 
@@ -195,8 +199,13 @@ class _Checkpoints:
         if newest is None or time.monotonic() - self._sent < self._every or self._written() == self._stamp:
             return
         self._stamp = self._written()
-        for part in parts_of(self._key, newest.read_bytes()):
+        with beside(newest).open("rb") as file:
+            file.seek(self._told)
+            rounds = file.read()
+        parts = parts_of(self._key, newest.read_bytes(), rounds, self._told)
+        for part in parts:
             self._emit(part)
+        self._told += len(rounds) if parts else 0
         self._sent = time.monotonic()
 
     def _written(self) -> int | None:

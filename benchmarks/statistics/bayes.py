@@ -1,8 +1,9 @@
 """Bayesian tests with a region of practical equivalence, ROPE (benchmarks room).
 
 A. Benavoli, G. Corani, J. Demsar and M. Zaffalon, "Time for a change: a tutorial for comparing multiple classifiers
-through Bayesian analysis", JMLR 18, 2017. Both answer where the difference on a next data set lies: worse by more than
-the ROPE, within it, or better; each probability is the share of the posterior in which that place is the likeliest.
+through Bayesian analysis", JMLR 18, 2017. They ask where differences lie: worse by more than the ROPE, within it, or
+better, and count in which share of the posterior each place is the likeliest; so does the signed rank here. That is no
+probability for a next data set, so of the hierarchical model the predictive probabilities are given instead.
 
 signed rank    z_1..z_N are the differences, z_0 = 0 a pseudo-observation; with w ~ Dirichlet(1/2, 1, ..., 1):
                    theta_better = sum_ij w_i w_j [z_i + z_j > 2 rope],  theta_worse likewise, theta_equivalent the rest
@@ -81,25 +82,23 @@ def signed_rank_places(differences: Array, rope: float, generator: np.random.Gen
     return _likeliest(worse, better)
 
 
-def hierarchical_places(
-    runs: Sequence[Array], rope: float, generator: np.random.Generator, correlation: float = CORRELATION
-) -> Places | None:
-    """The hierarchical model of correlated seeds.
+def sample_predictive(
+    runs: Sequence[Array], generator: np.random.Generator, correlation: float = CORRELATION
+) -> Array | None:
+    """Draws of the difference on a next data set, by the hierarchical model; None where the chains do not agree.
 
     Args:
-        runs: the differences on each data set, seed by seed, points; at least 3 data sets with 3 seeds each.
-        rope: half width of the region of practical equivalence, points.
+        runs: the differences on each data set, seed by seed; at least 3 data sets with 3 seeds each.
         generator: where randomness comes from.
         correlation: of two seeds' differences on one data set.
     Returns:
-        None where the chains do not agree.
+        Shape (draws,), in the unit of the differences.
     """
     centre, tau, nu = sample_hierarchical(runs, generator, correlation)
     if not _mixed(centre) or not _mixed(np.log(tau)):
         return None
-    better = 1 - special.stdtr(nu, (rope - centre) / tau)
-    worse = special.stdtr(nu, (-rope - centre) / tau)
-    return _likeliest(worse.ravel(), better.ravel())
+    drawn: Array = (centre + tau * generator.standard_t(nu)).ravel()
+    return drawn
 
 
 def sample_hierarchical(
@@ -122,18 +121,45 @@ def sample_hierarchical(
     deviations = np.array(
         [max(float(np.sum((values - np.mean(values)) ** 2)), len(values) * RESOLUTION**2) for values in runs]
     )
-    scale = (1 + (count - 1) * correlation) / count
-    datasets = len(runs)
-    shape = (CHAINS, datasets)
-    nu_prior = np.log(DEGREES) - 0.1 * DEGREES + np.log(np.gradient(DEGREES))
     spread = max(float(np.std(mean)), RESOLUTION)
     # Chains start apart, so that their agreement means something.
     centre = mean.mean() + spread * np.linspace(-2, 2, CHAINS)
     tau2 = spread**2 * np.logspace(-1, 1, CHAINS)
-    nu = np.full(CHAINS, 10.0)
-    mu = np.broadcast_to(mean, shape).copy()
+    shape = (CHAINS, len(runs))
+    return gibbs(
+        np.broadcast_to(mean, shape), np.broadcast_to(deviations, shape), count, centre, tau2, generator, correlation
+    )
+
+
+def gibbs(
+    mean: Array,
+    deviations: Array,
+    count: Array,
+    centre: Array,
+    tau2: Array,
+    generator: np.random.Generator,
+    correlation: float,
+) -> tuple[Array, Array, Array]:
+    """The chains of `sample_hierarchical`, which may be of tables of their own each.
+
+    Args:
+        mean: of the seeds, shape (chains, data sets).
+        deviations: their squared deviations from it, summed; above 0.
+        count: seeds on each data set, shape (data sets,).
+        centre: where each chain starts with mu_0.
+        tau2: and with tau^2.
+        generator: where randomness comes from.
+        correlation: rho.
+    Returns:
+        mu_0, tau and nu, each of shape (steps, chains).
+    """
+    scale = (1 + (count - 1) * correlation) / count
+    chains, datasets = shape = mean.shape
+    nu_prior = np.log(DEGREES) - 0.1 * DEGREES + np.log(np.gradient(DEGREES))
+    nu = np.full(chains, 10.0)
+    mu = mean.copy()
     weights = np.ones(shape)
-    kept = np.empty((KEPT, 3, CHAINS))
+    kept = np.empty((KEPT, 3, chains))
     for step in range(WARM_UP + KEPT):
         error2 = deviations / (1 - correlation) + (mean - mu) ** 2 / scale
         noise2 = error2 / 2 / generator.standard_gamma((count - 1) / 2, size=shape)
@@ -143,9 +169,9 @@ def sample_hierarchical(
         distance2 = (mu - centre[:, None]) ** 2 / tau2[:, None]
         weights = generator.standard_gamma((nu[:, None] + 1) / 2, size=shape) * 2 / (nu[:, None] + distance2)
         total = weights.sum(axis=1)
-        centre = (weights * mu).sum(axis=1) / total + generator.standard_normal(CHAINS) * np.sqrt(tau2 / total)
+        centre = (weights * mu).sum(axis=1) / total + generator.standard_normal(chains) * np.sqrt(tau2 / total)
         around = (weights * (mu - centre[:, None]) ** 2).sum(axis=1)
-        tau2 = np.maximum(around / 2 / generator.standard_gamma((datasets - 1) / 2, size=CHAINS), RESOLUTION**2)
+        tau2 = np.maximum(around / 2 / generator.standard_gamma((datasets - 1) / 2, size=chains), RESOLUTION**2)
         nu = _draw_degrees(weights, nu_prior, generator)
         if step >= WARM_UP:
             kept[step - WARM_UP] = centre, np.sqrt(tau2), nu

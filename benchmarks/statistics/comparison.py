@@ -11,9 +11,13 @@ import numpy as np
 from fl_bench.errors import DataError, unknown_name
 
 from . import pairs, standing
+from .decisions import decisions
 from .families import apart, together
+from .joint import joint
+from .plan import whole_table
 from .population import unit
 from .power import BLOCK_WORDS, blocks_needed, families
+from .prediction import beliefs, predictions
 from .result import Comparison, Counts, Options
 from .spreads import within_spread
 from .study import Study
@@ -23,6 +27,7 @@ from .verdicts import summary, verdicts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from .plan import Plan, Tested
     from .result import Pair
     from .table import Gap, Table
 
@@ -30,52 +35,56 @@ CONTROL = "cosmos"
 """The control where none is named."""
 
 
-def compare(table: Table, options: Options | None = None) -> Comparison:
+def compare(table: Table, options: Options | None = None, plan: Plan | None = None) -> Comparison:
     """Everything that can be said of a table.
 
+    Args:
+        table: the numbers.
+        options: what is asked.
+        plan: the families of tests as they were meant; one of all methods of the table when None.
     Raises:
         DataError: numbers are missing and `on_missing` is `refuse`, or nothing is left to compare.
         ConfigError: the control is no method of the table.
     """
     options = options or Options()
-    if len(table.methods) < 2:
-        raise DataError(f"a comparison needs at least two methods, found {', '.join(table.methods) or 'none'}")
-    if options.blocks == "dataset":
-        table = replace(table.with_families({}), notes=(*table.notes, *apart(table)))
-    missing = describe_gaps(table.gaps())
-    study = Study(_without_gaps(table, missing, options), options, _control(table, options))
-    whole, counts = study.table, _count(study)
+    table = _grouped(table, options)
+    study, missing = study_of(table, options)
+    whole, counts, control = study.table, _count(study), study.control
+    plan = plan or whole_table(table.methods, control)
+    tested = plan.tested(whole.methods, control) if control is not None else ()
+    studies = [study if len(tested) == 1 else of_family(study, family) for family in tested]
+    main = studies[0] if studies else study
+    by_family = [pairs.against_control(one) for one in studies]
+    primary = tuple(pair for family in by_family for pair in family)
     notes = [*whole.notes]
-    primary = pairs.against_control(study)
     result = Comparison(
         options=options,
-        control=study.control,
+        control=control,
         methods=whole.methods,
         counts=counts,
         blocks=whole.block_labels(options.blocks),
         scores=tuple(tuple(float(v) if np.isfinite(v) else None for v in row) for row in study.scores),
         selection=whole.selection,
         tuning=whole.tuning,
+        declared=plan.said,
+        departures=plan.departures,
         missing=missing,
         dropped=_dropped(table, whole),
-        power=families(
-            len(whole.methods),
-            counts.blocks,
-            options.alpha,
-            unit(whole, options.blocks),
-            control=study.control is not None,
-        ),
-        omnibus=standing.omnibus(study, notes),
+        power=families(plan.sizes(whole.methods, control), counts.blocks, options.alpha, unit(whole, options.blocks)),
+        omnibus=standing.omnibus(main, notes),
         primary=primary,
-        secondary=pairs.all_pairs(study),
-        rank_differences=standing.rank_differences(study),
+        secondary=pairs.all_pairs(main),
+        rank_differences=standing.rank_differences(main),
+        decisions=tuple(row for one, family in zip(studies, tested, strict=True) for row in decisions(one, family)),
         effects=tuple(pairs.effect(study, pair) for pair in primary),
-        beliefs=tuple(belief for pair in primary for belief in pairs.beliefs(study, pair, notes)),
-        per_dataset=tuple(row for pair in primary for row in pairs.on_datasets(study, pair)),
-        ranks=standing.method_ranks(study),
-        flips=standing.order_flips(study),
-        left_out=standing.leave_one_out(study),
-        with_chance=_with_chance(table, study, notes),
+        joint=tuple(row for one, family in zip(studies, by_family, strict=True) for row in joint(one, family)),
+        beliefs=beliefs(study, primary),
+        predictions=tuple(row for pair in primary for row in predictions(study, pair, notes)),
+        per_dataset=pairs.on_datasets(study, primary),
+        ranks=standing.method_ranks(study, main),
+        flips=standing.order_flips(main),
+        left_out=standing.leave_one_out(main, studies),
+        with_chance=_with_chance(table, study, tested, notes),
         seed_variance=seed_variance(whole) if study.complete else (),
         notes=(),
         summary=(),
@@ -84,6 +93,28 @@ def compare(table: Table, options: Options | None = None) -> Comparison:
     )
     result = replace(result, notes=tuple(dict.fromkeys([*notes, *_cautions(result)])))
     return replace(result, summary=summary(result), verdicts=verdicts(result))
+
+
+def study_of(table: Table, options: Options) -> tuple[Study, tuple[str, ...]]:
+    """A table that may be compared with its control, and what is missing of it.
+
+    Raises:
+        DataError: numbers are missing and `on_missing` is `refuse`, or nothing is left to compare.
+        ConfigError: the control is no method of the table.
+    """
+    if len(table.methods) < 2:
+        raise DataError(f"a comparison needs at least two methods, found {', '.join(table.methods) or 'none'}")
+    table = _grouped(table, options)
+    missing = describe_gaps(table.gaps())
+    control = _control(table, options)
+    return Study(_without_gaps(table, missing, options), options, control), missing
+
+
+def _grouped(table: Table, options: Options) -> Table:
+    """The table with each data set by itself where that is asked for, and a caution."""
+    if options.blocks != "dataset":
+        return table
+    return replace(table.with_families({}), notes=(*table.notes, *apart(table)))
 
 
 def describe_gaps(gaps: Iterable[Gap]) -> tuple[str, ...]:
@@ -102,11 +133,18 @@ def describe_gaps(gaps: Iterable[Gap]) -> tuple[str, ...]:
 
 
 def _control(table: Table, options: Options) -> str | None:
+    """The control; on one data set the first method where none is named, so that there is something to say."""
     if options.control is None:
-        return CONTROL if CONTROL in table.methods else None
+        first = table.methods[0] if len(table.datasets) == 1 else None
+        return CONTROL if CONTROL in table.methods else first
     if options.control not in table.methods:
         raise unknown_name("method of this comparison", options.control, table.methods)
     return options.control
+
+
+def of_family(study: Study, family: Tested) -> Study:
+    """The control and the methods of a family, and nothing that the others do to them."""
+    return replace(study, table=study.table.take_methods((str(study.control), *family.methods)))
 
 
 def _without_gaps(table: Table, missing: Sequence[str], options: Options) -> Table:
@@ -154,7 +192,7 @@ def _count(study: Study) -> Counts:
     )
 
 
-def _with_chance(table: Table, study: Study, notes: list[str]) -> tuple[Pair, ...]:
+def _with_chance(table: Table, study: Study, tested: Sequence[Tested], notes: list[str]) -> tuple[Pair, ...]:
     """The primary tests with diverged runs at chance level; why there are none is added to `notes`."""
     if not any(gap.status == "diverged" for gap in table.gaps()):
         return ()
@@ -165,7 +203,8 @@ def _with_chance(table: Table, study: Study, notes: list[str]) -> tuple[Pair, ..
         return ()
     notes.append(f"with diverged runs at chance level: {'; '.join(describe_gaps(diverged))}")
     whole = filled.complete() if study.options.on_missing == "complete-blocks" else filled.common_seeds()
-    return pairs.against_control(replace(study, table=whole))
+    study = replace(study, table=whole)
+    return tuple(pair for family in tested for pair in pairs.against_control(of_family(study, family)))
 
 
 def _cautions(result: Comparison) -> list[str]:

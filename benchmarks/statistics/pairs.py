@@ -1,4 +1,4 @@
-"""Claims about two methods (benchmarks room): tests with their correction, effects, beliefs, single data sets."""
+"""Claims about two methods (benchmarks room): tests with their correction, effects, single data sets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from fl_bench.errors import DataError
 from fl_bench.streams import numpy_stream
 
-from . import bayes, effects, ranks
+from . import effects, ranks
 from .multiple import holm
 from .per_dataset import bca_interval, t_interval
-from .result import Belief, Effect, OnDataset, Pair
+from .result import Effect, OnDataset, Pair
 from .study import SEED
 from .table import settled
 
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .study import Study
-    from .table import Table
+    from .table import Condition, Table
 
     Array = NDArray[np.float64]
-
-HIERARCHICAL_SEEDS, HIERARCHICAL_DATASETS = 5, 3
-"""What the hierarchical model needs at least."""
 
 
 def against_control(study: Study) -> tuple[Pair, ...]:
@@ -81,59 +78,45 @@ def effect(study: Study, pair: Pair) -> Effect:
     )
 
 
-def beliefs(study: Study, pair: Pair, notes: list[str]) -> list[Belief]:
-    """Both Bayesian tests of a pair; why one is not there is added to `notes`."""
-    rope = study.options.rope
-    places = bayes.signed_rank_places(
-        study.differences(pair.method, pair.other), rope, numpy_stream(SEED, "signed rank")
-    )
-    found = [Belief(pair.method, pair.other, "signed rank", places.worse, places.equivalent, places.better)]
-    runs = _seed_differences(study.common((pair.method, pair.other)), pair)
-    seeds, datasets = min(map(len, runs)), len(runs)
-    if seeds < HIERARCHICAL_SEEDS or datasets < HIERARCHICAL_DATASETS:
-        notes.append(
-            f"no hierarchical model: it needs {HIERARCHICAL_SEEDS} seeds on each of {HIERARCHICAL_DATASETS} data sets, "
-            f"the least are {seeds} on {datasets}"
-        )
-        return found
-    nested = bayes.hierarchical_places(runs, rope, numpy_stream(SEED, "hierarchical"))
-    if nested is None:
-        notes.append(f"no hierarchical model of {pair.method} and {pair.other}: its chains do not agree")
-        return found
-    return [*found, Belief(pair.method, pair.other, "hierarchical", nested.worse, nested.equivalent, nested.better)]
-
-
-def on_datasets(study: Study, pair: Pair) -> list[OnDataset]:
-    """A pair on every data set and setting by itself, corrected over them."""
-    both = study.common((pair.method, pair.other))
-    level = study.options.alpha / len(both.conditions)
-    rows = []
-    for condition in both.conditions:
-        runs = dict(zip(both.methods, condition.array(), strict=True))
-        differences = runs[pair.method] - runs[pair.other]
-        student = t_interval(differences, level)
-        bca = bca_interval(differences, level, numpy_stream(SEED, "bca", condition.label))
-        rows.append(
-            OnDataset(
-                dataset=condition.dataset,
-                setting=condition.setting,
-                method=pair.method,
-                other=pair.other,
-                seeds=len(differences),
-                difference=float(settled(differences.mean())),
-                low=None if student is None else student[0],
-                high=None if student is None else student[1],
-                bca_low=None if bca is None else bca[0],
-                bca_high=None if bca is None else bca[1],
-                p=None if student is None else student[2],
-                p_holm=None,
-                significant=False,
-            )
-        )
+def on_datasets(study: Study, family: Sequence[Pair]) -> tuple[OnDataset, ...]:
+    """Every pair on every data set and setting by itself, corrected over the whole table."""
+    found = [(pair, at) for pair in family for at in study.common((pair.method, pair.other)).conditions]
+    alpha = study.options.alpha
+    rows = [_on_dataset(pair, at, alpha, alpha / len(found)) for pair, at in found]
     tested = [place for place, row in enumerate(rows) if row.p is not None]
     for place, p in zip(tested, holm([rows[place].p or 0.0 for place in tested]), strict=True):
-        rows[place] = replace(rows[place], p_holm=float(p), significant=bool(p <= study.options.alpha))
-    return rows
+        rows[place] = replace(rows[place], p_holm=float(p), significant=bool(p <= alpha))
+    return tuple(rows)
+
+
+def _on_dataset(pair: Pair, condition: Condition, alpha: float, level: float) -> OnDataset:
+    """One cell, not yet adjusted.
+
+    Args:
+        pair: who is compared.
+        condition: with their numbers only.
+        alpha: level of the bootstrap interval.
+        level: of Student's interval.
+    """
+    runs = dict(zip(sorted((pair.method, pair.other)), condition.array(), strict=True))
+    differences = runs[pair.method] - runs[pair.other]
+    student = t_interval(differences, level)
+    bca = bca_interval(differences, alpha, numpy_stream(SEED, "bca", condition.label))
+    return OnDataset(
+        dataset=condition.dataset,
+        setting=condition.setting,
+        method=pair.method,
+        other=pair.other,
+        seeds=len(differences),
+        difference=float(settled(differences.mean())),
+        low=None if student is None else student[0],
+        high=None if student is None else student[1],
+        bca_low=None if bca is None else bca[0],
+        bca_high=None if bca is None else bca[1],
+        p=None if student is None else student[2],
+        p_holm=None,
+        significant=False,
+    )
 
 
 def _pair(study: Study, method: str, other: str) -> Pair:
@@ -173,7 +156,7 @@ def _mean_ranks(study: Study) -> Mapping[str, float]:
     return dict(zip(study.table.methods, ranks.mean_ranks(study.scores).tolist(), strict=True))
 
 
-def _seed_differences(table: Table, pair: Pair) -> list[Array]:
+def seed_differences(table: Table, method: str, other: str) -> list[Array]:
     """Differences by seed in each family, averaged over settings, then data sets; only seeds that all of those have."""
     result = []
     for datasets in table.families.values():
@@ -182,7 +165,7 @@ def _seed_differences(table: Table, pair: Pair) -> list[Array]:
         for condition in table.conditions:
             if condition.dataset in datasets:
                 runs = dict(zip(table.methods, condition.array(), strict=True))
-                differences = runs[pair.method] - runs[pair.other]
+                differences = runs[method] - runs[other]
                 rows.append(dict(zip(condition.seeds, differences.tolist(), strict=True)))
                 weights.append(1 / sum(other.dataset == condition.dataset for other in table.conditions))
         seeds = sorted(set.intersection(*(set(row) for row in rows)))

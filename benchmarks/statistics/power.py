@@ -1,8 +1,8 @@
-"""What a design can show at all, before anything is run (benchmarks room); imports nothing that takes long.
+"""The floor below which a design shows nothing, whatever is run (benchmarks room); imports nothing that takes long.
 
 The exact two-sided signed-rank test over N blocks has no p value below 2^(1 - N), reached when all blocks point the
 same way. Holm first holds the least of m p values against alpha / m. So nothing can be rejected unless
-2^(1 - N) <= alpha / m.
+2^(1 - N) <= alpha / m. More blocks than that are no promise: the chance to detect a difference is in `detection.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from .result import Family
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .table import Blocks
 
 BLOCK_WORDS = {
@@ -36,21 +38,23 @@ def blocks_needed(tests: int, alpha: float) -> int:
     return blocks
 
 
-def families(methods: int, blocks: int, alpha: float, unit: Blocks, *, control: bool) -> tuple[Family, ...]:
-    """Both families of tests of a comparison: against the control, and all pairs.
+def families(sizes: Mapping[str, int], blocks: int, alpha: float, unit: Blocks) -> tuple[Family, ...]:
+    """Whether families of tests can reject anything.
 
     Args:
-        methods: how many are compared, the control among them.
+        sizes: how many tests each has, by name.
         blocks: independent blocks, N.
         alpha: the level.
         unit: what a block is.
-        control: whether there is a control; else all pairs are the only family, as the control is with two methods.
     """
-    sizes = {"against the control": methods - 1, "all pairs": methods * (methods - 1) // 2}
-    return tuple(
-        _family(name, tests, blocks, alpha, unit)
-        for name, tests in sizes.items()
-        if tests and (name == "all pairs" if not control else name != "all pairs" or methods > 2)
+    return tuple(_family(name, tests, blocks, alpha, unit) for name, tests in sizes.items() if tests)
+
+
+def one_dataset(tests: int, alpha: float) -> str:
+    """What a single data set allows, without a full stop."""
+    return (
+        f"one data set: seeds are compared, and nothing is said of any other; a claim over data sets takes "
+        f"{blocks_needed(tests, alpha)} of them at the very least"
     )
 
 
@@ -62,7 +66,8 @@ def _family(name: str, tests: int, blocks: int, alpha: float, unit: Blocks) -> F
     times = f", times {tests}" if tests > 1 else ""
     sentence = (
         f"{name}: with {blocks} {one if blocks == 1 else many} no signed-rank test can reach {number(alpha)}"
-        f"{correction} (the least possible p is {number(least)}{times}); {needed} are needed"
+        f"{correction}, however large the differences (the least possible p is {number(least)}{times}); "
+        f"{needed} are the floor"
     )
     return Family(name, tests, least, attainable, needed, "" if attainable else sentence)
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the JSON form."""
 
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
+"""What may be said of the control and another method: one of four things."""
+
 OnMissing = Literal["refuse", "complete-blocks", "skillings-mack"]
 """What happens to an incomplete table."""
 
@@ -126,16 +129,98 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Belief:
-    """Bayesian: where the difference on a next data set most probably lies."""
+class Joint:
+    """The control against one method, as one of a family: estimates, and what holds for all of the family at once."""
 
     method: str
     other: str
-    test: Literal["signed rank", "hierarchical"]
+    tests: int
+    """Methods of the family, the control not counted: what Holm and the simultaneous interval are over."""
+    shift: float
+    """Hodges-Lehmann: the estimate that belongs to the signed-rank test, never of the opposite sign
+    where that test is significant."""
+    shift_low: float | None
+    """Of the interval of shifts that the exact test does not reject, for this pair alone: it does not reach across zero
+    where `p` of the pair is at most alpha. None with too few blocks."""
+    shift_high: float | None
+    mean: float
+    """Mean difference over the blocks that both have."""
+    low: float | None
+    """Of the simultaneous interval of the mean difference; all of the family hold at once. None with too few blocks, or
+    where all differences are equal."""
+    high: float | None
+    p_max: float
+    """Two-sided, adjusted: the largest t over the family with signs of whole blocks turned, stepwise."""
+    p_equivalent: float
+    """Two one-sided signed-rank tests at the ROPE, Holm over the family."""
+    equivalent: bool
+    """Whether the shift is shown to be smaller than the ROPE, at alpha over the family."""
+    p_not_worse: float
+    """One-sided signed-rank test that the shift is above -ROPE, Holm over the family."""
+    not_worse: bool
+    attainable: bool
+    """Whether Holm over signed ranks could reject this pair at all, each pair with the blocks that it has."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict on the control and one other method, with all that its sentence says."""
+
+    method: str
+    other: str
+    family: str
+    """Of tests; Holm corrects within it."""
+    verdict: Verdict
+    test: Literal["signed rank", "paired t"]
+    """Over blocks; or over the seeds of the only data set."""
+    units: int
+    """Blocks, or seeds."""
+    estimate: float
+    """Points, of what the test tests: the Hodges-Lehmann shift of blocks, the mean of seeds."""
+    low: float | None
+    """The estimates that the test of the verdict does not reject at its step of Holm: without 0 where it is better or
+    worse, within the ROPE where it is equivalent. None where that step rejects nothing whatever the numbers."""
+    high: float | None
+    p: float | None
+    """Holm-adjusted, of a difference, or of equivalence where the verdict is that; None from one seed, or no spread."""
+    tests: int
+    """Of the family, as they were made."""
+    planned: int
+    """Of the family, as they were meant: declared, or possible with what there is."""
+    negligible: bool
+    """Whether a difference that is shown is shown to be smaller than the ROPE, too."""
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Bayesian signed rank: how much of the posterior has each place as the likeliest for the shift."""
+
+    method: str
+    other: str
     worse: float
-    """P(method is worse by more than the ROPE)."""
+    """By more than the ROPE."""
     equivalent: float
     better: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictive probabilities for the difference on a next data set, of the population that these are from."""
+
+    method: str
+    other: str
+    model: Literal["blocks", "scale-free"]
+    """`blocks`: block differences by Student's t; `scale-free`: a hierarchical model of data sets in units of their own
+    noise."""
+    worse: float
+    """P(worse by more than the ROPE); scale-free: P(worse)."""
+    equivalent: float
+    """0 where scale-free: the ROPE is in points."""
+    better: float
+    low: float
+    """Of the predictive interval at 1 - alpha: points; scale-free: standard deviations that a difference paired by
+    seed has on that data set."""
+    high: float
 
 
 @dataclass(frozen=True)
@@ -149,14 +234,14 @@ class OnDataset:
     seeds: int
     difference: float
     low: float | None
-    """Student's t; simultaneous over the conditions (Bonferroni). None with one seed, or without any spread."""
+    """Student's t; simultaneous over all methods and conditions (Bonferroni). None with one seed, or no spread."""
     high: float | None
     bca_low: float | None
-    """Bias-corrected accelerated bootstrap; None below five seeds."""
+    """Bias-corrected accelerated bootstrap, for this difference alone; None below twenty seeds."""
     bca_high: float | None
     p: float | None
     p_holm: float | None
-    """Adjusted over the conditions of this method."""
+    """Adjusted over all methods and conditions."""
     significant: bool
 
 
@@ -215,12 +300,12 @@ class LeftOut:
     gained: tuple[str, ...]
     """Methods that differ significantly from the control only then."""
     lost: tuple[str, ...]
-    """Methods that differ significantly only with this family."""
+    """Methods that differ significantly only with this family, for another reason than that blocks become fewer."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Whether a family of tests can reject anything at all with so many blocks."""
+    """Whether a family of tests can reject anything at all with so many blocks: a floor, whatever the differences."""
 
     name: str
     tests: int
@@ -259,6 +344,10 @@ class Comparison:
     """Percent, a row per block and a column per method; None where the block lacks it."""
     selection: str
     tuning: str
+    declared: str
+    """By which grid the comparison was declared, when and after how many runs; empty where none was."""
+    departures: tuple[str, ...]
+    """What is done otherwise than declared."""
     missing: tuple[str, ...]
     """What is not there, whether asked to go on or not."""
     dropped: tuple[str, ...]
@@ -266,12 +355,17 @@ class Comparison:
     power: tuple[Family, ...]
     omnibus: Omnibus | None
     primary: tuple[Pair, ...]
-    """Every method against the control."""
+    """Every method against the control, family by family."""
     secondary: tuple[Pair, ...]
-    """All pairs."""
+    """All pairs of the control and the methods of the first family, without ablations and bounds that were declared."""
     rank_differences: RankDifferences | None
+    decisions: tuple[Decision, ...]
+    """The verdict on every method against the control, family by family: what sentences and marks say."""
     effects: tuple[Effect, ...]
+    joint: tuple[Joint, ...]
+    """The primary pairs, each among those of its family, in their order."""
     beliefs: tuple[Belief, ...]
+    predictions: tuple[Prediction, ...]
     per_dataset: tuple[OnDataset, ...]
     ranks: tuple[MethodRank, ...]
     """Best mean rank first."""

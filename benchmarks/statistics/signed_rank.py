@@ -1,4 +1,4 @@
-"""The exact two-sided signed-rank test, with Pratt's zeros and mid-ranks (benchmarks room).
+"""The exact signed-rank test, two-sided and one-sided, with Pratt's zeros and mid-ranks (benchmarks room).
 
 F. Wilcoxon, "Individual comparisons by ranking methods", 1945; J. W. Pratt, "Remarks on zeros and ties in the Wilcoxon
 signed rank procedures", 1959. The differences d_1..d_N are ranked by |d|, zeros among them, ties share the mean of
@@ -32,12 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SignedRank:
-    """Sums of ranks and the two-sided p value."""
+    """Sums of ranks and p values."""
 
     w_plus: float
     w_minus: float
     zeros: int
     p: float
+    """Two-sided."""
+    p_greater: float
+    """One-sided, P(W+ at least as large): small where differences lie above zero."""
+    p_less: float
+    """One-sided, P(W- at least as large): small where they lie below."""
 
     @property
     def rank_biserial(self) -> float:
@@ -62,13 +67,25 @@ def signed_rank(differences: ArrayLike, clusters: Sequence[str] = ()) -> SignedR
     _, place = np.unique(clusters or np.arange(len(values)), return_inverse=True)
     sums = np.zeros(place.max() + 1, dtype=int)
     np.add.at(sums, place, signed)
-    largest = max(int(sums[sums > 0].sum()), int(-sums[sums < 0].sum()))
-    upper = float(_distribution(np.abs(sums[sums != 0]))[largest:].sum())
-    return SignedRank(w_plus, w_minus, int((values == 0).sum()), min(1.0, 2 * upper))
+    chances = chances_of_sums(np.abs(sums[sums != 0]))
+    above, below = int(sums[sums > 0].sum()), int(-sums[sums < 0].sum())
+    greater, less = (min(1.0, float(chances[found:].sum())) for found in (above, below))
+    return SignedRank(
+        w_plus=w_plus,
+        w_minus=w_minus,
+        zeros=int((values == 0).sum()),
+        p=min(1.0, 2 * min(greater, less)),
+        p_greater=greater,
+        p_less=less,
+    )
 
 
-def _distribution(steps: np.ndarray) -> np.ndarray:
-    """P(sum of a random half of the steps = s) for s = 0, 1, ...: each step is taken with probability 1/2."""
+def chances_of_sums(steps: np.ndarray) -> np.ndarray:
+    """P(sum of the steps that are taken = s) for s = 0, 1, ..., each with probability 1/2.
+
+    Args:
+        steps: whole numbers, shape (steps,).
+    """
     chances = np.ones(1)
     for step in steps:
         longer = np.zeros(len(chances) + step)

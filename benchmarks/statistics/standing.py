@@ -16,6 +16,8 @@ from .study import SEED, Study
 from .table import settled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
@@ -53,9 +55,14 @@ def omnibus(study: Study, notes: list[str]) -> Omnibus | None:
     )
 
 
-def method_ranks(study: Study) -> tuple[MethodRank, ...]:
-    """Every method's mean and mean rank, best first."""
-    rows = [_mean(study, method) for method in study.table.methods]
+def method_ranks(whole: Study, study: Study) -> tuple[MethodRank, ...]:
+    """Every method's mean, best mean rank first.
+
+    Args:
+        whole: all methods.
+        study: those that are ranked; the others, ablations and bounds, follow by their means.
+    """
+    rows = [_mean(whole, method) for method in study.table.methods]
     if study.complete:
         mean_ranks = ranks.mean_ranks(study.scores).tolist()
         rows = [replace(row, mean_rank=rank) for row, rank in zip(rows, mean_ranks, strict=True)]
@@ -74,7 +81,12 @@ def method_ranks(study: Study) -> tuple[MethodRank, ...]:
             )
             for place, row in enumerate(rows)
         ]
-    return tuple(sorted(rows, key=lambda row: (row.mean_rank or 0.0, -row.mean, row.method)))
+    rest = [_mean(whole, method) for method in whole.table.methods if method not in study.table.methods]
+    return tuple(
+        row
+        for group in (rows, rest)
+        for row in sorted(group, key=lambda row: (row.mean_rank or 0.0, -row.mean, row.method))
+    )
 
 
 def rank_differences(study: Study) -> RankDifferences | None:
@@ -104,18 +116,38 @@ def order_flips(study: Study) -> tuple[Flip, ...]:
     )
 
 
-def leave_one_out(study: Study) -> tuple[LeftOut, ...]:
-    """The leader and the primary verdicts without each family of data sets; none where blocks are incomplete."""
-    if not study.complete or len(study.table.families) < 2:
+def leave_one_out(study: Study, families: Sequence[Study]) -> tuple[LeftOut, ...]:
+    """The leader and the primary verdicts without each family of data sets; none where blocks are incomplete.
+
+    With a block less every p is larger. Where a verdict is lost without any of half of them or more, that is the
+    reason, and none of them is named for it.
+
+    Args:
+        study: the methods that are ranked.
+        families: those that are tested together.
+    """
+    if not all(one.complete for one in (study, *families)) or len(study.table.families) < 2:
         return ()
-    everywhere = _verdict(study)
-    found = []
-    for unit, label in zip(study.table.families, study.table.family_labels(), strict=True):
-        part = replace(study, table=study.table.take_conditions(lambda at, gone=unit: at.unit != gone))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        now = _verdict(part)
+    everywhere = _differing(families)
+    rests = [[_without(family, unit) for family in families] for unit in study.table.families]
+    now = [_differing(rest) for rest in rests]
+    often = {name for name in everywhere if 2 * sum(name not in found for found in now) >= len(now)}
+    rows = []
+    for unit, label, found in zip(study.table.families, study.table.family_labels(), now, strict=True):
+        part = _without(study, unit)
         leader = part.table.methods[int(np.argmin(settled(ranks.mean_ranks(part.scores))))]
-        found.append(LeftOut(label, leader, tuple(sorted(now - everywhere)), tuple(sorted(everywhere - now))))
-    return tuple(found)
+        lost = everywhere - found - often
+        rows.append(LeftOut(label, leader, tuple(sorted(found - everywhere)), tuple(sorted(lost))))
+    return tuple(rows)
+
+
+def _differing(families: Sequence[Study]) -> set[str]:
+    """Methods that differ significantly from the control."""
+    return {pair.other for family in families for pair in against_control(family) if pair.significant}
+
+
+def _without(study: Study, unit: str) -> Study:
+    return replace(study, table=study.table.take_conditions(lambda at: at.unit != unit))
 
 
 def _mean(study: Study, method: str) -> MethodRank:
@@ -134,11 +166,6 @@ def _mean(study: Study, method: str) -> MethodRank:
         best=None,
         without_one=None,
     )
-
-
-def _verdict(study: Study) -> set[str]:
-    """Methods that differ significantly from the control."""
-    return {pair.other for pair in against_control(study) if pair.significant}
 
 
 def _share_of_best(draws: Array) -> Array:

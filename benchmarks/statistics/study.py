@@ -65,13 +65,17 @@ class Study:
         Raises:
             ValueError: they share no block.
         """
+        return signed_rank(*self.observed(method, other))
+
+    def observed(self, method: str, other: str) -> tuple[Array, list[str]]:
+        """What the test of two methods sees: differences, and with `cluster` the family of each; else no families."""
         if self.options.blocks != "cluster":
-            return signed_rank(self.differences(method, other))
+            return self.differences(method, other), []
         both = self.common((method, other))
         means = both.block_means("dataset")
         families = {name: unit for unit, names in both.families.items() for name in names}
         sign = 1 if both.methods[0] == method else -1
-        return signed_rank(sign * (means[:, 0] - means[:, 1]), [families[name] for name in both.datasets])
+        return sign * (means[:, 0] - means[:, 1]), [families[name] for name in both.datasets]
 
     def common(self, methods: Sequence[str]) -> Table:
         """What some methods share: complete."""

@@ -1,19 +1,19 @@
-"""A comparison as text (benchmarks room): terminal, Markdown, CSV, JSON; LaTeX is in `compare_latex.py`.
+"""A comparison as text (benchmarks room): terminal, Markdown, JSON; LaTeX and CSV are in files of their own.
 
 Everything is a pure function of the result: the same table gives the same bytes.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..statistics.comparison import CONTROL
 from ..statistics.population import observations, unit
 from ..statistics.power import BLOCK_WORDS, number
-from ..statistics.verdicts import many, size
+from ..statistics.verdicts import basis, many, points, size
 from .printing import print_table
 from .terminal import PIPE_WIDTH
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ..statistics.result import Belief, Comparison, Effect, OnDataset, Pair
+    from ..statistics.result import Comparison, OnDataset, Pair
 
 FEW_METHODS = 6
 """Up to so many methods, all pairs are shown; of more, only those that differ."""
@@ -91,30 +91,20 @@ def as_json(result: Comparison) -> str:
     return json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n"
 
 
-def as_csv(result: Comparison) -> str:
-    """A line per claim about two methods: against the control, all pairs, and each data set by itself."""
-    effects = {(effect.method, effect.other): effect for effect in result.effects}
-    beliefs = {(belief.method, belief.other, belief.test): belief for belief in result.beliefs}
-    rows = [_csv_pair("primary", result, pair, effects, beliefs) for pair in result.primary]
-    rows += [_csv_pair("all pairs", result, pair, {}, {}) for pair in result.secondary]
-    rows += [_csv_pair("diverged at chance level", result, pair, {}, {}) for pair in result.with_chance]
-    rows += [_csv_dataset(row) for row in result.per_dataset]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _csv(value) for name, value in row.items()} for row in rows)
-    return buffer.getvalue()
-
-
 def heading(result: Comparison) -> list[str]:
     """What was compared, in which state."""
     lines = [f"{many(len(result.methods), 'method')} on {size(result)}"]
+    unnamed = result.options.control is None and result.control not in (None, CONTROL)
+    first = ", the first by name (--control names another)" if unnamed else ""
     lines.append(
-        f"control {result.control or '(none)'}, level {number(result.options.alpha)}, "
-        f"ROPE and tie margin {result.options.rope:g} points"
+        f"control {result.control or '(none)'}{first}, level {number(result.options.alpha)}, "
+        f"ROPE and tie margin {points(result.options.rope)}"
     )
     lines.append(f"numbers: {result.selection}; {result.tuning}")
+    if result.declared:
+        lines.append(result.declared)
+    if result.departures:
+        lines.append(f"not as declared: {'; '.join(result.departures)}")
     if result.missing:
         lines += ["missing:", *(f"  {line}" for line in result.missing)]
         left = "; ".join(result.dropped) or "nothing more"
@@ -124,14 +114,23 @@ def heading(result: Comparison) -> list[str]:
 
 def sections(result: Comparison) -> list[Section]:
     """The tables, in the order in which they are read."""
-    found = [_standing(result)]
-    if result.primary:
-        found += [_primary(result), _beliefs(result), _datasets(result)]
+    if result.counts.datasets == 1 and result.primary:
+        found = [_on_one(result), _standing(result)]
+    elif result.primary:
+        found = [
+            _standing(result),
+            _primary(result),
+            *filter(lambda section: section.rows, [_predictions(result)]),
+            _datasets(result),
+        ]
+    else:
+        found = [_standing(result)]
     if result.with_chance:
         found.append(
             Section("With diverged runs at the accuracy of guessing", [_test(pair) for pair in result.with_chance])
         )
-    found += [section for section in (_pairs(result), _stability(result), _variance(result)) if section.rows]
+    rest = (_pairs(result), _stability(result), _variance(result))
+    found += [section for section in rest[result.counts.blocks == 1 :] if section.rows]  # one block orders no pair
     return found
 
 
@@ -162,15 +161,19 @@ def _standing(result: Comparison) -> Section:
 
 
 def _primary(result: Comparison) -> Section:
-    effects = {effect.other: effect for effect in result.effects}
+    families = list(dict.fromkeys(decision.family for decision in result.decisions))
     rows = []
-    for pair in result.primary:
-        effect = effects[pair.other]
+    parts = zip(result.decisions, result.effects, result.joint, result.primary, strict=True)
+    for decision, effect, one, pair in parts:
         rows.append(
             {
-                "than": pair.other,
-                "points": f"{effect.difference:+.2f}",
-                "interval": _span(effect.low, effect.high, 2, sign="+"),
+                "than": decision.other,
+                "family": decision.family if len(families) > 1 else "",
+                "verdict": decision.verdict,
+                "shift": f"{decision.estimate:+.2f}",
+                "its\ninterval": _span(decision.low, decision.high, 2, sign="+"),
+                "mean": f"{one.mean:+.2f}",
+                "simultaneous": _span(one.low, one.high, 2, sign="+"),
                 "win tie\nloss": f"{effect.wins} {effect.ties} {effect.losses}",
                 "p": number(pair.p),
                 "p Holm": number(pair.p_holm) + ("*" if pair.significant else ""),
@@ -179,11 +182,16 @@ def _primary(result: Comparison) -> Section:
                 "p ranks": "" if pair.rank_p is None else number(pair.rank_p),
             }
         )
+    level = f"{100 * (1 - result.options.alpha):g} %"
+    tests = {one.family: basis(result, one, family=True).removeprefix("signed rank, ") for one in result.decisions}
+    corrected = "; ".join(f"{family}: {text}" if len(tests) > 1 else text for family, text in tests.items())
     return Section(
         f"Is {result.control} better?",
         _without_empty(rows),
-        f"exact two-sided signed rank over {_test_over(result)}, Holm over {many(len(rows), 'test')}; "
-        f"* at {number(result.options.alpha)}. points: {result.control} minus the other. win tie loss: blocks, margin "
+        f"exact two-sided signed rank over {_test_over(result)}{corrected and f', {corrected}'}; "
+        f"* at {number(result.options.alpha)}. shift: Hodges-Lehmann, points, {result.control} minus the other; its "
+        "interval: the shifts that the test of the verdict does not reject at its step of Holm. mean: over blocks; "
+        f"simultaneous: {level} intervals that hold all at once (largest t). win tie loss: blocks, margin "
         f"{result.options.rope:g}. P(impr.): share of runs that it wins, paired by seed. p ranks: from mean ranks, "
         "Holm; depends on who else takes part",
     )
@@ -196,20 +204,45 @@ def _test_over(result: Comparison) -> str:
     return f"{many(result.counts.datasets, 'data set')}, signs turning by family ({result.counts.families})"
 
 
-def _beliefs(result: Comparison) -> Section:
-    rows: dict[str, dict[str, Any]] = {}
-    for belief in result.beliefs:
-        row = rows.setdefault(belief.other, {"than": belief.other})
-        for name in ("worse", "equivalent", "better"):
-            short = name if belief.test == "signed rank" else f"{name}\n(seeds)"
-            row[short] = f"{getattr(belief, name):.2f}"
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    seeds = "; (seeds): hierarchical model of correlated seeds" if any("seeds" in name for name in columns) else ""
+def _on_one(result: Comparison) -> Section:
+    """The comparison on the only data set, where seeds are all that repeats."""
+    rows = [
+        {
+            "than": decision.other,
+            "family": decision.family if len({one.family for one in result.decisions}) > 1 else "",
+            "verdict": decision.verdict,
+            "points": f"{decision.estimate:+.2f}",
+            "interval": _span(decision.low, decision.high, 2, sign="+"),
+            "p Holm": "" if decision.p is None else number(decision.p),
+            "seeds": decision.units,
+        }
+        for decision in result.decisions
+    ]
     return Section(
-        f"Where does the difference of {result.control} lie on a next data set?",
+        f"{result.control} on {result.table.datasets[0]}, paired by seed",
+        _without_empty(rows),
+        f"points: {result.control} minus the other, mean over seeds; interval: what the test of the verdict, Student's "
+        "t, does not reject at its step of Holm. Says something about that data set only",
+    )
+
+
+def _predictions(result: Comparison) -> Section:
+    rows: dict[str, dict[str, Any]] = {}
+    for found in result.predictions:
+        row = rows.setdefault(found.other, {"than": found.other})
+        if found.model == "scale-free":
+            row["better\n(scale-free)"] = f"{found.better:.2f}"
+            continue
+        row |= {name: f"{getattr(found, name):.2f}" for name in ("worse", "equivalent", "better")}
+        row["interval"] = _span(found.low, found.high, 1, sign="+")
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    free = "; scale-free: better by whatever little, each data set in units of its own noise"
+    return Section(
+        f"What may {result.control} bring on a next data set?",
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
-        f"Bayesian signed rank, equivalent: within {result.options.rope:g} points{seeds}; from "
-        f"{observations(result.table, result.options.blocks)}, and with few of them mostly the shape of the test",
+        f"predictive probabilities, equivalent: within {result.options.rope:g} points"
+        f"{free if any('scale' in name for name in columns) else ''}; from "
+        f"{observations(result.table, result.options.blocks)}, for one that is like them",
     )
 
 
@@ -234,14 +267,15 @@ def _datasets(result: Comparison) -> Section:
             {"than": other, **{label: cells.get((other, label), "") for label in labels.values()}} for other in others
         ]
     spread = (
-        f"± Student's t, simultaneous over the {many(len(conditions), 'data set')} (Bonferroni)"
+        "± Student's t, simultaneous over the whole table (Bonferroni)"
         if across <= FEW_COLUMNS
         else "intervals are in --format csv"
     )
     return Section(
         f"{result.control} on each data set by itself",
         rows,
-        f"points, paired by seed; {spread}; * after Holm over them. Says something about that data set only",
+        f"points, paired by seed; {spread}; * after Holm over all {many(len(result.per_dataset), 'difference')}. "
+        "Each says something about its data set only",
     )
 
 
@@ -310,78 +344,6 @@ def _test(pair: Pair, other: str = "than") -> dict[str, Any]:
         "rank\nbiserial": f"{pair.rank_biserial:+.2f}",
         "p ranks": "" if pair.rank_p is None else number(pair.rank_p),
     }
-
-
-def _csv_pair(
-    family: str,
-    result: Comparison,
-    pair: Pair,
-    effects: dict[tuple[str, str], Effect],
-    beliefs: dict[tuple[str, str, Any], Belief],
-) -> dict[str, Any]:
-    effect = effects.get((pair.method, pair.other))
-    row: dict[str, Any] = {
-        "family": family,
-        "dataset": "",
-        "setting": "",
-        "method": pair.method,
-        "other": pair.other,
-        "blocks": pair.blocks,
-        "families": result.counts.families,
-        "datasets": result.counts.datasets,
-        "settings": result.counts.settings,
-        "seeds": f"{result.counts.seeds_least}-{result.counts.seeds_most}",
-        "difference": pair.difference,
-        "low": effect and effect.low,
-        "high": effect and effect.high,
-        "p": pair.p,
-        "p_holm": pair.p_holm,
-        "significant": pair.significant,
-        "w_plus": pair.w_plus,
-        "w_minus": pair.w_minus,
-        "zeros": pair.zeros,
-        "rank_biserial": pair.rank_biserial,
-        "rank_p": pair.rank_p,
-    }
-    if effect is not None:
-        row |= {
-            "wins": effect.wins,
-            "ties": effect.ties,
-            "losses": effect.losses,
-            "probability_of_improvement": effect.probability_of_improvement,
-        }
-    for test, prefix in (("signed rank", "p"), ("hierarchical", "hierarchical")):
-        belief = beliefs.get((pair.method, pair.other, test))
-        if belief is not None:
-            row |= {f"{prefix}_{name}": getattr(belief, name) for name in ("worse", "equivalent", "better")}
-    return row
-
-
-def _csv_dataset(row: OnDataset) -> dict[str, Any]:
-    return {
-        "family": "data set",
-        "dataset": row.dataset,
-        "setting": row.setting,
-        "method": row.method,
-        "other": row.other,
-        "seeds": row.seeds,
-        "difference": row.difference,
-        "low": row.low,
-        "high": row.high,
-        "p": row.p,
-        "p_holm": row.p_holm,
-        "significant": row.significant,
-        "bca_low": row.bca_low,
-        "bca_high": row.bca_high,
-    }
-
-
-def _csv(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _span(low: float | None, high: float | None, places: int, sign: str = "") -> str:

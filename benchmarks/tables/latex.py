@@ -11,12 +11,12 @@ import numpy as np
 from ..statistics.per_dataset import t_interval
 from ..statistics.population import observations
 from ..statistics.power import number
-from ..statistics.verdicts import many, repeats
+from ..statistics.verdicts import basis, many, repeats, where
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ..statistics.result import Comparison, MethodRank
+    from ..statistics.result import Comparison, Family, MethodRank
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -40,6 +40,9 @@ SPECIAL = {
 """What TeX reads as a command (at the start of a line `[` and `*` belong to the end of the line before), and characters
 that its oldest fonts lack."""
 
+MARKS = {"better": "$^{+}$", "worse": "$^{-}$", "equivalent": "$^{=}$"}
+"""Behind a method's name, by how it stands against the one that all are compared with."""
+
 LINE = 80
 """Characters of \\footnotesize in a line of the class article, 345 points wide; a wider table goes on in another."""
 GAP = 3
@@ -62,23 +65,25 @@ class Column:
 def latex(result: Comparison) -> str:
     """A table: a line per method, best mean first; a column per data set and setting; the mean with its interval.
 
-    The best of a column is bold; a dagger marks methods that are not significantly worse than the best of all. Columns
-    that do not fit on a page of the class article go on in further tables. Needs the package booktabs.
+    The best of a column is bold. A mark says which verdict a method has against the control, or against the best of all
+    where there is no control; the undecided have none. Columns that do not fit on a page of the class article go on in
+    further tables. Needs the package booktabs.
     """
     settings = len(result.table.settings) > 1
     headings = [condition.label if settings else condition.dataset for condition in result.table.conditions]
     order = sorted(result.ranks, key=lambda row: (-row.mean, row.method))
     best, names = order[0].method, [row.method for row in order]
-    close = _not_worse(result, best)
-    methods = Column("method", tuple(escape(name) + (r"$^{\dagger}$" if name in close else "") for name in names))
+    standing = _standing(result, best)
+    methods = Column("method", tuple(escape(name) + MARKS.get(standing.get(name, ""), "") for name in names))
     columns = [
         *(Column(escape(heading), _accuracies(result, place, names)) for place, heading in enumerate(headings)),
         Column("mean", tuple(_mean(row, best=row.method == best) for row in order)),
     ]
-    if order[0].mean_rank is not None:
-        columns.append(Column("rank", tuple(f"{row.mean_rank:.2f}" for row in order)))
+    if any(row.mean_rank is not None for row in order):
+        ranks = tuple("--" if row.mean_rank is None else f"{row.mean_rank:.2f}" for row in order)
+        columns.append(Column("rank", ranks))
     parts = _parts(columns, LINE - methods.width)
-    captions = [_caption(result, best)]
+    captions = [_caption(result, best, standing)]
     if len(parts) > 1:
         captions = [f"{captions[0]} Part 1 of {len(parts)}."]
         captions += [f"Part {place} of {len(parts)}; part 1 says what it shows." for place in range(2, len(parts) + 1)]
@@ -150,28 +155,59 @@ def _mean(row: MethodRank, *, best: bool) -> str:
     return text if row.low is None or row.high is None else f"{text} [{row.low:.2f}, {row.high:.2f}]"
 
 
-def _not_worse(result: Comparison, best: str) -> set[str]:
-    """Methods that the best one does not beat significantly, among all pairs."""
-    beaten = {
-        pair.other if pair.method == best else pair.method
-        for pair in result.secondary
-        if best in (pair.method, pair.other) and pair.significant
-    }
-    return set(result.methods) - beaten - {best}
+def _standing(result: Comparison, best: str) -> dict[str, str]:
+    """How methods stand against the control, or the best where there is no control; without the undecided."""
+    turned = {"better": "worse", "worse": "better", "equivalent": "equivalent"}
+    if result.control is not None:
+        return {one.other: turned[one.verdict] for one in result.decisions if one.verdict in turned}
+    found = {}
+    for pair in result.secondary:
+        if best in (pair.method, pair.other) and pair.significant:
+            ahead = pair.method if pair.w_plus > pair.w_minus else pair.other
+            other = pair.other if pair.method == best else pair.method
+            found[other] = "worse" if ahead == best else "better"
+    return found
 
 
-def _caption(result: Comparison, best: str) -> str:
-    counts, level = result.counts, f"{100 * (1 - result.options.alpha):g}"
+def _caption(result: Comparison, best: str, standing: Mapping[str, str]) -> str:
+    level = f"{100 * (1 - result.options.alpha):g}"
     ranges = any(row.low is not None for row in result.ranks)
     sentences = [
         f"Accuracy in percent, mean over {repeats(result)}"
         + (f" ± half width of the {level} % interval of Student's t" if _has_spreads(result) else ""),
         f"Mean over {observations(result.table)}"
         + (f" with {level} % hierarchical bootstrap interval" if ranges else ""),
-        f"Bold: best. Dagger: not significantly worse than {best} (exact two-sided signed-rank test over "
-        f"{many(counts.blocks, 'block')}, Holm correction over {many(len(result.secondary), 'pair')}, level "
-        f"{number(result.options.alpha)})",
-        *(f"Power, {family.sentence}" for family in result.power if family.name == "all pairs" and family.sentence),
+        "Bold: best",
+        _tests(result, best, standing),
+        *(f"Floor, {family.sentence}" for family in _floors(result)),
+        *([f"{result.declared[0].upper()}{result.declared[1:]}"] if result.declared else []),
+        *([f"Not as declared: {'; '.join(result.departures)}"] if result.departures else []),
         f"Reported: {result.selection}. Tuning: {result.tuning}",
     ]
     return escape(". ".join(sentences) + ".")
+
+
+def _tests(result: Comparison, best: str, standing: Mapping[str, str]) -> str:
+    """What the marks say, and by which test; the marks are those that the table has."""
+    reference = result.control or best
+    used = [word for word in ("better", "worse", "equivalent") if word in standing.values()]
+    signs = {"better": "+", "worse": "-", "equivalent": "="}
+    said = ", ".join([*(f"{signs[word]} {word}" for word in used), "no mark undecided" if used else "all undecided"])
+    if "equivalent" in used:
+        said += f" (equivalent: within {result.options.rope:g} points)"
+    if result.control is not None:
+        families = {one.family: f"{where(result, one)}, {basis(result, one, family=True)}" for one in result.decisions}
+        test = "; ".join(f"{name}: {text}" if len(families) > 1 else text for name, text in families.items())
+    else:
+        test = (
+            f"signed rank over {many(result.counts.blocks, 'block')}, Holm over {many(len(result.secondary), 'pair')}"
+        )
+    return f"Against {reference}: {said} ({test}, level {number(result.options.alpha)})"
+
+
+def _floors(result: Comparison) -> list[Family]:
+    """The families that the marks belong to and in which nothing could be shown."""
+    if result.counts.datasets == 1 and result.control is not None:
+        return []
+    pairs = result.control is None
+    return [family for family in result.power if family.sentence and (family.name == "all pairs") == pairs]

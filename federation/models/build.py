@@ -21,29 +21,37 @@ if TYPE_CHECKING:
 
 
 def build_net(
-    name: str, shape: tuple[int, ...], classes: int, *, key: int | None = None, width: int | None = None
+    name: str,
+    shape: tuple[int, ...],
+    classes: int,
+    *,
+    key: int | None = None,
+    width: int | None = None,
+    vocabulary: int | None = None,
 ) -> Net:
     """Build the net `name` for samples of `shape`, on the CPU unless a `torch.device` context says otherwise.
 
     Args:
         name: a name of `MODELS`, with its parameters: `cnn`, `mlp-200`.
-        shape: of one sample, (channels, height, width) or (features,).
+        shape: of one sample, see `registry.Shape`.
         classes: number of logits.
         key: seed of the initial weights; the same arguments give bit-identical weights. None where the weights
             do not matter (a template to load others into): they are then those of key 0.
         width: features between body and head, pooled to by adaptive averaging; the net's own when None.
+        vocabulary: number of different tokens where samples are texts.
 
     Raises:
         ConfigError: the name is unknown or malformed, or the net does not fit `shape`.
     """
     from .net import Net
 
-    check_model(name, shape)
+    check_model(name, shape, vocabulary)
     plugin, parameters = find_model(name)
+    told = {"vocabulary": vocabulary} if "text" in plugin.takes else {}
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would also seed every GPU's generator, and those are not forked.
         torch.default_generator.manual_seed(key or 0)
-        body, head = plugin.build(shape, classes, **parameters)
+        body, head = plugin.build(shape, classes, **parameters, **told)
         return Net(body, head) if width is None else Net.pooled(body, width, classes)
 
 
@@ -80,9 +88,16 @@ class NetBytes:
 
 
 @lru_cache(maxsize=64)
-def net_bytes(name: str, shape: tuple[int, ...], classes: int, width: int | None = None, number: int = 4) -> NetBytes:
+def net_bytes(
+    name: str,
+    shape: tuple[int, ...],
+    classes: int,
+    width: int | None = None,
+    number: int = 4,
+    vocabulary: int | None = None,
+) -> NetBytes:
     """Bytes of a net of the zoo, with `number` bytes per float; arguments as in `build_net`."""
-    net = build_net(name, shape, classes, width=width)
+    net = build_net(name, shape, classes, width=width, vocabulary=vocabulary)
     sizes = {
         key: tensor.numel() * (number if tensor.is_floating_point() else tensor.element_size())
         for key, tensor in net.state_dict().items()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fl_bench.errors import ConfigError, unknown_name
 from fl_bench.registry import Registry
@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 Shape = tuple[int, ...]
-"""Shape of one sample: (channels, height, width) of an image, (features,) of a row."""
+"""Shape of one sample: (channels, height, width) of an image, (features,) of a row, (channels, length) of a sequence,
+(length,) of a text."""
 
+Kind = Literal["image", "sequence", "text"]
+"""Samples that a net is made for. A row is a sample like any other for those that flatten theirs."""
 
 Builder = Callable[..., tuple["nn.Module", "nn.Linear"]]
-"""build(shape, classes, **parameters) returns the body (samples to features) and the head (features to logits)."""
+"""build(shape, classes, **parameters) returns the body (samples to features) and the head (features to logits).
+
+A net that takes texts has the argument `vocabulary` beside them: the number of different tokens, or None for sequences.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,14 @@ class ModelPlugin:
     example: str
     """A name that follows `pattern`; the pattern itself where it has no parameters."""
     min_side: int | None
-    """Smallest height and width of the images the net takes; None when it flattens samples of any shape."""
+    """Smallest height and width of the images, or length of the sequences, that the net takes; None when it flattens
+    samples of any shape."""
     source: str
     """The paper (and variant) that defines the net."""
     channels: tuple[int, ...] | None = None
     """Numbers of channels of the images the net takes; None for any."""
+    takes: tuple[Kind, ...] = ("image",)
+    """Kinds of samples that the net takes, where it does not flatten them."""
 
     def __post_init__(self) -> None:
         if self.parameters(self.example) is None:
@@ -57,24 +66,28 @@ class ModelPlugin:
         match = _regex(self.pattern).fullmatch(name)
         return None if match is None else {key: int(text) for key, text in match.groupdict().items() if text}
 
-    def fits(self, shape: Shape) -> bool:
-        """Whether the net takes samples of `shape`."""
+    def fits(self, shape: Shape, vocabulary: int | None = None) -> bool:
+        """Whether the net takes samples of `shape`; texts have a vocabulary. To flatten names makes no sense."""
         if self.min_side is None:
-            return True
+            return vocabulary is None
+        kind = "text" if vocabulary is not None else {2: "sequence", 3: "image"}.get(len(shape))
         right_channels = self.channels is None or shape[0] in self.channels
-        return len(shape) == 3 and min(shape[1:]) >= self.min_side and right_channels
+        return kind in self.takes and min(shape if kind == "text" else shape[1:]) >= self.min_side and right_channels
 
     @property
     def inputs(self) -> str:
         """The samples the net takes, in words."""
         if self.min_side is None:
-            return "any (flattened)"
+            return "all but texts (flattened)"
+        if self.takes != ("image",):
+            return f"{' and '.join(f'{kind}s' for kind in self.takes)} of length {self.min_side} and more"
         channels = "" if self.channels is None else f", {' or '.join(map(str, self.channels))} channels"
         return f"images of at least {self.min_side}x{self.min_side}{channels}"
 
 
 MODELS: Registry[ModelPlugin] = Registry(
-    "model", built_in=[f"{__package__}.{module}" for module in ("vectors", "convolutional", "large", "enlarged")]
+    "model",
+    built_in=[f"{__package__}.{module}" for module in ("vectors", "convolutional", "large", "enlarged", "sequential")],
 )
 
 
@@ -84,6 +97,7 @@ def model(
     summary: str,
     min_side: int | None = None,
     channels: tuple[int, ...] | None = None,
+    takes: tuple[Kind, ...] = ("image",),
     source: str = "",
     example: str | None = None,
 ) -> Callable[[Builder], Builder]:
@@ -105,8 +119,11 @@ def model(
     Args:
         pattern: the name, with `<parameter>` for whole numbers and `[...]` around what may be left out.
         summary: one line for `fl-bench list models`.
-        min_side: smallest height and width in pixels; None for nets that take samples of any shape.
+        min_side: smallest height and width in pixels, or smallest length of a sequence; None for nets that flatten
+            samples of any shape.
         channels: numbers of channels the images may have; None for any.
+        takes: kinds of samples, where the net does not flatten them; the function of one that takes texts has an
+            argument `vocabulary`, the number of different tokens, which is None for other kinds.
         source: the paper that defines the net.
         example: a name that follows `pattern`; needed where it has parameters.
     Raises:
@@ -114,7 +131,7 @@ def model(
     """
 
     def add(build: Builder) -> Builder:
-        plugin = ModelPlugin(pattern, build, summary, example or pattern, min_side, source, channels)
+        plugin = ModelPlugin(pattern, build, summary, example or pattern, min_side, source, channels, takes)
         MODELS.register(plugin.name)(plugin)
         return build
 
@@ -141,23 +158,29 @@ def find_model(name: str) -> tuple[ModelPlugin, Mapping[str, int]]:
     raise unknown_name("model", name, [plugin.example for plugin in plugins])
 
 
-def check_model(name: str, shape: Shape) -> None:
+def check_model(name: str, shape: Shape, vocabulary: int | None = None) -> None:
     """Refuse a net that cannot be built for samples of `shape`, before anything is loaded.
+
+    Args:
+        name: of the net.
+        shape: of one sample.
+        vocabulary: number of different tokens where samples are texts.
 
     Raises:
         ConfigError: the name is unknown or malformed, or the net does not fit; then it names the nets that do.
     """
     plugin, _ = find_model(name)
-    if not plugin.fits(shape):
+    if not plugin.fits(shape, vocabulary):
+        are = f"have shape {shape}" if vocabulary is None else f"are texts of {shape[0]} tokens"
         raise ConfigError(
-            f"model {name!r} takes {plugin.inputs}, and the samples have shape {shape}; "
-            f"these fit: {', '.join(fitting(shape))}"
+            f"model {name!r} takes {plugin.inputs}, and the samples {are}; "
+            f"these fit: {', '.join(fitting(shape, vocabulary))}"
         )
 
 
-def fitting(shape: Shape) -> list[str]:
-    """Names of the nets that take samples of `shape`; a family is there with one example."""
-    return [plugin.example for plugin in _plugins() if plugin.fits(shape)]
+def fitting(shape: Shape, vocabulary: int | None = None) -> list[str]:
+    """Names of the nets that take samples of `shape` (with a vocabulary: texts); a family with one example."""
+    return [plugin.example for plugin in _plugins() if plugin.fits(shape, vocabulary)]
 
 
 def model_names() -> list[dict[str, str]]:

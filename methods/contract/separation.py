@@ -198,7 +198,8 @@ class Apart:
                 pool = self._data_of(client, clients.members.data).public
                 mine.federation = self._server.federation.with_public(pool)
             about = clients.members.data.about
-            mine.build_client(build_net(clients.architecture, about.shape, about.classes))  # which may set attributes
+            net = build_net(clients.architecture, about.shape, about.classes, vocabulary=about.vocabulary)
+            mine.build_client(net)  # which may set attributes
             mine.setup(mine.federation)
             self._objects[client] = mine
         return self._objects[client]

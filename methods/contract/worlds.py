@@ -167,7 +167,7 @@ def client_facts(run: Run, client: int = 0, codec: str = "none") -> Facts:
 
     about, number, groups = run.data.about, run.dtype.itemsize, true_groups(run)
     net, server = (
-        net_bytes(name, about.shape, about.classes, run.models.width, number)
+        net_bytes(name, about.shape, about.classes, run.models.width, number, about.vocabulary)
         for name in (run.architectures[client], run.models.server_name)
     )
     return Facts(
@@ -294,13 +294,18 @@ def recorded_and_planned(run: Run, rows: Sequence[Mapping[str, Any]]) -> tuple[d
     method: Any = run.method
     plans = [method.plan(client_facts(run, client)) or Plan() for client in range(run.data.clients)]
     groups = true_groups(run)
+    indices = [row["round"] for row in rows]
+    absent = [run.absent(index) for index in indices]
+    drawn = [run.participants(index) for index in indices]
     planned = planned_work(
         [plan.phases(run.training.local_epochs) for plan in plans],
         run.data.train.sizes,
-        [run.participants(row["round"]) for row in rows],
+        [[one for one in own if away.get(one) != "after_download"] for own, away in zip(drawn, absent, strict=True)],
         public=len(run.data.public),
         batch_size=run.training.batch_size,
         groups=None if groups is None else groups.tolist(),
+        heard=[[client for client in own if client not in away] for own, away in zip(drawn, absent, strict=True)],
+        deadline=run.faults.deadline,
     )
     taken = {kind: sum(row.get(f"steps_{kind}", 0) for row in rows) for kind in KINDS}
     return taken, {kind: work.steps for kind, work in planned.items()}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fl_bench.cosmos.objectives import ConsistentDistillation, frozen_statistics
+from fl_bench.cosmos.objectives import ConsistentDistillation, frozen_statistics, with_new_tokens
 from fl_bench.federation.batches import Batch
 
 
@@ -72,6 +72,22 @@ def test_noise_stays_in_what_a_pixel_can_be() -> None:
     # The authors' code: deviation 0.05 on normalised inputs, clipped to [0, 1], so dark pixels are lost.
     research = ConsistentDistillation(1.0, "both", "research", image=True)
     torch.testing.assert_close(research.noisy(batch), torch.tensor([[0.0, 1.0, 0.05]]))
+
+
+def test_a_tenth_of_the_tokens_of_a_text_is_drawn_anew() -> None:
+    # Quantiles of the noise: 0.82 %, 5.48 %, 9.85 % and 10.03 %; times ten and ten tokens 0.82, 5.48, 9.85, and kept.
+    text = Batch(torch.tensor([[3.0, 3.0, 3.0, 3.0]]), noise=torch.tensor([[-2.4, -1.6, -1.29, -1.28]]))
+    objective = ConsistentDistillation(1.0, "both", "pixel", image=False, vocabulary=10)
+    assert objective.noisy(text).tolist() == [[0.0, 5.0, 9.0, 3.0]]
+
+
+def test_tokens_are_drawn_evenly_from_the_vocabulary() -> None:
+    noise = torch.randn(40, 5000, generator=torch.Generator().manual_seed(1))
+    found = with_new_tokens(torch.full_like(noise, 7), noise, 5)
+    assert (found != 7).double().mean().item() == pytest.approx(0.1, abs=0.003)
+    counts = torch.bincount(found[found != 7].long(), minlength=5)
+    assert len(counts) == 5
+    assert (counts / counts.sum()).sub(0.2).abs().max() < 0.012
 
 
 def test_several_heads_sum_and_only_active_ones_count() -> None:

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
     from fl_bench.datasets.dataset import Dataset
 
-KEEL = ["letter", "marketing", "optdigits", "penbased", "satimage", "segment", "texture", "vowel"]
+KEEL = [
+    "contraceptive", "letter", "marketing", "optdigits", "penbased", "satimage", "segment", "texture", "vehicle",
+    "vowel",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +144,7 @@ def test_every_data_set_says_what_it_is_and_what_it_needs(name: str) -> None:
     facts = dataset_info(name)
     assert facts in listing()
     assert facts.summary
-    assert facts.needs in ("bundled", "download", "wheel", "folder", "file")
+    assert facts.needs in ("bundled", "download", "wheel", "package", "folder", "file")
     if ":" not in facts.name:
         assert None not in (facts.modality, facts.shape, facts.classes, facts.train, facts.test)
         found, where = available(name)

@@ -123,3 +123,26 @@ def test_changes_are_made_in_their_order() -> None:
     for name in ("scale", "shift", "noise"):
         step = corrupted(step, {name: 3}, 0)
     assert np.allclose(whole, step)
+
+
+@pytest.mark.parametrize("change", TABLE_CHANGES)
+def test_sequences_change_as_tables_do_with_channels_for_columns(change: str) -> None:
+    given = np.random.default_rng(5).normal(size=(6, 3, 8))
+    found = corrupted(given, {change: 4}, 0)
+    if change == "noise":
+        assert 0.8 < (found - given).std() < 1.2  # 0.25 * 4
+    else:
+        table = corrupted(np.ones((1, 3)), {change: 4}, 0)[0]  # 2 or 1/2 of it; 1 more or less
+        changed = found / given if change == "scale" else found - given + 1
+        np.testing.assert_allclose(changed, np.broadcast_to(table[:, None], (6, 3, 8)), atol=1e-12)
+
+
+def test_tokens_are_drawn_anew_and_stronger_doses_replace_more() -> None:
+    given = np.full((50, 80), 200, dtype=np.uint8)
+    weak, strong = (corrupted(given, {"noise": severity}, 3, vocabulary=256) for severity in (1, 4))
+    assert strong.dtype == np.uint8
+    assert np.mean(weak != 200) == pytest.approx(0.1, abs=0.02)
+    assert np.mean(strong != 200) == pytest.approx(0.4, abs=0.03)
+    assert (strong[weak != 200] == weak[weak != 200]).all()
+    assert len(np.unique(strong)) > 250
+    assert (corrupted(given % 7, {"noise": 5}, 3, vocabulary=7) < 7).all()

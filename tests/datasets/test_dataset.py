@@ -69,6 +69,28 @@ def test_images_are_kept_as_they_are() -> None:
     assert data.about.modality == "image"
 
 
+def test_sequences_are_standardised_by_channel() -> None:
+    # Training moments of the only channel: 1, 3 and 5, 7 have mean 4 and variance (9 + 1 + 1 + 9) / 4 = 5.
+    sequences = np.array([[[1.0, 3.0]], [[5.0, 7.0]], [[4.0, np.nan]]])
+    data = build_dataset("s", sequences, np.array([0, 1, 0]), source="made", train_size=2)
+    assert (data.about.modality, data.about.shape, data.about.vocabulary) == ("sequence", (1, 2), None)
+    expected = torch.tensor([[[-3.0, -1.0]], [[1.0, 3.0]], [[0.0, 0.0]]]) / 5**0.5
+    torch.testing.assert_close(data.inputs, expected)
+    two = build_dataset(
+        "s", np.concatenate([sequences, 10 * sequences], axis=1), np.array([0, 1, 0]), source="made", train_size=2
+    )
+    torch.testing.assert_close(two.inputs, expected.expand(3, 2, 2))  # each channel in its own unit
+
+
+@pytest.mark.parametrize(("vocabulary", "stored"), [(40, torch.uint8), (256, torch.uint8), (257, torch.int32)])
+def test_texts_keep_their_tokens(vocabulary: int, stored: torch.dtype) -> None:
+    tokens = TABLE.astype(np.int64) + vocabulary - 40
+    data = build_dataset("t", tokens, LABELS, source="made", train_size=12, vocabulary=vocabulary)
+    assert (data.about.modality, data.about.shape, data.about.vocabulary) == ("text", (2,), vocabulary)
+    assert data.inputs.dtype == stored
+    assert data.inputs.tolist() == tokens.tolist()
+
+
 def test_the_fingerprint_tells_apart_what_a_run_can_tell_apart() -> None:
     prints = [
         fingerprint(TABLE, LABELS, 16),
@@ -86,7 +108,14 @@ def test_the_fingerprint_tells_apart_what_a_run_can_tell_apart() -> None:
 @pytest.mark.parametrize(
     ("inputs", "labels", "options", "message"),
     [
-        (TABLE[:, :, None], LABELS, {}, r"shape \(rows, features\)"),
+        (TABLE[:, 0], LABELS, {}, r"shape \(rows, features\), \(rows, channels, length\)"),
+        (TABLE[:, :, None, None, None], LABELS, {}, r"shape \(rows, features\)"),
+        (np.where(TABLE == 3, np.inf, TABLE)[:, :, None], LABELS, {}, "finite"),
+        (TABLE, LABELS, {"vocabulary": 40}, "texts of 'bad' must be whole numbers of shape .*float64"),
+        (TABLE.astype(int)[:, :, None], LABELS, {"vocabulary": 40}, r"shape \(rows, length\)"),
+        (TABLE.astype(int), LABELS, {"vocabulary": 39}, r"in \[0, 39\), found values from 0 to 39"),
+        (TABLE.astype(int) - 1, LABELS, {"vocabulary": 40}, "found values from -1"),
+        (TABLE.astype(int), LABELS, {"vocabulary": 2**20 + 1}, "1 to 1048576 tokens"),
         (TABLE, LABELS[:5], {}, "one label"),
         (TABLE[:0], LABELS[:0], {}, "empty"),
         (TABLE, LABELS / 2, {}, "must be integers"),
@@ -104,3 +133,14 @@ def test_arrays_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         build_dataset("bad", inputs, labels, source="made", **options)  # type: ignore[arg-type]
+
+
+def test_a_drawn_test_set_consists_of_whole_groups() -> None:
+    groups = np.random.Generator(np.random.Philox(4)).permutation(np.repeat(np.arange(50), 4))
+    data = build_dataset("t", groups[:, None] * 1.0, groups % 2, source="made", natural=groups, groups=groups)
+    assert data.natural is not None
+    train, test = set(data.natural[: data.train_size].tolist()), set(data.natural[data.train_size :].tolist())
+    assert train | test == set(range(50))
+    assert not train & test
+    assert np.bincount([group % 2 for group in test]).tolist() == [5, 5]  # a fifth of 50 groups, of each class alike
+    assert (data.labels.numpy() == data.natural % 2).all()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from fuzzing import budget, damaged, guarded, texts
+from fuzzing import budget, damaged, guarded, numbers, texts, values
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from picture_files import idx
 from PIL import Image
+from saved_tables import save_to_disk
 
 from fl_bench.datasets.catalogue import load_dataset
 from fl_bench.datasets.vision import read_idx
@@ -81,18 +83,22 @@ def test_fuzz_arrays_of_any_kind(content: dict[str, np.ndarray], place: Path) ->
     load(f"npz:{place / 'a.npz'}", place)
 
 
+def picture(kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(COLOURS).save(file, kind)
+    return file.getvalue()
+
+
 @budget(30)
 @given(data=st.data())
 def test_fuzz_pictures(data: st.DataObject, place: Path) -> None:
-    kind = data.draw(st.sampled_from(sorted(FORMATS)))
-    file = io.BytesIO()
-    Image.fromarray(COLOURS).save(file, kind)
+    content = picture(data.draw(st.sampled_from(sorted(FORMATS))))
     for label in ("a", "b"):
         folder = place / "pictures" / label
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(2):
-            (folder / f"{number}.png").write_bytes(file.getvalue())
-    (place / "pictures" / "a" / "0.png").write_bytes(data.draw(damaged(file.getvalue())))
+            (folder / f"{number}.png").write_bytes(content)
+    (place / "pictures" / "a" / "0.png").write_bytes(data.draw(damaged(content)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's words on damaged files
         load(f"folder:{place / 'pictures'}?size=8", place)
@@ -117,6 +123,58 @@ def test_fuzz_tables(content: bytes, query: str, place: Path) -> None:
         load(f"csv:{place / 't.csv'}?{query}", place)
 
 
+SAMPLES = json.dumps(
+    {"users": ["a", "b"], "user_data": {user: {"x": [[0.5, 1]] * 6, "y": [0, 1] * 3} for user in "ab"}}
+).encode()
+
+
+@budget(40)
+@given(
+    content=damaged(SAMPLES)
+    | st.fixed_dictionaries({"users": st.just(["a"]) | values, "user_data": st.fixed_dictionaries({
+        "a": st.fixed_dictionaries({
+            "x": st.lists(st.lists(numbers, min_size=1, max_size=2), max_size=4) | values,
+            "y": st.lists(st.integers(0, 2), max_size=4) | values,
+        }) | values,
+    })}).map(lambda content: json.dumps(content).encode()),
+    query=st.sampled_from(["", "?shape=1x2", "?shape=2x1"]) | texts,
+)  # fmt: skip
+def test_fuzz_leaf(content: bytes, query: str, place: Path) -> None:
+    (place / "leaf").mkdir(exist_ok=True)
+    (place / "leaf" / "d.json").write_bytes(content)
+    load(f"leaf:{place / 'leaf'}{query}", place)
+
+
+@budget(40)
+@given(data=st.data())
+def test_fuzz_saved_tables(data: st.DataObject, place: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'fl-bench[hf]'")
+    folder = place / "saved"
+    if not folder.exists():
+        table = pa.table({
+            "image": [{"bytes": png, "path": None} for png in [picture("PNG")] * ROWS],
+            "label": [row % 2 for row in range(ROWS)],
+            "list": [[row, 1] for row in range(ROWS)],
+            "text": [f"t{row % 3}" for row in range(ROWS)],
+        })  # fmt: skip
+        features = {"image": {"_type": "Image"}, "label": {"names": ["a", "b"], "_type": "ClassLabel"}}
+        save_to_disk(folder, table, features)
+    files = sorted(folder.iterdir())
+    good = {file: file.read_bytes() for file in files}
+    spoilt = data.draw(st.sampled_from(files))
+    changed = damaged(good[spoilt])
+    if spoilt.suffix == ".json":
+        changed = changed | st.dictionaries(
+            st.sampled_from(["features", "_data_files", "image", "label"]), values, max_size=2
+        ).map(lambda content: json.dumps(content).encode())
+    try:
+        spoilt.write_bytes(data.draw(changed))
+        for query in ("", "?input=list", "?input=text&client=text", "?target=list"):
+            load(f"hf:{folder}{query}", place)
+    finally:
+        spoilt.write_bytes(good[spoilt])
+
+
 @budget(30)
 @given(content=damaged(idx(COLOURS)), packed=st.booleans(), again=st.booleans(), data=st.data())
 def test_fuzz_idx_files(content: bytes, packed: bool, again: bool, data: st.DataObject, place: Path) -> None:
@@ -130,7 +188,8 @@ def test_fuzz_idx_files(content: bytes, packed: bool, again: bool, data: st.Data
 
 @budget(100)
 @given(
-    family=st.sampled_from(["npz", "csv", "folder", "openml", "planted", "digits", "mnist", "letter"]), argument=texts
+    family=st.sampled_from(["npz", "csv", "folder", "hf", "leaf", "openml", "planted", "digits", "mnist", "letter"]),
+    argument=texts,
 )
 def test_fuzz_names(family: str, argument: str, place: Path) -> None:
     load(f"{family}:{argument}", place)

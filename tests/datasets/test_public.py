@@ -160,6 +160,23 @@ def test_a_data_set_of_another_shape_is_refused_early_and_late(four: Dataset) ->
     pool.check_foreign(own, replace(foreign, shape=None, modality=None))  # known when it is loaded
 
 
+def test_texts_of_another_vocabulary_are_refused_early_and_late() -> None:
+    def texts(name: str, vocabulary: int) -> Dataset:
+        tokens, labels = np.arange(120).reshape(60, 2) % 5, np.arange(60) % 2
+        return build_dataset(name, tokens, labels, source="made", train_size=40, vocabulary=vocabulary)
+
+    pool, told = PublicSettings(from_="other"), "texts of other, which has 7 different tokens, and own has 6: name"
+    with pytest.raises(DataError, match=told):
+        dealt(texts("own", 6), pool, texts("other", 7))
+    own, other = (
+        Facts(name, "", "text", (2,), 2, 40, 20, "bundled", name, v) for name, v in (("own", 6), ("other", 7))
+    )
+    with pytest.raises(ConfigError, match=told):
+        pool.check_foreign(own, other)
+    pool.check_foreign(own, replace(other, vocabulary=None))  # known when it is loaded
+    dealt(texts("own", 6), pool, texts("other", 6))
+
+
 def test_public_inputs_are_changed_in_the_open_and_keep_their_labels() -> None:
     own = pictures("own", 110, 255)
     data, parts = dealt(own, PublicSettings(contrast=5, invert=5))
@@ -248,7 +265,12 @@ def test_what_cannot_be_had_is_known_before_data_are_loaded(pool: PublicSettings
 
 @pytest.mark.parametrize(
     ("modality", "change", "known"),
-    [("image", "scale", "shift, blur, contrast, invert, noise"), ("tabular", "blur", "scale, shift, noise")],
+    [
+        ("image", "scale", "shift, blur, contrast, invert, noise"),
+        ("tabular", "blur", "scale, shift, noise"),
+        ("sequence", "invert", "scale, shift, noise"),
+        ("text", "shift", "noise"),
+    ],
 )
 def test_a_change_that_the_data_do_not_have_is_refused(modality: str, change: str, known: str) -> None:
     pool = PublicSettings(**{change: 2})

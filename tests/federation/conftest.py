@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fl_bench.datasets.dataset import Dataset, Description
+from fl_bench.datasets.dataset import MODALITIES, Dataset, Description
 from fl_bench.datasets.heterogeneity import measure
 from fl_bench.datasets.split import Split
 from fl_bench.federation.cohort import Cohort
@@ -46,17 +46,20 @@ def deal() -> Deal:
         groups: Sequence[int] | None = None,
         inputs: Tensor | None = None,
         augment: Any = "none",
+        vocabulary: int | None = None,
     ) -> tuple[Dataset, Split]:
         """Rows in this order: clients' training rows, validation rows, public pool, clients' test rows, global test."""
         clients = len(train)
         lengths = [*train, *[validation] * clients, public, *[test] * clients, global_test]
         parts = np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
         stream = np.random.default_rng(11)
-        if inputs is None:
+        if inputs is None and vocabulary is not None:
+            inputs = torch.from_numpy(stream.integers(0, vocabulary, (sum(lengths), *shape), dtype=np.uint8))
+        elif inputs is None:
             inputs = torch.from_numpy(stream.normal(size=(sum(lengths), *shape)).astype(np.float32))
         labels = stream.integers(0, classes, size=sum(lengths))
-        modality: Any = "tabular" if len(shape) == 1 else "image"
-        about = Description("dealt", classes, shape, modality, "this test", "-", augment)
+        modality: Any = "text" if vocabulary is not None else MODALITIES[len(shape) + 1]
+        about = Description("dealt", classes, shape, modality, "this test", "-", augment, vocabulary=vocabulary)
         counts = np.stack([np.bincount(labels[part], minlength=classes) for part in parts[:clients]])
         split = Split(
             train=tuple(parts[:clients]),

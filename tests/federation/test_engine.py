@@ -10,6 +10,13 @@ from fl_bench.federation.engine import chosen_engine
 from fl_bench.federation.models import build_net
 
 
+def test_a_small_recurrence_is_stacked_and_other_nets_of_sequences_are_not() -> None:
+    text = {name: build_net(name, (80,), 64, vocabulary=64) for name in ("gru-64", "cnn1d", "char-transformer")}
+    chosen = {name: chosen_engine("auto", "cpu", net, 12) for name, net in text.items()}
+    assert chosen == {"gru-64": "stacked", "cnn1d": "loop", "char-transformer": "loop"}
+    assert chosen_engine("auto", "cpu", build_net("gru-64", (6, 128), 12), 12) == "stacked"
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "net", "members", "expected"),
     [

@@ -126,6 +126,23 @@ def test_nets_of_the_zoo_learn_from_augmented_images(pair, make_data, name: str)
     torch.testing.assert_close(stacked.predict(public), looped.predict(public), rtol=0, atol=1e-9)
 
 
+SEQUENCES: dict[str, Any] = {"shape": (2, 9)}
+TEXTS: dict[str, Any] = {"shape": (7,), "vocabulary": 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "samples"),
+    [("cnn1d", SEQUENCES), ("gru-6", SEQUENCES), ("cnn1d", TEXTS), ("gru-6", TEXTS), ("char-transformer", TEXTS)],
+)
+def test_nets_of_the_zoo_learn_from_sequences_and_texts(pair, make_data, name: str, samples: dict[str, Any]) -> None:
+    data = make_data(SIZES, **samples)
+    looped, stacked = pair(zoo(name, **samples), data, lr=0.01)
+    fit_both([looped, stacked], cross_entropy)
+    fit_both([looped, stacked], taught, on=Together(told(looped, weighted=True)))
+    public = data.public.inputs()
+    torch.testing.assert_close(stacked.predict(public), looped.predict(public), rtol=0, atol=1e-9)
+
+
 class ThreeHeads(nn.Module):
     """A body with three heads, logits (batch, heads, classes)."""
 

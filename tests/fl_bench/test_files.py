@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fl_bench.errors import StorageError
-from fl_bench.files import replacing, write_file
+from fl_bench.files import put_at, replacing, write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +74,24 @@ def test_it_has_reached_the_disk_before_it_replaces(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "replace", lambda source, target: (calls.append("replace"), replace(source, target)))
     write_file(tmp_path / "a.csv", "text\n")
     assert calls == ["fsync", "replace"]
+
+
+def test_bytes_are_put_at_a_place_and_nothing_stays_behind_them(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a"
+    put_at(path, b"one\r\n", 0)
+    put_at(path, b"two and more\n", 5)
+    put_at(path, b"two\n", 5)
+    assert path.read_bytes() == b"one\r\ntwo\n"
+    put_at(path, b"", 5)
+    assert path.read_bytes() == b"one\r\n"
+
+
+def test_bytes_are_not_put_behind_a_hole_or_into_a_file_that_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    put_at(path, b"one", 0)
+    with pytest.raises(StorageError, match="it has 3 bytes, 4 were written"):
+        put_at(path, b"two", 4)
+    assert path.read_bytes() == b"one"
+    with pytest.raises(StorageError, match="No such file"):
+        put_at(tmp_path / "b", b"two", 4)
+    assert os.listdir(tmp_path) == ["a"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fl_bench.federation.faults import Faults
 from fl_bench.federation.settings import ModelMix
 from fl_bench.methods.base import Plan
 from fl_bench.methods.contract import TRAINING, client_facts, deal, finish, made_up_data, make_run
@@ -78,6 +79,51 @@ def test_groups_of_one_size_where_they_are_not_known() -> None:
     pooled = (PlannedPhase("local", 1, "pooled", models=2),)
     work = planned_work([pooled] * 2, [40.0, 40.0], [[0], [1]], public=0, batch_size=8)
     assert work["local"].steps == 2 * 2 * 5.5
+
+
+@pytest.mark.parametrize(
+    ("phases", "deadline", "steps"),
+    [
+        # 2, 3 and 1 steps of three clients, who take part twice, four times and once
+        ((PlannedPhase("local", 1),), 2, {"local": 2 * 2 + 4 * 2 + 1}),
+        # 20 public samples are 3 steps, which come first and leave 1
+        ((PlannedPhase("distill", 1, "public"), PlannedPhase("local", 1)), 4, {"distill": 7 * 3, "local": 7}),
+        # what is trained on five times a batch is so, or not at all
+        ((PlannedPhase("local", 1, repeat=5),), 9, {"local": 7 * 5}),
+        ((PlannedPhase("local", 1, start=1), PlannedPhase("aside", 1)), 1, {"local": 5, "aside": 4 * (2 + 3 + 1)}),
+        # each model of pooled data has a deadline of its own, and the server none
+        ((PlannedPhase("local", 1, "pooled", models=2),), 2, {"local": 4 * 2 * 2}),
+        ((PlannedPhase("server", 1, "public"),), 1, {"server": 4 * 3}),
+        ((PlannedPhase("local", 1, own_rounds=True, stop=1),), 2, {"local": 2 + 2 + 1}),
+    ],
+    ids=str,
+)
+def test_a_deadline_leaves_so_many_steps(
+    phases: tuple[PlannedPhase, ...], deadline: int, steps: dict[str, float]
+) -> None:
+    work = planned_work([phases] * 3, SIZES, DRAWN, public=20, batch_size=8, groups=[0, 1, 0], deadline=deadline)
+    assert {kind: own.steps for kind, own in work.items() if own.steps} == steps
+
+
+def test_the_server_is_trained_on_what_it_hears() -> None:
+    uploads = [(PlannedPhase("server", 1, 5, uploaded=True),)] * 3
+    assert planned_work(uploads, SIZES, DRAWN, public=0, batch_size=8, heard=[[0], [], [1], [1]])["server"].steps == 3
+
+
+FAULTS = {
+    "deadline": Faults(deadline=3),
+    "absent": Faults(absent=0.4, absent_at="either"),
+    "late": Faults(late=0.5),
+}
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+@pytest.mark.parametrize("name", ["centralized-group", "fedmd", "fedrep"])
+def test_steps_under_faults_are_as_planned(name: str, faults: str) -> None:
+    dataset = made_up_data()
+    run = make_run(name, dataset, deal(dataset), faults=FAULTS[faults])
+    taken, planned = recorded_and_planned(run, finish(run).rows)
+    assert taken == planned
 
 
 def test_parts_that_a_draw_meets() -> None:

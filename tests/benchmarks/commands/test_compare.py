@@ -64,10 +64,9 @@ def test_records_at_the_terminal(results: Path, capsys: pytest.CaptureFixture[st
     assert run_command(["compare", str(results), "--control", "fedmd"]) == 0
     text = flat(capsys.readouterr().out)
     assert "2 methods on 1 block (data sets), 1 setting, 2 seeds" in text
-    assert (
-        "fedmd is not significantly better than local on 1 data set, mlp-8, latent-groups (p = 1; +7.50 points)" in text
-    )
-    assert "with 1 data set no signed-rank test can reach .05 (the least possible p is 1); 6 are needed" in text
+    # 10 and 5 points: 7.5, a standard error of 2.5, t_{.975, 1} = 12.706 and p = 2 atan(1 / 3) / pi
+    assert "on digits, mlp-8, latent-groups over 2 seeds is undecided: +7.50 (-24.27 to +39.27) points, p = .20" in text
+    assert "One data set: seeds are compared, and nothing is said of any other; a claim over data sets takes 6" in text
 
 
 def test_a_deleted_record_is_refused_by_name(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,14 +113,16 @@ def test_a_table_of_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert run_command(["compare", str(table)]) == 0
     text = flat(capsys.readouterr().out)
     assert "3 methods on 3 blocks (data sets), 1 setting, 2 seeds" in text
-    # means 90.6, 80.6, 70.6 against 89.25, 80.25, 69.25: (1.35 + 0.35 + 1.35) / 3
+    # means 90.6, 80.6, 70.6 against 89.25, 80.25, 69.25: 1.35, 0.35, 1.35, the median of whose six means of two is 1.1
     assert (
-        "cosmos is not significantly better than fedmd on 3 data sets (p = .5, Holm over 2 tests; +1.02 points)" in text
+        "cosmos against fedmd on 3 data sets is undecided: +1.10 points, p = .5, signed rank, Holm over 2 tests."
+        in text
     )
-    assert "with 3 blocks no signed-rank test can reach .05, 7 are needed" in text
-    # more data sets than other methods: they go down. letter: differences .1 and .6, mean .35, t_{1 - .05/6, 1} = 38.19
-    # times .25
-    assert "letter +0.3 ± 9.5" in text
+    assert "with 3 data sets no signed-rank test can reach .05 after Holm over 2 tests, however large" in text
+    assert "7 are the floor" in text
+    # more data sets than other methods: they go down. letter: differences .1 and .6, mean .35, and six of them in the
+    # table: t_{1 - .05/12, 1} = 76.39 times .25
+    assert "letter +0.3 ± 19.1" in text
     # every block agrees: (1 / 3!)^2
     assert "all blocks agree completely, p = .028; Friedman chi2(2) = 6.00" in text
 
@@ -173,13 +174,12 @@ def test_latex(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert {line.count(" & ") for line in lines} == {len(columns) - 1}
     # best first and in bold; Student's half width over 90.1 and 91.1: 12.706 * 0.7071 / sqrt(2) = 6.35
     assert lines[1].startswith(r"cosmos & \textbf{90.60} $\pm$ 6.35 & \textbf{80.60}")
-    assert lines[3].startswith(r"local\_50\%$^{\dagger}$ & ")
-    # three blocks cannot tell anyone apart, so all others have the mark of not significantly worse
-    assert ["\\dag" in line for line in lines[1:]] == [False, True, True]
+    assert lines[3].startswith(r"local\_50\% & ")
+    # three blocks cannot tell anyone apart, so nobody has a mark
+    assert "$^{" not in text
     caption = flat(re.findall(r"\\caption\{(.*)\}", text)[0])
     for part in (
-        "signed-rank test over 3 blocks",
-        "Holm correction over 3 pairs",
+        "Against cosmos: all undecided (on 3 data sets, signed rank, Holm over 2 tests, level .05)",
         "2 seeds",
         "as given in table.csv",
         "tuning budget not stated",
@@ -189,17 +189,33 @@ def test_latex(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert re.sub(r"\\[%_&#]", "", caption).count("%") == 0  # a bare one would comment out the rest
 
 
-def test_latex_marks_only_what_the_best_does_not_beat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # on nine data sets a beats c everywhere (p = 2 / 512, Holm over three: .012), and b on five of them
+def marks(text: str) -> dict[str, str]:
+    """The mark behind each method's name in a LaTeX table."""
+    return dict(re.findall(r"^(\w+)(?:\$\^\{(.)\}\$)? & ", text, re.MULTILINE))
+
+
+def test_latex_marks_say_what_the_verdicts_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # on nine data sets a beats c everywhere (p = 2 / 512, Holm over two or three tests), and b on five of them
     rows = [
         f"d{place},{80 + place},{80 + place + (-1) ** place * 0.1 * (place + 1)},{60 + place}" for place in range(9)
     ]
     path = tmp_path / "nine.csv"
     path.write_text("\n".join(["dataset,a,b,c", *rows]), encoding="utf-8")
-    assert run_command(["compare", str(path), "--format", "latex"]) == 0
-    text = capsys.readouterr().out
-    marked = {line[0]: "\\dag" in line for line in text.splitlines() if line[:1] in "abc" and " & " in line}
-    assert marked == {"a": False, "b": False, "c": False} | {min("ab", key=lambda name: _mean_of(text, name)): True}
+    for options, expected in (
+        ([], {"a": "", "b": "", "c": "-"}),  # against the best of all: b does not differ from it
+        (["--control", "c"], {"a": "+", "b": "+", "c": ""}),
+        (["--control", "a"], {"a": "", "b": "=", "c": "-"}),  # b within half a point: 0.9 at most, 0.1 on the whole
+    ):
+        assert run_command(["compare", str(path), *options, "--format", "latex"]) == 0
+        found = marks(capsys.readouterr().out)
+        assert {name: found[name] for name in "abc"} == expected
+        if options:
+            assert run_command(["compare", str(path), *options, "--format", "json"]) == 0
+            said = {one["other"]: one["verdict"] for one in json.loads(capsys.readouterr().out)["decisions"]}
+            turned = {"better": "-", "worse": "+", "equivalent": "=", "undecided": ""}
+            assert {name: turned[verdict] for name, verdict in said.items()} == {
+                name: mark for name, mark in expected.items() if name != options[1]
+            }
 
 
 def test_a_wide_table_goes_on_in_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,7 +232,8 @@ def test_a_wide_table_goes_on_in_another(tmp_path: Path, capsys: pytest.CaptureF
     ]
     assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
     first, second = re.findall(r"\\caption\{(.*)\}", text)
-    assert "signed-rank test" in first
+    # seven data sets, all won: p = 1/64
+    assert "Against a: - worse, no mark undecided (on 7 data sets, signed rank, level .05)" in first
     assert first.endswith("Part 1 of 2.")
     assert second == "Part 2 of 2; part 1 says what it shows."
 
@@ -248,11 +265,6 @@ def test_latex_is_set_within_the_page(arguments: list[str], tmp_path: Path, monk
 def _has_package(name: str) -> bool:
     found = subprocess.run(["kpsewhich", f"{name}.sty"], capture_output=True, timeout=60, check=False)
     return found.returncode == 0
-
-
-def _mean_of(text: str, method: str) -> float:
-    (mean,) = re.findall(rf"^{method}\b.* & \D*(\d+\.\d+)\}}? \[", text, re.MULTILINE)
-    return float(mean)
 
 
 def test_the_same_bytes_every_time(table: Path, tmp_path: Path) -> None:
@@ -337,11 +349,15 @@ def test_a_dry_run_says_what_the_grid_cannot_show(tmp_path: Path, capsys: pytest
     line = ["run", "--dry-run", "--methods", "cosmos,fedmd,fedavg,ditto,local,centralized", "--datasets", "digits"]
     assert run_command([*line, "--seeds", "0", "--out", str(tmp_path)]) == 0
     said = flat(capsys.readouterr().err)
+    assert "floor, one data set: seeds are compared, and nothing is said of any other" in said
+    assert "a claim over data sets takes 8 of them at the very least" in said
+    assert run_command(["run", "--dry-run", *line[2:4], "--datasets", "digits,letter", "--out", str(tmp_path)]) == 0
+    said = flat(capsys.readouterr().err)
     assert (
-        "power, against the control: with 1 data set no signed-rank test can reach .05 after Holm over 4 tests" in said
+        "floor, against the control: with 2 data sets no signed-rank test can reach .05 after Holm over 4 tests" in said
     )
-    assert "8 are needed" in said
-    assert "9 are needed" in said
+    assert "8 are the floor" in said
+    assert "9 are the floor" in said
 
 
 def test_families_named_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -352,7 +368,7 @@ def test_families_named_on_the_command_line(tmp_path: Path, capsys: pytest.Captu
     assert "--families: 'A1=one' names no data set of this table" in capsys.readouterr().err
     assert run_command(["compare", str(path), "--control", "ours", "--families", "A1,B=two,C=two"]) == 0
     text = flat(capsys.readouterr().out)
-    assert "ours is not significantly better than theirs on 2 families (4 data sets) (p = .5" in text
+    assert "ours against theirs on 2 families (4 data sets) is undecided: +10.00 points, p = .5" in text
     assert "A10 and A100 are one family, A1: one observation, averaged first" in text
     assert run_command(["compare", str(path), "--control", "ours", "--blocks", "cluster", "--families", "A1"]) == 0
     assert "over 4 data sets, signs turning by family (3)" in flat(capsys.readouterr().out)

@@ -1,15 +1,23 @@
-"""Every command and every file shown in README and docs works, in a fresh folder beside the published results."""
+"""Every command and every file shown in README and docs works, in a fresh folder beside the published results.
+
+The commands have one core: each worker loads torch, which takes longer than all cells of such a run.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,9 +29,13 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """(page, command) of every line of every bash block, without comments."""
+    """(page, command) of every line of every bash block, without comments; one that is shown twice is there once."""
     lines = [(page.name, line) for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
-    return [(page, line.partition("  #")[0].strip()) for page, line in lines if line.strip()]
+    first: dict[str, str] = {}
+    for page, line in lines:
+        if line.strip():
+            first.setdefault(line.partition("  #")[0].strip(), page)
+    return [(page, command) for command, page in first.items()]
 
 
 def installs(command: str) -> bool:
@@ -43,6 +55,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if block.startswith('"""'):  # a file; others are pieces of one
                 (fresh / (named[-1] if named else "median_md.py")).write_text(block, encoding="utf-8")
     return fresh
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_core() -> Iterator[None]:
+    """So that a run has one worker, which takes as long and half as much."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(before)[process % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @pytest.mark.slow

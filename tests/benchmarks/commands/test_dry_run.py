@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fl_bench.benchmarks.commands.cli import run_command
+from fl_bench.benchmarks.records.continuing import keep
+from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.running.runner import Options, run_cell
 from fl_bench.federation.rounds import drawn_clients
 from fl_bench.streams import Seeds
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fl_bench.benchmarks.grid.cell import Cell
-    from fl_bench.benchmarks.records.store import Store
+    from fl_bench.benchmarks.records.record import Outcome
 
 GRID = """\
 name: small
@@ -155,3 +157,68 @@ def test_steps_are_near_those_of_the_record(
     rounds, row = record.rounds, planned("--methods", method)[method]
     for kind in ("local", "distill", "server"):
         assert row[f"steps_{kind}"] == pytest.approx(sum(taken[f"steps_{kind}"] for taken in rounds), rel=0.1)
+
+
+def test_a_single_method_has_no_test_to_speak_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "local"]) == 0
+    assert "floor" not in capsys.readouterr().out
+
+
+def test_faults_cost_steps(planned: Callable[..., Rows]) -> None:
+    base = ("--methods", "local,feddf", "-o", "training.rounds=4")
+    whole = planned(*base)
+    assert whole["local"]["steps_local"] == round(5 * 4 * (172.44 / 32 + 0.5))  # 5.89 steps of five clients
+    assert planned(*base, "-o", "faults.deadline=3")["local"]["steps_local"] == 5 * 4 * 3
+    absent = planned(*base, "-o", "faults.absent=0.5", "-o", "faults.absent_at=after_download")
+    silent = planned(*base, "-o", "faults.absent=0.5")  # they train, and send nothing
+    late = planned(*base, "-o", "faults.late=0.6")  # three of five come in round 1, 2 or 3
+    assert whole["local"]["steps_local"] == silent["local"]["steps_local"]
+    for rows in (absent, late):
+        assert 0.2 < rows["local"]["steps_local"] / whole["local"]["steps_local"] < 0.9
+        assert rows["feddf"]["steps_server"] == whole["feddf"]["steps_server"]
+    assert absent["local"]["estimated_seconds"] < 0.95 * whole["local"]["estimated_seconds"]
+
+
+def test_what_others_are_running_is_counted_apart(
+    planned: Callable[..., Rows],
+    capsys: pytest.CaptureFixture[str],
+    cell_of: Callable[..., Cell],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    store = Store(Path("results"))
+    with store.claim(cell_of("local")):
+        row = planned("--methods", "local")["local"]
+        assert (row["state"], row["estimated_seconds"], row["engine"]) == ("running", None, None)
+        assert "has been running it since" in row["reason"]
+        assert run_command(["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "local,fedmd"]) == 0
+        said = capsys.readouterr().out
+        assert "Running elsewhere: 1 of 2 runs" in said
+        assert "Estimate: 1 of 2 runs take" in said
+    assert planned("--methods", "local")["local"]["state"] == "to run"
+
+
+def test_retry_counts_what_would_run_and_only_what_is_left_of_it(
+    planned: Callable[..., Rows], cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+) -> None:
+    store = Store(Path("results"))
+    fast = outcome({"client": [50.0, 50.0]})
+    store.write(cell_of("fedavg"), fast)
+    store.write(cell_of("fedprox"), outcome(status="failed", reason="by design"))
+    store.write(cell_of("local"), outcome(status="timeout", reason="too slow"))
+    with store.claim(cell_of("local")) as claim:
+        keep(claim, b"after a round", b"[{},[],null]\n", 0)
+    names = "fedavg,fedprox,local,fedmd"
+    states = {name: row["state"] for name, row in planned("--methods", names).items()}
+    assert states == {"fedavg": "done", "fedprox": "failed earlier", "local": "timeout earlier", "fedmd": "to run"}
+    rows = planned("--methods", names, "--retry")
+    states = {name: row["state"] for name, row in rows.items()}
+    assert states == {"fedavg": "done", "fedprox": "to run again", "local": "to continue", "fedmd": "to run"}
+    # One of two rounds is left; of what is done, nothing.
+    whole = planned("--methods", "local", "--seeds", "1")["local"]["estimated_seconds"]
+    assert rows["local"]["estimated_seconds"] == pytest.approx(whole / 2, rel=0.5)
+    assert rows["fedavg"]["estimated_seconds"] is None
+    never = cell_of("fedmd", partition={"clients": 5, "groups": 5, "min_test": 5, "public": 0})
+    store.write(never, outcome(status="unsupported", reason="needs public data"))
+    row = planned("--methods", "fedmd", "--retry", "-o", "partition.public=0")["fedmd"]
+    assert (row["state"], row["estimated_seconds"]) == ("unsupported", None)

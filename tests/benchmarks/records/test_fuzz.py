@@ -53,6 +53,8 @@ COMMANDS = (
     ["compare", "--format", "markdown"],
     ["figures", "--kinds", "costs"],
     ["report", "--no-figures"],
+    ["contraction", "--risk", "all"],
+    ["reproduce cosmos-paper"],
     ["pack"],
     ["pack", "--remove"],
     ["unpack"],
@@ -60,7 +62,7 @@ COMMANDS = (
     ["fsck", "--json"],
     ["fsck", "--quarantine"],
 )
-"""Commands that read a results folder."""
+"""Commands that read a results folder: what comes before its name, and after it."""
 
 HOSTILE = st.sampled_from(["\x1b[2J\x1b[H", "\r\x9b2K", "\u202egnp", "\ud800", "two\nlines", "[bold]x[/]", "<script>"])
 """Texts that do something to a terminal, to rich's markup or to a page."""
@@ -103,7 +105,7 @@ def read_with(command: list[str], results: str, capsys: pytest.CaptureFixture[st
     options = {"figures": ["-o", "drawn"], "report": ["-o", "page"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # matplotlib on characters that its font lacks
-        answers([command[0], results, *command[1:], *options.get(command[0], [])], capsys)
+        answers([*command[0].split(), results, *command[1:], *options.get(command[0], [])], capsys)
     answers(["show", also or "fedavg-1", "--out", results], capsys)
     answers(["run", "g.yaml", "--dry-run", "--out", results], capsys)
 
@@ -219,7 +221,7 @@ def read_bundle_with(command: list[str], content: bytes, capsys: pytest.CaptureF
     shutil.rmtree("packed", ignore_errors=True)
     Path("packed").mkdir()
     Path("packed/records.tar.xz").write_bytes(content)
-    code = answers([command[0], "packed/records.tar.xz", *command[1:]], capsys)
+    code = answers([*command[0].split(), "packed/records.tar.xz", *command[1:]], capsys)
     assert {path.name for path in Path("packed").iterdir()} <= {"records.tar.xz", "runs", "leaderboards"}
     return code
 

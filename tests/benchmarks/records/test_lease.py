@@ -254,28 +254,16 @@ def test_a_holder_that_lost_its_cell_is_told_by_whom_and_leaves_it_alone(folder:
             assert set(folder.iterdir()) == {third.path, third.checkpoint}
 
 
-def test_the_newest_whole_checkpoint_is_continued_and_the_others_go(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for number, content in ((1, "whole 1"), (2, "whole 2"), (9, "damaged"), (10, "damaged")):
-        (folder / f"{number}-t.pt").write_text(content)
-    with claiming(folder) as claim:
-        assert claim.number == 11
-        claim.inherit(lambda path: path.read_text().startswith("whole"))
-        assert claim.checkpoint.read_text() == "whole 2"
-        assert set(folder.iterdir()) == {claim.path, claim.checkpoint}
-    with claiming(folder) as claim:
-        claim.inherit(lambda path: False)
-        assert [path.name for path in folder.iterdir()] == ["12.claim"]
-
-
 def test_what_a_dead_holder_was_writing_goes_and_what_a_later_one_writes_stays(folder: Path) -> None:
     left(folder, by(**ELSEWHERE), age=LEASE + 1)
     (folder / ".1-t.pt.tmp").write_text("half a checkpoint")
     (folder / "1-t.pt").write_text("whole")
+    (folder / "1-t.rounds").write_text("whole")
+    (folder / ".1-t.rounds.tmp").write_text("half a copy")
     (folder / "1-t.record").mkdir()
     (folder / "1-t.record" / "run.json").write_text("half a record")
     with claiming(folder) as claim:
-        assert sorted(path.name for path in folder.iterdir()) == ["1-t.pt", "2.claim"]
+        assert sorted(path.name for path in folder.iterdir()) == ["1-t.pt", "1-t.rounds", "2.claim"]
         (folder / "3-u.pt").write_text("of a later claim")
         claim.clear()
         assert [path.name for path in folder.iterdir()] == ["3-u.pt"]

@@ -61,7 +61,7 @@ SAID: list[Message] = [
     Finished(
         "k", 1, float("inf"), (2**36, 2), 2**37, {"views": []}, {"round": 1, "a": 0.1, "b": None}, ({"client": 0},)
     ),
-    Kept("k", "0", 0, 1, "AAAA"),
+    Kept("k", "0", 0, 0, 0, 1, "AAAA"),
     Recorded.of("k", {"run.json": "{}", "rounds.csv": "a\n"}),
     Ended("k"),
     Late("k"),
@@ -74,7 +74,8 @@ SAID: list[Message] = [
 def order(cell_of: Callable[..., Cell], tmp_path: Path) -> Order:
     (tmp_path / "mine.py").write_text("print('Grüße')\r\n", encoding="utf-8", newline="")
     options = Options("cuda:0", "data", (str(tmp_path / "mine.py"),), retry=True, execution=Execution(threads=2))
-    return Order.of([cell_of("fedmd"), cell_of("local")], options, HERE, timeout=2.5, checkpoints={"k": "AAAA"})
+    checkpoints = {"k": ("AAAA", "BBBB")}
+    return Order.of([cell_of("fedmd"), cell_of("local")], options, HERE, timeout=2.5, checkpoints=checkpoints)
 
 
 def changed(line: bytes, **values: Any) -> bytes:
@@ -193,8 +194,19 @@ def test_a_cell_is_the_same_everywhere(order: Order, change: Callable[[Any], Any
         (b'{"kind":"ended","key":"k","status":"done"}', "has no setting 'status'"),
         (b'{"kind":"ended"}', "ended.key is missing"),
         (b'{"kind":"ended","key":1}', "message ended.key must be a valid string"),
-        (b'{"kind":"kept","key":"k","sha256":"0","part":1,"parts":1,"content":""}', "part 1 of 1"),
-        (b'{"kind":"kept","key":"k","sha256":"0","part":0,"parts":999999999,"content":""}', "part 0 of 999999999"),
+        (b'{"kind":"kept","key":"k","sha256":"0","place":0,"rounds":0,"part":1,"parts":1,"content":""}', "part 1 of 1"),
+        (
+            b'{"kind":"kept","key":"k","sha256":"0","place":-1,"rounds":0,"part":0,"parts":1,"content":""}',
+            "part 0 of 1",
+        ),
+        (
+            b'{"kind":"kept","key":"k","sha256":"0","place":0,"rounds":-1,"part":0,"parts":1,"content":""}',
+            "part 0 of 1",
+        ),
+        (
+            b'{"kind":"kept","key":"k","sha256":"0","place":0,"rounds":0,"part":0,"parts":999999999,"content":""}',
+            "part 0",
+        ),
         (b'{"kind":"recorded","key":"k","files":{"run.json":"{}"},"sha256":"0"}', "not the one that was sent"),
     ],
 )
@@ -225,11 +237,16 @@ def test_whatever_comes_is_a_message_or_is_refused(line: bytes) -> None:
 
 
 def test_a_checkpoint_comes_in_parts() -> None:
-    content = bytes(range(256)) * (PART // 128) + b"!"  # two parts and a byte
-    parts = parts_of("k", content)
-    assert [(part.part, part.parts) for part in parts] == [(0, 3), (1, 3), (2, 3)]
-    assert b"".join(decoded(part.content, "it") for part in parts) == content
-    assert parts_of("k", b"") == []
+    content = bytes(range(256)) * (PART // 128)  # two parts
+    parts = parts_of("k", content, b"!", 7)
+    assert [(part.part, part.parts, part.place, part.rounds) for part in parts] == [(n, 3, 7, 1) for n in range(3)]
+    whole = b"".join(decoded(part.content, "it") for part in parts)
+    assert whole == b"!" + content
+    assert parts[-1].is_of(whole)
+    for changed in (replace(parts[-1], place=8), replace(parts[-1], rounds=2)):
+        assert not changed.is_of(whole)
+    assert not parts[-1].is_of(whole[:-1] + b"?")
+    assert parts_of("k", b"", b"", 0) == []
     with pytest.raises(ProtocolError, match="it is no Base64"):
         decoded("*", "it")
 

@@ -156,6 +156,25 @@ def test_a_lost_node_costs_the_rounds_since_its_newest_checkpoint(
     assert not store.has_checkpoint(cell)
 
 
+def test_a_worker_sends_each_finished_round_once_however_often_it_sends_its_state(
+    remote_of: Callable[..., Remote], cell: Cell, store: Store, tmp_path: Path
+) -> None:
+    remote = remote_of()
+    first = next_job(remote)
+    said = work(first, tmp_path / "far", after_round(1))
+    hear_all(remote, first, said)
+    sent = [message for message in map(read_message, said) if isinstance(message, Kept)]
+    assert [(message.place, message.part) for message in sent] == [(0, 0), (sent[0].rounds, 0)]
+    (rounds,) = store.runs.rglob("*.rounds")
+    lines = rounds.read_bytes().splitlines(keepends=True)
+    assert [message.rounds for message in sent] == list(map(len, lines))
+    remote.lost(first, "node", "the node is gone")
+    second = next_job(remote)  # another node gets all of them, and says all of them once more
+    again = [read_message(line) for line in work(second, tmp_path / "far2")]
+    (told,) = [message for message in again if isinstance(message, Kept)]
+    assert (told.place, told.rounds > len(b"".join(lines))) == (0, True)
+
+
 def garbled(line: bytes) -> bytes:
     """One digit of the record has changed on the way."""
     return line.replace(b'\\"status\\": \\"done\\"', b'\\"status\\": \\"dune\\"')
@@ -345,9 +364,11 @@ ROUND = Finished("", 0, None, None, None, {}, {"round": 0}, ())
         ([None, Started("", {}), Started("", {})], "started twice"),
         ([None, replace(ROUND, round=1)], "round 1 came as number 0"),
         ([None, ROUND, ROUND], "round 0 came as number 1"),
-        ([None, Kept("", "0", 1, 2, "")], "part 1 of a checkpoint came as number 0"),
-        ([None, Kept("", "0", 0, 1, "*")], "no Base64"),
-        ([None, Kept("", "0", 0, 1, "AAAA")], "not the one that was sent"),
+        ([None, Kept("", "0", 0, 0, 1, 2, "")], "part 1 of a checkpoint came as number 0"),
+        ([None, Kept("", "0", 7, 0, 0, 2, "")], "rounds came from byte 7 on, and 0 bytes had come"),
+        ([None, Kept("", "0", 0, 0, 0, 1, "*")], "no Base64"),
+        ([None, Kept("", "0", 0, 0, 0, 1, "AAAA")], "not the one that was sent"),
+        ([None, Kept("", "0", 0, 9, 0, 1, "AAAA")], "not the one that was sent"),
         ([None, Ended("")], "there is no record"),
     ],
 )

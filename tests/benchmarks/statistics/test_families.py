@@ -52,7 +52,7 @@ def test_a_family_is_averaged_and_counts_once(twins: Table) -> None:
     assert (effect.wins, effect.ties, effect.losses) == (1, 7, 0)
     assert [left.dataset for left in result.left_out][-1] == "t+u"
     assert "t and u are one family, twins: one observation, averaged first" in result.notes
-    assert result.verdicts[0].startswith("a is significantly better than b on 8 families (9 data sets) (p = ")
+    assert result.verdicts[0].startswith("a is better than b on 8 families (9 data sets): +")
 
 
 def test_signs_of_a_family_turn_together(twins: Table) -> None:
@@ -100,7 +100,7 @@ def test_a_family_that_lacks_a_data_set_of_a_method_has_no_number_of_it(table_of
 def test_seeds_pair_within_a_family_for_the_hierarchical_model(table_of: MakeTable) -> None:
     values = np.random.default_rng(0).normal(70, 1, (4, 5, 2))
     table = table_of(values, methods=["a", "b"])
-    assert len(compare(table, Options(control="a")).beliefs) == 2
+    assert {found.model for found in compare(table, Options(control="a")).predictions} >= {"blocks", "seeds"}
     notes = compare(table.with_families({"d00": "f", "d01": "f", "d02": "f"}), Options(control="a")).notes
     assert any("the least are 5 on 2" in note for note in notes)  # families, of which three are needed
 
@@ -150,13 +150,15 @@ def test_the_population_in_a_phrase(table_of: MakeTable) -> None:
 
 
 def test_a_verdict_without_a_family_is_one_without_all_its_data_sets(table_of: MakeTable) -> None:
-    # Six families of one data set each and one of two, all with one sign: seven families, six without any one of them.
-    # With two comparisons Holm needs 2^(1 - N) <= .025, seven families: each verdict is lost without any family.
-    values = np.array([[[70.0 + place, 60.0 + place, 50.0 + place]] for place in range(8)])
-    table = table_of(values, methods=["a", "b", "c"]).with_families({"d06": "f", "d07": "f"})
-    left = compare(table, Options(control="a")).left_out
-    assert [part.dataset for part in left] == ["d00", "d01", "d02", "d03", "d04", "d05", "d06+d07"]
-    assert all(part.lost == ("b", "c") for part in left)
+    # Eleven data sets of which a loses the three smallest are enough (p = 28 / 2048), and a family of two that it loses
+    # by most undoes that: without the family, not without one of the two, the verdict is there.
+    values = np.full((13, 1, 2), 50.0)
+    values[:, 0, 0] += [-1, -2, -3, 4, 5, 6, 7, 8, 9, 10, 11, -12, -12]
+    table = table_of(values, methods=["a", "b"]).with_families({"d11": "f", "d12": "f"})
+    result = compare(table, Options(control="a"))
+    assert [part.dataset for part in result.left_out][-1] == "d11+d12"
+    assert {part.dataset: part.gained for part in result.left_out if part.gained} == {"d11+d12": ("b",)}
+    assert "A verdict depends on one family: it changes without d11+d12." in result.summary
 
 
 def test_intervals_need_families(table_of: MakeTable) -> None:

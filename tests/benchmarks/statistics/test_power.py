@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fl_bench.benchmarks.statistics.multiple import holm
-from fl_bench.benchmarks.statistics.power import blocks_needed, families, number
+from fl_bench.benchmarks.statistics.power import blocks_needed, families, number, one_dataset
 from fl_bench.benchmarks.statistics.signed_rank import signed_rank
 
 
@@ -26,14 +26,15 @@ def test_one_block_less_rejects_nothing_and_one_more_does(tests: int) -> None:
 
 
 def test_sentences() -> None:
-    control, pairs = families(5, 3, 0.05, "dataset", control=True)
+    control, pairs = families({"against the control": 4, "all pairs": 10}, 3, 0.05, "dataset")
     assert control.sentence == (
-        "against the control: with 3 data sets no signed-rank test can reach .05 after Holm over 4 tests "
-        "(the least possible p is .25, times 4); 8 are needed"
+        "against the control: with 3 data sets no signed-rank test can reach .05 after Holm over 4 tests, however "
+        "large the differences (the least possible p is .25, times 4); 8 are the floor"
     )
     assert (pairs.tests, pairs.blocks_needed, pairs.attainable) == (10, 9, False)
-    assert [family.sentence for family in families(5, 9, 0.05, "dataset", control=True)] == ["", ""]
-    assert [family.name for family in families(5, 3, 0.05, "setting", control=False)] == ["all pairs"]
+    assert [family.sentence for family in families({"all pairs": 10}, 9, 0.05, "dataset")] == [""]
+    assert families({"bounds": 0}, 9, 0.05, "dataset") == ()
+    assert one_dataset(4, 0.05).endswith("a claim over data sets takes 8 of them at the very least")
 
 
 @pytest.mark.parametrize(

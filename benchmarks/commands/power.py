@@ -1,0 +1,79 @@
+"""The command `fl-bench power` (benchmarks room): what a comparison can be expected to show, and what it would take."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..tables.terminal import make_console
+from .options import (  # noqa: TC001 - typer reads annotations when it runs
+    AsJson,
+    CompareDatasets,
+    CompareFamilies,
+    CompareMethods,
+    CompareSelect,
+    Control,
+    DeclaredAlpha,
+    DeclaredBy,
+)
+from .question import Question, ask
+
+
+def power(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+        ),
+    ] = Path("results"),
+    control: Control = None,
+    alpha: DeclaredAlpha = None,
+    on_missing: Annotated[
+        str,
+        typer.Option(metavar="complete-blocks|refuse", help="What to do when numbers are missing, as of runs to come."),
+    ] = "complete-blocks",
+    select: CompareSelect = None,
+    methods: CompareMethods = None,
+    datasets: CompareDatasets = None,
+    families: CompareFamilies = None,
+    declared: DeclaredBy = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(min=1, help="Data sets of the design, of families of their own. Default: those there are."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the design. Default: those there are.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how likely a comparison shows differences of 1, 2 and 3 points, and what a chance of 80 % would take.
+
+    The tests of `fl-bench compare` are simulated with the spread over data sets and seeds that the numbers have so far.
+
+    \b
+    fl-bench power results --control cosmos
+    fl-bench power table.csv --control ours --blocks 14 --seeds 5
+    """
+    from ..statistics.chances import chances
+    from ..tables.power import print_power
+    from ..tables.printing import print_json
+
+    question = Question(
+        control,
+        alpha,
+        None,
+        select,
+        on_missing=on_missing,
+        methods=methods,
+        datasets=datasets,
+        families=families,
+        grid=declared,
+    )
+    asked, code = ask(source, question)
+    found = chances(asked.table, asked.options, asked.plan, blocks=blocks, seeds=seeds)
+    if as_json:
+        print_json([asdict(one) for one in found])
+    else:
+        print_power(make_console(), found)
+    raise typer.Exit(code)

@@ -1,0 +1,95 @@
+"""Finer questions as text (benchmarks room): what accuracy costs, and what holds for other clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..statistics.power import number
+from ..statistics.verdicts import many
+from .printing import print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from ..statistics.clients import OnClients
+    from ..statistics.costs import Cost, Estimate
+    from ..statistics.mixed import Mixed
+
+
+def print_costs(console: Console, found: Sequence[Cost], alpha: float) -> None:
+    """Print what the control gains on each method and what it takes."""
+    rows = [
+        {
+            "than": cost.other,
+            "points": f"{cost.points.value:+.2f}",
+            "interval": _span(cost.points, "+.2f"),
+            "bytes": _times(cost.bytes),
+            "bytes\ninterval": _span(cost.bytes, ".3g"),
+            "seconds": _times(cost.seconds),
+            "seconds\ninterval": _span(cost.seconds, ".3g"),
+        }
+        for cost in found
+    ]
+    print_table(console, rows)
+    if rows:
+        families = found[0].families
+        none = "too few for an interval"
+        interval = none if found[0].points.low is None else f"{100 * (1 - alpha):g} % intervals, bootstrap over them"
+        _say(
+            console,
+            f"{found[0].method} minus the other in points, and how many times as many bytes and seconds it takes "
+            f"(geometric mean); over {families} {'family' if families == 1 else 'families'} of data sets, {interval}. "
+            "Bytes: whole runs, both ways, public inputs once. Seconds: as measured, whatever else ran; - where one of "
+            "them sends nothing",
+        )
+
+
+def print_clients(console: Console, found: Sequence[OnClients], alpha: float) -> None:
+    """Print the control against others on single data sets, clients and seeds taken for a sample."""
+    rows = [
+        {
+            "data set": row.dataset,
+            "than": row.other,
+            "seeds": row.seeds,
+            "clients": f"{row.clients}{'' if row.same_clients else ' (dealt anew)'}",
+            **_mixed(row.found),
+            "p Holm": "" if row.p_holm is None else number(row.p_holm) + ("*" if row.significant else ""),
+        }
+        for row in found
+    ]
+    print_table(console, rows)
+    if rows:
+        _say(
+            console,
+            f"{found[0].method} minus the other, points, for other seeds and, where they stay the same, other clients "
+            f"like these: mixed model, REML, Satterthwaite; {100 * (1 - alpha):g} % intervals for each alone, * after "
+            f"Holm over all {many(len(rows), 'row')}; standard deviations of its random parts",
+        )
+
+
+def _mixed(found: Mixed | None) -> dict[str, Any]:
+    if found is None:
+        return dict.fromkeys(("points", "interval", "seed", "client", "rest"), "")
+    return {
+        "points": f"{found.difference:+.2f}",
+        "interval": f"{found.low:+.2f} to {found.high:+.2f}",
+        "seed": f"{found.seed_std:.2f}",
+        "client": "" if found.client_std is None else f"{found.client_std:.2f}",
+        "rest": f"{found.rest_std:.2f}",
+    }
+
+
+def _times(ratio: Estimate | None) -> str:
+    return "-" if ratio is None else f"x {ratio.value:.3g}"
+
+
+def _span(found: Estimate | None, form: str) -> str:
+    if found is None or found.low is None or found.high is None:
+        return ""
+    return f"{found.low:{form}} to {found.high:{form}}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False)
