@@ -74,9 +74,10 @@ defaults:
 FAMILIES =
 TIMES =
 MINUTES = 8
+ONLY =
 faults:
 	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.reliability $(FAMILIES) --minutes $(MINUTES) \
-		$(if $(TIMES),--times $(TIMES))
+		$(if $(TIMES),--times $(TIMES)) $(if $(ONLY),--only "$(ONLY)")
 
 # The page again, from the stored results.
 faults-page:

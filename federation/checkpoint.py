@@ -5,6 +5,7 @@ Finished rounds are in a file of their own beside it (`journal.py`), so that a r
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 import torch
 
 from fl_bench.errors import StorageError
-from fl_bench.files import replacing
+from fl_bench.files import replacing, system_error
 
 from .journal import Mark, beside, copy_rounds
 
@@ -38,22 +39,21 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
     """The state in `path`; None when there is none, or none that is whole (the run then starts again).
 
     Raises:
-        StorageError: there is one that cannot be opened.
+        StorageError: there is one that the disk does not give.
     """
     try:
-        file = path.open("rb")
+        with path.open("rb") as file:
+            if not _is_whole(file):  # torch itself would take changed bytes for weights
+                return None
+            file.seek(0)
+            try:
+                state = torch.load(file, map_location=device, weights_only=True)
+            except Exception:  # it raises almost anything on what it did not write
+                return None
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
-    with file:
-        if not _is_whole(file):  # torch itself would take changed bytes for weights
-            return None
-        file.seek(0)
-        try:
-            state = torch.load(file, map_location=device, weights_only=True)
-        except Exception:  # it raises almost anything on what it did not write
-            return None
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     return state if isinstance(state, dict) else None
 
 
@@ -88,8 +88,11 @@ def _is_whole(file: BinaryIO) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None
-    except Exception:  # it raises almost anything on a damaged file
-        return False
+    except Exception as error:  # it raises almost anything on a damaged file
+        cause = system_error(error)
+        if cause is None or cause.errno in (None, errno.EINVAL):  # EINVAL: it names a place that no file has
+            return False
+        raise cause from None
 
 
 def made_with(device: torch.device) -> dict[str, str]:

@@ -154,7 +154,8 @@ class Run:
         formats = (self.dtype, self.federation.stored_as)
         self._channel = Channel(self.data.clients, method.payloads(), Codec.parse(codec), method.name, formats)
         self.saving = False
-        """Whether a checkpoint is being written: a `StorageError` then is of the disk, and none of the method's."""
+        """Whether a checkpoint is being written or read: a `StorageError` then is of the disk, and none of the
+        method's."""
         self._history: list[RoundRow] = []
         self._viewed: set[str] = set()
         self._read = 0
@@ -169,7 +170,9 @@ class Run:
         Raises:
             Diverged: a loss, a weight or a score is not finite.
         """
+        self.saving = True
         self._restore()
+        self.saving = False
         yield from list(self._history)
         for index in range(len(self._history), self.training.rounds):
             with gpu_arithmetic(self.training, self.device):

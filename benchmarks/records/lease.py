@@ -49,6 +49,10 @@ LEASE = 120.0
 HEARTBEAT = 20.0
 """Seconds between renewals; six may fail before the lease is over."""
 
+EMPTY = 5.0
+"""Seconds for which an empty claim holds: whoever made it says at once whose it is, unless it is killed in between. One
+that was held up for longer finds the next claim, and steps back."""
+
 TRIES = 20
 """How often a process tries to claim a cell that others claim at the same moment, before it says that they have it."""
 
@@ -81,13 +85,16 @@ class Holder:
     """Seconds since it was renewed, by the file system's clock."""
     about: Mapping[str, Any] | None
     """What the claim says: `token`, `since` and the process; None where it was not written to its end."""
+    empty: bool = False
+    """Whether it says nothing at all."""
 
     def is_over(self) -> bool:
         """Whether another process may take the cell."""
-        return self.age >= LEASE or (self.about is not None and is_gone(self.about))
+        limit = EMPTY if self.empty else LEASE
+        return self.age >= limit or (self.about is not None and is_gone(self.about))
 
     def __str__(self) -> str:
-        ends = datetime.now(UTC) + timedelta(seconds=LEASE - self.age)
+        ends = datetime.now(UTC) + timedelta(seconds=(EMPTY if self.empty else LEASE) - self.age)
         lease = f"its lease ends at {ends:%H:%M:%S} UTC unless it is renewed"
         if self.about is None:
             return f"a process that has not said its name has it; {lease}"
@@ -269,11 +276,11 @@ def _holders(folder: Path) -> list[Holder]:
         if path.suffix != ".claim":
             continue
         try:
-            about, renewed = _read(path), path.stat().st_mtime
+            about, stat = _read(path), path.stat()
             now = _now(folder) if now is None else now
         except FileNotFoundError:  # it has just been released
             continue
-        held = Holder(number, now - renewed, about)
+        held = Holder(number, now - stat.st_mtime, about, empty=stat.st_size == 0)
         if not held.is_over():
             found.append(held)
     return found
@@ -282,12 +289,11 @@ def _holders(folder: Path) -> list[Holder]:
 def _read(path: Path) -> dict[str, Any] | None:
     """What a claim says; None where that was not written to its end, or is no claim."""
     try:
-        with path.open("rb") as file:
-            text = file.read(FULL_CLAIM)
+        text = _content(path)
     except OSError as error:
-        if error.errno == errno.ESTALE:  # a file server has removed it
-            raise FileNotFoundError(*error.args) from error
-        raise
+        if error.errno != errno.ESTALE:
+            raise
+        text = _content(path)  # what was opened is gone from the file server; another look says what is there now
     try:
         about = json.loads(text)
     except (ValueError, RecursionError):
@@ -296,6 +302,11 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     pid = about.get("pid")
     return about if type(pid) is int and 0 < pid < 2**31 else None
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(FULL_CLAIM)
 
 
 def _now(folder: Path) -> float:

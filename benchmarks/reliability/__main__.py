@@ -2,7 +2,7 @@
 
     --times N        inject each at most so often
     --minutes N      begin nothing new in a family after so many; 8 by default
-    --only WORD      only faults whose name has the word; nothing is kept
+    --only WORD      only faults whose name has the word; the rows of others stay
     --page           only docs/reliability.md again, from the stored results
 
 Exit code 1 where a fault did harm.
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"of {', '.join(FAMILIES)}; all by default")
     parser.add_argument("--times", type=int, help="inject each fault at most so often")
     parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing new in a family after so many")
-    parser.add_argument("--only", default="", metavar="WORD", help="only faults with this word; nothing is kept")
+    parser.add_argument("--only", default="", metavar="WORD", help="only faults with this word")
     parser.add_argument("--page", action="store_true", help="only write the page again")
     asked = parser.parse_args(arguments)
     if unknown := set(asked.families) - set(FAMILIES):
@@ -43,16 +43,14 @@ def main(arguments: Sequence[str]) -> int:
         folder = Path(tempfile.mkdtemp(prefix="fl-bench-faults-"))
         place = Place(folder, asked.times)
         for family in asked.families or FAMILIES:
-            found, began, before = [], time.monotonic(), place.preparing
+            began, before = time.monotonic(), place.preparing
             faults = [fault for fault in FAMILIES[family] if asked.only in titled(fault)]
             for number, fault in enumerate(faults):
                 spent = time.monotonic() - began - (place.preparing - before)
                 place.limit = (60 * asked.minutes - spent) / (len(faults) - number)
-                found.append(measure(fault, place))
-                print(f"{family}: {found[-1]['fault']}: {told(found[-1])}", flush=True)
-            if not asked.only:
-                print(f"kept in {store.keep(family, found)}")
-            rows += found
+                rows.append(measure(fault, place))
+                print(f"{family}: {rows[-1]['fault']}: {told(rows[-1])}", flush=True)
+                store.keep(family, rows[-1:])
         if any(row["result"] == "broken" for row in rows):
             print(f"what is broken can be looked at in {folder}")
         else:

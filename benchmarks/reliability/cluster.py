@@ -1,185 +1,31 @@
-"""A Ray cluster (benchmarks room): workers, drivers, nodes and the head are killed or frozen, and nodes are added."""
+"""A Ray cluster of several nodes on this machine (benchmarks room), whose processes can be found and killed."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..grid.executors import EXECUTORS
-from .command import children, gone, kill, marked
-from .kills import CHANGES, kills_of, seeds_of, storm
-from .seen import BrokenError, NotHereError, Seen
-from .sharing import together
+from .command import children, marked
+from .seen import NotHereError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .command import Command
     from .place import Place
 
 MARK = "FAULTS_CLUSTER"
 """The variable that all processes of the cluster have."""
 
-PROCESSES = (b"fl_bench.benchmarks.running.worker", b"ray::")
-"""What runs cells on a node: the worker of the worker protocol, and Ray's process around it."""
-
-
-def ray_worker_killed(place: Place) -> Seen:
-    """SIGKILL to the worker of a Ray task, or to Ray's process around it, at random moments, on two nodes.
-
-    Expected: the cell is tried again from its last checkpoint; where it is killed too often, its record is `failed`.
-
-    Recovery: none, or the same command with `--retry`.
-    """
-    with _cluster(place) as cluster:
-        hit = kills_of(MARK, PROCESSES)
-        return storm(place, place.times(30), seeds_of(place), hit, retry=True, executor=cluster.executor)
-
-
-def ray_driver_killed(place: Place) -> Seen:
-    """SIGKILL to `fl-bench run` on a Ray cluster at a random moment.
-
-    Expected: its connection ends by itself; finished records stay as they are, and no other record is written.
-
-    Recovery: the same command again, at once.
-    """
-    with _cluster(place) as cluster:
-
-        def hit(place: Place, command: Command, most: int) -> int:
-            was_there = place.moment(command, CHANGES)
-            helpers = command.workers()
-            kill(command.process.pid)
-            if not gone(helpers):
-                raise BrokenError("the driver's connection lived on for 30 s")
-            return was_there
-
-        return storm(place, place.times(15), seeds_of(place), hit, executor=cluster.executor)
-
-
-def ray_node_killed(place: Place) -> Seen:
-    """A node of two is killed at a random moment, raylet and all, and another is added.
-
-    Expected: its cell goes on elsewhere from its last checkpoint; the new node is used.
-
-    Recovery: none, or the same command with `--retry`.
-    """
-    with _cluster(place) as cluster:
-
-        def hit(place: Place, command: Command, most: int) -> int:
-            kills = 0
-            while kills < most and place.moment(command, 2 * CHANGES):
-                cluster.lose_node()
-                cluster.add_node()
-                kills += 1
-            return kills
-
-        return storm(place, place.times(8), seeds_of(place), hit, retry=True, executor=cluster.executor)
-
-
-def ray_node_frozen(place: Place) -> Seen:
-    """SIGSTOP to one of two nodes, raylet, tasks and workers, until the command has ended; then SIGCONT.
-
-    Expected: exit code 0; the head gives the node up, and its cell goes on elsewhere from its last checkpoint; what the
-    node says late is not heard.
-
-    Recovery: none.
-    """
-    seen, results = Seen(times=1), place.results(4)
-    with _cluster(place) as cluster:
-        command = place.start(results, executor=cluster.executor)
-        place.moment(command, CHANGES)
-        frozen = cluster.processes_of_a_node()
-        for process in frozen:
-            os.kill(process, signal.SIGSTOP)
-        try:
-            seen.exits.add(command.wait())
-        finally:
-            for process in frozen:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGCONT)
-        if seen.exits != {0}:
-            raise BrokenError(f"it ended with {seen.exits}: {command.said[-500:]}")
-        seen.cells = results.complete()
-    return seen
-
-
-def ray_head_killed(place: Place) -> Seen:
-    """The head of the cluster is killed at a random moment, its control store and its raylet.
-
-    Expected: the command ends with exit code 1 and says that the head is gone.
-
-    Recovery: the same command with a new head.
-    """
-    seen, results = Seen(times=1), place.results(2)
-    with _cluster(place) as cluster:
-        command = place.start(results, executor=cluster.executor)
-        if not place.moment(command, CHANGES):
-            raise BrokenError(f"the command ended before it was hit: {command.said[-500:]}")
-        cluster.kill_head()
-        began = time.monotonic()
-        seen.exits.add(command.wait())
-        seen.notes.append(f"it ended {time.monotonic() - began:.0f} s after")
-        if seen.exits != {1} or "Traceback" in command.said or "head" not in command.said:
-            raise BrokenError(f"it ended with {seen.exits}: {command.said[-500:]}")
-        results.check()
-    with _cluster(place) as cluster:
-        seen.cells = place.finish(results, executor=cluster.executor)
-    return seen
-
-
-def ray_node_added(place: Place) -> Seen:
-    """A cluster with one node of one CPU gets a second while a grid runs.
-
-    Expected: exit code 0; two cells run at a time from then on.
-
-    Recovery: none.
-    """
-    seen, results = Seen(times=1), place.results(6)
-    with _cluster(place, nodes=1) as cluster:
-        command = place.start(results, executor=cluster.executor)
-        place.moment(command, CHANGES)
-        cluster.add_node()
-        most = 0
-        while not command.ended():
-            most = max(most, len(marked(MARK, str(place.folder), PROCESSES[:1])))
-            time.sleep(0.05)
-        seen.exits.add(command.wait())
-    if seen.exits != {0} or most < 2:
-        raise BrokenError(f"it ended with {seen.exits}, with {most} workers at most: {command.said[-500:]}")
-    seen.cells = results.complete()
-    return seen
-
-
-def two_commands_and_a_cluster(place: Place) -> Seen:
-    """Two `fl-bench run --wait` with local workers and one on a Ray cluster, at once on one folder with 60 cells.
-
-    Expected: all end with exit code 0; each cell is recorded by exactly one of them.
-
-    Recovery: none.
-    """
-    results = place.results(seeds_of(place))
-    with _cluster(place) as cluster:
-        return together(place, results, [{}, {}, {}], executors=[None, None, cluster.executor])
-
-
-FAULTS = (
-    ray_worker_killed,
-    ray_driver_killed,
-    ray_node_killed,
-    ray_node_frozen,
-    ray_head_killed,
-    ray_node_added,
-    two_commands_and_a_cluster,
-)
-"""The faults of this family."""
+WORKER = b"fl_bench.benchmarks.running.worker"
+"""What the command line of a worker of the worker protocol holds."""
 
 
 @dataclass
-class _Cluster:
+class Cluster:
     """A Ray cluster of this machine: a head that runs nothing, and nodes with a CPU each."""
 
     ray: Any
@@ -190,9 +36,9 @@ class _Cluster:
         """`--executor` for it."""
         return f"ray[address={self.ray.address},kept_every=0]"
 
-    def add_node(self) -> None:
-        """Add a node with one CPU."""
-        self.nodes.append(self.ray.add_node(num_cpus=1, include_dashboard=False))
+    def add_node(self, **environment: str) -> None:
+        """Add a node with one CPU, and variables of its own."""
+        self.nodes.append(self.ray.add_node(num_cpus=1, include_dashboard=False, env_vars=environment))
 
     def lose_node(self) -> None:
         """Kill the oldest node."""
@@ -205,21 +51,22 @@ class _Cluster:
             found += children(process)
         return found
 
-    def kill_head(self) -> None:
-        """Kill the head."""
-        self.ray.head_node.kill_gcs_server()
+    def kill_head(self, *, only_node: bool = False) -> None:
+        """Kill the head: the control store of the cluster and its node, or the node alone."""
+        if not only_node:
+            self.ray.head_node.kill_gcs_server()
         self.ray.head_node.kill_raylet()
 
 
 @contextmanager
-def _cluster(place: Place, nodes: int = 2) -> Iterator[_Cluster]:
+def cluster_of(place: Place, nodes: int = 2) -> Iterator[Cluster]:
     """A cluster whose processes are marked, so that they can be found and do not outlive it.
 
     Raises:
         NotHereError: Ray is not installed.
     """
     try:
-        from ray.cluster_utils import Cluster
+        from ray import cluster_utils
     except ImportError:
         raise NotHereError("Ray is not installed: pip install 'fl-bench[ray]'") from None
     if "ray" not in EXECUTORS.names():
@@ -228,7 +75,8 @@ def _cluster(place: Place, nodes: int = 2) -> Iterator[_Cluster]:
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:
-        cluster = _Cluster(Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}))
+        head = {"num_cpus": 0, "include_dashboard": False}
+        cluster = Cluster(cluster_utils.Cluster(initialize_head=True, head_node_args=head))
         try:
             for _ in range(nodes):
                 cluster.add_node()

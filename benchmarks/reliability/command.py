@@ -77,7 +77,7 @@ class Command:
 
     def workers(self) -> list[int]:
         """Its processes that run cells now."""
-        return [process for process in children(self.process.pid) if any(word in _line(process) for word in WORKERS)]
+        return [process for process in children(self.process.pid) if any(word in line_of(process) for word in WORKERS)]
 
     def signal(self, number: int) -> None:
         """Send a signal to the command itself."""
@@ -107,7 +107,7 @@ def marked(name: str, value: str, words: Sequence[bytes] = (b"",)) -> list[int]:
         with suppress(OSError):
             process = int(folder.name)
             ours = process != os.getpid() and mark in (folder / "environ").read_bytes() + b"\0"
-            if ours and any(word in _line(process) for word in words):
+            if ours and any(word in line_of(process) for word in words):
                 found.append(process)
     return found
 
@@ -140,7 +140,8 @@ def alive(process: int) -> bool:
         return False
 
 
-def _line(process: int) -> bytes:
+def line_of(process: int) -> bytes:
+    """The command line of a process; empty where there is none."""
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:

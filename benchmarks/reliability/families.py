@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import cluster, disks, folders, kills, memory, sharing, slurm, transit
+from . import disks, folders, kills, memory, network, ray, sharing, slurm, transit
 
 if TYPE_CHECKING:
     from .fault import Fault
@@ -16,7 +16,8 @@ FAMILIES: dict[str, tuple[Fault, ...]] = {
     "folders": folders.FAULTS,
     "memory": memory.FAULTS,
     "transit": transit.FAULTS,
-    "ray": cluster.FAULTS,
+    "ray": ray.FAULTS,
+    "network": network.FAULTS,
     "slurm": slurm.FAULTS,
 }
 """The faults of each family, in the order of the page."""

@@ -44,6 +44,7 @@ def measure(fault: Fault, place: Place) -> dict[str, Any]:
         **row,
         "result": "as expected",
         "times": seen.times,
+        "kills": seen.kills,
         "exits": sorted(seen.exits),
         "cells": seen.cells,
         "notes": seen.notes,

@@ -22,6 +22,9 @@ SEEDS = 20
 CHANGES = 24
 """A command is hit at the latest after so many changes in its results folder; a cell makes about ten."""
 
+KILLED = ("was killed by SIGKILL", "the process of the task died")
+"""What a record says whose cell was killed too often; the second where Ray's own process was."""
+
 LOST = 2
 """The most rounds that a kill may cost a cell: the one in flight and one before."""
 
@@ -34,7 +37,7 @@ def worker_killed(place: Place) -> Seen:
     Recovery: the same command with `--retry` goes on from the checkpoint.
     """
     times, seeds = place.times(100), seeds_of(place)
-    return storm(place, times, seeds, _worker_kills, retry=True)
+    return storm(place, times, seeds, kill_worker, retry=True)
 
 
 def driver_killed(place: Place) -> Seen:
@@ -44,7 +47,7 @@ def driver_killed(place: Place) -> Seen:
 
     Recovery: the same command again, at once.
     """
-    return storm(place, place.times(60), seeds_of(place), _driver_kill)
+    return storm(place, place.times(60), seeds_of(place), kill_driver)
 
 
 def group_killed(place: Place) -> Seen:
@@ -54,7 +57,7 @@ def group_killed(place: Place) -> Seen:
 
     Recovery: the same command again, at once.
     """
-    return storm(place, place.times(60), seeds_of(place), _group_kill)
+    return storm(place, place.times(60), seeds_of(place), kill_group)
 
 
 def rounds_lost(place: Place) -> Seen:
@@ -64,7 +67,7 @@ def rounds_lost(place: Place) -> Seen:
 
     Recovery: the same command again, at once.
     """
-    return storm(place, place.times(30), seeds_of(place), _group_kill, methods=("noted",))
+    return storm(place, place.times(30), seeds_of(place), kill_group, methods=("noted",))
 
 
 def driver_interrupted(place: Place) -> Seen:
@@ -74,7 +77,7 @@ def driver_interrupted(place: Place) -> Seen:
 
     Recovery: the same command again.
     """
-    return storm(place, place.times(12), min(seeds_of(place), 4), _interrupt)
+    return storm(place, place.times(12), min(seeds_of(place), 4), _interrupt, kills=False)
 
 
 def worker_without_folder_killed(place: Place) -> Seen:
@@ -85,7 +88,7 @@ def worker_without_folder_killed(place: Place) -> Seen:
     Recovery: none, or the same command with `--retry`.
     """
     executor = "subprocess[jobs=2,device=cpu,kept_every=0]"
-    return storm(place, place.times(30), seeds_of(place), _worker_kills, retry=True, executor=executor)
+    return storm(place, place.times(60), seeds_of(place), kill_worker, retry=True, executor=executor)
 
 
 FAULTS = (worker_killed, driver_killed, group_killed, rounds_lost, driver_interrupted, worker_without_folder_killed)
@@ -106,17 +109,19 @@ def storm(
     retry: bool = False,
     executor: str | None = None,
     methods: Sequence[str] = METHODS,
+    kills: bool = True,
 ) -> Seen:
     """Run the grid over and over, hit it, and check all records after each hit; then let it end and compare.
 
     Args:
         place: where.
-        times: how many kills.
+        times: how often.
         seeds: of the grid.
-        hit: kills parts of a command, at most so many times, until it has ended; says how often.
+        hit: injects the fault into a command, at most so many times, until it has ended; says how often.
         retry: whether the command has `--retry`.
         executor: `--executor`.
         methods: of the grid.
+        kills: whether what is injected are kills.
     """
     seen = Seen()
     results = place.results(seeds, methods=methods)
@@ -130,12 +135,13 @@ def storm(
             command = place.start(results, *more, executor=executor)
             seen.times += hit(place, command, times - seen.times)
             seen.exits.add(command.wait())
-            done = results.check(failed="was killed by SIGKILL" if retry else None)
+            done = results.check(failed=KILLED if retry else None)
         seen.cells += place.finish(results, *more, executor=executor)
         lost += place.lost()
         results = place.results(seeds, methods=methods)
     if max(lost, default=0) > LOST:
         raise BrokenError(f"a restart lost {max(lost)} rounds, more than the one in flight and one before")
+    seen.kills = seen.times if kills else 0
     if lost:
         seen.notes.append(f"{len(lost)} cells trained a round again that was lost, at most {max(lost)} of them")
     return seen
@@ -159,7 +165,8 @@ def kills_of(name: str, words: Sequence[bytes]) -> Callable[[Place, Command, int
     return hit
 
 
-def _worker_kills(place: Place, command: Command, most: int) -> int:
+def kill_worker(place: Place, command: Command, most: int) -> int:
+    """SIGKILL to random workers at random moments, until the command has ended; how often."""
     kills = 0
     while kills < most and place.moment(command, CHANGES // 2):
         workers = command.workers()
@@ -167,7 +174,12 @@ def _worker_kills(place: Place, command: Command, most: int) -> int:
     return kills
 
 
-def _driver_kill(place: Place, command: Command, most: int) -> int:
+def kill_driver(place: Place, command: Command, most: int) -> int:
+    """SIGKILL to the command at a random moment, whose workers have to end by themselves; how often.
+
+    Raises:
+        BrokenError: a worker lives on.
+    """
     hit = place.moment(command, CHANGES)
     workers = command.workers()
     kill(command.process.pid)
@@ -177,7 +189,8 @@ def _driver_kill(place: Place, command: Command, most: int) -> int:
     return hit
 
 
-def _group_kill(place: Place, command: Command, most: int) -> int:
+def kill_group(place: Place, command: Command, most: int) -> int:
+    """SIGKILL to the command and all that it started at a random moment; how often."""
     hit = place.moment(command, CHANGES)
     command.kill_group()
     return hit

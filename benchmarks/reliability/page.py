@@ -32,9 +32,8 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The page for result files by family; a fault without a result is not run."""
     parts = [INTRODUCTION.read_text(encoding="utf-8").rstrip("\n"), _summary(results)]
     for family in FAMILIES:
-        result = results.get(family, {})
-        parts += [f"## {family.capitalize()}", _provenance(result) if result else "Not run."]
-        rows = {row["fault"]: row for row in result.get("rows", ())}
+        rows = _rows(results, family)
+        parts += [f"## {family.capitalize()}", " ".join(dict.fromkeys(map(_provenance, rows.values()))) or "Not run."]
         for fault in FAMILIES[family]:
             injected, expected, recovery = described(fault)
             missing = {"fault": titled(fault), "result": "not run", "why": "there is no result of it yet"}
@@ -43,11 +42,20 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _rows(results: Mapping[str, Mapping[str, Any]], family: str) -> dict[str, Mapping[str, Any]]:
+    """The rows of a family's result file by fault; those of faults that there are no more are left out."""
+    rows = {row["fault"]: row for row in results.get(family, {}).get("rows", ())}
+    return {name: rows[name] for name in map(titled, FAMILIES[family]) if name in rows}
+
+
 def _summary(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line per fault."""
-    lines = ["| fault | times | exit codes | records compared | result |", "|---|--:|---|--:|---|"]
+    """A line per fault, and their number."""
+    every = [row for family in FAMILIES for row in _rows(results, family).values()]
+    total, kills = (sum(row.get(name, 0) for row in every) for name in ("times", "kills"))
+    lines = [f"In all, {total} faults were injected; {kills} of them are kills.", ""]
+    lines += ["| fault | times | exit codes | records compared | result |", "|---|--:|---|--:|---|"]
     for family, faults in FAMILIES.items():
-        rows = {row["fault"]: row for row in results.get(family, {}).get("rows", ())}
+        rows = _rows(results, family)
         for name in map(titled, faults):
             row = rows.get(name, {"result": "not run"})
             exits = ", ".join(map(_exit, row.get("exits", ())))
@@ -65,7 +73,8 @@ def _entry(row: Mapping[str, Any]) -> str:
     seen = ""
     if "times" in row:
         exits = f"exit codes {', '.join(map(_exit, row['exits']))}" if row["exits"] else "no command was hit"
-        seen = f": {row['times']} times in {row['seconds']} s; {exits}; {row['cells']} records compared and equal"
+        seen = f" at {_revision(row['at'])}: {row['times']} times in {row['seconds']} s; {exits}; "
+        seen += f"{row['cells']} records compared and equal"
     notes = "".join(f"; {note}" for note in row.get("notes", ()))
     return "\n".join(
         [
@@ -78,11 +87,13 @@ def _entry(row: Mapping[str, Any]) -> str:
     )
 
 
-def _provenance(result: Mapping[str, Any]) -> str:
-    revision = (result["revision"] or "unknown revision")[:10]
-    changed = " with uncommitted changes" if result["dirty"] else ""
+def _provenance(row: Mapping[str, Any]) -> str:
+    at = row["at"]
     return (
-        f"Measured {result['measured']} at {revision}{changed}: {result['cpu']}, {result['cores']} cores, "
-        f"{result['memory_gib']} GiB, {result['system']}; Python {result['python']}, "
-        f"torch {result['packages']['torch']}."
+        f"Measured {at['measured']}: {at['cpu']}, {at['cores']} cores, {at['memory_gib']} GiB, {at['system']}; "
+        f"Python {at['python']}, torch {at['packages']['torch']}."
     )
+
+
+def _revision(at: Mapping[str, Any]) -> str:
+    return f"{(at['revision'] or 'an unknown revision')[:10]}{' with uncommitted changes' if at['dirty'] else ''}"

@@ -63,17 +63,18 @@ class Results:
         """How many cells the grid has."""
         return len(self._names)
 
-    def check(self, *, failed: str | None = None) -> int:
+    def check(self, *, failed: str | tuple[str, ...] | None = None) -> int:
         """Compare every record that is there: it equals the uninterrupted one, and a finished one never changes.
 
         Args:
-            failed: what the reason of a failed record has to say; None: no record may have failed.
+            failed: what the reason of a failed record has to say, one of several; None: no record may have failed.
         Returns:
             How many are done.
         Raises:
             BrokenError: says which record is wrong, and how.
         """
         done: dict[str, bytes] = {}
+        reasons = () if failed is None else (failed,) if isinstance(failed, str) else failed
         for folder in Store(self.folder).folders():
             name = f"{folder.parent.name}/{folder.name}"
             try:
@@ -86,7 +87,7 @@ class Results:
                         f"{name} differs from an uninterrupted run: {_differing(record, self._reference[name])}"
                     )
                 done[name] = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
-            elif failed is None or record["status"] != "failed" or failed not in record["reason"]:
+            elif record["status"] != "failed" or not any(word in record["reason"] for word in reasons):
                 raise BrokenError(f"{name} is {record['status']}: {record['reason']}")
         changed = [name for name, content in self._finished.items() if done.get(name) != content]
         if changed:
@@ -113,11 +114,12 @@ class Results:
         return len(self._finished)
 
     def left(self) -> list[str]:
-        """What is in the folder beside records: checkpoints, claims, temporary files."""
+        """What is in the folder beside records: checkpoints, claims, temporary files, what jobs were told."""
         places = set(Store(self.folder).folders())
         return sorted(
             path.relative_to(self.folder).as_posix()
-            for path in (self.folder / "runs").glob("*/*")
+            for pattern in ("runs/*/*", ".jobs/*")
+            for path in self.folder.glob(pattern)
             if path not in places
         )
 

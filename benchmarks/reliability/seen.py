@@ -19,6 +19,8 @@ class Seen:
 
     times: int = 0
     """How often it was injected."""
+    kills: int = 0
+    """How many of these were SIGKILL to a process, a group of processes or a node."""
     exits: set[int] = field(default_factory=set)
     """Exit codes of the commands that it hit; negative for a signal."""
     cells: int = 0

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..grid.executors import EXECUTORS
-from .command import kill
+from .command import kill, marked
 from .kills import CHANGES, kills_of, seeds_of, storm
-from .seen import NotHereError, Seen
+from .seen import BrokenError, NotHereError, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .command import Command
     from .place import Place
@@ -37,8 +37,12 @@ EXECUTOR = "slurm[partition=main;tasks=2;time=30]"
 """`--executor`."""
 
 
+NODE_PROCESSES = (b"slurmd", b"slurmstepd", b"slurm_script", b"srun", *PROCESSES)
+"""What dies with a node: its daemons, and all of its tasks."""
+
+
 def slurm_task_killed(place: Place) -> Seen:
-    """SIGKILL to the worker of a task of SLURM, or to the task around it, at random moments.
+    """SIGKILL to the worker of a task of SLURM, or to the task around it, at random moments of a grid of 60 cells.
 
     Expected: the cell goes on from its last checkpoint in this task or another; killed too often, its record is
     `failed` or the cell is left, and the exit code is 1.
@@ -47,7 +51,25 @@ def slurm_task_killed(place: Place) -> Seen:
     """
     with _slurm(place):
         hit = kills_of(MARK, PROCESSES)
-        return storm(place, place.times(20), min(seeds_of(place), 6), hit, retry=True, executor=EXECUTOR)
+        return storm(place, place.times(24), seeds_of(place), hit, retry=True, executor=EXECUTOR)
+
+
+def slurm_node_killed(place: Place) -> Seen:
+    """SIGKILL to all that runs on the node of SLURM, its daemon and the tasks, at random moments of a grid of 60 cells;
+    then the node comes back.
+
+    Expected: exit code 0; SLURM requeues the tasks, or others are submitted; cells go on from their last checkpoints.
+
+    Recovery: none.
+    """
+    with _slurm(place) as node:
+
+        def fail(place: Place) -> None:
+            for process in marked(MARK, str(place.folder), NODE_PROCESSES):
+                kill(process)
+            node.start_daemon()
+
+        return storm(place, place.times(4), seeds_of(place), _taken(node, fail), retry=True, executor=EXECUTOR)
 
 
 def slurm_command_killed(place: Place) -> Seen:
@@ -68,7 +90,8 @@ def slurm_command_killed(place: Place) -> Seen:
 
 
 def slurm_task_preempted(place: Place) -> Seen:
-    """A job of a partition with priority takes the node; SLURM requeues the tasks.
+    """A job of a partition with priority takes the node, or `scontrol requeue` takes a task away, at random moments of
+    a grid of 60 cells.
 
     Expected: exit code 0; the cells go on from their last checkpoints when the tasks run again.
 
@@ -76,29 +99,55 @@ def slurm_task_preempted(place: Place) -> Seen:
     """
     with _slurm(place) as node:
 
-        def hit(place: Place, command: Command, most: int) -> int:
-            if not place.moment(command, CHANGES) or not node.ask("squeue", "--noheader", "--states=RUNNING"):
-                return 0
-            node.ask("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-            while not command.ended():
-                for job in node.ask(
-                    "squeue", "--noheader", "--states=PENDING", "--partition=main", "--format=%i"
-                ).split():
-                    _start_now(job)
-                time.sleep(1.0)
-            return 1
+        def take(place: Place) -> None:
+            tasks = _tasks(node, "RUNNING")
+            if tasks and place.random.random() < 0.5:
+                _scontrol("requeue", place.random.choice(tasks))
+            else:
+                node.ask("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
 
-        return storm(place, place.times(2), 2, hit, executor=EXECUTOR)
+        seen = storm(place, place.times(8), seeds_of(place), _taken(node, take), executor=EXECUTOR, kills=False)
+        if seen.exits != {0}:
+            raise BrokenError(f"it ended with {seen.exits}")
+        return seen
 
 
-FAULTS = (slurm_task_killed, slurm_command_killed, slurm_task_preempted)
+FAULTS = (slurm_task_killed, slurm_node_killed, slurm_task_preempted, slurm_command_killed)
 """The faults of this family."""
 
 
-def _start_now(job: str) -> None:
-    """A requeued job would start two minutes later; it may have begun meanwhile."""
-    command = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
-    subprocess.run(command, capture_output=True, timeout=60, check=False)
+def _taken(node: Any, take: Callable[[Place], None]) -> Callable[[Place, Command, int], int]:
+    """Take the tasks of a running command away, again and again.
+
+    Args:
+        node: the cluster.
+        take: does it.
+    """
+
+    def hit(place: Place, command: Command, most: int) -> int:
+        times = 0
+        while times < most and place.moment(command, 2 * CHANGES):
+            take(place)
+            times += 1
+            time.sleep(2.0)  # SLURM notices
+            while not command.ended() and (waiting := _tasks(node, "PENDING")):
+                for task in waiting:  # a requeued one would start two minutes later; it may have begun meanwhile
+                    _scontrol("update", f"JobId={task}", "StartTime=now")
+                time.sleep(1.0)
+        return times
+
+    return hit
+
+
+def _tasks(node: Any, state: str) -> list[str]:
+    """Our tasks that are in a state, by their numbers."""
+    asked = ("squeue", "--noheader", "--array", "--partition=main", f"--states={state}", "--format=%i")
+    return list(node.ask(*asked).split())
+
+
+def _scontrol(*words: str) -> None:
+    """Ask for something that may have become impossible meanwhile."""
+    subprocess.run(["scontrol", *words], capture_output=True, timeout=60, check=False)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The stored results of the faults (benchmarks room): a JSON file per family, from one run each."""
+"""The stored results of the faults (benchmarks room): a JSON file per family, whose rows say where they come from."""
 
 from __future__ import annotations
 
@@ -17,21 +17,17 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).with_name("results")
 """Where result files are."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files."""
 
 
 def keep(family: str, rows: Sequence[dict[str, Any]], results: Path = RESULTS) -> Path:
-    """Write the result file of a family; it replaces the one before."""
-    content = {
-        "format": FORMAT,
-        "measured": datetime.now(UTC).date().isoformat(),
-        **software(),
-        **machine(),
-        "rows": list(rows),
-    }
+    """Write rows into the result file of a family; each takes the place of the one before of the same fault."""
+    at = {"measured": datetime.now(UTC).date().isoformat(), **software(), **machine()}
+    before = stored(results).get(family, {"rows": []})["rows"]
+    kept = {row["fault"]: row for row in [*before, *({**row, "at": at} for row in rows)]}
     path = results / f"{family}.json"
-    write_file(path, json.dumps(content, indent=1) + "\n")
+    write_file(path, json.dumps({"format": FORMAT, "rows": list(kept.values())}, indent=1) + "\n")
     return path
 
 

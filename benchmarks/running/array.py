@@ -4,12 +4,14 @@
                            <task>.jsonl   what a task says, a line of JSON each (`Said`); a requeued task appends
                            batch/         the files of the batch system: its scripts, and what tasks print
 
-Whoever has the folder can follow the tasks, the process that submitted them or another.
+Whoever has the folder can follow the tasks, the process that submitted them or another. It goes once all is done.
 """
 
 from __future__ import annotations
 
 import secrets
+import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -101,6 +103,12 @@ class Array:
                 file.write(to_line(asdict(said)))
 
         return say
+
+    def remove(self) -> None:
+        """Remove the folder, and that of all arrays with the last one."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # there are others
+            self.path.parent.rmdir()
 
     def printed(self) -> str:
         """The last line that a task printed where errors go; empty without one."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .runner import Ending, Options
 
 
+ELSEWHERE = "by another process"
+"""Where a cell ended that had not to be run here."""
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that happened to a cell; or that an executor has to say beside, and then the cell is any (`said`)."""

@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, FLBenchError
 
 from ..records.record import RecordError
 from .array import Array, Watch
 from .executor import Event
 from .job import Retries
+from .order import read_cell, read_order
 from .runner import finished
 from .sbatch import counted, ids_to_cancel
 from .wire import from_line
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ..records.store import Store
     from .array import Said
     from .sbatch import Cluster, Task
+
+ENDING = 30.0
+"""Seconds that tasks have to end once there is nothing to do any more."""
 
 PAUSE = 5.0
 """Seconds between two looks at what tasks said, and at the queue."""
@@ -72,6 +76,7 @@ def follow(
             yield from following.look()
             if following.left:
                 time.sleep(PAUSE)
+        following.tidy()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(following.farewell()) from None
     finally:
@@ -143,6 +148,22 @@ class _Following:
         """Give up the cells that are left, for a reason."""
         for key in list(self.left):
             yield Event("skipped", self.left.pop(key), reason=reason)
+
+    def tidy(self) -> None:
+        """Remove the folders of arrays that are over: no task of theirs is left, and all of their cells are done."""
+        arrays, until = Array.all(self.store.results), time.monotonic() + ENDING
+        while arrays:
+            tasks = self.cluster.tasks()
+            if tasks is None:  # nothing is known
+                return
+            busy = {task.array for task in tasks}
+            ending = {task.array for task in tasks if task.state != "PENDING"} & {array.name for array in arrays}
+            if not ending or time.monotonic() > until:
+                for array in arrays:
+                    if array.name not in busy and self._is_done(array):
+                        array.remove()
+                return
+            time.sleep(min(PAUSE, 1.0))
 
     def farewell(self) -> str:
         """What becomes of the tasks."""
@@ -224,6 +245,14 @@ class _Following:
             return set()
         theirs = {_text(parcel["cell"]) for parcel in order["cells"]}
         return {key for key, cell in self.left.items() if _text(cell.as_dict()) in theirs}
+
+    def _is_done(self, array: Array) -> bool:
+        """Whether all cells of an array are done, as far as one can tell here."""
+        try:
+            cells = map(read_cell, read_order(array.order.read_bytes()).cells)
+            return all(finished(cell, self.store, retry=True) is not None for cell in cells)
+        except (FLBenchError, OSError):
+            return False
 
     def _say(self, text: str) -> Event:
         return Event("said", self.cells[0], reason=text)

@@ -48,7 +48,16 @@ class Setup:
 
 
 class Mixture(ConfigError):
-    """Nodes whose numbers could differ, each difference named."""
+    """A node whose numbers could differ, with each difference.
+
+    Args:
+        node: the name of the machine.
+        reasons: the differences, in words.
+    """
+
+    def __init__(self, node: str, reasons: Sequence[str]) -> None:
+        self.words = f"{node} would give other numbers: {'; '.join(reasons)}"
+        super().__init__(f"{self.words}; give every node the same versions, code and data, or leave it out")
 
 
 def setup(plugins: Mapping[str, str], data: Sequence[str], data_dir: str | None) -> Setup:
@@ -120,14 +129,6 @@ def mismatch(expected: Setup, found: Setup) -> list[str]:
     if not wrong and expected.code != found.code:
         wrong = [f"the code of fl-bench on {found.node} differs from that here"]
     return wrong
-
-
-def refusal(node: str, reasons: Sequence[str]) -> Mixture:
-    """The error for a node that differs."""
-    return Mixture(
-        f"{node} would give other numbers: {'; '.join(reasons)}; give every node the same versions, code and data, "
-        "or leave it out"
-    )
 
 
 def _state(dirty: bool | None) -> str | None:

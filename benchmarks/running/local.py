@@ -27,7 +27,7 @@ from ..grid.plugins import load_plugins
 from ..records.lease import Held
 from ..records.record import RecordError
 from ..records.store import Store
-from .executor import Event
+from .executor import ELSEWHERE, Event
 from .parent import end_with_parent
 from .provenance import available_cores, provenance
 from .reporting import accuracy_of, gpu_memory
@@ -280,7 +280,8 @@ def _hear(worker: _Worker) -> Iterator[Event]:
             yield Event("round", cell, round=index, accuracy=accuracy, seconds=seconds)
         elif kind == "ended":
             worker.cell, worker.last, worker.changed = None, cell, bool(rest[0].changed)
-            yield Event("ended", cell, ending=rest[0], seconds=seconds)
+            where = ELSEWHERE if rest[0].elsewhere else ""
+            yield Event("ended", cell, ending=rest[0], seconds=seconds, reason=where)
             return
         elif kind == "held":
             worker.cell = None

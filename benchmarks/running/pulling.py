@@ -21,7 +21,7 @@ from ..records.record import RecordError
 from ..records.store import Store
 from .array import Array, Said, Watch
 from .attending import attend
-from .handshake import mismatch, refusal, versions, versions_of
+from .handshake import Mixture, mismatch, versions, versions_of
 from .local import choose_devices
 from .order import read_cell, read_order
 from .remote import Remote
@@ -97,7 +97,7 @@ class Pull:
         # Its worker compares everything; versions come first, for plugins and cells of another may mean anything.
         reasons = mismatch(versions_of(order.setup), versions())
         if reasons:
-            raise refusal(platform.node(), reasons)
+            raise Mixture(platform.node(), reasons)
         paths = tuple(plugin.write(scratch) for plugin in order.plugins)
         load_plugins(paths)
         cells, options = list(map(read_cell, order.cells)), replace(order.options, plugins=paths)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from fl_bench.errors import ConfigError
 
 from ..grid.executors import executor
-from .executor import package_of
+from .executor import Event, ExecutorLost, package_of
+from .handshake import Mixture
 from .local import START_LIMIT, choose_devices
 from .provenance import available_cores
 from .ray_cluster import Cancel, Nodes, Over, Said, Submit
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from ..grid.cell import Cell
     from ..records.store import Store
-    from .executor import Event
     from .job import Job
     from .ray_cluster import Node
     from .runner import Options
@@ -182,7 +182,11 @@ class _Task:
     """What it has not ended, in its order; the first is what it does."""
     share: float
     node: str = ""
-    """Where it runs, once it does."""
+    """The machine it runs on, once it does."""
+    name: str = ""
+    """Ray's name for that node."""
+    lost: bool = False
+    """Whether the node is gone, or it waited while one went."""
 
     @property
     def limit(self) -> float | None:
@@ -202,6 +206,11 @@ class _Driver:
     tasks: dict[int, _Task] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     """How long cells took."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Nodes that would give other numbers or cannot work, by Ray's names for them, and why."""
+    known: set[str] = field(default_factory=set)
+    """Ray's names for the nodes that were there at the last look."""
+    said: deque[Event] = field(default_factory=deque)
     count: int = 0
     seen: float = field(default_factory=time.monotonic)
     """When there was a node with room, by the monotonic clock."""
@@ -226,7 +235,14 @@ class _Driver:
                     self._tidy(task)
             yield from self._events()
 
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes that take our tasks."""
+        return [node for node in self.link.nodes if node.name not in self.left_out]
+
     def _events(self) -> Generator[Event, None, None]:
+        while self.said:
+            yield self.said.popleft()
         for event in self.remote.events():
             if event.kind == "ended":
                 self.seconds.append(event.seconds)
@@ -243,20 +259,20 @@ class _Driver:
             task = self._task()
             if task is None:
                 return
-            orders = tuple(job.order for job in task.jobs)
-            self.link.submit(Submit(task.number, orders, self.settings.cpus, _gpus(self.device, task.share)))
+            orders, gpus = tuple(job.order for job in task.jobs), _gpus(self.device, task.share)
+            self.link.submit(Submit(task.number, orders, self.settings.cpus, gpus, tuple(self.left_out)))
             self.tasks[task.number] = task
 
     def _has_room(self) -> bool:
-        slots = room(self.link.nodes, self.settings.cpus, 0.0)
+        slots = room(self.nodes, self.settings.cpus, 0.0)
         if self.device == GPU:
             taken = sum(task.share for task in self.tasks.values())
-            return len(self.tasks) < slots and taken < sum(node.gpus for node in self.link.nodes)
+            return len(self.tasks) < slots and taken < sum(node.gpus for node in self.nodes)
         return len(self.tasks) < slots
 
     def _task(self) -> _Task | None:
         """The next cells that wait, as a task; None when none does."""
-        slots = self.settings.jobs or room(self.link.nodes, self.settings.cpus, _gpus(self.device, 1.0))
+        slots = self.settings.jobs or room(self.nodes, self.settings.cpus, _gpus(self.device, 1.0))
         size = 1 if self.device == GPU else batch_size(self.remote.waiting, slots, self.seconds, self.settings.batch)
         share = self.shares.of if self.device == GPU else None
         jobs: deque[Job] = deque()
@@ -270,21 +286,41 @@ class _Driver:
     def _hear(self, task: _Task, line: bytes) -> None:
         job = task.jobs[0]
         if line.startswith(ON):
-            task.node = line.removeprefix(ON).decode(errors="replace")
+            task.name, _, task.node = line.removeprefix(ON).decode(errors="replace").partition(" ")
             job.began = time.monotonic()
         elif line.startswith(EXIT):
             code = line.removeprefix(EXIT).decode(errors="replace")
             self.remote.lost(job, "crash", death(int(code) if code.lstrip("-").isdecimal() else None))
         else:
-            self.remote.hear(job, line)
+            try:
+                self.remote.hear(job, line)
+            except ConfigError as error:
+                self._leave_out(task, error)
             if job.memory is not None:
                 self.shares.measured(job.cell, *job.memory)
         self._tidy(task)
+
+    def _leave_out(self, task: _Task, error: ConfigError) -> None:
+        """Give no more tasks to the node of one; where no other node has room, that is an error.
+
+        Raises:
+            ConfigError: says of every node why not.
+        """
+        if task.name not in self.left_out:
+            self.left_out[task.name] = error.words if isinstance(error, Mixture) else str(error)
+            reason = f"the node {task.node} is left out: {self.left_out[task.name]}"
+            self.said.append(Event("said", task.jobs[0].cell, reason=reason))
+        if not room(self.nodes, self.settings.cpus, _gpus(self.device, 1.0)):
+            if len(self.left_out) == 1:
+                raise error
+            raise ConfigError(f"no node of the Ray cluster can be used: {' / '.join(self.left_out.values())}")
 
     def _over(self, task: _Task, word: Over) -> None:
         """A task has ended, whether it was to end or not."""
         if word.cause == "broken":
             raise ConfigError(f"{word.reason}; every node needs the same fl-bench (pip install 'fl-bench[ray]')")
+        if word.cause == "gone":
+            raise ExecutorLost(word.reason)
         where = f" on {task.node}" if task.node else ""
         self.remote.lost(task.jobs[0], word.cause or "crash", f"{word.reason or 'the task ended too early'}{where}")
         self._tidy(task)
@@ -302,13 +338,26 @@ class _Driver:
             self.remote.give_back(other)
         del self.tasks[task.number]
         if job.spoilt:
-            self.link.submit(Cancel(task.number))
+            self.link.submit(Cancel(task.number, task.lost))
 
     def _look_at(self, word: Nodes) -> None:
-        """Give up where the cluster has had no room for a task for too long."""
-        if self.settings.jobs is not None or room(word.nodes, self.settings.cpus, _gpus(self.device, 1.0)):
+        """See which nodes are gone; give up where the cluster has had no room for a task for too long.
+
+        Ray itself may wait for ever for a node that hangs: for a task there, or for one that was about to go there.
+        """
+        names = {node.name for node in word.nodes}
+        gone, self.known = self.known - names, names
+        for task in [task for task in self.tasks.values() if gone and (not task.node or task.name in gone)]:
+            task.lost = True
+            if task.node:
+                self.remote.lost(task.jobs[0], "node", f"the node {task.node} is gone")
+            else:
+                self.remote.give_back(task.jobs[0])
+            self._tidy(task)
+        if self.settings.jobs is not None or room(self.nodes, self.settings.cpus, _gpus(self.device, 1.0)):
             self.seen = time.monotonic()
         elif time.monotonic() - self.seen > START_LIMIT:
             raise ConfigError(
                 f"no node of the Ray cluster at {word.head} has had room for a task for {START_LIMIT / 60:g} minutes"
+                f"{''.join(f'; left out: {why}' for why in self.left_out.values())}"
             )

@@ -32,8 +32,14 @@ AHEAD = 64
 GRACE = 5.0
 """Seconds that a cancelled task has to remove what it wrote."""
 
+FETCH = 15.0
+"""Seconds that a line may take to come from the node that has it; one that hangs would hold all others up."""
+
 CRASHES = ("WorkerCrashedError", "OutOfMemoryError")
 """Ray's errors for a task whose process died; `OutOfMemoryError` is the node's memory, not a GPU's."""
+
+GONE = ("LocalRayletDiedError",)
+"""Ray's error where its node on this machine has died, so that no task can be submitted from here any more."""
 
 BROKEN = ("RayTaskError", "RuntimeEnvSetupError")
 """Ray's errors for a task that cannot work there, on whatever node."""
@@ -48,6 +54,8 @@ class Node:
 
     cpus: float
     gpus: float
+    name: str = ""
+    """Ray's name for it, which no other node has or had."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class Submit:
     orders: tuple[bytes, ...]
     cpus: float
     gpus: float
+    without: tuple[str, ...] = ()
+    """Names of nodes that must not have it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,8 @@ class Cancel:
     """End a task; nothing more is said of it."""
 
     task: int
+    lost: bool = False
+    """Whether its node is gone, so that whoever waits for its end waits for ever."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class Over:
     """A task has ended."""
 
     task: int
-    cause: Literal["node", "crash", "broken"] | None = None
+    cause: Literal["node", "crash", "broken", "gone"] | None = None
     """Why it ended too early."""
     reason: str = ""
 
@@ -104,13 +116,15 @@ class Unable:
 Word: TypeAlias = "Nodes | Said | Over | Unable"
 
 
-def cause_of(error: BaseException) -> tuple[Literal["node", "crash", "broken"], str]:
+def cause_of(error: BaseException) -> tuple[Literal["node", "crash", "broken", "gone"], str]:
     """What an error of Ray means for a cell, and in words; what nobody knows counts as a lost node."""
     names = [kind.__name__ for kind in type(error).__mro__]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     name = names[0].partition("(")[0]
     if any(known in names for known in BROKEN):
         return "broken", f"a task cannot work on a node of the cluster: {_short(lines[-1:])}"
+    if any(known in names for known in GONE):
+        return "gone", f"the Ray node that this command is connected to has died ({name})"
     if any(known in names for known in CRASHES):
         return "crash", f"the process of the task died ({name}): {_short(lines[:1])}"
     return "node", f"a node, or the way to it, is lost ({name}): {_short(lines[:1])}"
@@ -188,7 +202,7 @@ class _Tasks:
                     if isinstance(command, Submit):
                         self._submit(remote, command)
                     else:
-                        self._cancel(command.task)
+                        self._cancel(command.task, lost=command.lost)
                 self._insist()
                 self._pass_on()
         finally:
@@ -200,8 +214,8 @@ class _Tasks:
                 time.sleep(0.1)
 
     def _nodes(self) -> Nodes:
-        there = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        found = tuple(Node(float(one.get("CPU", 0)), float(one.get("GPU", 0))) for one in there)
+        there = [(node["Resources"], node["NodeID"]) for node in self.ray.nodes() if node["Alive"]]
+        found = tuple(Node(float(has.get("CPU", 0)), float(has.get("GPU", 0)), name) for has, name in there)
         return Nodes(self.ray.get_runtime_context().gcs_address, found)
 
     def _submit(self, remote: Any, command: Submit) -> None:
@@ -213,15 +227,18 @@ class _Tasks:
             "scheduling_strategy": "SPREAD",
             "_generator_backpressure_num_objects": AHEAD,
         }
+        if command.without:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(command.without)})"}
         stream = remote.options(**options).remote(list(command.orders))
         self.streams[stream] = command.task
 
-    def _cancel(self, number: int) -> None:
+    def _cancel(self, number: int, *, lost: bool = False) -> None:
         """Ask a task to end; `_insist` makes sure that it does."""
         for stream in [stream for stream, task in self.streams.items() if task == number]:
             del self.streams[stream]
             self.ray.cancel(stream, force=False)
-            self.leaving[stream] = time.monotonic() + GRACE
+            if not lost:
+                self.leaving[stream] = time.monotonic() + GRACE
 
     def _insist(self) -> None:
         """Forget the cancelled tasks that are gone, and kill those that had time enough to go."""
@@ -236,7 +253,7 @@ class _Tasks:
         """Read what a cancelled task still says; whether it has ended."""
         while self.ray.wait([stream], timeout=0)[0]:
             try:
-                self.ray.get(next(stream))
+                self.ray.get(next(stream), timeout=GRACE)
             except StopIteration:
                 return True
             except self.ray.exceptions.RayError:
@@ -252,7 +269,7 @@ class _Tasks:
         for stream in ready:
             number = self.streams[stream]
             try:
-                self.say(Said(number, self.ray.get(next(stream))))
+                self.say(Said(number, self.ray.get(next(stream), timeout=FETCH)))
             except StopIteration:
                 del self.streams[stream]
                 self.say(Over(number))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ON = b"on "
-"""Begins the first line: what follows is the machine's name. Messages begin with a brace."""
+"""Begins the first line: what follows is Ray's name for the node, and the machine's. Messages begin with a brace."""
 
 EXIT = b"exit "
 """Begins the line of a worker that has died: what follows is its exit code."""
@@ -31,7 +31,7 @@ def attend(orders: Sequence[bytes]) -> Iterator[bytes]:
     Yields:
         Where this is, then what the worker says. The worker ends with the task, however the task ends.
     """
-    yield ON + platform.node().encode()
+    yield ON + f"{_node()} {platform.node()}".encode()
     said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     child = Child(lambda _, line: said.put(line))
     try:
@@ -50,6 +50,12 @@ def attend(orders: Sequence[bytes]) -> Iterator[bytes]:
                 return
     finally:
         child.end()
+
+
+def _node() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _lines(said: queue.SimpleQueue[bytes | None]) -> Iterator[bytes | None]:

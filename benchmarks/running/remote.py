@@ -26,8 +26,8 @@ from fl_bench.errors import ConfigError, DataError, StorageError
 from ..records.continuing import inherit, keep, kept
 from ..records.lease import Held
 from ..records.record import AlreadyRecorded, RecordError
-from .executor import Event
-from .handshake import data_of, mismatch, refusal, setup
+from .executor import ELSEWHERE, Event
+from .handshake import Mixture, data_of, mismatch, setup
 from .job import Job, Retries
 from .local import START_LIMIT
 from .order import KEPT_EVERY, Order, Plugin
@@ -154,7 +154,7 @@ class Remote:
                 held.close()
                 raise
             held.close()
-            self._events.append(Event("ended", cell, ending=ending))
+            self._events.append(Event("ended", cell, ending=ending, reason=ELSEWHERE))
         return None
 
     def hear(self, job: Job, line: bytes) -> None:
@@ -284,7 +284,7 @@ class Remote:
         job.node = shown(name)[:100] or "a node without a name"
         if reasons or isinstance(message, Refused):
             self.give_back(job)
-            raise refusal(job.node, [shown(reason) for reason in reasons])
+            raise Mixture(job.node, [shown(reason) for reason in reasons])
 
     def _round(self, job: Job, message: Finished) -> None:
         if message.round != len(job.heard.rows) or message.round >= job.cell.training.rounds:

@@ -67,6 +67,8 @@ class Ending:
     folder: Path
     changed: tuple[str, ...] = field(default=(), compare=False)
     """What it left of its process otherwise than it was; see `isolation`."""
+    elsewhere: bool = field(default=False, compare=False)
+    """Whether another process ran it, so that there was nothing to do here."""
 
 
 def finished(cell: Cell, store: Store, *, retry: bool) -> Ending | None:
@@ -111,7 +113,7 @@ def run_cell(
     with store.claim(cell) as claim:
         earlier = finished(cell, store, retry=options.retry)
         if earlier is not None:  # another process finished it meanwhile
-            return earlier
+            return replace(earlier, elsewhere=True)
         attempt = _Attempt(cell, options, claim.checkpoint)
         try:
             with isolated(cell.seed) as isolation:
@@ -133,7 +135,7 @@ def run_cell(
             earlier = finished(cell, store, retry=False) if isinstance(error, AlreadyRecorded) else None
             if earlier is None:
                 raise
-            return earlier
+            return replace(earlier, elsewhere=True)
         claim.clear()
         return Ending(outcome.status, outcome.reason, folder, isolation.changed)
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .executor import Event
+from .executor import ELSEWHERE, Event
 from .runner import finished
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def until_ended(
                 holder = store.holder(cell)  # before the record, which is written while the cell is held
                 ending = finished(cell, store, retry=options.retry)
                 if ending is not None:
-                    yield Event("ended", cell, ending=ending, reason="by another process")
+                    yield Event("ended", cell, ending=ending, reason=ELSEWHERE)
                 elif holder is None:
                     free.append(cell)
                 else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import pickle
 import sys
@@ -178,6 +180,22 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
     # Starting again would overwrite the rounds of a run that only lacks a permission.
     with pytest.raises(StorageError, match="directory"):
         checkpoint.load(tmp_path, CPU)
+
+
+class Erring(io.BytesIO):
+    """A file on a disk that fails."""
+
+    def read(self, *_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_disk_that_fails_while_it_is_read_is_an_error(
+    tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The next attempt may be able to read it; whoever took it for damaged would start again, or remove it.
+    monkeypatch.setattr(type(tmp_path), "open", lambda *_: Erring(whole))
+    with pytest.raises(StorageError, match="Input/output error"):
+        checkpoint.load(tmp_path / "checkpoint.pt", CPU)
 
 
 @settings(deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def expected(place: Place) -> Seen:
 
     Recovery: none.
     """
-    return Seen(times=3, exits={1, -9}, cells=60, notes=["a note"])
+    return Seen(times=3, kills=2, exits={1, -9}, cells=60, notes=["a note"])
 
 
 def missing(place: Place) -> Seen:
@@ -176,12 +177,22 @@ def test_the_page_names_what_was_not_run_and_what_did_harm(
     lines = text.splitlines()
     assert "| expected | 3 | signal 9, 1 | 60 | as expected |" in lines
     assert "| missing |  |  |  | **not run** |" in lines
+    assert "In all, 3 faults were injected; 2 of them are kills." in lines
     assert "| harmful |  |  |  | **broken** |" in lines
     assert "- Result: **not run**: there is no disk to fill." in lines
     assert "- Result: **broken**: a record was lost." in lines
     others = text[text.index("## Others") :]
     assert "Not run." in others
     assert "- Result: **not run**: there is no result of it yet." in others
+
+
+def test_a_row_takes_the_place_of_the_one_before_and_others_stay(place: Place, tmp_path: Path) -> None:
+    rows = [measure(fault, place) for fault in (expected, missing)]
+    keep("tests", rows, tmp_path)
+    keep("tests", [{**rows[1], "why": "there is no root"}], tmp_path)
+    found = stored(tmp_path)["tests"]["rows"]
+    assert [(row["fault"], row.get("why")) for row in found] == [("expected", None), ("missing", "there is no root")]
+    assert all(row["at"]["packages"]["torch"] for row in found)
 
 
 def test_the_page_in_docs_is_what_the_stored_results_give() -> None:
@@ -275,8 +286,9 @@ print(os.stat("file").st_mtime)
 @needs_linux
 @pytest.mark.slow
 def test_a_storm_of_kills_leaves_the_records_of_an_uninterrupted_run(place: Place) -> None:
-    for fault in (kills.worker_killed, kills.driver_killed, kills.group_killed):
-        row = measure(fault, place)
-        assert row["result"] == "as expected", row["why"]
-        assert row["times"] == 1
-        assert row["cells"] >= 6
+    turns = itertools.cycle(
+        [kills.kill_group, kills.kill_driver, kills.kill_worker]
+    )  # on one folder, one after another
+    seen = kills.storm(place, 3, 2, lambda place, command, _: next(turns)(place, command, 1), retry=True)
+    assert seen.times == seen.kills == 3
+    assert seen.cells >= 6

@@ -98,8 +98,12 @@ class SlurmNode:
         own = [f"--{option}={self.folder}/munge.{name}" for option, name in files.items()]
         self._start("munged", "--force", *own)
         self._start("slurmctld", "-f", str(self.config))
-        self._start("slurmd", "-f", str(self.config))
+        self.start_daemon()
         self.wait_until(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"), "the node is idle")
+
+    def start_daemon(self) -> None:
+        """Start the daemon of the node, at first or after it was killed."""
+        self._start("slurmd", "-f", str(self.config))
 
     def stop(self) -> None:
         """Cancel all jobs and end the daemons, by the numbers of their processes."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_bench.benchmarks.running.handshake import Setup, data_of, mismatch, refusal, setup
+from fl_bench.benchmarks.running.handshake import Mixture, Setup, data_of, mismatch, setup
 from fl_bench.benchmarks.running.order import Order, Plugin, read_cell, read_order
 from fl_bench.benchmarks.running.protocol import (
     MESSAGES,
@@ -269,7 +269,7 @@ def test_a_checkpoint_comes_in_parts() -> None:
 def test_every_difference_has_a_name(there: dict[str, Any], said: str) -> None:
     found = replace(HERE, node="node-3", **there)
     assert mismatch(HERE, found) == [said]
-    assert said in str(refusal("node-3", mismatch(HERE, found)))
+    assert said in str(Mixture("node-3", mismatch(HERE, found)))
 
 
 def test_a_node_may_have_more_than_it_needs() -> None:

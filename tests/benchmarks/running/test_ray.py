@@ -19,8 +19,9 @@ from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.records.reading import read_record
 from fl_bench.benchmarks.running import job as jobs
 from fl_bench.benchmarks.running import ray as executor
+from fl_bench.benchmarks.running.executor import ExecutorLost
 from fl_bench.benchmarks.running.order import read_order
-from fl_bench.benchmarks.running.protocol import Finished, Kept, Late, Recorded, message_line
+from fl_bench.benchmarks.running.protocol import Finished, Hello, Kept, Late, Recorded, message_line
 from fl_bench.benchmarks.running.ray import Ray, batch_size, room
 from fl_bench.benchmarks.running.ray_cluster import Cancel, Node, Nodes, Over, Said, Submit, cause_of
 from fl_bench.benchmarks.running.reporting import CONTEXT
@@ -30,7 +31,7 @@ from fl_bench.benchmarks.running.worker import serve
 from fl_bench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fl_bench.benchmarks.grid.cell import Cell
@@ -50,25 +51,30 @@ class FakeLink:
     """A cluster that runs each task when it is submitted; a test says what it does instead."""
 
     scratch: Path
-    nodes: tuple[Node, ...] = (Node(1.0, 0.0),)
+    nodes: tuple[Node, ...] = (Node(1.0, 0.0, "one"),)
+    where: dict[int, str] = field(default_factory=dict)
+    """The name of the node of each task; that of the first node by default."""
     instead: dict[int, Callable[[Submit], list[Word]]] = field(default_factory=dict)
     """What a task says, by its number."""
     change: Callable[[int, Message], Message] = lambda _, message: message
     """Puts another message in the place of one of a task's."""
     submitted: list[Submit] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    """Those of `cancelled` whose end nobody must wait for."""
     closed: bool = False
     _said: list[Word] = field(default_factory=list)
 
     def submit(self, command: Submit | Cancel) -> None:
         if isinstance(command, Cancel):
             self.cancelled.append(command.task)
+            self.lost += [command.task] if command.lost else []
             return
         self.submitted.append(command)
         self._said += self.instead.get(command.task, self.work)(command)
 
     def work(self, command: Submit, until: Callable[[Message], bool] = lambda _: False) -> list[Word]:
-        said: list[Word] = [Said(command.task, b"on far")]
+        said: list[Word] = [Said(command.task, f"on {self.where.get(command.task, 'one')} far".encode())]
 
         def emit(message: Message) -> None:
             said.append(Said(command.task, message_line(self.change(command.task, message))))
@@ -149,7 +155,7 @@ def _keys(command: Submit) -> list[str]:
 
 def test_a_worker_that_dies_twice_fails_its_cell_alone(link: FakeLink, cells: list[Cell], store: Store) -> None:
     def dies(command: Submit) -> list[Word]:
-        return [Said(command.task, b"on far"), Said(command.task, b"exit -9")]
+        return [Said(command.task, b"on one far"), Said(command.task, b"exit -9")]
 
     link.instead = {1: dies, 2: dies}
     events = run(cells, store, jobs=1, batch=1)
@@ -199,12 +205,77 @@ def test_a_cluster_without_room_is_given_up_by_name(
     assert link.closed
 
 
+def other_torch(bad: Sequence[int]) -> Callable[[int, Message], Message]:
+    """The tasks of some numbers run on a node with another torch."""
+
+    def change(task: int, message: Message) -> Message:
+        if task in bad and isinstance(message, Hello):
+            return Hello(replace(message.setup, packages={**message.setup.packages, "torch": "2.0.0"}))
+        return message
+
+    return change
+
+
+def test_a_node_that_differs_is_left_out_by_name_and_the_others_go_on(
+    link: FakeLink, cells: list[Cell], store: Store, tmp_path: Path
+) -> None:
+    link.nodes = (Node(1.0, 0.0, "one"), Node(1.0, 0.0, "two"))
+    link.where, link.change = {1: "two", 2: "two"}, other_torch([1, 2])
+    events = run(cells, store)
+    (said,) = (event.reason for event in events if event.kind == "said")
+    assert "is left out: " in said
+    assert "here and 2.0.0 on" in said
+    assert "or leave it out" not in said
+    assert statuses(events) == ["done"] * 4
+    without = [command.without for command in link.submitted]
+    assert without[0] == ()
+    assert set(without[without.index(("two",)) :]) == {("two",)}
+    assert 1 in link.cancelled
+    compare_with_local(store, cells, tmp_path / "local")
+
+
+def test_where_every_node_differs_the_run_ends_and_names_them(link: FakeLink, cells: list[Cell], store: Store) -> None:
+    link.change = other_torch(range(9))
+    with pytest.raises(ConfigError, match=r"here and 2\.0\.0 on .*; give every node the same versions"):
+        run(cells, store)
+    link.nodes = (Node(0.0, 0.0, "head"), Node(1.0, 0.0, "one"), Node(1.0, 0.0, "two"))
+    link.where = {1: "one", 2: "two"}
+    link.submitted.clear()
+    with pytest.raises(ConfigError, match=r"no node of the Ray cluster can be used: .*2\.0\.0.* / .*2\.0\.0"):
+        run(cells, store, jobs=2)
+    assert store.folders() == []
+
+
 def test_a_node_without_fl_bench_ends_the_run_and_says_what_to_install(
     link: FakeLink, cells: list[Cell], store: Store
 ) -> None:
     link.instead[1] = lambda _: [Over(1, "broken", "No module named 'fl_bench'")]
     with pytest.raises(ConfigError, match=r"No module named 'fl_bench'.*pip install 'fl-bench\[ray\]'"):
         run(cells, store)
+
+
+def test_a_node_that_hangs_is_lost_when_the_head_gives_it_up(
+    link: FakeLink, cells: list[Cell], store: Store, tmp_path: Path
+) -> None:
+    one, two = link.nodes = (Node(1.0, 0.0, "one"), Node(1.0, 0.0, "two"))
+    link.where[1] = "two"
+    # The first task says no more, and the second was on its way to the same node; Ray would wait for both.
+    link.instead[1] = lambda command: link.work(command)[:1]
+    link.instead[2] = lambda _: [Nodes("head:1", (one, two)), Nodes("head:1", (one,))]
+    assert statuses(run(cells, store, batch=1)) == ["done"] * 4
+    assert sorted(link.cancelled) == sorted(link.lost) == [1, 2]
+    compare_with_local(store, cells, tmp_path / "local")
+
+
+def test_without_its_own_node_the_command_ends_and_no_cell_fails(
+    link: FakeLink, cells: list[Cell], store: Store
+) -> None:
+    # Every further task would fail at once, and soon every cell of the grid.
+    link.instead[2] = lambda _: [Over(2, "gone", "the Ray node that this command is connected to has died")]
+    with pytest.raises(ExecutorLost, match="connected to has died"):
+        run(cells, store, batch=1)
+    assert {record.status for record in store.records()} <= {"done"}
+    assert link.closed
 
 
 def test_a_node_that_is_added_finds_a_task_waiting(link: FakeLink, cells: list[Cell], store: Store) -> None:
@@ -362,6 +433,7 @@ def test_errors_of_ray_are_lost_nodes_crashes_or_broken_nodes() -> None:
     exceptions = pytest.importorskip("ray.exceptions", reason="needs ray")
     for error, cause in [
         (exceptions.NodeDiedError("the node is dead"), "node"),
+        (exceptions.LocalRayletDiedError(), "gone"),
         (exceptions.WorkerCrashedError(), "crash"),
         (exceptions.OutOfMemoryError("killed"), "crash"),
         (exceptions.ObjectLostError("a" * 56, None, ""), "node"),

@@ -260,7 +260,7 @@ def test_what_others_did_counts(remote_of: Callable[..., Remote], store: Store, 
     remote = remote_of(shared=True, ended=lambda _: ending)
     assert remote.next() is None
     (event,) = remote.events()
-    assert event.ending is ending
+    assert (event.ending, event.reason) == (ending, "by another process")
     remote = remote_of(shared=True)
     with store.claim(cell):
         assert remote.next() is None

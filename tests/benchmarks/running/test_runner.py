@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -243,7 +244,8 @@ def test_a_method_that_fails_is_recorded_with_its_traceback_and_runs_again_on_re
         ending = run_cell(cell, store, Options())
     assert (ending.status, ending.reason) == ("failed", "RuntimeError: by design")
     assert "client_update" in read_record(ending.folder).run["traceback"]
-    assert run_cell(cell, store, Options()) == ending
+    found = run_cell(cell, store, Options())
+    assert (found, found.elsewhere, ending.elsewhere) == (ending, True, False)
     assert run_cell(cell, store, Options(retry=True)).status == "done"
 
 
@@ -275,6 +277,32 @@ def test_a_disk_that_fills_up_is_no_failure_of_the_method_and_costs_a_round(
     ending = run_cell(cell, store, Options())
     assert without_clocks(ending.folder) == without_clocks(run_cell(cell, Store(tmp_path / "whole"), Options()).folder)
     assert [row["seconds_training"] for row in read_record(ending.folder).rounds[:1]] == seen
+
+
+@pytest.mark.parametrize("good", [0, 1])  # the claim looks at it first, then the run
+def test_a_checkpoint_that_the_disk_does_not_give_is_no_failure_of_the_method(
+    store: Store, cell_of: MakeCell, monkeypatch: pytest.MonkeyPatch, good: int
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    cell, opened, real = cell_of(training={"rounds": 3}), [], zipfile.ZipFile
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(cell, store, Options(), stop)
+    with monkeypatch.context() as patch:
+
+        def fails(*given: Any, **named: Any) -> Any:
+            opened.append(given)
+            if len(opened) > good:
+                raise OSError(errno.EIO, "Input/output error")
+            return real(*given, **named)
+
+        patch.setattr(zipfile, "ZipFile", fails)
+        with pytest.raises(RecordError, match="Input/output error"):
+            run_cell(cell, store, Options())
+    assert store.find(cell) is None
+    assert store.has_checkpoint(cell)
+    assert run_cell(cell, store, Options()).status == "done"
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])

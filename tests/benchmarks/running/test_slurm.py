@@ -321,6 +321,26 @@ def test_lost_tasks_are_submitted_again_and_time_limits_go_on(
     assert watch.spent(cell.key) == 12.0
 
 
+def test_folders_of_arrays_go_when_all_cells_are_done_and_no_task_is_left(
+    small_grid: Callable[..., Grid], store: Store, played: Path
+) -> None:
+    cells = list(small_grid().cells)
+    for some in (cells[:1], cells):
+        run("slurm[detach=true]", some, store)
+    first, second = Array.all(store.results)
+    run_cell(cells[0], store, Options())
+    run("slurm", [], store)  # what a command does that finds its runs done
+    assert Array.all(store.results) == [second]
+    (played / "queue").write_text(f"102_0|fl-bench-{second.name}|PENDING|Priority\n")
+    run_cell(cells[1], store, Options())
+    run("slurm", [], store)
+    assert Array.all(store.results) == [second]  # its task will look for it
+    (played / "queue").write_text("")
+    run("slurm", [], store)
+    assert not (store.results / ".jobs").exists()
+    assert first.name < second.name
+
+
 def test_a_watch_waits_for_whole_lines(tmp_path: Path) -> None:
     array = Array.new(tmp_path, b"{}\n")
     watch = following.Watch(array)
@@ -375,14 +395,19 @@ def test_processes_of_this_machine_share_the_cells(
 ) -> None:
     monkeypatch.setattr(following, "PAUSE", 0.2)
     cells = list(small_grid(Overrides(seeds="0,1")).cells)
-    events = run("slurm[cluster=local;tasks=2]", cells, store)
+    logs: list[str] = []
+    events = []
+    for event in read_executor("slurm[cluster=local;tasks=2]").run(cells, store, Options()):
+        events.append(event)
+        if sum(event.ending is not None for event in events) == len(cells):
+            (array,) = Array.all(store.results)
+            logs = [path.read_text() for path in array.path.glob("[0-9]*.jsonl")]
     assert sorted(event.cell.key for event in events if event.ending) == sorted(cell.key for cell in cells)
     assert {event.ending.status for event in events if event.ending} == {"done"}
     compare_with_local(store, cells, tmp_path / "other")
-    (array,) = Array.all(store.results)
-    logs = [path.read_text() for path in array.path.glob("[0-9]*.jsonl")]
     assert len(logs) == 2
     assert sum(text.count('"ended"') for text in logs) == len(cells)  # each by one of them
+    assert not (store.results / ".jobs").exists()
 
 
 @pytest.mark.slow
@@ -439,15 +464,17 @@ def test_a_real_task_is_preempted_and_reaches_its_limit_and_nothing_shows(
         on_slurm.wait_until(lambda: log.read_text().count('"started"') == 2, "the cell has started again")
         # Its limit is near: submitit is told so by a signal, and asks for the task to be requeued.
         on_slurm.ask("scontrol", "update", f"JobId={task}", "TimeLimit=1")
-        on_slurm.wait_until(lambda: waiting(on_slurm) == [task], "the task waits again", 90.0)
+        on_slurm.wait_until(lambda: waiting(on_slurm) == [task], "the task waits again", 240.0)
         on_slurm.ask("scontrol", "update", f"JobId={task}", "TimeLimit=20")
         assert list(array.path.parent.parent.rglob("*.part")) != []
         (tmp_path / "gate").touch()
         again(on_slurm, task)
-        ended = [event for event in events if event.ending]
+        ended = []
+        for event in events:
+            ended += [event] if event.ending else []
+            stopped = [line for line in log.read_text().splitlines() if '"stopped"' in line]
     assert {event.cell for event in ended} == set(cells)
     assert {event.ending.status for event in ended if event.ending} == {"done"}
-    stopped = [line for line in log.read_text().splitlines() if '"stopped"' in line]
     assert ["asked to end" in line for line in stopped] == [True, False]
     assert "time limit is near" in stopped[1]
     compare_with_local(store, cells, tmp_path / "other")
@@ -489,4 +516,4 @@ def test_a_real_sbatch_refuses_and_a_second_command_follows(
     assert "whose tasks take 2 runs" in second[0].reason
     assert not [event for event in second if event.reason.startswith("submitted")]
     assert [event.ending.status for event in second if event.ending] == ["done", "done"]
-    assert len(Array.all(store.results)) == 2  # one was refused
+    assert not (store.results / ".jobs").exists()  # nor that of the one that was refused
