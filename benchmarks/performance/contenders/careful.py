@@ -61,8 +61,7 @@ class Careful(Contender):
 
     def round(self) -> float:
         """See `Contender.round`."""
-        with torch.no_grad():
-            accuracy = self.round_of_method()
+        accuracy = self.round_of_method()
         self.done += 1
         return accuracy
 
@@ -145,26 +144,31 @@ def shared_memory(workload: Workload, dealt: Dealt, seed: int) -> Shared:
     pool = dealt.public() if workload.public else torch.empty(0, 1, 28, 28)
 
     def seen(images: Tensor) -> Tensor:
-        return (images.flatten(1) if workload.model == "mlp-200" else images).contiguous().share_memory_()
+        return in_shared_memory((images.flatten(1) if workload.model == "mlp-200" else images).contiguous())
 
     def predicted(models: int) -> Tensor:
-        return torch.zeros(models, len(pool), workload.classes).share_memory_()
+        return in_shared_memory(torch.zeros(models, len(pool), workload.classes))
 
     return Shared(
         workload=workload,
         seed=seed,
         shapes=[parameter.shape for parameter in first.parameters()],
-        weights=torch.stack(rows).share_memory_(),
+        weights=in_shared_memory(torch.stack(rows)),
         sizes=[len(labels) for _, labels in private],
         images=seen(torch.cat([images for images, _ in private])),
-        labels=torch.cat([labels for _, labels in private]).share_memory_(),
+        labels=in_shared_memory(torch.cat([labels for _, labels in private])),
         test_sizes=[len(labels) for _, labels in tests],
         test_images=seen(torch.cat([images for images, _ in tests])),
-        test_labels=torch.cat([labels for _, labels in tests]).share_memory_(),
+        test_labels=in_shared_memory(torch.cat([labels for _, labels in tests])),
         pool=seen(pool),
         targets=predicted(max(extra, 1)),
         predictions=predicted(len(rows)),
     )
+
+
+def in_shared_memory(tensor: Tensor) -> Tensor:
+    """The tensor, moved there."""
+    return tensor.share_memory_()  # type: ignore[no-any-return, no-untyped-call]  # torch's
 
 
 class Desk:
@@ -175,8 +179,9 @@ class Desk:
         self.models = [lean.leaves(row, shared.shapes) for row in shared.weights]
         self.draws = [torch.Generator().manual_seed(1_000_003 * shared.seed + row) for row in range(len(self.models))]
         sizes, test_sizes = shared.sizes, shared.test_sizes
-        self.private = list(zip(shared.images.split(sizes), shared.labels.split(sizes), strict=True))
-        self.tests = list(zip(shared.test_images.split(test_sizes), shared.test_labels.split(test_sizes), strict=True))
+        self.private = list(zip(torch.split(shared.images, sizes), torch.split(shared.labels, sizes), strict=True))
+        test_images, test_labels = (torch.split(each, test_sizes) for each in (shared.test_images, shared.test_labels))
+        self.tests = list(zip(test_images, test_labels, strict=True))
         settings = shared.workload.settings
         self.distill_epochs, self.server_epochs = (settings.get(f"{who}_epochs", 5) for who in ("distill", "server"))
         self._laid_out: tuple[tuple[int, int], Tensor, tuple[Tensor, ...]] | None = None
@@ -219,7 +224,7 @@ class Desk:
         workload, steps = self.shared.workload, 0
         for _ in range(workload.epochs):
             order = torch.randperm(len(labels), generator=self.draws[client])
-            for rows in order.split(workload.batch_size):
+            for rows in torch.split(order, workload.batch_size):
                 logits = lean.forward(weights, images.index_select(0, rows))
                 lean.descend(weights, F.cross_entropy(logits, labels.index_select(0, rows)), workload.lr)
                 steps += 1
@@ -253,6 +258,6 @@ class Desk:
         if self._laid_out is None or self._laid_out[0] != (number, epochs):
             draws = torch.Generator().manual_seed(1_000_003 * self.shared.seed + 500_000 + number)
             order = torch.cat([torch.randperm(len(self.shared.pool), generator=draws) for _ in range(epochs)])
-            self._laid_out = (number, epochs), order, self.shared.pool.index_select(0, order).split(size)
+            self._laid_out = (number, epochs), order, torch.split(self.shared.pool.index_select(0, order), size)
         _, order, images = self._laid_out
-        return list(zip(images, self.shared.targets[target].index_select(0, order).split(size), strict=True))
+        return list(zip(images, torch.split(self.shared.targets[target].index_select(0, order), size), strict=True))

@@ -112,7 +112,7 @@ def _report(pipe: Connection, work: Callable[[], list[Any]]) -> None:
     """Send what work returns, or the trace of its failure."""
     try:
         answers = work()
-    except Exception:  # noqa: BLE001 - it goes to the process that asked, which raises it
+    except Exception:  # it goes to the process that asked, which raises it
         pipe.send((None, traceback.format_exc()))
     else:
         pipe.send((answers, None))

@@ -35,7 +35,7 @@ def leaves(row: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
         row: shape (parameters,).
         shapes: of the parameters.
     """
-    parts = row.split([shape.numel() for shape in shapes])
+    parts = torch.split(row, [shape.numel() for shape in shapes])
     return [_shaped(part, shape).detach().requires_grad_() for part, shape in zip(parts, shapes, strict=True)]
 
 
@@ -79,7 +79,7 @@ def consistent(weights: Sequence[Tensor], images: Tensor, target: Tensor, draws:
 @torch.no_grad()
 def predict(weights: Sequence[Tensor], images: Tensor) -> Tensor:
     """Logits of many images, shape (samples, classes)."""
-    return torch.cat([forward(weights, batch) for batch in images.split(TEST_BATCH)])
+    return torch.cat([forward(weights, batch) for batch in torch.split(images, TEST_BATCH)])
 
 
 def correct(weights: Sequence[Tensor], images: Tensor, labels: Tensor) -> int:
