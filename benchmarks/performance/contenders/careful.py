@@ -76,7 +76,7 @@ class Careful(Contender):
         sizes = torch.tensor(self.shared.sizes, dtype=torch.float32)
         torch.mv(weights[:clients].T, sizes / sizes.sum(), out=weights[clients])
         correct = self.crew.call("test_part", [(part, self.workers) for part in range(self.workers)])
-        return 100 * sum(correct) / len(self.shared.test_labels)
+        return 100 * float(sum(correct)) / len(self.shared.test_labels)
 
     def _fedmd(self) -> float:
         """Digest, revisit and predict; the consensus is the mean of the logits."""
@@ -103,7 +103,7 @@ class Careful(Contender):
         tasks = [(client, targets and targets[client], self.done) for client in range(self.workload.clients)]
         steps, accuracies = zip(*self.crew.call("distilling_client", tasks), strict=True)
         self._steps = sum(steps)
-        return sum(accuracies) / len(accuracies)
+        return float(sum(accuracies)) / len(accuracies)
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,14 @@ def _serve(pipe: Connection, build: Callable[[Any], object], shared: object) -> 
         built = build(shared)
         return []
 
+    def work() -> list[Any]:
+        return [getattr(built, job)(*task) for task in tasks]
+
     with suppress(EOFError, OSError, KeyboardInterrupt):
         _report(pipe, start)
         while True:
             job, tasks = pipe.recv()
-            _report(pipe, lambda job=job, tasks=tasks: [getattr(built, job)(*task) for task in tasks])
+            _report(pipe, work)
 
 
 def _report(pipe: Connection, work: Callable[[], list[Any]]) -> None:

@@ -57,7 +57,7 @@ def forward(weights: Sequence[Tensor], images: Tensor) -> Tensor:
     return F.linear(hidden, weights[6], weights[7])
 
 
-def descend(weights: Sequence[Tensor], loss: Tensor, lr: float, clip: float | None = None) -> None:
+def descend(weights: list[Tensor], loss: Tensor, lr: float, clip: float | None = None) -> None:
     """A step of SGD on all parameters at once; `clip` bounds the norm of the gradient, all parameters together."""
     gradients = torch.autograd.grad(loss, weights)
     if clip is not None:
