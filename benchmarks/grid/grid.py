@@ -144,9 +144,13 @@ class MethodChoice:
     """A method of a grid, as asked for."""
 
     name: str
+    """The method, as `fl-bench list methods` names it."""
     label: str
+    """What tables call this entry; the method's name where a grid gives none. Entries of one method need different ones."""
     codec: str = "none"
+    """How predictions are coded on the wire, which lowers their bytes."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the method that differ from its defaults."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Settings of local training that it has of its own."""
 
