@@ -14,9 +14,11 @@ from ...datasets.public import PublicSettings
 from ...datasets.split import SplitSettings
 from ...federation.faults import Faults, Poison
 from ...federation.settings import ModelMix, Training
+from ...methods.registry import METHODS
 from ..commands import listing
 from ..commands.cli import app
-from ..grid.grid import GridFile, LedgerReference, MethodChoice
+from ..grid.choices import MethodChoice
+from ..grid.grid import GridFile, LedgerReference
 from .reading import ROOT
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def methods() -> str:
 
 def type_of_settings(method: str) -> type[Any]:
     """The dataclass of a method's settings."""
-    kind: type[Any] = listing.METHODS[method].config_type
+    kind: type[Any] = METHODS[method].config_type
     return kind
 
 
