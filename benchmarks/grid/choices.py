@@ -20,9 +20,13 @@ class MethodChoice:
     """A method of a grid, as asked for."""
 
     name: str
+    """The method, as `fl-bench list methods` names it."""
     label: str
+    """What tables call this entry: the method's name where a grid gives none. Two entries of one method need two."""
     codec: str = "none"
+    """How predictions are coded on the wire, which lowers their bytes."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the method that differ from its defaults."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Settings of local training that it has of its own."""
 
