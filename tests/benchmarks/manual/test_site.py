@@ -118,6 +118,10 @@ def test_every_key_of_a_grid_has_a_meaning() -> None:
         assert all(f"| `{field.name}` |" in text for field in fields(kind))
     assert "| `lr` | `float` | `0.001` | Learning rate of local training. |" in text
     assert "| `from` |" in text
+    assert "| `label` | `str or null` | `null` |" in text  # as written, and not as resolved
+    assert "| `models` | `Any` | `[mlp-64]` |" in text
+    assert "| `poison` | `Poison` | see its section |" in text
+    assert "## `comparison`" in text
     assert all(f"### `{name}`" in text for name in PARTITIONS.names())
 
 
@@ -135,3 +139,5 @@ def test_every_data_set_is_there_with_the_licence_that_a_page_states() -> None:
     assert stated["hapt"].startswith("CC BY 4.0")
     assert stated["dna"] == stated["shuttle"] == "R package mlbench: GPL-2; UCI: CC BY 4.0"
     assert stated["digits"] == "see its source"
+    assert "image 1x8x8, 10 classes, 1198 training rows, 599 test rows" in generated.datasets()
+    assert "| `csv:<file>?target=<column>` |" in generated.datasets()
