@@ -93,9 +93,14 @@ def test_lists_are_indented_by_four_with_a_blank_line_before_them() -> None:
     assert adapted("1. one\n   goes on\n10. ten\n    too\n", "people.md") == "1. one\n    goes on\n10. ten\n    too\n"
 
 
+def test_an_item_is_no_part_of_the_paragraph_before_it() -> None:
+    text = "- one\n\n  a paragraph\n- two\n- three\n"
+    assert adapted(text, "people.md") == "- one\n\n    a paragraph\n\n- two\n- three\n"
+
+
 def test_code_in_a_list_keeps_its_own_indent() -> None:
     text = "- one\n\n  ```python\n  if x:\n    y\n  ```\n- two\n"
-    assert adapted(text, "people.md") == "- one\n\n    ```python\n    if x:\n      y\n    ```\n- two\n"
+    assert adapted(text, "people.md") == "- one\n\n    ```python\n    if x:\n      y\n    ```\n\n- two\n"
 
 
 def test_every_command_is_there_with_its_help() -> None:
