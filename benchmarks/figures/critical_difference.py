@@ -22,6 +22,12 @@ BAR = 0.16
 """Inches from bar to bar."""
 LINE = 0.19
 """Inches from name to name."""
+AXIS = 0.8
+"""Inches of the axis at the least on paper; longer names are cut."""
+LETTER = 0.058
+"""Inches of a letter on paper, about."""
+RANK = 7
+"""Letters of a rank and the blanks around it."""
 
 
 @styled
@@ -57,14 +63,24 @@ def draw(
     height = above + below + line_step * half + (0.05 if sheet.width else 0.25)
     figure = sheet.figure((9.4, height), height)
     figure.set_layout_engine("none")
-    side = 0.19 if sheet.width is None else (0.0625 * (max(map(len, ordered)) + 8)) / sheet.width
-    axes = figure.add_axes((side, 0, 1 - 2 * side, 1))
+    left_side, right_side = 0.19, 0.19
+    names = ordered
+    if sheet.width:
+        longest = [max(map(len, part)) for part in (ordered[:half], ordered[half:])]
+        room = int((sheet.width - AXIS) / LETTER) - 2 * RANK
+        most = max(room // 2, room - min(longest))
+        names = [name if sum(longest) <= room or len(name) <= most else f"{name[: most - 1]}…" for name in ordered]
+        left_side, right_side = (
+            (max(map(len, part)) + RANK) * LETTER / sheet.width for part in (names[:half], names[half:])
+        )
+    across = 1 - left_side - right_side
+    axes = figure.add_axes((left_side, 0, across, 1))
     low, high = 1.0, float(len(ordered))
     axis = height - above  # inches from the bottom
     axes.set(xlim=(low, high), ylim=(0, height))
     axes.axis("off")
     axes.plot([low, high], [axis, axis], color=INK, linewidth=1.1, clip_on=False)
-    step = max(1, round(len(ordered) / (12 if sheet.width is None else 3.5 * sheet.width * (1 - 2 * side))))
+    step = max(1, round(len(ordered) / (12 if sheet.width is None else 3.5 * sheet.width * across)))
     for rank in range(1, len(ordered) + 1, step):
         axes.plot([rank, rank], [axis, axis + 0.07], color=INK, linewidth=0.9, clip_on=False)
         axes.text(rank, axis + 0.12, str(rank), ha="center", va="bottom", color=MUTED, fontsize=sheet.points(8))
@@ -76,7 +92,7 @@ def draw(
         y = axis - 0.16 - bar_step * level
         ends = min(map(ranks.__getitem__, bar)), max(map(ranks.__getitem__, bar))
         axes.plot(ends, [y, y], color=INK, linewidth=thick, solid_capstyle="round", clip_on=False, zorder=4)
-    for place, name in enumerate(ordered):
+    for place, (name, short) in enumerate(zip(ordered, names, strict=True)):
         left = place < half
         line = place if left else len(ordered) - 1 - place
         y = axis - below - line_step * line - 0.04
@@ -88,7 +104,7 @@ def draw(
         axes.text(
             edge,
             y,
-            f" {name} {ranks[name]:.2f} ",
+            f" {short} {ranks[name]:.2f} ",
             ha="right" if left else "left",
             va="center",
             weight="bold" if name == control else "normal",

@@ -160,8 +160,8 @@ def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figu
 
 def _matrix(result: Comparison, title: str, sheet: Sheet) -> Figure:
     ordered = [row.method for row in result.ranks]
-    most = matrix.fits(ordered, sheet)
-    names = matrix.chosen(ordered, [name for name in (result.control, "local", "fedavg") if name is not None], most)
+    always = [name for name in (result.control, "local", "fedavg") if name is not None]
+    names = matrix.fitting(ordered, always, sheet)
     columns = dict(zip(result.methods, zip(*result.scores, strict=True), strict=True))
     pairs = {frozenset((pair.method, pair.other)): pair for pair in result.secondary}
     cells = {

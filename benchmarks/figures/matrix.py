@@ -25,6 +25,9 @@ MOST = 12
 NARROW = 0.46
 """Inches of a cell on paper, where the numbers just fit."""
 
+LETTER = 0.0625
+"""Inches of a letter of a name on paper, about."""
+
 
 @dataclass(frozen=True)
 class Versus:
@@ -56,12 +59,15 @@ def chosen(ordered: Sequence[str], always: Sequence[str], most: int = MOST) -> l
     return [name for name in ordered if name in kept]
 
 
-def fits(names: Sequence[str], sheet: Sheet) -> int:
-    """How many of the methods have a place on a sheet, the longest name counted in."""
+def fitting(ordered: Sequence[str], always: Sequence[str], sheet: Sheet) -> list[str]:
+    """What is `chosen` for a sheet: as many methods as its width has room for, the longest name counted in."""
     if not sheet.width:
-        return MOST
-    letter = 0.0625  # of names, inches
-    return max(2, min(HIGHLIGHTED, int((sheet.width - letter * max(map(len, names)) - 0.25) / NARROW)))
+        return chosen(ordered, always)
+    for most in range(HIGHLIGHTED, 2, -1):
+        names = chosen(ordered, always, most)
+        if NARROW * len(names) + LETTER * max(7, *map(len, names)) + 0.25 <= sheet.width:
+            return names
+    return chosen(ordered, always, 2)
 
 
 @styled
