@@ -144,6 +144,7 @@ def draw(memberships: Sequence[Membership], *, title: str, sheet: Sheet = SCREEN
     """
     columns = min(3 if sheet.width is None else max(1, round(sheet.width / PANEL)), len(memberships))
     rows = -(-len(memberships) // columns)
+    columns = -(-len(memberships) // rows)  # as even as can be
     clients = max(len(membership.groups) for membership in memberships)
     screen = max(3.1 * columns, 6.2), (min(max(0.085 * clients, 2.2), 8) + 1.3) * rows + 0.6
     figure = sheet.figure(screen, (min(max(0.05 * clients, 1.2), 4) + 0.9) * rows)

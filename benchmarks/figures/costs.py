@@ -97,7 +97,7 @@ def draw(courses: Sequence[Course], *, title: str, sheet: Sheet = SCREEN) -> Fig
 def point_panels(count: int, screen: tuple[float, float], sheet: Sheet) -> tuple[Figure, Sequence[Axes]]:
     """Axes for points, one accuracy axis for all: below each other, or beside each other where the sheet is wide."""
     wide = sheet.width is not None and sheet.width >= WIDE
-    figure = sheet.figure(screen, 2.7 if wide else 1.75 * count + 0.5)
+    figure = sheet.figure(screen, 2.0 if wide else 1.65 * count)
     if wide:
         panels = figure.subplots(1, count, squeeze=False, sharey=True)[0, :]
     else:
@@ -157,7 +157,7 @@ def _panel(axes: Axes, cost: str, courses: Sequence[Course], sheet: Sheet) -> No
         floor = 10.0 ** math.floor(math.log10(least))
         spread = most / least * (10 if sheet.width else 1)  # a narrow axis has room for fewer numbers
         between = [1, 2, 5] if spread < 200 else [1, 3] if spread < 2000 else [1]
-        axes.set_xscale("symlog", linthresh=floor, linscale=0.35, subs=[2, 3, 4, 5, 6, 7, 8, 9])
+        axes.set_xscale("symlog", linthresh=floor, linscale=0.8 if sheet.width else 0.35, subs=[2, 3, 4, 5, 6, 7, 8, 9])
         axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=floor, subs=between))
         axes.set_xlim(-0.25 * floor if len(positive) < len(points) else 0.8 * least, most * 1.6)
     else:
@@ -179,7 +179,7 @@ def _panel(axes: Axes, cost: str, courses: Sequence[Course], sheet: Sheet) -> No
             markeredgecolor=INK if on_front else "white",
             markeredgewidth=0.8 if on_front else 0.4,
             linestyle="none",
-            zorder=5 if on_front else 4,
+            zorder=5 if stands_out else 4,
             clip_on=False,
         )
 

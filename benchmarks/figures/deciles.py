@@ -55,7 +55,7 @@ def draw(rows: Sequence[Deciles], *, title: str, sheet: Sheet = SCREEN) -> Figur
     """
     ordered = sorted(rows, key=lambda row: (row.mean, row.label))
     sheet = sheet.of([row.label for row in reversed(ordered)])
-    figure = sheet.figure((9.4, 0.225 * len(ordered) + 1.6), 0.15 * len(ordered) + 0.6)
+    figure = sheet.figure((9.4, 0.225 * len(ordered) + 1.3), 0.15 * len(ordered) + 0.6)
     axes = figure.subplots()
     for place, row in enumerate(ordered):
         look = sheet.mark(row.label) if sheet.width else category_look(row.category)

@@ -66,7 +66,7 @@ def draw(found: Sequence[Profile], *, title: str, sheet: Sheet = SCREEN) -> Figu
     named = {profile.label for profile in found if sheet.highlights(profile.label)}
     named = named or {profile.label for profile in found[:HIGHLIGHTED]}
     blocks = len(found[0].distances)
-    figure = sheet.figure((9.4, 4.6), 2.1 + 0.12 * (sheet.width or 0))
+    figure = sheet.figure((9.4, 4.6), 1.4 + 0.12 * (sheet.width or 0))
     axes = figure.subplots()
     far = max(profile.distances[-1] for profile in found if profile.label in named) * 1.05 + 0.5
     axes.set(xlim=(0, far), ylim=(-0.02, 1.03), xlabel="points behind the best method of the block")

@@ -198,12 +198,14 @@ def caption(figure: Figure) -> str:
 
 
 def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """A legend under all axes, in as many columns as the figure's width has room for."""
+    """A legend under all axes, in as many columns as the width has room for; the figure grows by its height."""
     from matplotlib import rcParams
 
     size = float(rcParams["font.size"])
     entry = (0.64 * max(len(str(handle.get_label())) for handle in handles) + 5.2) * size  # points
     columns = max(1, min(len(handles), int(figure.get_figwidth() * 72 / entry)))
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + (1.75 * rows + 1) * size / 72)
     figure.legend(
         handles=list(handles),
         loc="outside lower center",

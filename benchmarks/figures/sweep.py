@@ -89,7 +89,7 @@ def _panel(axes: Axes, own: Sequence[Line], bounds: Sequence[Line], everyone: Se
         ends.append((line.label, line.mean[-1], {"color": MUTED, "fontsize": 7.5, "style": "italic"}))
     for line in own:
         look = sheet.look(line.label)
-        axes.plot(line.values, line.mean, **look, zorder=4)
+        axes.plot(line.values, line.mean, **look, zorder=4, label=line.label)
         axes.fill_between(
             line.values, line.lowest, line.highest, color=look["color"], alpha=0.12, linewidth=0, zorder=3
         )
