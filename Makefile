@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links test golden fuzz mutate bench page reference planted clusters cosmos defaults faults faults-page format
+.PHONY: check lint types links docs test golden fuzz mutate bench page reference planted clusters cosmos defaults faults faults-page format
 
 check: lint types test
 
@@ -19,6 +19,10 @@ links:
 
 types: links
 	cd build/types && mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p fl_bench
+
+# The documentation as a site, in build/site/: a link that leads nowhere ends it. Nothing is fetched.
+docs: links
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/types$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m mkdocs build --strict
 
 test:
 	pytest

@@ -47,8 +47,9 @@ def partition(
     from ...datasets.catalogue import check_dataset_name
     from ..grid.cell import resolve_partition
     from ..grid.dealing import with_own_clients
-    from ..grid.grid import Overrides, parse_options, parse_seeds
+    from ..grid.grid import Overrides, parse_options
     from ..grid.plugins import load_plugins
+    from ..grid.seeds import parse_seeds
     from ..tables.printing import print_json
     from .partition_view import examine, print_partition, write_png
 

@@ -102,9 +102,10 @@ def tune(
     from ...federation.settings import Execution
     from ..grid.configure import configure
     from ..grid.executors import read_executor
-    from ..grid.grid import Overrides, find_grid, parse_seeds, read_grid
+    from ..grid.grid import Overrides, find_grid, read_grid
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
+    from ..grid.seeds import parse_seeds
     from ..records.recovery import recover
     from ..records.store import Store
     from ..running.runner import Options

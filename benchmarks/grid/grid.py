@@ -26,15 +26,12 @@ per_dataset:                            # optional: what a method of the grid ha
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
-from fl_bench.limits import CELLS, WHOLE_NUMBER
-from fl_bench.streams import FACTORS
 
 from ...datasets.catalogue import dataset_info
 from ...datasets.split import check as check_split
@@ -42,8 +39,7 @@ from ...federation.codecs import Codec
 from ...federation.models.registry import check_model
 from ...federation.settings import Training
 from ...methods.base import unsupported
-from ...methods.registry import METHODS
-from .brackets import bracketed, name_and_brackets, split_list
+from .brackets import split_list
 from .cell import (
     Cell,
     DatasetChoice,
@@ -54,17 +50,19 @@ from .cell import (
     resolve_own_training,
     resolve_partition,
 )
-from .configure import blame, check_name, configure, known_keys, plain, show_value
+from .choices import MethodChoice, choose_methods, parse_method, refuse_repeats
+from .configure import blame, check_name, configure, known_keys, plain
 from .dealing import check_own_clients, with_own_clients
 from .declaration import read_declaration
 from .foreign import check_public, with_foreign
 from .plain_yaml import assignments, read_yaml
-from .repetition import Repetition
+from .seeds import parse_seeds, refuse_too_many, vary_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .declaration import Declaration
+    from .repetition import Repetition
 
 GRIDS = Path(__file__).parents[1] / "grids"
 """The grids that come with fl-bench."""
@@ -140,18 +138,6 @@ class Overrides:
 
 
 @dataclass(frozen=True)
-class MethodChoice:
-    """A method of a grid, as asked for."""
-
-    name: str
-    label: str
-    codec: str = "none"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of local training that it has of its own."""
-
-
-@dataclass(frozen=True)
 class Grid:
     """All cells of a grid, in the order in which they run."""
 
@@ -219,7 +205,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         declaration = _declaration(file, written)
     settings = chosen_settings(file, given)
     runs = len(settings) * len(datasets) * len(repetitions) * len(chosen)
-    _refuse_too_many(runs, "fewer --seeds, --methods or --settings")
+    refuse_too_many(runs, "fewer --seeds, --methods or --settings")
     options = parse_options(given)
     shown = [*(f"-o {text}" for text in given.options), *([] if given.rounds is None else [f"--rounds {given.rounds}"])]
     cells: dict[str, Cell] = {}
@@ -291,127 +277,6 @@ def why_unsupported(cell: Cell) -> str | None:
     )
 
 
-def parse_seeds(seeds: str | Sequence[int]) -> list[int]:
-    """Seeds from `0-4`, `0,2,5`, `0-2,7` or a list, in the order given.
-
-    Raises:
-        ConfigError: anything else, a negative seed, a repeated one, none, or more than a grid has runs.
-    """
-    if isinstance(seeds, str):
-        found: list[int] = []
-        for part in seeds.replace(" ", "").split(","):
-            match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part)
-            first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-            if last < first or last - first > 9999:
-                raise ConfigError(f"seeds must look like 0-4 or 0,2,5, found {seeds!r}")
-            found += range(first, last + 1)
-            _refuse_too_many(len(found), "fewer seeds")
-    else:
-        found = list(seeds)
-    if not found or min(found) < 0 or max(found) > WHOLE_NUMBER or len(set(found)) < len(found):
-        raise ConfigError(
-            f"seeds must be whole numbers from 0 on, at most {WHOLE_NUMBER}, each once, found {show_value(seeds)}"
-        )
-    return found
-
-
-def vary_seeds(seeds: Sequence[int], vary: Mapping[str, str | Sequence[int]]) -> list[Repetition]:
-    """The repetitions of a grid: every seed, and around it those that differ in one part of the randomness.
-
-    Args:
-        seeds: seeds that move all of it.
-        vary: the seeds of single parts, by name of `FACTORS`; one that is the seed itself is no further run.
-    Raises:
-        ConfigError: no such part, seeds as `parse_seeds` refuses them, or a part that would not vary.
-    """
-    known_keys(vary, list(FACTORS), "vary")
-    repetitions = [Repetition(seed) for seed in seeds]
-    for factor, wanted in vary.items():
-        with blame(f"vary.{factor}"):
-            levels = parse_seeds(wanted)
-            _refuse_too_many(len(seeds) * len(levels), "fewer seeds")
-            further = [Repetition(seed, ((factor, level),)) for seed in seeds for level in levels if level != seed]
-            if not further:
-                raise ConfigError(f"{levels[0]} is the seed of all else already, so nothing varies; name another")
-        repetitions += further
-        _refuse_too_many(len(repetitions), "fewer seeds")
-    return repetitions
-
-
-def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) -> MethodChoice:
-    """A method entry of a grid: a name, `name: {settings}`, or {name, label, codec, settings, training}.
-
-    Args:
-        entry: the entry.
-        key: the list that it stands in, for messages.
-        configured: methods that a plain name may refer to by label.
-    Raises:
-        ConfigError: no such form, or no such method.
-    """
-    if isinstance(entry, str):
-        for choice in configured:
-            if choice.label == entry:
-                return choice
-        entry = {"name": entry}
-    if not isinstance(entry, dict) or (len(entry) != 1 and "name" not in entry):
-        raise ConfigError(
-            f"{key} lists names, `name: {{settings}}` or {{name, label, codec, settings, training}}, "
-            f"found {show_value(entry)}"
-        )
-    if "name" not in entry:
-        ((name, settings),) = entry.items()
-        entry = {"name": name, "settings": settings or {}}
-        if isinstance(settings, dict) and "training" in settings:
-            entry["settings"] = {key: value for key, value in settings.items() if key != "training"}
-            entry["training"] = settings["training"]
-    long = configure(_MethodEntry, entry, key)
-    METHODS[long.name]  # an unknown name raises
-    if long.label is not None:
-        check_name(long.label, f"the label of {long.name} in {key}")
-    return MethodChoice(long.name, long.label or long.name, long.codec, long.settings, long.training)
-
-
-def choose_methods(text: str, configured: Sequence[MethodChoice]) -> list[MethodChoice]:
-    """The methods that `--methods` asks for: `a,b[key=value;key=value]`, or `all`.
-
-    A name that the grid labels keeps the grid's settings; what stands in brackets comes on top, `codec`, `label` and
-    local training of its own (`training.lr`) among it. Without a label the brackets become part of the label.
-
-    Raises:
-        ConfigError: a malformed text, an unknown name, or a method named twice.
-    """
-    with blame("--methods"):
-        chosen: list[MethodChoice] = []
-        for item in split_list(text, "it"):
-            name, inside = name_and_brackets(item, "a method")
-            if name == "all" and inside is None:
-                labelled = {choice.name for choice in configured}
-                chosen += configured
-                chosen += [MethodChoice(other, other) for other in METHODS.names() if other not in labelled]
-                continue
-            base = next((choice for choice in configured if choice.label == name), None)
-            if base is None:
-                METHODS[name]  # an unknown name raises
-                base = MethodChoice(name, name)
-            chosen.append(base if inside is None else _with_brackets(base, inside, item))
-        refuse_repeats([choice.label for choice in chosen])
-    return chosen
-
-
-def refuse_repeats(labels: Sequence[str]) -> None:
-    """Refuse two methods of one label: tables could not tell them apart.
-
-    Raises:
-        ConfigError: names the label.
-    """
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ConfigError(
-                f"two methods are called {label!r}; give one a label: {{name: ..., label: ..., settings: ...}}, "
-                f"or name[label=...;key=value] on the command line"
-            )
-
-
 def parse_options(given: Overrides) -> dict[str, Any]:
     """The changes of `-o key=value` and `--rounds`, by dotted key; values are YAML.
 
@@ -430,17 +295,6 @@ def parse_options(given: Overrides) -> dict[str, Any]:
 class _OnDataset:
     """What a method of a grid has otherwise on one data set."""
 
-    settings: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _MethodEntry:
-    """The long form of a method entry."""
-
-    name: str
-    label: str | None = None
-    codec: str = "none"
     settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -479,11 +333,6 @@ def _resolve(
     models, faults = resolve_models(sections["models"]), resolve_faults(sections["faults"])
     shared = {"scheme": scheme, "split": split, "foreign": foreign, "models": models}
     return {**shared, "shared_training": training, "faults": faults}
-
-
-def _refuse_too_many(runs: int, remedy: str) -> None:
-    if runs > CELLS:
-        raise ConfigError(f"a grid may have {CELLS} runs, this one has at least {runs}; {remedy} would do")
 
 
 def chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[str, Any]]:
@@ -558,18 +407,3 @@ def _cell(
         tuning=tuning,
         **shared,
     )
-
-
-def _with_brackets(base: MethodChoice, inside: str, item: str) -> MethodChoice:
-    changes = bracketed(inside, item)
-    shown = ";".join(
-        f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in changes.items()
-    )
-    label = changes.pop("label", f"{base.label}[{shown}]")
-    codec = changes.pop("codec", base.codec)
-    single = {key: changes.pop(key) for key in list(changes) if key.startswith("training.")}
-    training = {**base.training, **{key.removeprefix("training."): value for key, value in single.items()}}
-    if not isinstance(label, str) or not isinstance(codec, str):
-        raise ConfigError(f"{item!r}: label and codec are names")
-    check_name(label, f"{show_value(item)}: the label")
-    return replace(base, label=label, codec=codec, settings={**base.settings, **changes}, training=training)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..commands.scaffold import KINDS, filled
 from .examples import EXAMPLES
+from .headings import headings
 from .reading import ROOT, Topic, as_markdown, entry_text
 from .topics import MODULES, topics
 
@@ -78,14 +78,11 @@ def _topic_text(topic: Topic) -> str:
 def contents(text: str) -> str:
     """Links to the sections of a page in Markdown, a line for each part."""
     lines: list[str] = []
-    used: Counter[str] = Counter()
-    for mark, heading in re.findall(r"^(#{2,4}) (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE):
-        anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")  # as GitHub makes them
-        link = f"[{heading}](#{anchor}-{used[anchor]})" if used[anchor] else f"[{heading}](#{anchor})"
-        used[anchor] += 1
-        if mark == "##":
+    for heading in headings(text):
+        link = f"[{heading.text}](#{heading.anchor})"
+        if heading.level == 2:
             lines.append(f"- **{link}**:")
-        elif mark == "###":
+        elif heading.level == 3:
             lines[-1] += (" " if lines[-1].endswith(":") else " · ") + link
     return "\n".join(lines)
 

@@ -42,15 +42,21 @@ def main(arguments: Sequence[str]) -> int:
     if not asked.page:
         folder = Path(tempfile.mkdtemp(prefix="fl-bench-faults-"))
         place = Place(folder, asked.times)
-        for family in asked.families or FAMILIES:
-            began, before = time.monotonic(), place.preparing
-            faults = [fault for fault in FAMILIES[family] if asked.only in titled(fault)]
-            for number, fault in enumerate(faults):
-                spent = time.monotonic() - began - (place.preparing - before)
-                place.limit = (60 * asked.minutes - spent) / (len(faults) - number)
-                rows.append(measure(fault, place))
-                print(f"{family}: {rows[-1]['fault']}: {told(rows[-1])}", flush=True)
-                store.keep(family, rows[-1:])
+        at = store.here()
+        kept: list[tuple[str, dict[str, Any]]] = []
+        try:
+            for family in asked.families or FAMILIES:
+                began, before = time.monotonic(), place.preparing
+                faults = [fault for fault in FAMILIES[family] if asked.only in titled(fault)]
+                for number, fault in enumerate(faults):
+                    spent = time.monotonic() - began - (place.preparing - before)
+                    place.limit = (60 * asked.minutes - spent) / (len(faults) - number)
+                    rows.append(measure(fault, place))
+                    print(f"{family}: {rows[-1]['fault']}: {told(rows[-1])}", flush=True)
+                    kept.append((family, {**rows[-1], "at": at}))
+        finally:  # not before: records say whether the tree has changes, and the next fault's would differ in that
+            for family, row in kept:
+                store.keep(family, [row])
         if any(row["result"] == "broken" for row in rows):
             print(f"what is broken can be looked at in {folder}")
         else:

@@ -88,7 +88,7 @@ def worker_without_folder_killed(place: Place) -> Seen:
     Recovery: none, or the same command with `--retry`.
     """
     executor = "subprocess[jobs=2,device=cpu,kept_every=0]"
-    return storm(place, place.times(60), seeds_of(place), kill_worker, retry=True, executor=executor)
+    return storm(place, place.times(120), seeds_of(place), kill_worker, retry=True, executor=executor)
 
 
 FAULTS = (worker_killed, driver_killed, group_killed, rounds_lost, driver_interrupted, worker_without_folder_killed)

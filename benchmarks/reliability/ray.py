@@ -85,12 +85,15 @@ def ray_node_frozen(place: Place) -> Seen:
     seen, results = Seen(times=1), place.results(4)
     with cluster_of(place) as cluster:
         command = place.start(results, executor=cluster.executor)
-        place.moment(command, CHANGES)
+        if not place.moment(command, CHANGES):
+            raise BrokenError(f"the command ended before it was hit: {command.said[-500:]}")
         frozen = cluster.processes_of_a_node()
         for process in frozen:
             os.kill(process, signal.SIGSTOP)
+        began = time.monotonic()
         try:
             seen.exits.add(command.wait())
+            seen.notes.append(f"it ended {time.monotonic() - began:.0f} s after")
         finally:
             for process in frozen:
                 with suppress(ProcessLookupError):

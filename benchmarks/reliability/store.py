@@ -23,12 +23,16 @@ FORMAT = 2
 
 def keep(family: str, rows: Sequence[dict[str, Any]], results: Path = RESULTS) -> Path:
     """Write rows into the result file of a family; each takes the place of the one before of the same fault."""
-    at = {"measured": datetime.now(UTC).date().isoformat(), **software(), **machine()}
     before = stored(results).get(family, {"rows": []})["rows"]
-    kept = {row["fault"]: row for row in [*before, *({**row, "at": at} for row in rows)]}
+    kept = {row["fault"]: row for row in [*before, *({"at": here(), **row} for row in rows)]}
     path = results / f"{family}.json"
     write_file(path, json.dumps({"format": FORMAT, "rows": list(kept.values())}, indent=1) + "\n")
     return path
+
+
+def here() -> dict[str, Any]:
+    """Where and when something is measured; result files that are written change the tree that it tells of."""
+    return {"measured": datetime.now(UTC).date().isoformat(), **software(), **machine()}
 
 
 def stored(results: Path = RESULTS) -> dict[str, dict[str, Any]]:

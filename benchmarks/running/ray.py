@@ -210,6 +210,8 @@ class _Driver:
     """Nodes that would give other numbers or cannot work, by Ray's names for them, and why."""
     known: set[str] = field(default_factory=set)
     """Ray's names for the nodes that were there at the last look."""
+    gone: tuple[str, ...] = ()
+    """Ray's names for those that went when nodes last did."""
     said: deque[Event] = field(default_factory=deque)
     count: int = 0
     seen: float = field(default_factory=time.monotonic)
@@ -260,7 +262,8 @@ class _Driver:
             if task is None:
                 return
             orders, gpus = tuple(job.order for job in task.jobs), _gpus(self.device, task.share)
-            self.link.submit(Submit(task.number, orders, self.settings.cpus, gpus, tuple(self.left_out)))
+            without = tuple(dict.fromkeys([*self.left_out, *self.gone]))
+            self.link.submit(Submit(task.number, orders, self.settings.cpus, gpus, without))
             self.tasks[task.number] = task
 
     def _has_room(self) -> bool:
@@ -343,10 +346,12 @@ class _Driver:
     def _look_at(self, word: Nodes) -> None:
         """See which nodes are gone; give up where the cluster has had no room for a task for too long.
 
-        Ray itself may wait for ever for a node that hangs: for a task there, or for one that was about to go there.
+        Ray itself may wait for ever for a node that hangs: for a task there, or for one that was about to go there. It
+        asks that node for room on behalf of all tasks that want the same; those that stay away from it want another.
         """
         names = {node.name for node in word.nodes}
         gone, self.known = self.known - names, names
+        self.gone = tuple(sorted(gone)) or self.gone
         for task in [task for task in self.tasks.values() if gone and (not task.node or task.name in gone)]:
             task.lost = True
             if task.node:

@@ -237,10 +237,4 @@ def _cautions(result: Comparison) -> list[str]:
             "takes them for such (tests and intervals on one data set, the hierarchical model, the bootstrap) is surer "
             "than it may be"
         )
-    values = [value for row in result.scores for value in row if value is not None]
-    if 0 < max(values) - min(values) < options.rope:
-        notes.append(
-            f"all numbers lie within the ROPE of {options.rope:g} points; if they are shares of 1 and no percentages, "
-            "give --rope 0.01"
-        )
     return notes

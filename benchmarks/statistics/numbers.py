@@ -75,7 +75,8 @@ def read_table(path: Path) -> Table:
     gap; so is a word for how a run ended (`diverged`).
 
     Raises:
-        DataError: the file cannot be read, or is no such table; says which line.
+        DataError: the file cannot be read, or is no such table, or has shares of 1 in place of percent; says which line
+            where it is one line's fault.
     """
     cells = read_cells(path)
     heading = _known(cells.heading)
@@ -99,12 +100,14 @@ def read_table(path: Path) -> Table:
     _refuse_twice(rows, path)
     if not any(row.status == DONE for row in rows):
         raise DataError(f"{path} holds no number below its headings {', '.join(heading)}")
+    outside = _check_percent(rows, path)
     families = {re.sub(r"[^a-z0-9]", "", facts.name.lower()): facts.family for facts in listing() if facts.family}
     rows = [replace(row, family=families.get(re.sub(r"[^a-z0-9]", "", row.dataset.lower()), "")) for row in rows]
     notes = [f"left out, no accuracies on a data set: {', '.join(left)}"] if left else []
     notes += [f"read as a data set in several settings, averaged: {split}"] if split else []
     if not factors and "seed" not in heading:
         notes.append("no column `seed`: each number counts as one run")
+    notes += [outside] if outside else []
     return Table(
         methods=tuple(sorted({row.method for row in rows})),
         conditions=conditions(rows),
@@ -223,6 +226,24 @@ def _split(row: Row, match: re.Match[str] | None) -> Row:
     if match is None:
         return row
     return replace(row, dataset=match["dataset"], setting=match["setting"], setting_text=match["setting"])
+
+
+def _check_percent(rows: Sequence[Row], path: Path) -> str:
+    """What to say of numbers that are no percentages; shares are refused, for they would make points of hundredths."""
+    done = [(row.accuracy, row) for row in rows if row.accuracy is not None]
+    if all(0 <= value <= 1 for value, _ in done) and any(value % 1 for value, _ in done):
+        raise DataError(
+            f"all numbers of {path} are between 0 and 1, as shares are, and a point is a hundredth of accuracy; write "
+            "percent: 85.2 in place of 0.852"
+        )
+    beyond = [(value, row) for value, row in done if not 0 <= value <= 100]
+    if not beyond:
+        return ""
+    value, row = beyond[0]
+    return (
+        f"{len(beyond)} of {len(done)} numbers are no accuracies in percent, such as {value:g} of {row.method} on "
+        f"{row.dataset}: what follows holds for numbers of which more is better, and points are their unit"
+    )
 
 
 def _refuse_twice(rows: Iterable[Row], path: Path) -> None:

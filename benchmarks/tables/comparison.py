@@ -150,14 +150,15 @@ def _standing(result: Comparison) -> Section:
         }
         for row in result.ranks
     ]
-    return Section(
-        "Where the methods stand",
-        _without_empty(rows),
-        f"mean over {several} of means over {'data sets and ' if families else ''}seeds; without one: lowest and "
-        f"highest mean rank when a {one} is left out; best: share of bootstrap draws with the best mean rank; "
-        f"intervals: {level}, hierarchical bootstrap over {'families, ' if families else ''}data sets, settings and "
-        "seeds",
-    )
+    shown = _without_empty(rows)
+    said = {
+        "mean %": f"mean over {several} of means over {'data sets and ' if families else ''}seeds",
+        "without\none": f"without one: lowest and highest mean rank when a {one} is left out",
+        "best": "best: share of bootstrap draws with the best mean rank",
+        "interval": f"intervals: {level}, hierarchical bootstrap over {'families, ' if families else ''}data sets, "
+        "settings and seeds",
+    }
+    return Section("Where the methods stand", shown, "; ".join(_said(said, shown)))
 
 
 def _primary(result: Comparison) -> Section:
@@ -185,16 +186,20 @@ def _primary(result: Comparison) -> Section:
     level = f"{100 * (1 - result.options.alpha):g} %"
     tests = {one.family: basis(result, one, family=True).removeprefix("signed rank, ") for one in result.decisions}
     corrected = "; ".join(f"{family}: {text}" if len(tests) > 1 else text for family, text in tests.items())
-    return Section(
-        f"Is {result.control} better?",
-        _without_empty(rows),
-        f"exact two-sided signed rank over {_test_over(result)}{corrected and f', {corrected}'}; "
-        f"* at {number(result.options.alpha)}. shift: Hodges-Lehmann, points, {result.control} minus the other; its "
-        "interval: the shifts that the test of the verdict does not reject at its step of Holm. mean: over blocks; "
-        f"simultaneous: {level} intervals that hold all at once (largest t). win tie loss: blocks, margin "
-        f"{result.options.rope:g}. P(impr.): share of runs that it wins, paired by seed. p ranks: from mean ranks, "
-        "Holm; depends on who else takes part",
-    )
+    shown = _without_empty(rows)
+    said = {
+        "than": f"exact two-sided signed rank over {_test_over(result)}{corrected and f', {corrected}'}; "
+        f"* at {number(result.options.alpha)}",
+        "shift": f"shift: Hodges-Lehmann, points, {result.control} minus the other",
+        "its\ninterval": "its interval: the shifts that the test of the verdict does not reject at its step of Holm",
+        "mean": "mean: over blocks",
+        "simultaneous": f"simultaneous: {level} intervals of the mean that hold all at once (largest t), which is "
+        "another test than the verdict's: one without 0 makes no verdict",
+        "win tie\nloss": f"win tie loss: blocks, margin {result.options.rope:g}",
+        "P(impr.)": "P(impr.): share of runs that it wins, paired by seed",
+        "p ranks": "p ranks: from mean ranks, Holm; depends on who else takes part",
+    }
+    return Section(f"Is {result.control} better?", shown, ". ".join(_said(said, shown)))
 
 
 def _test_over(result: Comparison) -> str:
@@ -218,11 +223,15 @@ def _on_one(result: Comparison) -> Section:
         }
         for decision in result.decisions
     ]
+    shown = _without_empty(rows)
+    said = {
+        "points": f"points: {result.control} minus the other, mean over seeds",
+        "interval": "interval: what the test of the verdict, Student's t, does not reject at its step of Holm",
+    }
     return Section(
         f"{result.control} on {result.table.datasets[0]}, paired by seed",
-        _without_empty(rows),
-        f"points: {result.control} minus the other, mean over seeds; interval: what the test of the verdict, Student's "
-        "t, does not reject at its step of Holm. Says something about that data set only",
+        shown,
+        f"{'; '.join(_said(said, shown))}. Says something about that data set only",
     )
 
 
@@ -240,7 +249,7 @@ def _predictions(result: Comparison) -> Section:
     return Section(
         f"What may {result.control} bring on a next data set?",
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
-        f"predictive probabilities, equivalent: within {result.options.rope:g} points"
+        f"predictive probabilities, equivalent: within {points(result.options.rope)}"
         f"{free if any('scale' in name for name in columns) else ''}; from "
         f"{observations(result.table, result.options.blocks)}, for one that is like them",
     )
@@ -354,6 +363,11 @@ def _without_empty(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without the columns in which no row has anything."""
     full = [name for name in rows[0] if any(row[name] != "" for row in rows)] if rows else []
     return [{name: row[name] for name in full} for row in rows]
+
+
+def _said(words: dict[str, str], rows: list[dict[str, Any]]) -> list[str]:
+    """Of what is said of columns, that of the columns which are there."""
+    return [text for column, text in words.items() if rows and column in rows[0]]
 
 
 def _bars(cells: Iterable[str]) -> str:

@@ -24,14 +24,16 @@ def print_power(console: Console, found: Sequence[Power]) -> None:
     for power in found:
         _say(console, "")
         _say(console, _title(power), bold=True)
-        print_table(console, [_row(power, place) for place in range(len(power.rows))])
+        rows = [_row(power, place) for place in range(len(power.rows))]
+        print_table(console, rows)
         spread = "over seeds" if power.seen_blocks == 1 else "over data sets"
         _say(
             console,
             f"chance to detect so many points, if {power.control} differs by them from this method and not at all from "
             f"the others; spread: standard deviation of the difference {spread}, points, as seen on "
-            f"{many(power.seen_blocks, 'data set')} with {power.seen_seeds:g} seeds; seeds: share of its variance that "
-            "comes from seeds",
+            f"{many(power.seen_blocks, 'data set')} with {power.seen_seeds:g} "
+            + ("seed" if power.seen_seeds == 1 else "seeds")
+            + ("; seeds: share of its variance that comes from seeds" if any("seeds" in row for row in rows) else ""),
         )
         if power.blocks < power.floor and power.seen_blocks > 1:
             _say(console, f"no test can reject with {many(power.blocks, 'data set')}: {power.floor} are the floor")

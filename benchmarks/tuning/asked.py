@@ -15,7 +15,9 @@ from fl_bench.spaces import Integers, spaces_of
 from ...federation.settings import Training
 from ...methods.registry import METHODS
 from ..grid.cell import DatasetChoice
-from ..grid.grid import expand, parse_method, parse_seeds, vary_seeds, why_unsupported
+from ..grid.choices import parse_method
+from ..grid.grid import expand, why_unsupported
+from ..grid.seeds import parse_seeds, vary_seeds
 from ..running.forecast import forecast
 from .ledger import GridReference, seeds_in_words, sha256
 from .written import TRAINING, as_asked, entry_of, with_values
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from fl_bench.spaces import Space
 
     from ..grid.cell import Cell
-    from ..grid.grid import GridFile, MethodChoice, Overrides
+    from ..grid.choices import MethodChoice
+    from ..grid.grid import GridFile, Overrides
     from .sampling import Sampler
 
 

@@ -8,22 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..grid.brackets import split_list
 from ..grid.cell import DatasetChoice
+from ..grid.choices import parse_method
 from ..grid.configure import blame
-from ..grid.grid import (
-    GridFile,
-    LedgerReference,
-    asked_methods,
-    chosen_settings,
-    parse_method,
-    parse_options,
-    with_changes,
-)
+from ..grid.grid import GridFile, LedgerReference, asked_methods, chosen_settings, parse_options, with_changes
 from ..grid.plain_yaml import to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..grid.grid import MethodChoice, Overrides
+    from ..grid.choices import MethodChoice
+    from ..grid.grid import Overrides
     from .ledger import Ledger
 
 TRAINING = "training."

@@ -337,11 +337,11 @@ def test_no_records_and_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_shares_of_one_are_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shares_of_one_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "shares.csv"
     path.write_text("dataset,cosmos,local\nx,0.9,0.8\ny,0.7,0.6\n", encoding="utf-8")
-    assert run_command(["compare", str(path)]) == 0
-    assert "if they are shares of 1 and no percentages, give --rope 0.01" in flat(capsys.readouterr().out)
+    assert run_command(["compare", str(path)]) == 2
+    assert "between 0 and 1, as shares are" in flat(capsys.readouterr().err)
 
 
 def test_a_dry_run_says_what_the_grid_cannot_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

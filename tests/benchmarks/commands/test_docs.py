@@ -85,7 +85,7 @@ def test_command_works(folder: Path, page: str, command: str) -> None:
 def test_the_main_job_ends_with_the_table(folder: Path) -> None:
     main, tests = (command for _, command in commands() if installs(command))
     setup, install, run = main.split(" && ")
-    assert (setup, install) == ("python3 -m venv .venv", ".venv/bin/pip install -e .")
+    assert (setup, install) == ("python3 -m venv .venv", ".venv/bin/pip install -c constraints.txt -e .")
     assert tests == "python3 -m venv .venv && .venv/bin/pip install --no-compile -e '.[dev]' && .venv/bin/pytest"
     words = shlex.split(run)
     assert words[0] == ".venv/bin/fl-bench"

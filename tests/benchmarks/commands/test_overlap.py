@@ -24,7 +24,10 @@ def copy(tmp_path: Path) -> str:
     return f"npz:{tmp_path / 'mine.npz'}"
 
 
-def test_shared_rows_are_said_with_the_families(copy: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shared_rows_are_said_with_the_families(
+    copy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # the name of the user's file is as long as the folder of the test
     assert run_command(["overlap", "digits", copy]) == 0
     said = capsys.readouterr()
     text = " ".join(said.out.split())

@@ -12,19 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_bench.benchmarks.grid.cell import Cell, DatasetChoice, safe_name
-from fl_bench.benchmarks.grid.grid import (
-    Grid,
-    Overrides,
-    choose_methods,
-    expand,
-    find_grid,
-    parse_method,
-    parse_seeds,
-    read_grid,
-)
+from fl_bench.benchmarks.grid.grid import Grid, Overrides, expand, find_grid, read_grid
 from fl_bench.errors import ConfigError
 from fl_bench.methods.base import Method, NoSettings
-from fl_bench.methods.registry import METHODS, method
+from fl_bench.methods.registry import method
 from fl_bench.streams import Seeds
 
 if TYPE_CHECKING:
@@ -174,26 +165,6 @@ def test_a_users_file_is_named_by_content_not_by_folder(tmp_path: Path) -> None:
     assert DatasetChoice.of(two.location).digest != one.digest
 
 
-def test_methods_of_the_command_line_keep_the_grids_settings() -> None:
-    configured = [parse_method({"name": "fedmd", "label": "tuned", "settings": {"digest_epochs": 3}}, "methods")]
-    (tuned,) = choose_methods("tuned[digest_lr=1e-2, clip=null]", configured)
-    assert (tuned.name, tuned.label) == ("fedmd", "tuned[digest_lr=0.01;clip=None]")
-    assert tuned.settings == {"digest_epochs": 3, "digest_lr": 0.01, "clip": None}
-    (plain,) = choose_methods("fedmd", configured)
-    assert plain.settings == {}
-
-
-def test_brackets_take_codec_and_label() -> None:
-    (choice,) = choose_methods("cosmos[label=mine;codec=float16;clusters=3]", [])
-    assert (choice.name, choice.label, choice.codec, choice.settings) == ("cosmos", "mine", "float16", {"clusters": 3})
-
-
-def test_all_is_every_method_once() -> None:
-    configured = [parse_method({"name": "fedmd", "label": "tuned", "settings": {"digest_epochs": 3}}, "methods")]
-    chosen = choose_methods("all", configured)
-    assert sorted(choice.name for choice in chosen) == METHODS.names()
-
-
 def test_always_runs_whatever_is_asked_for(small_grid: MakeGrid) -> None:
     def labels(text: str) -> list[str]:
         return [cell.label for cell in small_grid(Overrides(methods=text), always=("local",)).cells]
@@ -228,18 +199,6 @@ def test_what_cannot_run_is_known_before_it_runs(small_grid: MakeGrid) -> None:
     }
 
 
-@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=20, unique=True))
-def test_seeds_read_back(seeds: list[int]) -> None:
-    assert parse_seeds(seeds) == parse_seeds(",".join(map(str, seeds))) == seeds
-
-
-def test_seed_ranges() -> None:
-    assert parse_seeds("0-2, 7") == [0, 1, 2, 7]
-    for wrong in ("", "a", "3-1", "1,1", "-1", "0-99999999", "1.5", [], [-1], [2, 2]):
-        with pytest.raises(ConfigError, match="seeds must"):
-            parse_seeds(wrong)
-
-
 @given(st.text(), st.text())
 def test_safe_names_are_safe_and_keep_names_apart(one: str, other: str) -> None:
     assert set(safe_name(one)) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+=-~")
@@ -270,12 +229,6 @@ def test_training_of_its_own_belongs_to_the_method_and_not_to_the_setting(small_
 def test_training_as_all_have_it_is_none_of_its_own(small_grid: MakeGrid) -> None:
     entry = {"name": "fedmd", "training": {"lr": 0.001, "local_epochs": 1}}
     assert keys(small_grid(methods=("local", entry))) == keys(small_grid())
-
-
-def test_brackets_give_a_method_training_of_its_own() -> None:
-    (choice,) = choose_methods("fedavg[training.lr=0.1;training.local_epochs=2;weights=uniform]", [])
-    assert choice.label == "fedavg[training.lr=0.1;training.local_epochs=2;weights=uniform]"
-    assert (choice.settings, choice.training) == ({"weights": "uniform"}, {"lr": 0.1, "local_epochs": 2})
 
 
 @pytest.mark.parametrize(

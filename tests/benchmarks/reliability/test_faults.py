@@ -21,7 +21,7 @@ from fl_bench.benchmarks.reliability.fault import described, measure, titled
 from fl_bench.benchmarks.reliability.place import Place, Results
 from fl_bench.benchmarks.reliability.seen import BrokenError, NotHereError, Seen
 from fl_bench.benchmarks.reliability.shim import ahead, failing, late
-from fl_bench.benchmarks.reliability.store import keep, stored
+from fl_bench.benchmarks.reliability.store import here, keep, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,6 +193,12 @@ def test_a_row_takes_the_place_of_the_one_before_and_others_stay(place: Place, t
     found = stored(tmp_path)["tests"]["rows"]
     assert [(row["fault"], row.get("why")) for row in found] == [("expected", None), ("missing", "there is no root")]
     assert all(row["at"]["packages"]["torch"] for row in found)
+
+
+def test_a_row_says_of_the_tree_what_was_true_when_it_was_measured(place: Place, tmp_path: Path) -> None:
+    at = {**here(), "dirty": "as it was"}  # result files that were written since would count as changes
+    keep("tests", [{**measure(expected, place), "at": at}], tmp_path)
+    assert stored(tmp_path)["tests"]["rows"][0]["at"] == at
 
 
 def test_the_page_in_docs_is_what_the_stored_results_give() -> None:

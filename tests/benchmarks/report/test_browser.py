@@ -211,7 +211,8 @@ def test_everything_can_be_reached_and_used_by_keyboard(visit: Callable[..., Pag
     assert not bare  # and it can be seen where one is
     page.get_by_role("button", name="vs local").focus()
     page.keyboard.press("Enter")
-    assert page.locator("#board thead th").nth(4).get_attribute("aria-sort") == "descending"
+    heading = page.locator("#board thead th").filter(has_text="vs local")
+    assert heading.get_attribute("aria-sort") == "descending"
     page.locator("button.open:visible").first.focus()
     page.keyboard.press("Enter")
     assert page.get_by_role("dialog").is_visible()

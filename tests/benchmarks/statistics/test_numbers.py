@@ -76,11 +76,19 @@ def test_factors_stand_for_seeds(tmp_path: Path) -> None:
         ("dataset,a\nx,\n", "holds no number"),
         ("dataset,a\n,1\n", "lacks the name of its data set"),
         ("dataset,seed,init,method,accuracy\nx,0,0,a,1\n", "keep the seed, or what it stands for"),
+        ("dataset,a,b\nx,0.9,1\ny,,0\n", "all numbers .* between 0 and 1, as shares are.*85.2 in place of 0.852"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_table(written(tmp_path, text))
+
+
+def test_numbers_that_are_no_percentages_are_named(tmp_path: Path) -> None:
+    # 0.5 % is a bad accuracy, and no share where another number is above 1
+    assert len(read_table(written(tmp_path, "dataset,a,b\nx,0.5,100\ny,0,1.5\n")).notes) == 1
+    note = read_table(written(tmp_path, "dataset,a,b\nx,-5,100\ny,101,2\n")).notes[1]
+    assert note.startswith("2 of 4 numbers are no accuracies in percent, such as -5 of a on x: ")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

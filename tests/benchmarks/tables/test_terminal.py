@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,22 @@ def test_every_way_to_the_terminal_is_made_visible(
         assert stream == visible(stream)
         for place in "abcdef":
             assert f"{place} {SHOWN}" in stream
+
+
+def test_a_wide_table_goes_on_below_and_cuts_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 6 + 2 + 12 + 2 + 13 = 35 characters for three columns; the text takes what is left of a line, 24 at the least
+    row = {"name": "fedavg", "a b": "-10.5 to 3.2", "c": "-10.5 to 3.25", "why": "word " * 8}
+    for width, wanted in ((21, ["a b", "c", "why"]), (35, ["a b c", "why"]), (61, ["a b c why"])):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_table(make_console(), [row], title="T", caption="C")
+        said = capsys.readouterr().out
+        heads = [line.split() for line in said.splitlines() if line.startswith("name")]
+        assert heads == [["name", *part.split()] for part in wanted]
+        assert said.count("T") == said.count("C") == 1
+        assert said.count("fedavg") == len(wanted)
+        assert re.findall(r"-10\.5 to 3\.2\S*", said) == ["-10.5 to 3.2", "-10.5 to 3.25"]
 
 
 def test_a_table_is_as_wide_as_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
