@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PANEL = 1.75
 """Inches of a panel on paper, about."""
 
+MOST_NAMES = 4
+"""Groups that have room for their names on screens."""
+
 NUMBER = 0.11
 """Inches that a number of a cluster takes on paper."""
 
@@ -167,7 +170,7 @@ def draw(memberships: Sequence[Membership], *, title: str, sheet: Sheet = SCREEN
         f"who is in which cluster, {seeds}: a line per client, sorted by true group; number, "
         "colour and hatching: the cluster; below: adjusted Rand index (ARI) against the true groups"
         + ("; grey: the other seeds" if most > 1 else ""),
-        sheet,
+        on_paper=sheet.on_paper,
     )
     return figure
 
@@ -175,7 +178,7 @@ def draw(memberships: Sequence[Membership], *, title: str, sheet: Sheet = SCREEN
 def _clients(axes: Axes, membership: Membership, every: float, *, short: bool) -> None:
     """Blocks of neighbours in one cluster become one rectangle, with its number in every so many rounds.
 
-    Where room is short, names of groups are numbers only.
+    Where room is short, or groups are many, their names are numbers only.
     """
     from matplotlib.patches import Rectangle
 
@@ -218,10 +221,11 @@ def _clients(axes: Axes, membership: Membership, every: float, *, short: bool) -
     ticks = [(low + high) / 2 for low, high in pairwise(bounds)]
     names = [f"group {membership.groups[order[low]]}" for low in bounds[:-1]]
     known = membership.groups[order[0]] is not None
-    if known and short:
+    short = known and (short or len(ticks) > MOST_NAMES)
+    if short:
         names = [str(membership.groups[order[low]]) for low in bounds[:-1]]
         axes.set_ylabel("group")
-    rotation = 0 if known and short else 90
+    rotation = 0 if short else 90
     axes.set_yticks(ticks, names if known else ["clients"] * len(ticks), rotation=rotation, va="center", color=INK)
     axes.set(xlim=(-0.5, len(membership.clusters) - 0.5), ylim=(len(order), 0), xticks=[])
     axes.set_title(f"{membership.label}, seed {membership.seed}" if membership.others else membership.label)
@@ -234,7 +238,8 @@ def _agreement(axes: Axes, membership: Membership) -> None:
     from matplotlib.ticker import MaxNLocator
 
     low = 0.0
-    grey, ink = {"color": GREY, "linewidth": 0.7}, {"color": INK, "marker": "o", "markersize": 3}
+    grey: dict[str, Any] = {"color": GREY, "linewidth": 0.7}
+    ink: dict[str, Any] = {"color": INK, "marker": "o", "markersize": 3}
     for course, look in [*((other, grey) for other in membership.others), (membership.agreement, ink)]:
         known = [(number, value) for number, value in enumerate(course) if value is not None]
         axes.plot([number for number, _ in known], [value for _, value in known], **look)

@@ -86,7 +86,7 @@ def draw(courses: Sequence[Course], *, title: str, sheet: Sheet = SCREEN) -> Fig
         "accuracy against what it costs, where each method ends, mean over seeds; steps: the Pareto front (nothing "
         "cheaper is as good), its methods with dark edges; thin lines: the way of the methods on it, round by round"
         f"{sheet.rule(rest)}",
-        sheet,
+        on_paper=sheet.on_paper,
     )
     lay_out(figure)
     for axes, name in zip(panels, COSTS, strict=True):

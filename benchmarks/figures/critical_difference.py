@@ -110,7 +110,7 @@ def draw(
             weight="bold" if name == control else "normal",
             fontsize=sheet.points(8.5),
         )
-    set_title(figure, title, text, sheet)
+    set_title(figure, title, text, on_paper=sheet.on_paper)
     return figure
 
 

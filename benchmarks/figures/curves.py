@@ -62,7 +62,7 @@ def draw(courses: Sequence[Course], *, title: str, sheet: Sheet = SCREEN) -> Fig
     seeds = sorted({seed for course in courses for seed in course.seeds})
     band = f"bands: lowest to highest of seeds {' '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     text = f"mean client accuracy per round; {band}; lines that start lower enter from below{sheet.rule(rest)}"
-    set_title(figure, title, text, sheet)
+    set_title(figure, title, text, on_paper=sheet.on_paper)
     return figure
 
 

@@ -88,7 +88,7 @@ def draw(rows: Sequence[Deciles], *, title: str, sheet: Sheet = SCREEN) -> Figur
         f"accuracy of single clients after the last round ({' or '.join(map(str, counts))} clients, all seeds "
         f"together); shades: deciles 1 to 9; bar: median; mark: mean; thin line: worst to best client"
         f"{sheet.rule(rest)}",
-        sheet,
+        on_paper=sheet.on_paper,
     )
     return figure
 

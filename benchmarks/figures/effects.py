@@ -72,5 +72,5 @@ def draw(
     axes.set(xlabel=f"points ahead of {control}", ylim=(-0.8, len(ordered) - 0.2))
     axes.yaxis.grid(False)
     axes.tick_params(axis="y", length=0)
-    set_title(figure, title, text, sheet)
+    set_title(figure, title, text, on_paper=sheet.on_paper)
     return figure

@@ -85,7 +85,7 @@ def draw(leaks: Sequence[Leak], *, title: str, sheet: Sheet = SCREEN) -> Figure:
         "mean client accuracy of the deployed models against what a curious server infers from the messages of the "
         f"last round{spread}; methods that send nothing, or nothing that these attacks read, are not shown"
         f"{sheet.rule(rest)}",
-        sheet,
+        on_paper=sheet.on_paper,
     )
     if sheet.width:
         return figure

@@ -128,7 +128,7 @@ def draw(
     for edge in range(1, len(names)):
         axes.axhline(edge, color="white", linewidth=1.5)
         axes.axvline(edge, color="white", linewidth=1.5)
-    set_title(figure, title, text, sheet)
+    set_title(figure, title, text, on_paper=sheet.on_paper)
     return figure
 
 

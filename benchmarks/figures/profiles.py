@@ -90,6 +90,6 @@ def draw(found: Sequence[Profile], *, title: str, sheet: Sheet = SCREEN) -> Figu
         title,
         f"on which share of the {blocks} blocks (data sets in a setting) a method is within so many points of the best"
         f"; number after a name: mean points behind the best{sheet.rule(rest)}",
-        sheet,
+        on_paper=sheet.on_paper,
     )
     return figure

@@ -32,6 +32,11 @@ class Sheet:
     order: tuple[str, ...] = ()
     """Methods, those that stand out first; a method has the look of its place here in all figures."""
 
+    @property
+    def on_paper(self) -> bool:
+        """Whether figures have a width of a paper, and no title."""
+        return self.width is not None
+
     def of(self, labels: Sequence[str]) -> Sheet:
         """This sheet; one without an order takes that of a figure's own methods."""
         return self if self.order else replace(self, order=tuple(labels))

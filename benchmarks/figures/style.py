@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from .sheet import Sheet
-
 Format = Literal["svg", "pdf", "png"]
 """File formats of figures."""
 
@@ -168,7 +166,7 @@ def save(figure: Figure, place: Path, kind: Format) -> Path:
     return path
 
 
-def set_title(figure: Figure, title: str, text: str, sheet: Sheet | None = None) -> None:
+def set_title(figure: Figure, title: str, text: str, *, on_paper: bool = False) -> None:
     """A bold title, and below it, from the left edge on, what the figure shows; on paper neither is drawn.
 
     Both are kept as the figure's label, which `caption` reads.
@@ -176,7 +174,7 @@ def set_title(figure: Figure, title: str, text: str, sheet: Sheet | None = None)
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     figure.set_label(f"{title}: {text}.")
-    if sheet is not None and sheet.width:
+    if on_paper:
         for axes in figure.axes:  # ticks made later, when it is drawn, are as large as those made now
             axes.tick_params(which="both", labelsize=LEAST_POINTS)
         return

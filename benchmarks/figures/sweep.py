@@ -45,7 +45,7 @@ def draw(sweep: Sweep, *, title: str, sheet: Sheet = SCREEN) -> Figure:
         _panel(axes, own, bounds if name != "bound" else [], sweep.lines, sheet)
     rest = finish_paper(figure, panels, bounds, sweep.lines, sheet)
     label_panels(grid, list(panels), f"{sweep.setting} ({sweep.of})" if sweep.of else sweep.setting)
-    set_title(figure, title, caption(sweep) + sheet.rule(rest), sheet)
+    set_title(figure, title, caption(sweep) + sheet.rule(rest), on_paper=sheet.on_paper)
     return figure
 
 
