@@ -143,11 +143,24 @@ def test_a_figure_for_a_paper_can_be_read(
         box, name = text.get_window_extent(), text.get_text()
         assert min(box.x0, box.y0) >= -1, name
         assert (box.x1 <= figure.bbox.x1 + 1, box.y1 <= figure.bbox.y1 + 1) == (True, True), name
+    for axes in figure.axes:
+        names = [text.get_window_extent() for text in axes.texts]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(names, 2))
     for legend in figure.legends:
         for axes in figure.axes:
             assert not axes.get_tightbbox().overlaps(legend.get_window_extent())
         entries = [text.get_window_extent() for text in legend.get_texts()]
         assert not any(one.overlaps(other) for one, other in itertools.combinations(entries, 2))
+
+
+def test_names_that_leave_no_room_for_the_ranks_are_cut() -> None:
+    ranks = {f"{'long-' * 8}{letter}": 1.0 + place for place, letter in enumerate("abcd")}
+    figure = critical_difference.draw(ranks, [], 1, title="t", text="x", sheet=Sheet(3.5))
+    (axes,) = figure.axes
+    assert axes.get_position().width * 3.5 > 0.75  # inches
+    for text in written(figure):
+        box = text.get_window_extent()
+        assert (box.x0 >= 0, box.x1 <= figure.bbox.x1) == (True, True), text.get_text()
 
 
 @pytest.mark.parametrize("kind", ["curves", "sweep", "profiles", "costs", "leakage"])
