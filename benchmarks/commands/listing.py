@@ -206,6 +206,8 @@ def settings(kind: type[Any]) -> list[Row]:
 
 
 def _default(setting: dataclasses.Field[Any]) -> str:
+    if isinstance(setting.default, tuple):
+        return f"[{', '.join(map(str, setting.default))}]"
     if setting.default is not dataclasses.MISSING:
         plain = {None: "null", True: "true", False: "false"}
         return plain[setting.default] if isinstance(setting.default, bool | None) else str(setting.default)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fl_bench.errors import ConfigError, FLBenchError, unknown_name
+from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, say
 from .damaged import read_undamaged
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from ..statistics.result import Comparison
 
 FORMATS = ("svg", "pdf", "png")
+
+NARROWEST, WIDEST = 3.0, 12.0
+"""Inches of a figure for a paper: below, names leave no room for data."""
 
 Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
 Methods = Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods.")]
@@ -98,6 +102,13 @@ def figures(
     rope: Rope = None,
     on_missing: Missing = "refuse",
     select: CompareSelect = None,
+    width: Annotated[
+        float | None,
+        typer.Option("--width", metavar="INCHES", help="Draw for a paper: 3.5 is a column, 7 a page. No title above."),
+    ] = None,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Write what a figure shows beside it, as .txt, not on the terminal.")
+    ] = False,
 ) -> None:
     """Draw what the records say: curves, costs, clients and clusters of each data set, and the comparison over all.
 
@@ -106,9 +117,10 @@ def figures(
     fl-bench figures results --kinds curves,costs --datasets digits --format pdf,png -o paper
     fl-bench figures results --methods cosmos,fedmd,fedavg,local
     fl-bench figures doses --kinds sweep
+    fl-bench figures results --width 3.5 --format pdf --captions -o paper
     """
     from ..figures.gallery import KINDS
-    from ..figures.style import Format, check_matplotlib, save
+    from ..figures.style import Format, caption, check_matplotlib, save
     from ..grid.brackets import split_list
     from ..leaderboard.pairing import cautions
 
@@ -121,16 +133,22 @@ def figures(
     for name in wanted:
         if name not in KINDS:
             raise unknown_name("kind of figure", name, KINDS)
+    if width is not None and not NARROWEST <= width <= WIDEST:
+        raise ConfigError(f"--width takes {NARROWEST:g} to {WIDEST:g} inches, got {width:g}; 3.5 is a column, 7 a page")
     records, others, code = _records(results, methods, datasets)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, _ = _compare(results, records, others, question)
-    possible, no_sweep = _drawings(records, comparison)
+    possible, no_sweep = _drawings(records, comparison, methods, width)
     drawings = [drawing for drawing in possible if drawing.kind in wanted]
     for drawing in drawings:
         figure = drawing.draw()
         for name in formats:
             save(figure, out / drawing.name, cast("Format", name))
         say(f"{', '.join(str(out / f'{drawing.name}.{name}') for name in formats)}: {drawing.title}")
+        if captions:
+            write_file(out / f"{drawing.name}.txt", caption(figure) + "\n")
+        elif width is not None:
+            say(caption(figure))
     lacking = [name for name in wanted if name not in {drawing.kind for drawing in drawings}]
     if lacking:
         say(f"not drawn: {', '.join(lacking)}")
@@ -174,7 +192,7 @@ def report(
     records, others, code = _records(results, methods, datasets)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
-    pictures = take_pictures(_drawings(records, comparison)[0]) if with_figures else []
+    pictures = take_pictures(_drawings(records, comparison, methods)[0]) if with_figures else []
     ledger = ledger_in(Store(results).results)
     text = render_page(
         records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures, ledger=ledger
@@ -245,12 +263,22 @@ def _compare(
         return None, str(error), asked.selection
 
 
-def _drawings(records: Sequence[Record], comparison: Comparison | None) -> tuple[list[Drawing], list[str]]:
-    """What can be drawn, and for each data set without a sweep, why."""
+def _drawings(
+    records: Sequence[Record], comparison: Comparison | None, methods: str | None, width: float | None = None
+) -> tuple[list[Drawing], list[str]]:
+    """What can be drawn, and for each data set without a sweep, why.
+
+    Highlighted are the control (or COSMOS), then what `--methods` names, then the best.
+    """
     from ..figures.blocks import read_blocks
     from ..figures.gallery import from_blocks, from_comparison, from_sweeps
+    from ..figures.sheet import Sheet, ordered
+    from ..grid.brackets import split_list
 
     blocks = read_blocks(records)
-    sweeps, no_sweep = from_sweeps(blocks)
-    compared = [] if comparison is None else from_comparison(comparison)
-    return [*compared, *from_blocks(blocks), *sweeps], no_sweep
+    control = None if comparison is None else comparison.control
+    named = [] if methods is None else split_list(methods, "--methods")
+    sheet = Sheet(width, ordered(blocks, [control or "cosmos", *named]))
+    sweeps, no_sweep = from_sweeps(blocks, sheet)
+    compared = [] if comparison is None else from_comparison(comparison, sheet)
+    return [*compared, *from_blocks(blocks, sheet), *sweeps], no_sweep

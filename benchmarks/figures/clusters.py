@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
-from .style import COLOURS, INK, new_figure, set_title, styled
+from .sheet import SCREEN
+from .style import COLOURS, GREY, INK, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from ..grid.repetition import Repetition
     from ..records.record import Record
     from .blocks import Block
+    from .sheet import Sheet
+
+
+PANEL = 1.75
+"""Inches of a panel on paper, about."""
+
+MOST_NAMES = 4
+"""Groups that have room for their names on screens."""
+
+NUMBER = 0.11
+"""Inches that a number of a cluster takes on paper."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +43,33 @@ class Membership:
     """Shape (rounds, clients); None where a client was in none. Numbers are `renumbered`."""
     agreement: tuple[float | None, ...]
     """Adjusted Rand index against the true groups after each round."""
+    others: tuple[tuple[float | None, ...], ...] = ()
+    """That of the other seeds."""
 
 
 def read_memberships(block: Block) -> list[Membership]:
-    """The first seed of every method of a block that has clusters."""
-    found = [read_membership(course.label, block.records[course.label][0]) for course in block.courses]
-    return [membership for membership in found if membership is not None]
+    """The median seed of every method of a block that has clusters."""
+    found = []
+    for course in block.courses:
+        runs = [read_membership(course.label, run) for run in block.records[course.label]]
+        if known := [run for run in runs if run is not None]:
+            found.append(median_seed(known))
+    return found
+
+
+def median_seed(runs: Sequence[Membership]) -> Membership:
+    """The run with the median agreement after the last round, with the agreement of the others.
+
+    Of an even number the lower of the middle two; of equal ones, and where no partition has groups, the first.
+    """
+
+    def last(run: Membership) -> float:
+        known = [value for value in run.agreement if value is not None]
+        return known[-1] if known else 0.0
+
+    level = sorted(last(run) for run in runs)[(len(runs) - 1) // 2]
+    middle = next(run for run in runs if last(run) == level)
+    return replace(middle, others=tuple(run.agreement for run in runs if run is not middle))
 
 
 def has_clusters(run: Record) -> bool:
@@ -104,37 +137,49 @@ def renumbered(clusters: Sequence[Sequence[int | None]]) -> tuple[tuple[int | No
 
 
 @styled
-def draw(memberships: Sequence[Membership], *, title: str) -> Figure:
+def draw(memberships: Sequence[Membership], *, title: str, sheet: Sheet = SCREEN) -> Figure:
     """A panel per method: a row per client, sorted by true group, a column per round, and the agreement below.
 
     Args:
         memberships: what `read_memberships` gives, at least one.
         title: what stands above.
+        sheet: its width.
     """
-    columns = min(3, len(memberships))
+    columns = min(3 if sheet.width is None else max(1, round(sheet.width / PANEL)), len(memberships))
     rows = -(-len(memberships) // columns)
+    columns = -(-len(memberships) // rows)  # as even as can be
     clients = max(len(membership.groups) for membership in memberships)
-    figure = new_figure(max(3.1 * columns, 6.2), (min(max(0.085 * clients, 2.2), 8) + 1.3) * rows + 0.6)
+    screen = max(3.1 * columns, 6.2), (min(max(0.085 * clients, 2.2), 8) + 1.3) * rows + 0.6
+    figure = sheet.figure(screen, (min(max(0.05 * clients, 1.2), 4) + 0.9) * rows)
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[5, 1] * rows)
     for place, membership in enumerate(memberships):
         top, below = grid[2 * (place // columns), place % columns], grid[2 * (place // columns) + 1, place % columns]
-        _clients(top, membership)
+        panel = figure.get_figwidth() / columns - 0.5  # inches of the axes, about
+        every = -(-len(membership.clusters) * NUMBER // panel) if sheet.width else 1
+        _clients(top, membership, every, short=sheet.width is not None)
         _agreement(below, membership)
     for place in range(len(memberships), rows * columns):
         grid[2 * (place // columns), place % columns].set_visible(False)
         grid[2 * (place // columns) + 1, place % columns].set_visible(False)
-    seeds = sorted({membership.seed for membership in memberships})
+    most = max(len(membership.others) for membership in memberships) + 1
+    alone = f"seed {memberships[0].seed}"
+    seeds = f"the seed of the median last index among {most}, by its number" if most > 1 else alone
     set_title(
         figure,
         title,
-        f"who is in which cluster, seed {' '.join(map(str, seeds))}: a line per client, sorted by true group; number, "
-        "colour and hatching: the cluster; below: adjusted Rand index against the true groups",
+        f"who is in which cluster, {seeds}: a line per client, sorted by true group; number, "
+        "colour and hatching: the cluster; below: adjusted Rand index (ARI) against the true groups"
+        + ("; grey: the other seeds" if most > 1 else ""),
+        on_paper=sheet.on_paper,
     )
     return figure
 
 
-def _clients(axes: Axes, membership: Membership) -> None:
-    """Blocks of neighbours in one cluster become one rectangle with its number."""
+def _clients(axes: Axes, membership: Membership, every: float, *, short: bool) -> None:
+    """Blocks of neighbours in one cluster become one rectangle, with its number in every so many rounds.
+
+    Where room is short, or groups are many, their names are numbers only.
+    """
     from matplotlib.patches import Rectangle
 
     last = membership.clusters[-1]
@@ -152,7 +197,7 @@ def _clients(axes: Axes, membership: Membership) -> None:
                 place = (number - 0.47, start)
                 # limits are set below, and nothing here reaches beyond them: neither has to be measured
                 axes.add_artist(Rectangle(place, 0.94, end - start, linewidth=0, **cluster_look(cluster)))
-                if end - start >= 2 and len(membership.clusters) <= 25:
+                if end - start >= 2 and len(membership.clusters) <= 25 * every and number % every == 0:
                     axes.text(
                         number,
                         (start + end) / 2,
@@ -176,9 +221,14 @@ def _clients(axes: Axes, membership: Membership) -> None:
     ticks = [(low + high) / 2 for low, high in pairwise(bounds)]
     names = [f"group {membership.groups[order[low]]}" for low in bounds[:-1]]
     known = membership.groups[order[0]] is not None
-    axes.set_yticks(ticks, names if known else ["clients"] * len(ticks), rotation=90, va="center", color=INK)
+    short = known and (short or len(ticks) > MOST_NAMES)
+    if short:
+        names = [str(membership.groups[order[low]]) for low in bounds[:-1]]
+        axes.set_ylabel("group")
+    rotation = 0 if short else 90
+    axes.set_yticks(ticks, names if known else ["clients"] * len(ticks), rotation=rotation, va="center", color=INK)
     axes.set(xlim=(-0.5, len(membership.clusters) - 0.5), ylim=(len(order), 0), xticks=[])
-    axes.set_title(membership.label)
+    axes.set_title(f"{membership.label}, seed {membership.seed}" if membership.others else membership.label)
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -187,9 +237,13 @@ def _clients(axes: Axes, membership: Membership) -> None:
 def _agreement(axes: Axes, membership: Membership) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    known = [(number, value) for number, value in enumerate(membership.agreement) if value is not None]
-    axes.plot([number for number, _ in known], [value for _, value in known], color=INK, marker="o", markersize=3)
-    low = min([0.0, *(value for _, value in known)])
+    low = 0.0
+    grey: dict[str, Any] = {"color": GREY, "linewidth": 0.7}
+    ink: dict[str, Any] = {"color": INK, "marker": "o", "markersize": 3}
+    for course, look in [*((other, grey) for other in membership.others), (membership.agreement, ink)]:
+        known = [(number, value) for number, value in enumerate(course) if value is not None]
+        axes.plot([number for number, _ in known], [value for _, value in known], **look)
+        low = min([low, *(value for _, value in known)])
     axes.set(xlim=(-0.5, len(membership.clusters) - 0.5), ylim=(low - 0.08, 1.08), yticks=[0, 1], xlabel="round")
     axes.set_ylabel("ARI")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

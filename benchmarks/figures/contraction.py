@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..contraction.study import START
-from .style import INK, MUTED, label_lines, line_style, new_figure, set_title, styled
+from .labels import label_lines
+from .style import INK, MUTED, line_style, new_figure, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,22 +6,28 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .blocks import COSTS, category_place
-from .style import COLOURS, INK, MARKERS, MUTED, label_points, lay_out, new_figure, set_title, styled
+from .labels import label_points
+from .sheet import SCREEN
+from .style import COLOURS, INK, MARKERS, MUTED, lay_out, legend_below, set_title, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     from .blocks import Course
+    from .sheet import Sheet
 
 ALWAYS_NAMED = ("cosmos", "fedavg", "local")
 """Methods with a name in every panel, on the front or not."""
 
 FEW = 10
 """Up to so many methods all have their names."""
+
+WIDE = 5.0
+"""Inches from which on panels stand side by side on paper."""
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -42,7 +48,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 @styled
-def draw(courses: Sequence[Course], *, title: str) -> Figure:
+def draw(courses: Sequence[Course], *, title: str, sheet: Sheet = SCREEN) -> Figure:
     """A panel per cost: every method where it ends, the front as steps, and the way of the methods on it.
 
     The front is made of the reported last rounds only: taking each method's best round would select on test data.
@@ -51,14 +57,15 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
     Args:
         courses: the methods of one block.
         title: what stands above.
+        sheet: its width, and how methods look.
     """
-    figure = new_figure(9.4, 3.2 * len(COSTS) + 0.6)
+    sheet = sheet.of([course.label for course in courses])
     competitors = [course for course in courses if not course.is_reference]
     pooled = [course for course in courses if course.is_reference]
-    panels = figure.subplots(len(COSTS), 1, squeeze=False)[:, 0]
+    figure, panels = point_panels(len(COSTS), (9.4, 3.2 * len(COSTS) + 0.6), sheet)
     for axes, (name, words) in zip(panels, COSTS.items(), strict=True):
-        axes.set(ylim=_limits(courses), ylabel="accuracy, %", xlabel=words)
-        _panel(axes, name, competitors)
+        axes.set(ylim=_limits(courses), xlabel=words)
+        _panel(axes, name, competitors, sheet)
         for course in pooled:
             axes.axhline(course.mean[-1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
         for height, text in _joined([(course.mean[-1], course.label) for course in pooled], axes.get_ylim()):
@@ -69,21 +76,57 @@ def draw(courses: Sequence[Course], *, title: str) -> Figure:
                 xycoords=axes.get_yaxis_transform(),
                 textcoords="offset points",
                 color=MUTED,
-                fontsize=7.5,
+                fontsize=sheet.points(7.5),
                 style="italic",
             )
-    names = {course.category for course in competitors}
-    panels[-1].legend(handles=category_handles(names), loc="lower right", frameon=False, fontsize=8, ncols=2)
+    rest = point_legend(figure, panels[-1], {course.label: course.category for course in competitors}, sheet)
     set_title(
         figure,
         title,
         "accuracy against what it costs, where each method ends, mean over seeds; steps: the Pareto front (nothing "
-        "cheaper is as good); thin lines: the way of the methods on it, round by round",
+        "cheaper is as good), its methods with dark edges; thin lines: the way of the methods on it, round by round"
+        f"{sheet.rule(rest)}",
+        on_paper=sheet.on_paper,
     )
     lay_out(figure)
     for axes, name in zip(panels, COSTS, strict=True):
-        _names(axes, name, competitors)
+        _names(axes, name, competitors, sheet)
     return figure
+
+
+def point_panels(count: int, screen: tuple[float, float], sheet: Sheet) -> tuple[Figure, Sequence[Axes]]:
+    """Axes for points, one accuracy axis for all: below each other, or beside each other where the sheet is wide."""
+    wide = sheet.width is not None and sheet.width >= WIDE
+    figure = sheet.figure(screen, 2.0 if wide else 1.65 * count)
+    if wide:
+        panels = figure.subplots(1, count, squeeze=False, sharey=True)[0, :]
+    else:
+        panels = figure.subplots(count, 1, squeeze=False)[:, 0]
+    for axes in panels[: 1 if wide else count]:
+        axes.set_ylabel("accuracy, %")
+    return figure, list(panels)
+
+
+def point_legend(figure: Figure, axes: Axes, categories: Mapping[str, str], sheet: Sheet) -> int:
+    """Explain marks: on screens those of categories, on paper those of methods; how many methods are grey there.
+
+    Args:
+        figure: gets the legend below all axes on paper.
+        axes: gets the legend on screens.
+        categories: category of each method that has a mark.
+        sheet: its width, and how methods look.
+    """
+    from matplotlib.lines import Line2D
+
+    if not sheet.width:
+        handles = category_handles(set(categories.values()))
+        axes.legend(handles=handles, loc="lower right", frameon=False, fontsize=8, ncols=2)
+        return 0
+    shown = [label for label in sheet.order if label in categories and sheet.highlights(label)]
+    rest = len(categories) - len(shown)
+    marks = [Line2D([], [], **sheet.mark(label), linestyle="none", markersize=5, label=label) for label in shown]
+    legend_below(figure, [*marks, *sheet.others(rest, linestyle="none", marker=".")])
+    return rest
 
 
 def _limits(courses: Sequence[Course]) -> tuple[float, float]:
@@ -103,7 +146,7 @@ def _joined(lines: Sequence[tuple[float, str]], limits: tuple[float, float]) -> 
     return found
 
 
-def _panel(axes: Axes, cost: str, courses: Sequence[Course]) -> None:
+def _panel(axes: Axes, cost: str, courses: Sequence[Course], sheet: Sheet) -> None:
     from matplotlib.ticker import SymmetricalLogLocator
 
     points = [(course.cost(cost)[-1], course.mean[-1]) for course in courses]
@@ -112,8 +155,9 @@ def _panel(axes: Axes, cost: str, courses: Sequence[Course]) -> None:
     least, most = min(positive, default=1.0), max(positive, default=1.0)
     if most > 8 * least:
         floor = 10.0 ** math.floor(math.log10(least))
-        between = [1, 2, 5] if most < 200 * least else [1]
-        axes.set_xscale("symlog", linthresh=floor, linscale=0.35, subs=[2, 3, 4, 5, 6, 7, 8, 9])
+        spread = most / least * (10 if sheet.width else 1)  # a narrow axis has room for fewer numbers
+        between = [1, 2, 5] if spread < 200 else [1, 3] if spread < 2000 else [1]
+        axes.set_xscale("symlog", linthresh=floor, linscale=0.8 if sheet.width else 0.35, subs=[2, 3, 4, 5, 6, 7, 8, 9])
         axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=floor, subs=between))
         axes.set_xlim(-0.25 * floor if len(positive) < len(points) else 0.8 * least, most * 1.6)
     else:
@@ -123,30 +167,34 @@ def _panel(axes: Axes, cost: str, courses: Sequence[Course]) -> None:
     axes.plot(*zip(*corners, strict=True), color=INK, linewidth=1.1, zorder=3)
     for place, course in enumerate(courses):
         on_front = place in best
-        look = category_look(course.category)
+        look = sheet.mark(course.label) if sheet.width else category_look(course.category)
         if on_front:
             axes.plot(course.cost(cost), course.mean, color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)
+        stands_out = on_front or (sheet.width is not None and sheet.highlights(course.label))
         axes.plot(
             *points[place],
             **look,
-            markersize=7 if on_front else 5,
-            alpha=1 if on_front else 0.55,
+            markersize=6 if stands_out and sheet.width else 7 if on_front else 5,
+            alpha=1 if stands_out else 0.55,
             markeredgecolor=INK if on_front else "white",
             markeredgewidth=0.8 if on_front else 0.4,
             linestyle="none",
-            zorder=5 if on_front else 4,
+            zorder=5 if stands_out else 4,
             clip_on=False,
         )
 
 
-def _names(axes: Axes, cost: str, courses: Sequence[Course]) -> None:
-    """Names of the methods on the front and of those that every reader looks for."""
+def _names(axes: Axes, cost: str, courses: Sequence[Course], sheet: Sheet) -> None:
+    """Names of the methods on the front and of those that every reader looks for; on paper those of no legend."""
     points = [(course.cost(cost)[-1], course.mean[-1]) for course in courses]
     best = front(points)
     named = []
     for place, course in enumerate(courses):
-        shown = place in best or course.label in ALWAYS_NAMED or len(courses) <= FEW
-        look = {"fontsize": 8, "weight": "bold" if place in best else "normal", "color": INK, "zorder": 6}
+        if sheet.width:
+            shown = place in best and not sheet.highlights(course.label)
+        else:
+            shown = place in best or course.label in ALWAYS_NAMED or len(courses) <= FEW
+        look = {"fontsize": sheet.points(8), "weight": "bold" if place in best else "normal", "color": INK, "zorder": 6}
         named.append((course.label if shown else "", *points[place], look))
     corners = _corners([points[place] for place in best], axes.get_xlim()[1])
     label_points(axes, sorted(named, key=lambda point: (point[1], -point[2])), corners)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..leaderboard.reported import deployed_view
-from .costs import category_look
-from .style import FAINT, INK, MUTED, new_figure, set_title, styled
+from .costs import category_handles, category_look
+from .sheet import SCREEN
+from .style import FAINT, INK, MUTED, legend_below, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .blocks import Block
+    from .sheet import Sheet
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,20 @@ def deciles(label: str, category: str, accuracies: Sequence[float]) -> Deciles:
 
 
 @styled
-def draw(rows: Sequence[Deciles], *, title: str) -> Figure:
+def draw(rows: Sequence[Deciles], *, title: str, sheet: Sheet = SCREEN) -> Figure:
     """A row per method, the highest mean on top: a tick per decile, darker towards the median, the mean as a mark.
 
     Args:
         rows: what `read_deciles` gives.
         title: what stands above.
+        sheet: its width, and how methods look.
     """
     ordered = sorted(rows, key=lambda row: (row.mean, row.label))
-    figure = new_figure(9.4, 0.225 * len(ordered) + 1.3)
+    sheet = sheet.of([row.label for row in reversed(ordered)])
+    figure = sheet.figure((9.4, 0.225 * len(ordered) + 1.3), 0.15 * len(ordered) + 0.6)
     axes = figure.subplots()
     for place, row in enumerate(ordered):
-        look = category_look(row.category)
+        look = sheet.mark(row.label) if sheet.width else category_look(row.category)
         for inner, shade in enumerate((0.16, 0.28, 0.42, 0.58), 1):
             axes.barh(
                 place,
@@ -67,18 +71,24 @@ def draw(rows: Sequence[Deciles], *, title: str) -> Figure:
             )
         axes.plot([row.values[0], row.values[10]], [place, place], color=MUTED, linewidth=0.6, zorder=1)
         axes.plot([row.values[5]] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=1.6, zorder=4)
-        axes.plot(row.mean, place, marker=look["marker"], color="white", markeredgecolor=INK, markersize=4.5, zorder=5)
+        mark = "o" if look["marker"] == "." else look["marker"]
+        axes.plot(row.mean, place, marker=mark, color="white", markeredgecolor=INK, markersize=4.5, zorder=5)
     axes.set_yticks(range(len(ordered)), [row.label for row in ordered], color=INK)
     axes.set(xlabel="accuracy of a client, %", ylim=(-0.7, len(ordered) - 0.3))
     axes.xaxis.grid(True, color=FAINT)
     axes.yaxis.grid(False)
     axes.tick_params(axis="y", length=0)
+    if not sheet.width:
+        legend_below(figure, category_handles({row.category for row in ordered}))
+    rest = sum(not sheet.highlights(row.label) for row in ordered) if sheet.width else 0
     counts = sorted({row.clients for row in ordered})
     set_title(
         figure,
         title,
         f"accuracy of single clients after the last round ({' or '.join(map(str, counts))} clients, all seeds "
-        "together); shades: deciles 1 to 9; bar: median; mark: mean; thin line: worst to best client",
+        f"together); shades: deciles 1 to 9; bar: median; mark: mean; thin line: worst to best client"
+        f"{sheet.rule(rest)}",
+        on_paper=sheet.on_paper,
     )
     return figure
 

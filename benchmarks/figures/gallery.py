@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..grid.cell import safe_name
 from ..statistics.power import number
 from ..statistics.verdicts import basis, many, size
 from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep
+from .sheet import SCREEN
 from .varied import read_sweeps
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..statistics.result import Comparison, Pair
     from .blocks import Block
+    from .sheet import Sheet
 
 KINDS = {
     "ranks": "critical-difference diagram of mean ranks",
@@ -47,7 +50,7 @@ class Drawing:
     draw: Callable[[], Figure]
 
 
-def from_blocks(blocks: Sequence[Block]) -> list[Drawing]:
+def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]:
     """The figures that need records only, of every block with a done run."""
     found = []
     for block in blocks:
@@ -57,14 +60,16 @@ def from_blocks(blocks: Sequence[Block]) -> list[Drawing]:
         where = block.dataset if alone else f"{block.dataset} [{block.setting}]"
         name = safe_name(block.dataset) if alone else f"{safe_name(block.dataset)}-{block.setting}"
         draws: dict[str, Callable[[Block, str], Figure]] = {
-            "curves": lambda block, where: curves.draw(block.courses, title=where),
-            "costs": lambda block, where: costs.draw(block.courses, title=where),
-            "deciles": lambda block, where: deciles.draw(deciles.read_deciles(block), title=where),
+            "curves": lambda block, where: curves.draw(block.courses, title=where, sheet=sheet),
+            "costs": lambda block, where: costs.draw(block.courses, title=where, sheet=sheet),
+            "deciles": lambda block, where: deciles.draw(deciles.read_deciles(block), title=where, sheet=sheet),
         }
         if any(clusters.has_clusters(runs[0]) for runs in block.records.values()):
-            draws["clusters"] = lambda block, where: clusters.draw(clusters.read_memberships(block), title=where)
+            draws["clusters"] = lambda block, where: clusters.draw(
+                clusters.read_memberships(block), title=where, sheet=sheet
+            )
         if points := leakage.read_leaks(block):
-            draws["leakage"] = lambda block, where, points=points: leakage.draw(points, title=where)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            draws["leakage"] = lambda block, where, points=points: leakage.draw(points, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
         for kind, draw in draws.items():
             found.append(
                 Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
@@ -72,7 +77,7 @@ def from_blocks(blocks: Sequence[Block]) -> list[Drawing]:
     return found
 
 
-def from_sweeps(blocks: Sequence[Block]) -> tuple[list[Drawing], list[str]]:
+def from_sweeps(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> tuple[list[Drawing], list[str]]:
     """The figures of settings that vary, and for each data set without one, why."""
     sweeps, reasons = read_sweeps(blocks)
     found = []
@@ -80,11 +85,11 @@ def from_sweeps(blocks: Sequence[Block]) -> tuple[list[Drawing], list[str]]:
         alone = sum((other.dataset, other.setting) == (one.dataset, one.setting) for other in sweeps) == 1
         name = f"sweep-{safe_name(one.dataset)}-{safe_name(one.setting)}{'' if alone else f'-{one.rest}'}"
         title = f"{one.dataset}: accuracy against {one.setting}{'' if alone else f' [{one.rest}]'}"
-        found.append(Drawing("sweep", name, title, lambda one=one, title=title: sweep.draw(one, title=title)))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        found.append(Drawing("sweep", name, title, partial(sweep.draw, one, title=title, sheet=sheet)))
     return found, reasons
 
 
-def from_comparison(result: Comparison) -> list[Drawing]:
+def from_comparison(result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
     """The figures of a comparison that its numbers allow."""
     found = []
     differences, control = result.rank_differences, result.control
@@ -93,6 +98,8 @@ def from_comparison(result: Comparison) -> list[Drawing]:
             f"mean ranks over {size(result)}, 1 is best; bars join methods that Nemenyi's test does not tell apart at "
             f"{number(differences.alpha)}"
         )
+        if _impossible(result):
+            text += "; so few blocks that the exact signed-rank test tells no two apart, whatever their differences"
         ranks = {row.method: row.mean_rank for row in result.ranks if row.mean_rank is not None}
         found.append(
             _drawing(
@@ -104,17 +111,17 @@ def from_comparison(result: Comparison) -> list[Drawing]:
                     title=title,
                     text=text,
                     control=control,
+                    sheet=sheet,
                 ),
             )
         )
     if control is not None and result.effects:
-        found.append(_drawing("effects", lambda title: _effects(result, control, title)))
-    found.append(_drawing("matrix", lambda title: _matrix(result, title)))
+        found.append(_drawing("effects", lambda title: _effects(result, control, title, sheet)))
+    found.append(_drawing("matrix", lambda title: _matrix(result, title, sheet)))
     scores = _whole(result)
     if len(result.blocks) > 1 and scores:
-        always = [control] if control in scores else []
         found.append(
-            _drawing("profiles", lambda title: profiles.draw(profiles.profiles(scores), title=title, always=always))
+            _drawing("profiles", lambda title: profiles.draw(profiles.profiles(scores), title=title, sheet=sheet))
         )
     return found
 
@@ -124,26 +131,37 @@ def _drawing(kind: str, draw: Callable[[str], Figure]) -> Drawing:
     return Drawing(kind, kind, title, lambda: draw(title))
 
 
-def _effects(result: Comparison, control: str, title: str) -> Figure:
+def _impossible(result: Comparison) -> bool:
+    """Whether the exact test can tell no two methods apart with these blocks, whatever the numbers: the power floor."""
+    return any(family.name == "all pairs" and not family.attainable for family in result.power)
+
+
+def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figure:
     spread = "no intervals over so few data sets"
     if any(effect.low is not None for effect in result.effects):
         spread = f"lines: {100 * (1 - result.options.alpha):g} % intervals, hierarchical bootstrap"
+    impossible = {one.other for one in result.joint if not one.attainable}
+    if impossible and result.counts.blocks > 1:
+        spread += "; dotted: with so few blocks no difference can be significant"
     tests = "; ".join(dict.fromkeys(basis(result, one, family=True) for one in result.decisions))
     return effects.draw(
         result.effects,
         control=control,
         rope=result.options.rope,
         significant={one.other for one in result.decisions if one.verdict in ("better", "worse")},
+        impossible=impossible,
         title=title,
         text=f"mean difference over {size(result)}; {spread}; filled: better or worse ({tests}); shaded: within "
         f"{result.options.rope:g} points; at the right: wins, "
         f"ties and losses against {control}",
+        sheet=sheet,
     )
 
 
-def _matrix(result: Comparison, title: str) -> Figure:
+def _matrix(result: Comparison, title: str, sheet: Sheet) -> Figure:
     ordered = [row.method for row in result.ranks]
-    names = matrix.chosen(ordered, [name for name in (result.control, "local", "fedavg") if name is not None])
+    always = [name for name in (result.control, "local", "fedavg") if name is not None]
+    names = matrix.fitting(ordered, always, sheet)
     columns = dict(zip(result.methods, zip(*result.scores, strict=True), strict=True))
     pairs = {frozenset((pair.method, pair.other)): pair for pair in result.secondary}
     cells = {
@@ -161,6 +179,7 @@ def _matrix(result: Comparison, title: str) -> Figure:
         text=f"row minus column, points; wins, ties and losses of the row by more than {result.options.rope:g} points; "
         f"p of the signed rank, Holm over all {many(len(result.secondary), 'pair')}; bold, framed: significant; over "
         f"{size(result)}{rest}",
+        sheet=sheet,
     )
 
 

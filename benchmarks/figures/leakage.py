@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from .costs import category_handles, category_look
-from .style import INK, MUTED, label_points, lay_out, new_figure, set_title, styled
+from .costs import category_look, point_legend, point_panels
+from .labels import label_points
+from .sheet import SCREEN
+from .style import INK, MUTED, lay_out, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .blocks import Block
+    from .sheet import Sheet
 
 ATTACKS = {
     "leak_membership": "membership of training samples: area under the curve (0.5 is guessing)",
@@ -60,28 +63,32 @@ def read_leaks(block: Block) -> list[Leak]:
 
 
 @styled
-def draw(leaks: Sequence[Leak], *, title: str) -> Figure:
+def draw(leaks: Sequence[Leak], *, title: str, sheet: Sheet = SCREEN) -> Figure:
     """A panel per attack: every method where its mean is, seeds as a cross from the lowest to the highest.
 
     Args:
         leaks: the methods of one block that were attacked.
         title: what stands above.
+        sheet: its width, and how methods look.
     """
     shown = [name for name in ATTACKS if any(name in leak.found for leak in leaks)]
-    figure = new_figure(9.4, 3.4 * len(shown) + 0.5)
-    panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+    sheet = sheet.of([leak.label for leak in leaks])
+    figure, panels = point_panels(len(shown), (9.4, 3.4 * len(shown) + 0.5), sheet)
     for axes, name in zip(panels, shown, strict=True):
-        _panel(axes, name, [leak for leak in leaks if name in leak.found])
-    names = {leak.category for leak in leaks}
-    panels[-1].legend(handles=category_handles(names), loc="lower right", frameon=False, fontsize=8, ncols=2)
+        _panel(axes, name, [leak for leak in leaks if name in leak.found], sheet)
+    rest = point_legend(figure, panels[-1], {leak.label: leak.category for leak in leaks}, sheet)
     seeds = max(len(leak.accuracy) for leak in leaks)
     spread = f"; crosses: lowest to highest of {seeds} seeds" if seeds > 1 else ""
     set_title(
         figure,
         title,
         "mean client accuracy of the deployed models against what a curious server infers from the messages of the "
-        f"last round{spread}; methods that send nothing, or nothing that these attacks read, are not shown",
+        f"last round{spread}; methods that send nothing, or nothing that these attacks read, are not shown"
+        f"{sheet.rule(rest)}",
+        on_paper=sheet.on_paper,
     )
+    if sheet.width:
+        return figure
     lay_out(figure)
     for axes, name in zip(panels, shown, strict=True):
         look = {"fontsize": 8, "color": INK, "zorder": 6}
@@ -90,22 +97,30 @@ def draw(leaks: Sequence[Leak], *, title: str) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, name: str, leaks: Sequence[Leak]) -> None:
-    axes.set(ylabel="accuracy, %", xlabel=ATTACKS[name])
+def _panel(axes: Axes, name: str, leaks: Sequence[Leak], sheet: Sheet) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    words = ATTACKS[name]
+    axes.set_xlabel(words.replace(" (", "\n(").replace(": ", ":\n") if sheet.width else words)
     level = fmean(leak.nothing[name] for leak in leaks)
+    left = level <= fmean(fmean(leak.found[name]) for leak in leaks)  # the name stands where most of the room is
+    if sheet.width:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.axvline(level, color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
     axes.annotate(
         LEVELS[name],
         (level, 0.02),
-        xytext=(3, 0),
+        xytext=(3 if left else -3, 0),
+        ha="left" if left else "right",
         xycoords=axes.get_xaxis_transform(),
         textcoords="offset points",
         color=MUTED,
-        fontsize=7.5,
+        fontsize=sheet.points(7.5),
         style="italic",
     )
     for leak in leaks:
-        look, across, up = category_look(leak.category), leak.found[name], leak.accuracy
+        look = sheet.mark(leak.label) if sheet.width else category_look(leak.category)
+        across, up = leak.found[name], leak.accuracy
         x, y = fmean(across), fmean(up)
         axes.plot([min(across), max(across)], [y, y], color=look["color"], linewidth=0.8, alpha=0.6, zorder=3)
         axes.plot([x, x], [min(up), max(up)], color=look["color"], linewidth=0.8, alpha=0.6, zorder=3)

@@ -9,15 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .style import INK, new_figure, set_title, styled
+from .sheet import HIGHLIGHTED, SCREEN
+from .style import INK, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
+    from .sheet import Sheet
+
 MOST = 12
 """Methods that fit; a comparison of more shows the control, the bounds and the best ones."""
+
+NARROW = 0.46
+"""Inches of a cell on paper, where the numbers just fit."""
+
+LETTER = 0.0625
+"""Inches of a letter of a name on paper, about."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,26 @@ def chosen(ordered: Sequence[str], always: Sequence[str], most: int = MOST) -> l
     return [name for name in ordered if name in kept]
 
 
+def fitting(ordered: Sequence[str], always: Sequence[str], sheet: Sheet) -> list[str]:
+    """What is `chosen` for a sheet: as many methods as its width has room for, the longest name counted in."""
+    if not sheet.width:
+        return chosen(ordered, always)
+    for most in range(HIGHLIGHTED, 2, -1):
+        names = chosen(ordered, always, most)
+        if NARROW * len(names) + LETTER * max(7, *map(len, names)) + 0.25 <= sheet.width:
+            return names
+    return chosen(ordered, always, 2)
+
+
 @styled
 def draw(
-    names: Sequence[str], cells: Mapping[tuple[str, str], Versus], means: Mapping[str, float], *, title: str, text: str
+    names: Sequence[str],
+    cells: Mapping[tuple[str, str], Versus],
+    means: Mapping[str, float],
+    *,
+    title: str,
+    text: str,
+    sheet: Sheet = SCREEN,
 ) -> Figure:
     """Rows and columns are methods, best first; a cell says how the row does against the column.
 
@@ -70,7 +96,8 @@ def draw(
     from matplotlib.patches import Rectangle
 
     size = 0.74
-    figure = new_figure(max(size * len(names) + 1.9, 6.4), 0.62 * size * len(names) + 1.7)
+    screen = max(size * len(names) + 1.9, 6.4), 0.62 * size * len(names) + 1.7
+    figure = sheet.figure(screen, 0.42 * len(names) + 0.075 * max(map(len, names)) * 0.6 + 0.2)
     axes = figure.subplots()
     far = max((abs(cell.difference) for cell in cells.values()), default=0) or 1.0
     shades = LinearSegmentedColormap.from_list("behind, ahead", ["#E8A26B", "#FFFFFF", "#7FB3DB"])
@@ -80,9 +107,14 @@ def draw(
         if cell.significant:
             axes.add_patch(Rectangle((x + 0.03, y + 0.04), 0.94, 0.92, fill=False, edgecolor=INK, linewidth=1.3))
         weight = "bold" if cell.significant else "normal"
-        lines = (f"{cell.difference:+.2f}", f"{cell.wins} {cell.ties} {cell.losses}", _probability(cell.p))
+        lines = (
+            f"{cell.difference:+.2f}",
+            f"{cell.wins} {cell.ties} {cell.losses}",
+            _probability(cell.p, short=bool(sheet.width)),
+        )
         for line, height, points in zip(lines, (0.24, 0.53, 0.8), (8.5, 7.5, 7.5), strict=True):
-            axes.text(x + 0.5, y + height, line, ha="center", va="center", fontsize=points, weight=weight)
+            at = x + 0.5, y + height
+            axes.text(*at, line, ha="center", va="center", fontsize=sheet.points(points), weight=weight)
     for place in range(len(names)):
         axes.add_patch(Rectangle((place, place), 1, 1, facecolor="#f3f3f3", linewidth=0))
     axes.set(xlim=(0, len(names)), ylim=(len(names), 0))
@@ -96,9 +128,11 @@ def draw(
     for edge in range(1, len(names)):
         axes.axhline(edge, color="white", linewidth=1.5)
         axes.axvline(edge, color="white", linewidth=1.5)
-    set_title(figure, title, text)
+    set_title(figure, title, text, on_paper=sheet.on_paper)
     return figure
 
 
-def _probability(p: float) -> str:
-    return "p < .001" if p < 0.001 else "p = 1" if p >= 0.9995 else f"p = {p:.3f}".replace("0.", ".")
+def _probability(p: float, *, short: bool) -> str:
+    """`p = .016`, or `p .016` where there is little room."""
+    text = "p < .001" if p < 0.001 else "p = 1" if p >= 0.9995 else f"p = {p:.3f}".replace("0.", ".")
+    return text.replace("= ", "").replace("< ", "<") if short else text

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..statistics.table import settled
-from .style import FAINT, line_style, new_figure, set_title, styled
+from .sheet import HIGHLIGHTED, SCREEN
+from .style import FAINT, GREY, legend_below, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
-NAMED = 7
-"""Methods with a line of their own; the rest is drawn faint."""
+    from .sheet import Sheet
 
 
 @dataclass(frozen=True)
@@ -54,36 +54,42 @@ def profiles(scores: Mapping[str, Sequence[float]]) -> list[Profile]:
 
 
 @styled
-def draw(found: Sequence[Profile], *, title: str, always: Sequence[str] = ()) -> Figure:
-    """The profiles as steps; the best and those of `always` by name, the rest faint.
+def draw(found: Sequence[Profile], *, title: str, sheet: Sheet = SCREEN) -> Figure:
+    """The profiles as steps; those of highlighted methods by name, the rest faint.
 
     Args:
         found: what `profiles` gives.
         title: what stands above.
-        always: methods that are named wherever they stand.
+        sheet: its width, and how methods look.
     """
-    named = {profile.label for profile in found[:NAMED]} | set(always)
+    sheet = sheet.of([profile.label for profile in found])
+    named = {profile.label for profile in found if sheet.highlights(profile.label)}
+    named = named or {profile.label for profile in found[:HIGHLIGHTED]}
     blocks = len(found[0].distances)
-    figure = new_figure(9.4, 4.6)
+    figure = sheet.figure((9.4, 4.6), 1.4 + 0.12 * (sheet.width or 0))
     axes = figure.subplots()
     far = max(profile.distances[-1] for profile in found if profile.label in named) * 1.05 + 0.5
     axes.set(xlim=(0, far), ylim=(-0.02, 1.03), xlabel="points behind the best method of the block")
     axes.set_ylabel(f"share of the {blocks} blocks")
-    place = 0
+    handles = []
     for profile in found:
         x = [0.0, *profile.distances, max(far, profile.distances[-1])]
         y = [profile.share(0.0), *(profile.share(distance) for distance in profile.distances), 1.0]
         if profile.label in named:
-            axes.step(x, y, where="post", **line_style(place), label=f"{profile.label}  {profile.area:.1f}", zorder=3)
-            place += 1
+            label = f"{profile.label}  {profile.area:.1f}"
+            handles += axes.step(x, y, where="post", **sheet.look(profile.label), label=label, zorder=3)
         else:
-            axes.step(x, y, where="post", color=FAINT, linewidth=0.7, zorder=1)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, handlelength=3.2, labelspacing=0.9)
+            axes.step(x, y, where="post", color=GREY if sheet.width else FAINT, linewidth=0.7, zorder=1)
     rest = len(found) - len(named)
+    if sheet.width:
+        legend_below(figure, [*handles, *sheet.others(rest)])
+    else:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, handlelength=3.2, labelspacing=0.9)
     set_title(
         figure,
         title,
         f"on which share of the {blocks} blocks (data sets in a setting) a method is within so many points of the best"
-        "; number after a name: mean points behind the best" + (f"; faint: {rest} more methods" if rest > 0 else ""),
+        f"; number after a name: mean points behind the best{sheet.rule(rest)}",
+        on_paper=sheet.on_paper,
     )
     return figure

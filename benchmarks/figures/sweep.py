@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .curves import by_category, label_panels, panel_grid
-from .style import FAINT, INK, MUTED, label_lines, line_style, set_title, styled
+from .curves import bound_look, by_category, finish_paper, label_panels, panel_grid, plain_bounds
+from .labels import label_lines
+from .sheet import SCREEN
+from .style import FAINT, GREY, INK, MUTED, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .sheet import Sheet
     from .varied import Line, Sweep
 
 DECADES = 30
@@ -20,24 +23,29 @@ DECADES = 30
 
 
 @styled
-def draw(sweep: Sweep, *, title: str) -> Figure:
+def draw(sweep: Sweep, *, title: str, sheet: Sheet = SCREEN) -> Figure:
     """A line per method, mean over seeds, lowest to highest seed as a band.
 
     As many methods as there are colours share a panel; else each category has one, with all other methods faint behind
     it and the bounds in every one.
 
+    On paper there is one panel of the highlighted methods, the others grey.
+
     Args:
         sweep: runs that differ in one setting.
         title: what stands above.
+        sheet: its width, and how methods look.
     """
-    bounds = [line for line in sweep.lines if line.category == "bound"]
-    panels = by_category(sweep.lines)
-    figure, grid = panel_grid(panels, len(bounds))
+    sheet = sheet.of([line.label for line in sweep.lines])
+    panels = by_category(sweep.lines, sheet)
+    bounds = plain_bounds(sweep.lines, sheet)
+    figure, grid = panel_grid(panels, len(bounds), sheet)
     _scale(grid[0, 0], sweep)
     for axes, (name, own) in zip(grid.flat, panels.items(), strict=False):
-        _panel(axes, own, bounds if name != "bound" else [], sweep.lines)
+        _panel(axes, own, bounds if name != "bound" else [], sweep.lines, sheet)
+    rest = finish_paper(figure, panels, bounds, sweep.lines, sheet)
     label_panels(grid, list(panels), f"{sweep.setting} ({sweep.of})" if sweep.of else sweep.setting)
-    set_title(figure, title, caption(sweep))
+    set_title(figure, title, caption(sweep) + sheet.rule(rest), on_paper=sheet.on_paper)
     return figure
 
 
@@ -70,20 +78,21 @@ def _scale(axes: Axes, sweep: Sweep) -> None:
     axes.set_ylim(max(lowest - margin, 0.0), min(highest + margin, 100.5))
 
 
-def _panel(axes: Axes, own: Sequence[Line], bounds: Sequence[Line], everyone: Sequence[Line]) -> None:
+def _panel(axes: Axes, own: Sequence[Line], bounds: Sequence[Line], everyone: Sequence[Line], sheet: Sheet) -> None:
     front = {line.label for line in (*own, *bounds)}
     for line in everyone:
         if line.label not in front:
-            axes.plot(line.values, line.mean, color=FAINT, linewidth=0.6, zorder=1)
+            axes.plot(line.values, line.mean, color=GREY if sheet.width else FAINT, linewidth=0.6, zorder=1)
     ends = []
     for place, line in enumerate(bounds):
-        axes.plot(line.values, line.mean, color=MUTED, linewidth=1, linestyle=(0, (2 + 3 * place, 2)), zorder=2)
+        axes.plot(line.values, line.mean, **bound_look(place), zorder=2)
         ends.append((line.label, line.mean[-1], {"color": MUTED, "fontsize": 7.5, "style": "italic"}))
-    for place, line in enumerate(own):
-        look = line_style(place)
-        axes.plot(line.values, line.mean, **look, zorder=4)
+    for line in own:
+        look = sheet.look(line.label)
+        axes.plot(line.values, line.mean, **look, zorder=4, label=line.label)
         axes.fill_between(
             line.values, line.lowest, line.highest, color=look["color"], alpha=0.12, linewidth=0, zorder=3
         )
         ends.append((line.label, line.mean[-1], {"color": INK, "fontsize": 8}))
-    label_lines(axes, ends)
+    if not sheet.width:
+        label_lines(axes, ends)

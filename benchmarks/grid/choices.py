@@ -20,15 +20,10 @@ class MethodChoice:
     """A method of a grid, as asked for."""
 
     name: str
-    """The method, as `fl-bench list methods` names it."""
     label: str
-    """What tables call this entry: the method's name where a grid gives none. Two entries of one method need two."""
     codec: str = "none"
-    """How predictions are coded on the wire, which lowers their bytes."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the method that differ from its defaults."""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of local training that it has of its own."""
 
 
 def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) -> MethodChoice:
@@ -57,7 +52,7 @@ def parse_method(entry: Any, key: str, configured: Sequence[MethodChoice] = ()) 
         if isinstance(settings, dict) and "training" in settings:
             entry["settings"] = {key: value for key, value in settings.items() if key != "training"}
             entry["training"] = settings["training"]
-    long = configure(_MethodEntry, entry, key)
+    long = configure(MethodEntry, entry, key)
     METHODS[long.name]  # an unknown name raises
     if long.label is not None:
         check_name(long.label, f"the label of {long.name} in {key}")
@@ -106,14 +101,19 @@ def refuse_repeats(labels: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class _MethodEntry:
-    """The long form of a method entry."""
+class MethodEntry:
+    """The long form of a method entry, as written."""
 
     name: str
+    """The method, as `fl-bench list methods` names it."""
     label: str | None = None
+    """What tables call this entry; the method's name when null. Two entries of one method need different labels."""
     codec: str = "none"
+    """How scores are coded on the wire: `none`, `float16`, `top-<k>` or `hard`."""
     settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the method that differ from its defaults."""
     training: dict[str, Any] = field(default_factory=dict)
+    """Settings of local training that the method has of its own."""
 
 
 def _with_brackets(base: MethodChoice, inside: str, item: str) -> MethodChoice:

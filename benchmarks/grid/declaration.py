@@ -70,16 +70,23 @@ class Declaration:
 
 
 @dataclass(frozen=True)
-class _Written:
-    """The section `comparison` of a grid."""
+class ComparisonSection:
+    """The section `comparison` of a grid, as written."""
 
     control: str
+    """The method that all others are compared with, by its label in this grid."""
     methods: tuple[str, ...] | None = None
+    """The family of methods; when null, all that are neither the control nor in another family."""
     ablations: tuple[str, ...] = ()
+    """The family of ablations."""
     bounds: tuple[str, ...] | None = None
+    """The family of bounds; when null, methods that train on pooled data."""
     rope: float = 1.0
+    """Points that do not matter, at least 0; also the margin of a tie."""
     level: float = 0.05
+    """The level of the tests of each family, between 0 and 0.5."""
     select: Literal["last", "val"] = "last"
+    """The reported round: the last, or the best on validation data."""
 
 
 def read_declaration(
@@ -97,7 +104,7 @@ def read_declaration(
     """
     if not section:
         return None
-    written = configure(_Written, section, "comparison")
+    written = configure(ComparisonSection, section, "comparison")
     for name in (written.control, *(written.methods or ()), *written.ablations, *(written.bounds or ())):
         if name not in methods:
             raise unknown_name("method of this grid, as comparison has it,", name, methods)

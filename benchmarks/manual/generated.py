@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,9 +17,10 @@ from ...federation.settings import ModelMix, Training
 from ...methods.registry import METHODS
 from ..commands import listing
 from ..commands.cli import app
-from ..grid.choices import MethodChoice
+from ..grid.choices import MethodEntry
+from ..grid.declaration import ComparisonSection
 from ..grid.grid import GridFile, LedgerReference
-from .reading import ROOT
+from .reading import ROOT, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +51,7 @@ def _helps(command: Any, above: Any, name: str) -> list[tuple[str, str]]:
 
 SECTIONS: tuple[tuple[str, type[Any], str], ...] = (
     ("The grid", GridFile, "Keys at the top of the file."),
-    ("An entry of `methods`", MethodChoice, "A method by name, `name: {settings}`, or a mapping with these keys."),
+    ("An entry of `methods`", MethodEntry, "A method by name, `name: {settings}`, or a mapping with these keys."),
     ("`partition`", SplitSettings, "Beside `scheme` and the settings of that scheme, which follow below."),
     (
         "`partition.public`",
@@ -61,6 +62,11 @@ SECTIONS: tuple[tuple[str, type[Any], str], ...] = (
     ("`training`", Training, "`-o training.lr=0.01` sets one on the command line."),
     ("`faults`", Faults, "What goes wrong, for all methods alike: [faults](../faults.md)."),
     ("`faults.poison`", Poison, ""),
+    (
+        "`comparison`",
+        ComparisonSection,
+        "Declared before the first run: [statistics](../statistics.md#declared-before-it-is-run).",
+    ),
     ("`tuning`", LedgerReference, "Plain words, or a mapping with these keys: [tuning](../tuning.md)."),
 )
 """Heading, settings and an introduction of each part of a grid file."""
@@ -70,8 +76,7 @@ def grid() -> str:
     """Every key of a grid file with its default and meaning."""
     parts = [
         "# Keys of a grid",
-        "`fl-bench run GRID` reads a YAML file with these keys. An unknown key is an error that suggests the nearest "
-        "one. What `comparison` declares is described in [statistics](../statistics.md#declared-before-it-is-run).",
+        "`fl-bench run GRID` reads a YAML file with these keys. An unknown key is an error that suggests the nearest.",
     ]
     for heading, kind, words in SECTIONS:
         parts += [f"## {heading}", *([words] if words else []), settings_table(kind)]
@@ -84,7 +89,7 @@ def grid() -> str:
 
 def methods() -> str:
     """Every method as `fl-bench describe` shows it."""
-    parts = ["# Methods", "Each as `fl-bench describe METHOD` shows it, by category.", listing.SYMBOLS + "."]
+    parts = ["# Methods", "Each as `fl-bench describe METHOD` shows it, by category.", f"Letters in {listing.SYMBOLS}."]
     category = ""
     for row in listing.methods():
         if row["category"] != category:
@@ -98,9 +103,8 @@ def methods() -> str:
         }
         parts += [
             f"### `{row['name']}`",
-            row["summary"],
             f"```text\n{told['text']}\n```",
-            table(("", ""), facts.items()),
+            "\n".join(f"- {key}: {escaped(value)}" for key, value in facts.items()),
             settings_table(type_of_settings(row["name"])),
             f"```bash\n{told['example']}\n```",
         ]
@@ -120,23 +124,26 @@ def datasets() -> str:
         (
             f"`{row['name']}`",
             row["summary"],
-            row["kind"],
-            row["shape"],
-            row["classes"],
-            row["train"],
-            row["test"],
+            _size(row),
             row["clients"],
             known.get(row["name"].partition(":")[0].partition("[")[0], "see its source"),
         )
         for row in listing.datasets()
     ]
-    heads = ("name", "what it is", "kind", "shape", "classes", "training rows", "test rows", "clients", "licence")
+    heads = ("name", "what it is", "size", "clients", "licence")
     return (
         "# Data sets\n\nWhat brings each of them is in [Data sets](../datasets.md) and "
         "[People as clients](../people.md); `fl-bench doctor` says what is found on your machine.\n\n"
         + table(heads, rows)
         + "\n"
     )
+
+
+def _size(row: listing.Row) -> str:
+    """Kind, shape, classes and rows of a data set, as far as they are known before it is loaded."""
+    words = {"classes": "{} classes", "train": "{} training rows", "test": "{} test rows"}
+    known = [words[key].format(row[key]) for key in words if row[key] is not None]
+    return ", ".join([" ".join(filter(None, (row["kind"], row["shape"]))), *known] if row["kind"] else known)
 
 
 def licences() -> dict[str, str]:
@@ -162,18 +169,24 @@ def settings_table(kind: type[Any]) -> str:
     if not rows:
         return "No settings."
     needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
+    below = {field.name for field in fields(kind) if is_dataclass(field.default)}
     return table(
         ("key", "type", "default", "meaning"),
         (
             (
                 f"`{row['setting'].rstrip('_')}`",
                 f"`{row['type'].replace(' | ', ' or ')}`",
-                "needed" if row["setting"] in needed else f"`{row['default']}`" if row["default"] else "",
+                "needed" if row["setting"] in needed else _default(row["default"], row["setting"] in below),
                 row["meaning"],
             )
             for row in rows
         ),
     )
+
+
+def _default(shown: str, below: bool) -> str:
+    """A default as code; of a setting with settings of its own, where these are; nothing for an empty text."""
+    return "see its section" if below else f"`{shown}`" if shown else ""
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -183,4 +196,4 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return "" if value is None else escaped(str(value)).replace("|", "\\|").replace("\n", " ")

@@ -127,9 +127,9 @@ def as_markdown(doc: str) -> str:
             section = head if head in SECTIONS else section
             words = lines[start + 1 : end] if head in SECTIONS else lines[start:end]
             if section == "Args:":
-                items += [f"- {_escaped(item)}" for item in _items(words)]
+                items += [f"- {escaped(item)}" for item in _items(words)]
             elif words:
-                said = _escaped(" ".join(" ".join(words).split()))
+                said = escaped(" ".join(" ".join(words).split()))
                 lead = f"{section.removesuffix(':')}: " if section and head in SECTIONS else ""
                 paragraphs.append(lead + said)
     text = "\n\n".join(paragraphs[:1])
@@ -157,7 +157,7 @@ def _items(lines: list[str]) -> list[str]:
     return items
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """The same for Markdown: signs that it would take for its own outside of code."""
     pieces = re.split(r"(`[^`]*`)", text)
     return "".join(piece if piece.startswith("`") else re.sub(r"([*<])", r"\\\1", piece) for piece in pieces)

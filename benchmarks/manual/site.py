@@ -94,9 +94,10 @@ def _with_anchors(text: str) -> str:
 
 
 def _with_lists(text: str) -> str:
-    """Lists indented by four a level, with a blank line before them."""
+    """Lists indented by four a level, with a blank line before them, and before an item that follows a paragraph."""
     lines: list[str] = []
     width, fence, shift = 0, "", 0  # of the marker of the list we are in; the end of a block of code, and its shift
+    apart = False  # whether the item that we are in has paragraphs, which would take the next item's line for theirs
     for line in text.splitlines():
         indent = len(line) - len(line.lstrip(" "))
         if fence:
@@ -105,11 +106,13 @@ def _with_lists(text: str) -> str:
             continue
         item = re.match(r"([-*]|\d+\.) +", line)
         if item:
-            if not width and lines and lines[-1].strip():
+            if (apart or not width) and lines and lines[-1].strip():
                 lines.append("")
-            width = len(item[0])
+            width, apart = len(item[0]), False
         elif line.strip() and not indent and not (lines and lines[-1].strip()):
             width = 0  # a paragraph after a blank line ends the list
+        elif line.strip() and width and not lines[-1].strip():
+            apart = True
         shift = 4 * (indent // width) + indent % width - indent if width and not item else 0
         lines.append(" " * (indent + shift) + line[indent:])
         opened = FENCE.match(line)

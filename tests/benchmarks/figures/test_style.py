@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_bench.benchmarks.figures import curves
-from fl_bench.benchmarks.figures.style import Format, line_style, new_figure, render, save, set_title, spread, styled
+from fl_bench.benchmarks.figures.labels import spread
+from fl_bench.benchmarks.figures.style import Format, line_style, new_figure, render, save, set_title, styled
 from fl_bench.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:

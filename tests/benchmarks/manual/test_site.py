@@ -93,9 +93,14 @@ def test_lists_are_indented_by_four_with_a_blank_line_before_them() -> None:
     assert adapted("1. one\n   goes on\n10. ten\n    too\n", "people.md") == "1. one\n    goes on\n10. ten\n    too\n"
 
 
+def test_an_item_is_no_part_of_the_paragraph_before_it() -> None:
+    text = "- one\n\n  a paragraph\n- two\n- three\n"
+    assert adapted(text, "people.md") == "- one\n\n    a paragraph\n\n- two\n- three\n"
+
+
 def test_code_in_a_list_keeps_its_own_indent() -> None:
     text = "- one\n\n  ```python\n  if x:\n    y\n  ```\n- two\n"
-    assert adapted(text, "people.md") == "- one\n\n    ```python\n    if x:\n      y\n    ```\n- two\n"
+    assert adapted(text, "people.md") == "- one\n\n    ```python\n    if x:\n      y\n    ```\n\n- two\n"
 
 
 def test_every_command_is_there_with_its_help() -> None:
@@ -118,6 +123,10 @@ def test_every_key_of_a_grid_has_a_meaning() -> None:
         assert all(f"| `{field.name}` |" in text for field in fields(kind))
     assert "| `lr` | `float` | `0.001` | Learning rate of local training. |" in text
     assert "| `from` |" in text
+    assert "| `label` | `str or null` | `null` |" in text  # as written, and not as resolved
+    assert "| `models` | `Any` | `[mlp-64]` |" in text
+    assert "| `poison` | `Poison` | see its section |" in text
+    assert "## `comparison`" in text
     assert all(f"### `{name}`" in text for name in PARTITIONS.names())
 
 
@@ -135,3 +144,5 @@ def test_every_data_set_is_there_with_the_licence_that_a_page_states() -> None:
     assert stated["hapt"].startswith("CC BY 4.0")
     assert stated["dna"] == stated["shuttle"] == "R package mlbench: GPL-2; UCI: CC BY 4.0"
     assert stated["digits"] == "see its source"
+    assert "image 1x8x8, 10 classes, 1198 training rows, 599 test rows" in generated.datasets()
+    assert "| `csv:<file>?target=<column>` |" in generated.datasets()

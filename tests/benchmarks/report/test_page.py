@@ -162,6 +162,7 @@ def test_a_single_data_set_has_verdicts(filled: Path, tmp_path: Path) -> None:
         (["report", "results", "-o", "taken"], "cannot write taken/index.html"),
         (["figures", "results", "--format", "gif"], "no format is named 'gif'"),
         (["figures", "results", "--kinds", "pie"], "no kind of figure is named 'pie'"),
+        (["figures", "results", "--width", "35"], "--width takes 3 to 12 inches, got 35"),
     ],
 )
 def test_mistakes_are_explained(
@@ -184,6 +185,22 @@ def test_figures_writes_what_was_asked_for(filled: Path, tmp_path: Path, capsys:
     assert run_command(["figures", str(filled), "-o", str(out), *options]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["deciles-digits.png", "deciles-digits.svg"]
     assert "not drawn: ranks" in capsys.readouterr().err  # one block has no mean ranks to compare
+
+
+def test_figures_for_a_paper_have_their_captions_beside_them_or_on_the_terminal(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "paper"
+    asked = ["figures", str(filled), "--width", "3.5", "--kinds", "deciles", "--datasets", "digits", "-o", str(out)]
+    assert run_command(asked) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "digits: accuracy of single clients" in said
+    svg = (out / "deciles-digits.svg").read_text()
+    assert 'width="252pt"' in svg  # 3.5 inches
+    assert "accuracy of single clients" not in svg
+    assert run_command([*asked, "--captions"]) == 0
+    assert "accuracy of single clients" not in capsys.readouterr().err
+    assert (out / "deciles-digits.txt").read_text().startswith("digits: accuracy of single clients")
 
 
 def test_an_svg_gets_slimmer_and_stays_what_it_shows() -> None:
