@@ -10,6 +10,7 @@ from .measure import Turns, finish, flops, ratio
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .contenders.contender import Contender
     from .measure import Row
     from .workloads import Workload
 
@@ -32,23 +33,24 @@ def compare(
         benchmark: pytest-benchmark's fixture; it times the last contender.
         keep: takes table and row.
         workload: what a round is.
-        names: contenders; `plain` is the one that others are compared with, the last one has to run.
+        names: contenders; `plain` is the one that others are compared with, and `careful` where it takes part; the
+            last one has to run.
         rounds: measured rounds of each.
         device: a torch device.
     """
     dealt = workload.deal()
-    running = {}
+    running: dict[str, Contender] = {}
     memory = {}
-    for name in names:
-        chosen = contender(name)
-        reason = chosen.missing(workload)
-        if reason is not None:
-            keep("absent", {"workload": workload.name, "contender": name, "reason": reason})
-            continue
-        before = _allocated(device)
-        running[name] = chosen(workload, dealt, device, 0)
-        memory[name] = _allocated(device) - before
     try:
+        for name in names:
+            chosen = contender(name)
+            reason = chosen.missing(workload)
+            if reason is not None:
+                keep("absent", {"workload": workload.name, "contender": name, "reason": reason})
+                continue
+            before = _allocated(device)
+            running[name] = chosen(workload, dealt, device, 0)
+            memory[name] = _allocated(device) - before
         turns = Turns({name: one.round for name, one in running.items()})
         benchmark.pedantic(turns.last, setup=turns.others, rounds=rounds, warmup_rounds=WARM_UP)
         seconds = turns.measured(rounds, WARM_UP)
@@ -66,6 +68,8 @@ def compare(
                 "peak_bytes": memory[name] + _peak_of_a_round(one.round, device) if device != "cpu" else None,
                 **ratio(seconds["plain"], seconds[name]),
             }
+            if "careful" in running:
+                row["careful"] = ratio(seconds["careful"], seconds[name])
             keep("rounds", row)
     finally:
         for one in running.values():

@@ -144,7 +144,9 @@ def _provenance(run: Mapping[str, Any]) -> str:
 
 def _rounds(rows: Sequence[Row], rate: float | None, device: str) -> str:
     memory = device != "cpu"
-    heading = ["workload", "clients", "contender", "s/round", "fastest – slowest", "× plain", "pairs", "images/s"]
+    careful = any("careful" in row for row in rows)
+    heading = ["workload", "clients", "contender", "s/round", "fastest – slowest", "× plain", "pairs"]
+    heading += [*(["× careful", "pairs"] if careful else []), "images/s"]
     heading += ["of attainable", *(["peak memory"] if memory else [])]
     lines = []
     for row in rows:
@@ -156,8 +158,8 @@ def _rounds(rows: Sequence[Row], rate: float | None, device: str) -> str:
                 row["contender"],
                 _seconds(row["seconds"]),
                 _span(row["seconds"]),
-                "" if row["contender"] == "plain" else f"**{row['ratio']:.2f}**",
-                "" if row["contender"] == "plain" else f"{row['lowest']:.2f} – {row['highest']:.2f}",
+                *(["", ""] if row["contender"] == "plain" else _ratio(row)),
+                *([] if not careful else ["", ""] if row["contender"] == "careful" else _ratio(row.get("careful"))),
                 f"{row['images'] / seconds:,.0f}",
                 "" if rate is None else f"{100 * row['flops'] / seconds / rate:.1f} %",
                 *([_bytes(row["peak_bytes"])] if memory else []),
@@ -169,6 +171,7 @@ def _rounds(rows: Sequence[Row], rate: float | None, device: str) -> str:
 def _grids(rows: Sequence[Row], rate: Mapping[int | None, float]) -> str:
     lines = []
     best = max(rate.values(), default=None)
+    careful = any("careful" in row for row in rows)
     for row in rows:
         wall = statistics.median(row["fl-bench"])
         busy = None if None in row["busy"] else statistics.median(row["busy"])
@@ -178,15 +181,16 @@ def _grids(rows: Sequence[Row], rate: Mapping[int | None, float]) -> str:
                 f"{row['seeds']} × {row['rounds']}",
                 _seconds(row["plain"]),
                 _seconds(row["fl-bench"]),
-                f"**{row['ratio']:.2f}**",
-                f"{row['lowest']:.2f} – {row['highest']:.2f}",
+                *_ratio(row),
+                *([_seconds(row["careful"]), *_ratio(row["against careful"])] if careful else []),
                 str(len(row["plain"])),
                 "" if busy is None else f"{100 * busy / wall / row['workers']:.0f} %",
                 "" if best is None else f"{100 * row['flops'] / wall / best:.0f} %",
             ]
         )
-    heading = ["workload", "seeds × rounds", "plain", "fl-bench", "× plain", "pairs", "number", "workers busy"]
-    return _table([*heading, "of attainable"], lines)
+    heading = ["workload", "seeds × rounds", "plain", "fl-bench", "× plain", "pairs"]
+    heading += ["careful", "× careful", "pairs"] if careful else []
+    return _table([*heading, "number", "workers busy", "of attainable"], lines)
 
 
 def _executor(rows: Sequence[Row]) -> str:
@@ -305,6 +309,13 @@ def _table(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
         return "not measured\n"
     join: Callable[[Sequence[str]], str] = lambda cells: f"| {' | '.join(cells)} |"  # noqa: E731
     return "\n".join([join(heading), join(["---"] * len(heading)), *map(join, lines)]) + "\n"
+
+
+def _ratio(found: Mapping[str, float] | None) -> list[str]:
+    """Cells for a ratio and for its smallest and largest pair; empty where there is none."""
+    if found is None:
+        return ["", ""]
+    return [f"**{found['ratio']:.2f}**", f"{found['lowest']:.2f} – {found['highest']:.2f}"]
 
 
 def _seconds(seconds: Sequence[float]) -> str:

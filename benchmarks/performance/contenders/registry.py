@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 CONTENDERS = {
     "plain": "plain:Plain",
+    "careful": "careful:Careful",
     "fl-bench": "ours:FlBench",
     "fl-bench loop": "ours:Loop",
     "fl-bench stacked": "ours:Stacked",

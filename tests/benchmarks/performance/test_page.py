@@ -128,3 +128,29 @@ def test_nothing_measured_is_nothing_stored(tmp_path: Path) -> None:
 )
 def test_device_kinds(gpu: str | None, kind: str) -> None:
     assert device_kind(gpu) == kind
+
+
+def test_careful_has_columns_where_it_took_part(tmp_path: Path) -> None:
+    against = {"ratio": 0.75, "lowest": 0.5, "highest": 0.875}
+    rows = [{**row(name, [seconds]), "careful": against} for name, seconds in (("careful", 0.5), ("fl-bench", 1.0))]
+    grid = {
+        "table": "grids",
+        "workload": "W9",
+        "seeds": 4,
+        "rounds": 2,
+        "plain": [8.0],
+        "careful": [3.0],
+        "fl-bench": [4.0],
+        "against careful": against,
+        "flops": 1e9,
+        "busy": [None],
+        "workers": 2,
+        **{"ratio": 2.0, "lowest": 1.5, "highest": 2.5},
+    }
+    keep([measured(tmp_path, [*rows, grid])], tmp_path)
+    (tmp_path / "measured.json").unlink()
+    text = page(stored(tmp_path))
+    assert "| × plain | pairs | × careful | pairs | images/s |" in text
+    assert "| careful | 0.5 s | 0.5 – 0.5 | **4.00** | 1.50 – 2.50 |  |  | 2,400 |" in text
+    assert "| fl-bench | 1 s | 1 – 1 | **2.00** | 1.50 – 2.50 | **0.75** | 0.50 – 0.88 | 1,200 |" in text
+    assert "| 8 s | 4 s | **2.00** | 1.50 – 2.50 | 3 s | **0.75** | 0.50 – 0.88 | 1 |" in text
