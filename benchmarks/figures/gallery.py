@@ -90,9 +90,11 @@ def from_sweeps(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> tuple[list[Dr
 
 
 def from_comparison(result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
-    """The figures of a comparison that its numbers allow."""
+    """The figures of a comparison that its numbers allow; a sheet without an order puts the control first."""
     found = []
     differences, control = result.rank_differences, result.control
+    methods = [row.method for row in result.ranks]
+    sheet = sheet.of(methods if control is None else [control, *(name for name in methods if name != control)])
     if differences is not None:
         text = (
             f"mean ranks over {size(result)}, 1 is best; bars join methods that Nemenyi's test does not tell apart at "
