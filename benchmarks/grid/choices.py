@@ -102,7 +102,7 @@ def choose_methods(text: str, configured: Sequence[MethodChoice]) -> list[Method
             if not bases:
                 METHODS[name]  # an unknown name raises
                 bases = [MethodChoice(name, name)]
-            bracketed = [] if inside is None or whole else _bracketed(inside, item)
+            bracketed = {} if inside is None or whole else _bracketed(inside, item)
             chosen += [made for base in bases for made in _with_each(base, bracketed, item)] if bracketed else bases
         refuse_repeats([choice.label for choice in chosen])
     return chosen

@@ -90,10 +90,10 @@ def choose(
     if not chosen:
         raise ConfigError(f"--settings {asked}: no setting is all of this at once")
 
-    def place(one: T) -> list[int]:
+    def order(one: T) -> list[int]:
         return [min(place for found, place in own.items() if found in chosen[one]) for own in wanted.values()]
 
-    return sorted(chosen, key=place)
+    return sorted(chosen, key=order)
 
 
 def _written(text: str) -> str:

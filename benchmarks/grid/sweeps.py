@@ -82,6 +82,19 @@ def swept(
     return found, fixed
 
 
+def refuse_axes(changes: Mapping[str, Any]) -> None:
+    """Refuse several values where one is wanted.
+
+    Args:
+        changes: by dotted key.
+    Raises:
+        ConfigError: names the setting.
+    """
+    for key, value in _single(changes).items():
+        if _is_axis(key, value):
+            raise ConfigError(f"{key} takes one value here, found {shown(value)}; `fl-bench run` takes several")
+
+
 def check_axis(values: Sequence[Any]) -> None:
     """Refuse an axis without values, or with a value twice.
 
@@ -116,7 +129,7 @@ def _has_axis(key: str, value: Any) -> bool:
 
 def _is_axis(key: str, value: Any) -> bool:
     place, _, name = key.rpartition(".")
-    kinds = {
+    kinds: dict[str, Sequence[Any]] = {
         "partition": [SplitSettings, *(PARTITIONS[scheme] for scheme in PARTITIONS.names())],
         "partition.public": [PublicSettings],
         "training": [Training],
