@@ -119,6 +119,7 @@ def run(
     from ..running.schedule import Schedule, earlier_runs, round_seconds
     from ..running.waiting import until_ended
     from ..tuning.travel import carried, check_seeds, leave
+    from .dry_run import grid_dealing
     from .outdated import superseded_by
 
     selection = read_selection(select)
@@ -161,6 +162,8 @@ def run(
     fetch(waiting, data_dir, download=download)
     chosen.slots()  # what is wrong with it is said before anything runs
     _say_what_is_there(expanded, store, waiting, earlier)
+    for sentence in grid_dealing(expanded):
+        say(sentence)
     _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)
