@@ -96,7 +96,7 @@ def run(
 ) -> None:
     """Run a grid: every method on every data set with every seed, and print the comparison.
 
-    Several values make the comparison run once with each: --alpha 0.1,1 or -o training.lr=[0.01,0.1].
+    Several values make the comparison run once with each: --alpha 0.1,1 or -o "training.lr=[0.01,0.1]".
 
     Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
     when a run failed, timed out or is still in another process's hands, 2 when something asked for is impossible.
