@@ -135,6 +135,14 @@ CompareMethods = Annotated[
     str | None,
     typer.Option("--methods", metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot."),
 ]
+OnlySettings = Annotated[
+    str | None,
+    typer.Option(
+        "--settings",
+        metavar="KEY=VALUE,...",
+        help="Only records in these settings: alpha=0.1,alpha=1 in either, alpha=0.1,clients=25 in both at once.",
+    ),
+]
 CompareDatasets = Annotated[
     str | None, typer.Option("--datasets", metavar="A,B", help="Compare on these data sets only.")
 ]

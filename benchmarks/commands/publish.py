@@ -19,6 +19,7 @@ from .options import (
     Control,
     DeclaredAlpha,
     Missing,
+    OnlySettings,
     Rope,
     Select,
     read_selection,
@@ -48,10 +49,13 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if files differ from the records.")
     ] = False,
+    settings: OnlySettings = None,
     select: Select = "last",
     as_json: AsJson = False,
 ) -> None:
     """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
+
+    With --settings, the tables of these settings are printed and nothing is written.
 
     \b
     fl-bench leaderboard
@@ -59,12 +63,16 @@ def leaderboard(
     """
     from ..leaderboard.files import differences, files, write
     from ..leaderboard.lines import lines
+    from ..leaderboard.naming import only_settings
     from ..records.store import Store
     from ..tables.results import print_lines_json, print_results
     from ..tuning.travel import ledger_in
 
     selection = read_selection(select)
+    if check and settings is not None:
+        raise ConfigError("--check compares whole files with all records; leave out --settings")
     records, code = read_undamaged(results, "rounds")
+    records = only_settings(records, settings)
     content = files(records, selection)
     folder = Store(results).results / "leaderboards"
     if check:
@@ -75,13 +83,15 @@ def leaderboard(
             raise typer.Exit(FAILED)
         say(f"{folder} is what {len(records)} records say")
         raise typer.Exit(code)
-    write(folder, content)
+    if settings is None:
+        write(folder, content)
     board = lines(records, selection, ledger_in(Store(results).results))
     if as_json:
         print_lines_json(board)
     else:
         print_results(make_console(), board)
-        say(f"wrote {', '.join(sorted(content))} to {folder}")
+        if settings is None:
+            say(f"wrote {', '.join(sorted(content))} to {folder}")
     raise typer.Exit(code)
 
 
@@ -97,6 +107,7 @@ def figures(
     ] = None,
     methods: Methods = None,
     datasets: Datasets = None,
+    settings: OnlySettings = None,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -135,7 +146,7 @@ def figures(
             raise unknown_name("kind of figure", name, KINDS)
     if width is not None and not NARROWEST <= width <= WIDEST:
         raise ConfigError(f"--width takes {NARROWEST:g} to {WIDEST:g} inches, got {width:g}; 3.5 is a column, 7 a page")
-    records, others, code = _records(results, methods, datasets)
+    records, others, code = _records(results, methods, datasets, settings)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, _ = _compare(results, records, others, question)
     possible, no_sweep = _drawings(records, comparison, methods, width)
@@ -167,6 +178,7 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("report"),
     methods: Methods = None,
     datasets: Datasets = None,
+    settings: OnlySettings = None,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -189,7 +201,7 @@ def report(
 
     if with_figures:
         check_matplotlib()
-    records, others, code = _records(results, methods, datasets)
+    records, others, code = _records(results, methods, datasets, settings)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
     pictures = take_pictures(_drawings(records, comparison, methods)[0]) if with_figures else []
@@ -204,17 +216,21 @@ def report(
     raise typer.Exit(code)
 
 
-def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], list[str], int]:
-    """The records of the methods and data sets that were asked for, the federated methods that were not, the exit code.
+def _records(
+    results: Path, methods: str | None, datasets: str | None, settings: str | None
+) -> tuple[list[Record], list[str], int]:
+    """The records that were asked for, the federated methods that were not, and the exit code.
 
     Raises:
         ConfigError: there are none, or a name is unknown.
         DataError: none can be read.
     """
     from ..grid.brackets import split_list
+    from ..leaderboard.naming import only_settings
     from ..statistics.reading import POOLED
 
     records, code = read_undamaged(results, "rounds", "clients")
+    records = only_settings(records, settings)
     labels = {record.label for record in records}
     for name in [] if methods is None else split_list(methods, "--methods"):
         if name not in labels:
