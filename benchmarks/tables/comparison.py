@@ -193,8 +193,8 @@ def _primary(result: Comparison) -> Section:
         "shift": f"shift: Hodges-Lehmann, points, {result.control} minus the other",
         "its\ninterval": "its interval: the shifts that the test of the verdict does not reject at its step of Holm",
         "mean": "mean: over blocks",
-        "simultaneous": f"simultaneous: {level} intervals of the mean that hold all at once (largest t), which is "
-        "another test than the verdict's: one without 0 makes no verdict",
+        "simultaneous": f"simultaneous: {level} intervals of the shifts that hold all at once (signed rank, "
+        "Bonferroni)",
         "win tie\nloss": f"win tie loss: blocks, margin {result.options.rope:g}",
         "P(impr.)": "P(impr.): share of runs that it wins, paired by seed",
         "p ranks": "p ranks: from mean ranks, Holm; depends on who else takes part",
