@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..grid.cell import safe_name
 from ..statistics.power import number
-from ..statistics.verdicts import basis, many, size
+from ..statistics.verdicts import basis, many, points, size
 from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep
 from .sheet import SCREEN
 from .varied import read_sweeps
@@ -68,8 +68,8 @@ def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]
             draws["clusters"] = lambda block, where: clusters.draw(
                 clusters.read_memberships(block), title=where, sheet=sheet
             )
-        if points := leakage.read_leaks(block):
-            draws["leakage"] = lambda block, where, points=points: leakage.draw(points, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        if leaks := leakage.read_leaks(block):
+            draws["leakage"] = lambda block, where, leaks=leaks: leakage.draw(leaks, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
         for kind, draw in draws.items():
             found.append(
                 Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
@@ -154,7 +154,7 @@ def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figu
         impossible=impossible,
         title=title,
         text=f"mean difference over {size(result)}; {spread}; filled: better or worse ({tests}); shaded: within "
-        f"{result.options.rope:g} points; at the right: wins, "
+        f"{points(result.options.rope)}; at the right: wins, "
         f"ties and losses against {control}",
         sheet=sheet,
     )
@@ -178,7 +178,7 @@ def _matrix(result: Comparison, title: str, sheet: Sheet) -> Figure:
         cells,
         {row.method: row.mean for row in result.ranks},
         title=title,
-        text=f"row minus column, points; wins, ties and losses of the row by more than {result.options.rope:g} points; "
+        text=f"row minus column, points; wins, ties and losses of the row by more than {points(result.options.rope)}; "
         f"p of the signed rank, Holm over all {many(len(result.secondary), 'pair')}; bold, framed: significant; over "
         f"{size(result)}{rest}",
         sheet=sheet,

@@ -12,6 +12,7 @@ import pytest
 from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.grid.grid import read_grid
 from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.running.forecast import fixed_seconds
 from fl_bench.benchmarks.tuning.ledger import read_ledger
 from fl_bench.benchmarks.tuning.travel import carried
 
@@ -49,6 +50,7 @@ def test_the_plan_comes_first_and_runs_nothing(grid: Path, tmp_path: Path, capsy
     plan = json.loads(capsys.readouterr().out)
     assert plan["runs_at_most"] == 12
     each = [method["seconds_per_trial"] for method in plan["methods"]]
+    assert min(each) > 2 * fixed_seconds(2)  # two seeds, two rounds: the steps of so small a net take no time
     assert plan["core_hours_at_most"] == pytest.approx(3 * sum(each) / 3600)
     assert {method["trials"] for method in plan["methods"]} == {3}
 
