@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..statistics.mixed import LEAST
 from ..statistics.power import number
 from ..statistics.verdicts import many
 from .printing import print_table
@@ -60,7 +61,14 @@ def print_clients(console: Console, found: Sequence[OnClients], alpha: float) ->
         for row in found
     ]
     print_table(console, rows)
-    if rows:
+    without = sum(row.found is None for row in found)
+    if without:
+        _say(
+            console,
+            f"no estimate in {without} of {many(len(rows), 'row')}: the model takes {LEAST} seeds at least, {LEAST} "
+            "clients where they stay the same, and differences that vary within them",
+        )
+    if without < len(rows):
         _say(
             console,
             f"{found[0].method} minus the other, points, for other seeds and, where they stay the same, other clients "

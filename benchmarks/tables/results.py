@@ -134,7 +134,8 @@ def _caption(block: Sequence[Line]) -> str:
     over = f"mean ± std over seeds {named}" if len(seeds) > 1 else f"seed {named}" if seeds else "no seed is done"
     text = (
         f"{block[0].setting_text}\n"
-        f"accuracy: mean over clients, {over}, at {SELECTIONS[block[0].selection]}; a view after · is not the method's number\n"
+        f"accuracy: mean over clients, {over}, at {SELECTIONS[block[0].selection]}; "
+        f"a view after · is not the method's number\n"
         f"val: accuracy on validation data, which settings may be chosen by\n"
         f"up, down: bytes per client, mean over rounds (in the first, nothing is received)"
     )
