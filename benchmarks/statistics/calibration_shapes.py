@@ -145,7 +145,8 @@ def _skewed(generator: np.random.Generator, size: tuple[int, ...], *, log_normal
     """Numbers with mean 0 and standard deviation 1, often a little below 0 and rarely far above."""
     if not log_normal:
         return generator.standard_exponential(size) - 1
-    return (generator.lognormal(size=size) - np.e**0.5) / (np.e * (np.e - 1)) ** 0.5
+    drawn: Array = (generator.lognormal(size=size) - np.e**0.5) / (np.e * (np.e - 1)) ** 0.5
+    return drawn
 
 
 def calibrate_shapes(simulations: int = SIMULATIONS, shapes: Sequence[Shape] = SHAPES) -> list[Line]:

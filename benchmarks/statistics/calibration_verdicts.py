@@ -60,7 +60,7 @@ class Tests:
     p: Array
     """Two-sided."""
     p_equivalent: Array
-    worse: Array
+    worse: NDArray[np.bool_]
     """Whether the differences lie below 0 on the whole."""
 
 

@@ -68,7 +68,9 @@ def test_the_plan_comes_first_and_runs_nothing(grid: Path, tmp_path: Path, capsy
     plan = json.loads(capsys.readouterr().out)
     assert plan["runs_at_most"] == 12
     each = [method["seconds_per_trial"] for method in plan["methods"]]
-    assert min(each) > 2 * fixed_seconds(2)  # two seeds, two rounds: the steps of so small a net take no time
+    assert (
+        min(each) > 2 * fixed_seconds(2) > 2 * fixed_seconds(1)
+    )  # two seeds; the steps of so small a net take no time
     assert plan["core_hours_at_most"] == pytest.approx(3 * sum(each) / 3600)
     assert {method["trials"] for method in plan["methods"]} == {3}
 

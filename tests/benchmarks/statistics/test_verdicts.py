@@ -184,7 +184,9 @@ def test_a_verdict_is_one_of_all_that_might_be_false(table_of: MakeTable) -> Non
         values = np.full((9, 1, 3), 50.0)
         values[:, 0, 1] -= a
         values[:, 0, 2] -= [1, 2, 3, 4, -5, 6, 7, 8, 9]
-        found = compare(table_of(values, methods=["ours", "a", "b"]), Options("ours", rope=rope)).decisions[1]
+        result = compare(table_of(values, methods=["ours", "a", "b"]), Options("ours", rope=rope))
+        found, pair = result.decisions[1], result.primary[1]
+        assert (pair.p_holm, pair.significant) == (found.p, found.verdict == "better")
         return found.verdict, found.p
 
     far, near = [10.0 + place for place in range(9)], [0.1 * place for place in range(1, 10)]
