@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ..statistics.mixed import Mixed
 
 
-def print_costs(console: Console, found: Sequence[Cost], alpha: float) -> None:
-    """Print what the control gains on each method and what it takes."""
+def print_costs(console: Console, found: Sequence[Cost], alpha: float, tuning: str) -> None:
+    """Print what the control gains on each method and what it takes; and how they were tuned, in words."""
     rows = [
         {
             "than": cost.other,
@@ -43,12 +43,12 @@ def print_costs(console: Console, found: Sequence[Cost], alpha: float) -> None:
             f"{found[0].method} minus the other in points, and how many times as many bytes and seconds it takes "
             f"(geometric mean); over {families} {'family' if families == 1 else 'families'} of data sets, {interval}. "
             "Bytes: whole runs, both ways, public inputs once. Seconds: as measured, whatever else ran; - where one of "
-            "them sends nothing",
+            f"them sends nothing. Tuning: {tuning}",
         )
 
 
-def print_clients(console: Console, found: Sequence[OnClients], alpha: float) -> None:
-    """Print the control against others on single data sets, clients and seeds taken for a sample."""
+def print_clients(console: Console, found: Sequence[OnClients], alpha: float, tuning: str) -> None:
+    """Print the control against others on single data sets, clients and seeds taken for a sample; and their tuning."""
     rows = [
         {
             "data set": row.dataset,
@@ -73,7 +73,8 @@ def print_clients(console: Console, found: Sequence[OnClients], alpha: float) ->
             console,
             f"{found[0].method} minus the other, points, for other seeds and, where they stay the same, other clients "
             f"like these: mixed model, REML, Satterthwaite; {100 * (1 - alpha):g} % intervals for each alone, * after "
-            f"Holm over all {many(len(rows), 'row')}; standard deviations of its random parts",
+            f"Holm over all {many(len(rows), 'row')}; standard deviations of its random parts. Tuning: "
+            f"{tuning}",
         )
 
 

@@ -180,4 +180,5 @@ def test_tpe_repeated_and_by_data_set_goes_to_a_comparison_too(
     assert "choices of 2 tunings with other seeds, the first one used: local on digits: " in said
     for command in ("costs", "clients"):  # they follow the declaration, too
         assert run_command([command, str(out)]) == 0
-        assert "fedavg minus the other" in " ".join(capsys.readouterr().out.split()) or command == "clients"
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("Tuning: 2 trials each" if command == "costs" else "no estimate in 2 of 2 rows") in said
