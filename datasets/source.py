@@ -47,6 +47,11 @@ def user_path(text: str | Path) -> Path:
     return path
 
 
+def user_cache() -> Path:
+    """The user's own folder for what can be fetched or made again; whether there is one may be asked of it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fl-bench"
+
+
 @dataclass(frozen=True)
 class Facts:
     """What listings and early checks know of a data set without loading it."""
@@ -98,8 +103,7 @@ class Request:
     def roots(self) -> tuple[Path, ...]:
         """Folders to search, in order: `--data-dir`, `$FL_BENCH_DATA`, the per-user cache."""
         named = [self.data_dir, os.environ.get("FL_BENCH_DATA")]
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return *(user_path(folder) for folder in named if folder), Path(cache) / "fl-bench"
+        return *(user_path(folder) for folder in named if folder), user_cache()
 
     def places(self, folder: str, system: Sequence[Path] = ()) -> list[Path]:
         """Where files may be, in order: each root and `folder` inside it, then the system's own folders."""
