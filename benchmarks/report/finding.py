@@ -30,7 +30,7 @@ STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 """Points between two ticks of the scale."""
 
 TICKS = 6
-"""At most, of a scale."""
+"""Of a scale, about: ends are rounded outwards."""
 
 REACH = 2.0
 """How far intervals widen the scale, in widths of the range of the estimates: one wide interval hides no other row."""
