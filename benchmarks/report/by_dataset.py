@@ -14,6 +14,7 @@ import numpy as np
 
 from ..statistics.costs import spent_on
 from ..statistics.per_dataset import t_interval
+from ..statistics.reading import POOLED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -81,6 +82,8 @@ class ByDataset:
     """Those that are ranked in their order, then the others, then those that are set apart."""
     apart: int
     """How many of the last ones are set apart: bounds, and what the comparison does not rank."""
+    references: tuple[str, ...]
+    """Methods that train on pooled data: no federated method competes with them."""
     columns: tuple[Column, ...]
     measures: tuple[Measure, ...]
     """Those that any method has a number of; accuracy is always there."""
@@ -113,6 +116,7 @@ def by_dataset(scored: Sequence[Line], bounds: Collection[str], result: Comparis
     return ByDataset(
         methods=methods,
         apart=apart,
+        references=tuple(sorted({line.method for line in own.values() if line.view == POOLED})),
         columns=columns,
         measures=tuple(known),
         values={one.name: values[one.name] for one in known},

@@ -26,7 +26,8 @@ def of_clients(blocks: Sequence[Block]) -> list[Plain]:
     Returns:
         By block: `deciles`, of each method the worst client, the nine deciles and the best, percent; and `clusters`, of
         each method that has some, the clusters of the seed of median agreement, a list per round with a number per
-        client, clients sorted by true group.
+        client, clients sorted by true group, with the agreement with true groups after the last round, of
+        that seed and of the others.
     """
     return [
         {
@@ -52,5 +53,10 @@ def _clusters(found: Membership) -> Plain:
         "seed": found.seed.shown,
         "groups": [groups[client] for client in order],
         "rounds": [[NOBODY if line[client] is None else line[client] for client in order] for line in found.clusters],
-        "agreement": [None if value is None else round(value, 2) for value in found.agreement],
+        "agreement": [_last(column) for column in (found.agreement, *found.others)],
     }
+
+
+def _last(agreement: Sequence[float | None]) -> float | None:
+    """After the last round; None where there are no groups to agree with."""
+    return None if not agreement or agreement[-1] is None else round(agreement[-1], 2)

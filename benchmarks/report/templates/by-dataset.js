@@ -52,7 +52,8 @@
     shown.columns.forEach((_, column) => {
       const pairs = shown.methods.map((_, method) => page.versus(column, method, control));
       const inside = pairs.slice(0, ranked).filter(Boolean);
-      const reach = Math.max(0.1, ...inside.map((pair) => Math.min(Math.abs(pair[0]) + (pair[1] ?? 0), 3 * Math.abs(pair[0]) + 1)));
+      const wide = inside.map((pair) => Math.abs(pair[0]) + (pair[1] ?? 0)).sort((a, b) => a - b);
+      const reach = Math.max(0.1, wide[Math.floor(0.8 * wide.length)] ?? 0);  // a few that are far off end at the edge
       pairs.forEach((pair, method) => {
         const place = cell(method, column), at = (number) => `${Math.max(0, Math.min(100, 50 + (50 * number) / reach)).toFixed(1)}%`;
         put(place, pair && page.signed(pair[0]), method === control ? 0 : pair && pair[0]);

@@ -3,6 +3,7 @@
   const { table: shown } = page.data;
   const { make, draw } = page;
   const LINES = 8;  // as many colours as there are
+  const BANDS = 4;  // from the worst to the best seed, as long as they can be told apart
   const control = page.data.control;
   const order = [...(control ? [control] : []), ...shown.methods.filter((name) => name !== control)];
   const dashes = ["none", "7 3", "2 3", "8 3 2 3"];
@@ -32,7 +33,7 @@
 
   // ---- a frame with an axis of accuracies ------------------------------------------------------------------------------
   function frame(box, label, low, high, right) {
-    const width = Math.max(Math.min(box.clientWidth || 900, 1100), 280), height = width < 560 ? 260 : 380;
+    const width = Math.max(Math.min(box.clientWidth || 900, 1400), 280), height = width < 560 ? 260 : 380;
     const top = 14, bottom = 34, left = 40;
     const y = (number) => top + ((high - number) * (height - top - bottom)) / (high - low);
     const picture = draw("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
@@ -77,19 +78,21 @@
       + front.map((method) => `${method} ${all.get(method).mean.at(-1).toFixed(2)} %`).join(", "), low, high, narrow ? 10 : 190);
     const length = Math.max(...[...all.values()].map((course) => course.mean.length));
     const x = (round) => left + (round * (right - left)) / Math.max(length - 1, 1);
-    const points = (column) => column.map((number, round) => `${x(round).toFixed(1)} ${y(Math.max(number, low)).toFixed(1)}`);
+    const points = (column) => column.map((number, round) => `${x(round).toFixed(1)} ${y(number).toFixed(1)}`);
+    const sheet = draw("svg", { x: left, y: 0, width: right - left, height: bottom, viewBox: `${left} 0 ${right - left} ${bottom}` });
     for (const round of page.ticks(0, length - 1, 10).filter(Number.isInteger))
       picture.append(draw("text", { x: x(round), y: height - 16, "text-anchor": "middle" }, String(round)));
     picture.append(draw("text", { x: (left + right) / 2, y: height - 2, "text-anchor": "middle" }, "round"));
     for (const [method, course] of all)
-      if (!on.has(method)) picture.append(draw("path", { class: "behind", d: `M${points(course.mean).join("L")}` }));
+      if (!on.has(method)) sheet.append(draw("path", { class: "behind", d: `M${points(course.mean).join("L")}` }));
     const ends = front.map((method) => {
       const course = all.get(method), look = page.look(method);
-      if (front.length <= LINES)
-        picture.append(draw("path", { class: `band ${look.class}`, d: `M${[...points(course.high), ...points(course.low).reverse()].join("L")}Z` }));
-      picture.append(draw("path", { ...look, d: `M${points(course.mean).join("L")}` }, draw("title", {}, method)));
+      if (front.length <= BANDS)
+        sheet.append(draw("path", { class: `band ${look.class}`, d: `M${[...points(course.high), ...points(course.low).reverse()].join("L")}Z` }));
+      sheet.append(draw("path", { ...look, d: `M${points(course.mean).join("L")}` }, draw("title", {}, method)));
       return { text: `${method} ${course.mean.at(-1).toFixed(2)}`, at: y(Math.max(course.mean.at(-1), low)), look };
     });
+    picture.append(sheet);
     if (narrow) return box.replaceChildren(picture, make("ul", { class: "legend" }, ...ends.map((end) => make("li", {}, end.text))));
     for (const end of apart(ends, 14))
       picture.append(draw("path", { d: `M${right + 6} ${end.at}L${right + 22} ${end.at}`, ...end.look }),
@@ -104,8 +107,10 @@
     const one = shown.measures.find((measure) => measure.name === name);
     const points = shown.methods.map((method, row) => ({ method, on: on.has(method), spent: shown.values[name][row][column], accuracy: shown.values.accuracy[row][column] }))
       .filter((point) => point.spent !== null && point.accuracy !== null);
+    const levels = points.filter((point) => shown.references.includes(point.method));
+    points.splice(0, points.length, ...points.filter((point) => !levels.includes(point)));
     if (!points.length) return [];
-    const ends = points.map((point) => point.accuracy), spread = Math.max(Math.max(...ends) - Math.min(...ends), 2);
+    const ends = [...points, ...levels].map((point) => point.accuracy), spread = Math.max(Math.max(...ends) - Math.min(...ends), 2);
     const low = Math.max(Math.min(...ends) - 0.1 * spread, 0), high = Math.max(...ends) + 0.1 * spread;
     const half = { clientWidth: Math.min((box.clientWidth || 900) > 900 ? box.clientWidth / 2 - 12 : box.clientWidth || 900, 700) };
     const { picture, left, right, y, height, bottom } = frame(half, `Accuracy against ${name} on ${page.column().name}`, low, high, 20);
@@ -113,9 +118,16 @@
     const least = Math.min(...some), most = Math.max(...some), none = some.length < points.length ? 40 : 0;
     const wide = Math.max(Math.log(most / least), 0.5);
     const x = (spent) => (spent > 0 ? left + none + 20 + ((right - left - none - 60) * Math.log(spent / least)) / wide : left + 14);
-    for (let power = Math.ceil(Math.log10(least) - 0.01); 10 ** power <= most * 1.01; power += 1)
-      picture.append(draw("line", { class: "axis", x1: x(10 ** power), x2: x(10 ** power), y1: 14, y2: bottom }),
-        draw("text", { x: x(10 ** power), y: height - 16, "text-anchor": "middle" }, page.show[one.unit](10 ** power)));
+    for (let power = Math.floor(Math.log10(least)); 10 ** power <= most; power += 1)
+      for (const part of most > 100 * least ? [1] : most > 10 * least ? [1, 3] : [1, 2, 5]) {
+        const at = part * 10 ** power;
+        if (at < 0.95 * least || at > 1.05 * most) continue;
+        picture.append(draw("line", { class: "axis", x1: x(at), x2: x(at), y1: 14, y2: bottom }),
+          draw("text", { x: x(at), y: height - 16, "text-anchor": "middle" }, page.show[one.unit](at).replace(".0 ", " ")));
+      }
+    for (const level of levels)
+      picture.append(draw("line", { class: "level", x1: left, x2: right, y1: y(level.accuracy), y2: y(level.accuracy) }),
+        draw("text", { class: "name", x: right, y: y(level.accuracy) - 4, "text-anchor": "end" }, level.method));
     if (none) picture.append(draw("text", { x: left + 14, y: height - 16, "text-anchor": "middle" }, "none"));
     picture.append(draw("text", { x: (left + right) / 2, y: height - 2, "text-anchor": "middle" }, `${name} of a run`));
     const sorted = [...points].sort((a, b) => a.spent - b.spent || b.accuracy - a.accuracy);

@@ -35,8 +35,8 @@
     const count = found.groups.length, tall = count <= 40 ? 13 : Math.max(3, 520 / count), wide = rounds.length > 12 ? 14 : 20, left = 4;
     const breaks = found.groups.map((group, client) => client > 0 && group !== found.groups[client - 1]);
     const y = (client) => 4 + client * tall + 4 * breaks.slice(0, client + 1).filter(Boolean).length;
-    const bottom = y(count - 1) + tall, last = found.agreement.at(-1);
-    const said = last === null || last === undefined ? "no groups to agree with" : `agreement with true groups ${last.toFixed(2)}`;
+    const bottom = y(count - 1) + tall, [last, ...others] = found.agreement;
+    const said = last === null || last === undefined ? "no groups to agree with" : `agreement with true groups ${last.toFixed(2)}${others.length ? ` (other seeds ${others.map((one) => one?.toFixed(2) ?? "none").join(", ")})` : ""}`;
     const picture = draw("svg", { viewBox: `0 0 ${left + rounds.length * wide + 4} ${bottom + 18}`, width: left + rounds.length * wide + 4, class: "clusters", role: "img",
       "aria-label": `${method}: clusters of ${count} clients over ${found.rounds.length} rounds, ${said}` });
     rounds.forEach(([round, line], at) => {

@@ -116,6 +116,6 @@
     menu.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && menu.open) { menu.open = false; menu.firstChild.focus(); }
     });
-    table.parentElement.before(menu);
+    table.parentElement.after(menu);
   }
 })();
