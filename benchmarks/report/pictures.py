@@ -63,7 +63,7 @@ def take_pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> li
 def slim(svg: str) -> str:
     """The same picture in fewer bytes: no comments, no line ends within it, places to a hundredth of a point."""
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
+    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").strip()
     return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]).strip(), svg)
 
 

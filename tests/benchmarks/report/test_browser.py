@@ -125,7 +125,7 @@ def test_methods_by_data_sets_show_every_measure_and_open_runs(visit: Callable[.
     shade = "node => getComputedStyle(node).backgroundColor"
     assert cosmos.first.evaluate(shade) != page.locator("#by-dataset tr[data-method=fedavg] td").first.evaluate(shade)
     page.get_by_role("combobox", name="Show").select_option("bytes")
-    assert cosmos.first.inner_text() == "1.6 kB"
+    assert cosmos.first.inner_text() == "2.6 kB"
     page.get_by_role("combobox", name="Show").select_option("difference to the control")
     assert page.locator("#by-dataset tr[data-method=local] td").first.inner_text() == "-15.00"
     page.get_by_role("button", name="optdigits").first.click()
@@ -158,8 +158,8 @@ def test_charts_follow_the_data_set_and_the_methods_that_are_on(visit: Callable[
 @pytest.mark.parametrize(
     ("form", "first", "last"),
     [
-        ("CSV", "method,mean rank,mean %,bytes,time", "local,4.00,62.50,1.6 kB,1.0 s"),
-        ("Markdown", "| method | mean rank | mean % | bytes | time |", "| local | 4.00 | 62.50 | 1.6 kB | 1.0 s |"),
+        ("CSV", "method,mean rank,mean %,bytes,time", "local,4.00,62.50,2.6 kB,1.0 s"),
+        ("Markdown", "| method | mean rank | mean % | bytes | time |", "| local | 4.00 | 62.50 | 2.6 kB | 1.0 s |"),
         ("LaTeX", "% needs \\usepackage{booktabs}", "\\end{table}"),
     ],
 )

@@ -144,7 +144,9 @@ def test_methods_by_data_sets_with_all_differences(filled: Path) -> None:
     assert accuracies["fedavg"] == [65.5, 70.0]  # the seed that diverged is in no mean
     assert dict(zip(table.methods, table.values["worst 10 %"], strict=True))["fedmd"] == [60.5, 65.5]
     assert "val" not in table.values  # nobody measured it
-    assert dict(zip(table.methods, table.values["bytes"], strict=True))["fedmd"][0] == 3 * 400 + 2 * 200
+    assert (
+        dict(zip(table.methods, table.values["bytes"], strict=True))["fedmd"][0] == 3 * 400 + 2 * 200 + 1000
+    )  # and the public inputs once
     assert table.differences is not None
     first, second = table.methods[:2]
     mean, half = table.differences[0][0][0] or (None, None)
@@ -158,7 +160,9 @@ def test_methods_by_data_sets_with_all_differences(filled: Path) -> None:
 
 def test_costs_are_those_of_the_records(filled: Path) -> None:
     spent = spent_in(lines(Store(filled).records()))
-    assert spent["digits", next(iter(spent))[1], "cosmos"].bytes == 3 * 400 + 2 * 200
+    assert (
+        spent["digits", next(iter(spent))[1], "cosmos"].bytes == 3 * 400 + 2 * 200 + 1000
+    )  # and the public inputs once
 
 
 def test_clients_are_there_as_deciles(filled: Path) -> None:

@@ -54,5 +54,7 @@ def test_a_method_that_shares_no_block_with_another_is_no_control(table_of: Call
     values = numbers()[:8]
     values[:4, :, 2] = np.nan
     values[4:, :, 3] = np.nan  # c and d never meet
-    result = compare(table_of(values, methods=["a", "b", "c", "d"]), Options(control="a", on_missing="skillings-mack"))
+    plan = Plan((("methods", ("b", "c")), ("bounds", ("d",))), declared=True)
+    options = Options(control="a", on_missing="skillings-mack")
+    result = compare(table_of(values, methods=["a", "b", "c", "d"]), options, plan)
     assert [one.control for one in against_each(result)] == ["a", "b"]
