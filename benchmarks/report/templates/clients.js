@@ -6,7 +6,7 @@
 
   function deciles() {
     const box = document.getElementById("clients-table"), found = here()?.deciles ?? {};
-    const rows = Object.entries(found).sort((one, other) => other[1].mean - one[1].mean);
+    const rows = Object.entries(found).sort((one, other) => other[1].mean - one[1].mean || one[0].localeCompare(other[0]));
     if (!rows.length) return box.replaceChildren(make("p", {}, "No run is done here."));
     const low = Math.floor(Math.min(...rows.map(([, row]) => row.values[0])) / 10) * 10;
     const at = (number) => `${((100 * (number - low)) / (100 - low)).toFixed(1)}%`;

@@ -11,7 +11,7 @@ const page = {};
   const listeners = {};
   page.get = (name) => state.get(name);
   page.set = (name, value) => {
-    if (value === null || value === "") state.delete(name);
+    if (value === null) state.delete(name);
     else state.set(name, value);
     history.replaceState(null, "", state.size ? `#${state}` : location.pathname + location.search);
     for (const listener of listeners[name] ?? []) listener();
@@ -118,7 +118,7 @@ const page = {};
   document.addEventListener("toggle", scrolls, true);
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("main details:not([open])")];
+    folded = [...document.querySelectorAll("main details:not([open], .menu)")];
     for (const node of folded) node.open = true;
   });
   addEventListener("afterprint", () => { for (const node of folded) node.open = false; });

@@ -8,7 +8,7 @@
     if (!document.getElementById(node.getAttribute("aria-labelledby") ?? node.htmlFor)) found.push(`a label leads nowhere: ${node.outerHTML}`);
   for (const node of all("button, a, summary, select, input"))
     if (!(node.labels?.length || node.ariaLabel || node.textContent.trim())) found.push(`has no name: ${node.outerHTML}`);
-  for (const node of all("img:not([alt]), svg:not([aria-hidden]):not([aria-label]), [role=region]:not([aria-label]):not([aria-labelledby])"))
+  for (const node of all("img:not([alt]), svg:not([aria-hidden], [aria-label], svg svg), [role=region]:not([aria-label]):not([aria-labelledby])"))
     found.push(`cannot be read: ${node.outerHTML.slice(0, 80)}`);
   for (const node of all("[aria-hidden] :is(a, button, select, [tabindex])")) found.push(`is hidden and a stop: ${node.outerHTML}`);
   for (const node of all("th:not([scope])")) found.push(`heads nothing: ${node.outerHTML}`);
