@@ -225,7 +225,8 @@ def ranking(result: Comparison, spent: Mapping[tuple[str, str, str], Spent]) -> 
         spent: from `statistics.costs`.
     """
     level = any(row.mean_rank is not None for row in result.ranks)
-    ranked, rest = [], []
+    ranked: list[Ranked] = []
+    rest: list[Ranked] = []
     for row in result.ranks:
         taken = {what: _typical(result, row.method, spent, what) for what in ("bytes", "seconds")}
         shown = Ranked(

@@ -24,7 +24,7 @@
       return make("tr", {}, make("th", { scope: "row", class: "stick" }, method), make("td", { class: "plot" }, bar), ...numbers,
         make("td", { class: "number" }, String(row.clients)));
     });
-    box.replaceChildren(make("div", { class: "scroll", role: "region", "aria-labelledby": "clients-title" },
+    box.replaceChildren(make("div", { class: "scroll", role: "region", "aria-label": "Deciles of clients" },
       make("table", { class: "forest" }, make("thead", {}, head), make("tbody", {}, ...body))),
     make("p", { class: "caption" }, "Boxes: between deciles, the darkest around the median. The tenth is the first decile: a tenth of the clients is worse."));
   }

@@ -14,6 +14,8 @@
   for (const node of all("th:not([scope])")) found.push(`heads nothing: ${node.outerHTML}`);
   for (const node of all(".scroll"))
     if (node.scrollWidth > node.clientWidth && node.tabIndex < 0 && !node.querySelector("button")) found.push(`cannot be scrolled by keyboard: ${node.ariaLabel}`);
+  const places = all("[role=region], section[aria-labelledby], nav").map((node) => node.ariaLabel ?? document.getElementById(node.getAttribute("aria-labelledby")).textContent);
+  for (const name of new Set(places)) if (places.filter((other) => other === name).length > 1) found.push(`two regions are called ${name}`);
   let level = 0;
   for (const node of all("main :is(h1, h2, h3, h4), h1")) {
     const own = Number(node.tagName[1]);
