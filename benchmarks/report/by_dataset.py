@@ -6,6 +6,7 @@ where to look, and no more.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -71,7 +72,7 @@ class Column:
     dataset: str
     setting: str
     name: str
-    """The data set, with the setting where there are several."""
+    """The data set, with the setting where it has several."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,10 @@ def by_dataset(scored: Sequence[Line], bounds: Collection[str], result: Comparis
     """
     own = {(line.method, line.dataset, line.setting): line for line in scored if line.deployed}
     places = sorted({(dataset, setting) for _, dataset, setting in own})
-    several = len({setting for _, setting in places}) > 1
+    settings = Counter(dataset for dataset, _ in places)
     columns = tuple(
-        Column(dataset, setting, f"{dataset} [{setting}]" if several else dataset) for dataset, setting in places
+        Column(dataset, setting, dataset if settings[dataset] == 1 else f"{dataset} [{setting}]")
+        for dataset, setting in places
     )
     methods, apart = _order(own.values(), bounds, result)
     rows = [[own.get((method, at.dataset, at.setting)) for at in columns] for method in methods]

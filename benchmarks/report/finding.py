@@ -198,9 +198,10 @@ def _caption(result: Comparison, against: Against, *, tested: bool) -> str:
     """What is drawn, by which tests, over what."""
     level = f"{100 * (1 - result.options.alpha):g} %"
     first = max(against.decisions, key=lambda row: row.units)
+    intervals = any(one.low is not None for one in against.joint)
     if tested:
         drawn = "Bars hold the differences that the test of the verdict does not reject at its step of Holm."
-    elif any(one.low is not None for one in against.joint) and first.test == "signed rank":
+    elif intervals and first.test == "signed rank":
         drawn = (
             f"Dots are mean differences; bars are {level} intervals that hold for all methods of a family at once. "
             "They belong to another test than the verdicts, so a bar without 0 makes no verdict."
@@ -212,7 +213,7 @@ def _caption(result: Comparison, against: Against, *, tested: bool) -> str:
         drawn,
         f"Shaded: within {points(result.options.rope)}. Filled dots: better or worse.",
     ]
-    if first.test == "signed rank" and not all(one.attainable for one in against.joint):
+    if first.test == "signed rank" and intervals and not all(one.attainable for one in against.joint):
         parts.append("Dotted: with so few blocks no difference can be significant.")
     return " ".join(parts)
 
