@@ -88,11 +88,20 @@ def test_better_methods_stand_to_the_right_on_a_scale_with_the_control_at_zero(r
 
 
 def test_with_few_blocks_intervals_are_those_of_the_mean_and_dotted() -> None:
-    view = views(compared(blocks=5))[0]
+    view = views(compared(blocks=6))[0]
     ((_, rows),) = view.families
-    assert [row.possible for row in rows] == [False] * 3  # the least p of five blocks is 1/16
+    assert [row.possible for row in rows] == [False] * 3  # the least p of six blocks is 1/32, and three are tested
+    assert all(row.low is not None for row in rows)
+    assert "hold for all methods of a family at once" in view.caption
     assert "no difference can be significant" in view.caption
     assert {line.words: line.methods for line in view.said}["undecided against"] == ("best", "same", "weak")
+
+
+def test_with_fewer_blocks_there_are_no_intervals() -> None:
+    view = views(compared(blocks=5))[0]  # the least p of five blocks is 1/16
+    assert all(row.low is None for _, rows in view.families for row in rows)
+    assert "No intervals" in view.caption
+    assert "dotted" not in view.caption.lower()
 
 
 def test_families_are_kept_apart_and_only_the_first_one_is_ranked() -> None:
