@@ -105,14 +105,14 @@ def views(result: Comparison) -> list[View]:
 
 def _view(result: Comparison, against: Against) -> View:
     together = {one.other: one for one in against.joint}
-    tested = all(row.low is not None for row in against.decisions)
+    tested = _tested(against)
     low, high, step = _scale(against, together, result.options.rope, tested=tested)
     place = _Place(low, high)
     count = round((high - low) / step)
     ticks = tuple((place(low + step * at), _tick(low + step * at)) for at in range(count + 1))
     families = []
     for family, rows in groupby(against.decisions, key=lambda row: row.family):
-        ordered = sorted(rows, key=lambda row: (_numbers(row, together[row.other], tested=tested)[0], row.other))
+        ordered = sorted(rows, key=lambda row: (row.estimate, row.other))
         families.append(
             (family, tuple(_row(result, row, together[row.other], place, tested=tested) for row in ordered))
         )
@@ -138,19 +138,22 @@ class _Place:
         return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
 
 
-def _numbers(row: Decision, together: Joint, *, tested: bool) -> tuple[float, float | None, float | None]:
-    """Estimate and interval, control minus method: of the verdict's test, or of the mean, for all rows alike."""
-    if tested or row.test == "paired t":
-        return row.estimate, row.low, row.high
-    return together.mean, together.low, together.high
+def _tested(against: Against) -> bool:
+    """Whether the tests of the verdicts have intervals; else they are of each pair alone."""
+    return all(row.low is not None or row.test == "paired t" for row in against.decisions)
+
+
+def _interval(row: Decision, together: Joint, *, tested: bool) -> tuple[float, float] | None:
+    """Method minus control: of the verdict's test, or of the pair alone, for all rows alike."""
+    low, high = (row.low, row.high) if tested else (together.shift_low, together.shift_high)
+    return None if low is None or high is None else (-high + 0.0, -low + 0.0)
 
 
 def _scale(against: Against, together: Mapping[str, Joint], rope: float, *, tested: bool) -> tuple[float, float, float]:
     """Lowest and highest number of the scale, method minus control, and the step between ticks; 0 is a tick."""
-    numbers = [_numbers(row, together[row.other], tested=tested) for row in against.decisions]
-    means = [-estimate for estimate, _, _ in numbers] + [0.0]
-    lows = [-high for _, _, high in numbers if high is not None]
-    highs = [-low for _, low, _ in numbers if low is not None]
+    means = [-row.estimate for row in against.decisions] + [0.0]
+    intervals = [_interval(row, together[row.other], tested=tested) for row in against.decisions]
+    lows, highs = ([ends[side] for ends in intervals if ends is not None] for side in (0, 1))
     reach = REACH * max(max(means) - min(means), rope, 1.0)
     low = min(*means, -rope, max(min(lows, default=0.0), min(means) - reach))
     high = max(*means, rope, min(max(highs, default=0.0), max(means) + reach))
@@ -163,18 +166,18 @@ def _tick(value: float) -> str:
 
 
 def _row(result: Comparison, row: Decision, together: Joint, place: _Place, *, tested: bool) -> Row:
-    estimate, low, high = _numbers(row, together, tested=tested)
-    ends = None if low is None or high is None else (-high + 0.0, -low + 0.0)
+    ends = _interval(row, together, tested=tested)
+    difference = -row.estimate + 0.0
     beyond = [] if ends is None else [("low", ends[0] < place.low), ("high", ends[1] > place.high)]
     return Row(
         method=row.other,
         verdict=row.verdict,
-        difference=-estimate + 0.0,
-        text=f"{-estimate + 0.0:+.2f}" + ("" if ends is None else f" ({ends[0]:+.2f} to {ends[1]:+.2f})"),
+        difference=difference,
+        text=f"{difference:+.2f}" + ("" if ends is None else f" ({ends[0]:+.2f} to {ends[1]:+.2f})"),
         p="" if row.p is None else number(row.p),
         possible=row.test == "paired t" or together.attainable,
         note=unequal(dict(result.table.trials), row.method, row.other),
-        mean=place(-estimate),
+        mean=place(difference),
         low=None if ends is None else place(ends[0]),
         high=None if ends is None else place(ends[1]),
         cut=" ".join(name for name, out in beyond if out),
@@ -196,25 +199,21 @@ def _said(decisions: Sequence[Decision]) -> list[Said]:
 
 def _caption(result: Comparison, against: Against, *, tested: bool) -> str:
     """What is drawn, by which tests, over what."""
-    level = f"{100 * (1 - result.options.alpha):g} %"
     first = max(against.decisions, key=lambda row: row.units)
-    intervals = any(one.low is not None for one in against.joint)
-    if tested:
-        drawn = "Bars hold the differences that the test of the verdict does not reject at its step of Holm."
-    elif intervals and first.test == "signed rank":
-        drawn = (
-            f"Dots are mean differences; bars are {level} intervals that hold for all methods of a family at once. "
-            "They belong to another test than the verdicts, so a bar without 0 makes no verdict."
-        )
-    else:
+    if not any(_interval(row, one, tested=tested) for row, one in zip(against.decisions, against.joint, strict=True)):
         drawn = "No intervals: there are too few independent numbers for them."
+    elif tested:
+        drawn = "Bars hold the differences that the test of the verdict does not reject at its step of Holm."
+    else:
+        drawn = (
+            f"Bars are {100 * (1 - result.options.alpha):g} % intervals of each pair alone, not corrected for the number of "
+            "methods: a bar without 0 makes no verdict. Dotted: with so few blocks no difference can be significant."
+        )
     parts = [
         f"Method minus {against.control}, points, {where(result, first)}; {basis(result, first, family=True)}.",
         drawn,
         f"Shaded: within {points(result.options.rope)}. Filled dots: better or worse.",
     ]
-    if first.test == "signed rank" and intervals and not all(one.attainable for one in against.joint):
-        parts.append("Dotted: with so few blocks no difference can be significant.")
     return " ".join(parts)
 
 

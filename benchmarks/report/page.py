@@ -185,7 +185,7 @@ def _comparison(result: Comparison, scored: Sequence[Line]) -> dict[str, Any]:
     caption = ""
     if result.control is not None:
         study = Study(result.table, result.options, result.control)
-        costs, caption = cost_table(costs_of(study, result.primary, spent), result.options.alpha)
+        costs, caption = cost_table(costs_of(study, result.primary, spent), result.options.alpha, result.table.tuning)
     return {
         "views": views(result),
         "ranked": ranked,

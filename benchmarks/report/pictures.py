@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..figures.gallery import Drawing
 
-ON_PAGE = ("ranks", "matrix", "profiles", "leakage", "sweep")
+ON_PAGE = ("ranks", "matrix", "profiles", "tradeoff", "leakage", "sweep")
 """Kinds of figures that the page shows as pictures; it draws the others itself, of the same numbers."""
 
 KEPT = 200

@@ -87,12 +87,12 @@ def test_better_methods_stand_to_the_right_on_a_scale_with_the_control_at_zero(r
     assert best.mean == pytest.approx(view.zero + scale * best.difference, abs=0.05)
 
 
-def test_with_few_blocks_intervals_are_those_of_the_mean_and_dotted() -> None:
+def test_with_few_blocks_intervals_are_those_of_each_pair_alone_and_dotted() -> None:
     view = views(compared(blocks=6))[0]
     ((_, rows),) = view.families
     assert [row.possible for row in rows] == [False] * 3  # the least p of six blocks is 1/32, and three are tested
     assert all(row.low is not None for row in rows)
-    assert "hold for all methods of a family at once" in view.caption
+    assert "of each pair alone" in view.caption
     assert "no difference can be significant" in view.caption
     assert {line.words: line.methods for line in view.said}["undecided against"] == ("best", "same", "weak")
 
