@@ -94,7 +94,9 @@ def test_with_few_blocks_intervals_are_those_of_each_pair_alone_and_dotted() -> 
     assert all(row.low is not None for row in rows)
     assert "of each pair alone" in view.caption
     assert "no difference can be significant" in view.caption
-    assert {line.words: line.methods for line in view.said}["undecided against"] == ("best", "same", "weak")
+    said = {line.words: line.methods for line in view.said}
+    assert said["undecided against"] == ("best", "weak")
+    assert said["equivalent to"] == ("same",)  # shown by one-sided tests, for which six blocks suffice
 
 
 def test_with_fewer_blocks_there_are_no_intervals() -> None:
