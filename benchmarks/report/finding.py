@@ -205,9 +205,10 @@ def _caption(result: Comparison, against: Against, *, tested: bool) -> str:
     elif tested:
         drawn = "Bars hold the differences that the test of the verdict does not reject at its step of Holm."
     else:
+        level = f"{100 * (1 - result.options.alpha):g} %"
         drawn = (
-            f"Bars are {100 * (1 - result.options.alpha):g} % intervals of each pair alone, not corrected for the "
-            "number of methods: a bar without 0 makes no verdict. Dotted: with so few blocks no difference can be significant."
+            f"Bars are {level} intervals of each pair alone, not corrected for the number of methods: a bar without 0 "
+            "makes no verdict. Dotted: with so few blocks no difference can be significant."
         )
     parts = [
         f"Method minus {against.control}, points, {where(result, first)}; {basis(result, first, family=True)}.",
