@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fl_bench.errors import StorageError
 from fl_bench.files import write_file
 
-from ...datasets.source import user_cache
+from ...datasets.source import cache_folder
 from ..figures import style
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def take_pictures(drawings: Sequence[Drawing], folder: Path | None = None) -> li
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    folder = folder or user_cache() / "figures"
+    folder = folder or cache_folder() / "figures"
     return [_picture(drawing, folder) for drawing in drawings]
 
 
