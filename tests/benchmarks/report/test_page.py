@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fl_bench.benchmarks.commands.cli import run_command
+from fl_bench.benchmarks.grid.declaration import Declaration
+from fl_bench.benchmarks.grid.grid import GRIDS, read_grid
 from fl_bench.benchmarks.leaderboard.lines import lines
+from fl_bench.benchmarks.records.declarations import Declared, declare
 from fl_bench.benchmarks.records.record import Record
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.report.board import entries
@@ -152,6 +156,39 @@ def test_an_incomplete_folder_says_what_is_missing(
     text = (out / "index.html").read_text()
     assert "No comparison." not in text
     assert "cosmos against local on 1 family (2 data sets), mlp-8, latent-groups is undecided: +15.00 points" in text
+
+
+def test_the_page_is_named_after_the_grid_that_declared_the_comparison(filled: Path, tmp_path: Path) -> None:
+    grid = GRIDS / "quick.yaml"
+    meant = Declaration(control="cosmos", methods=("fedmd", "fedavg", "local"))
+    digest = sha256(grid.read_bytes()).hexdigest()
+    declare(Store(filled), Declared("quick", digest, "2026-01-31T12:00:00+00:00", 0, 16, meant))
+    command = ["report", str(filled), "--no-figures", "--out", str(tmp_path / "report")]
+    assert run_command(command) == 0
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert "<title>quick · fl-bench</title>" in text
+    assert f'<p class="question">{read_grid(grid).description}' in text
+    other = Declaration(control="local", methods=("cosmos", "fedmd", "fedavg"))
+    declare(Store(filled), Declared("quick", "another", "2026-01-31T12:00:00+00:00", 0, 16, other))
+    assert run_command(command) == 0
+    assert '<p class="question">' not in (tmp_path / "report" / "index.html").read_text()  # not the grid we know
+
+
+def test_the_page_is_shown_where_that_is_asked_for(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not shown.append(address))
+    command = ["report", str(filled), "--no-figures", "--out", str(tmp_path / "report")]
+    assert run_command(command) == 0
+    assert f"wrote {tmp_path / 'report' / 'index.html'}" in capsys.readouterr().err.replace("\n", "")
+    assert shown == []
+    assert run_command([*command, "--open"]) == 0
+    assert shown == [(tmp_path / "report" / "index.html").as_uri()]
+    assert "no browser" not in capsys.readouterr().err
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    assert run_command([*command, "--open"]) == 0
+    assert "found no browser that could be started" in capsys.readouterr().err
 
 
 def test_a_single_data_set_has_verdicts(filled: Path, tmp_path: Path) -> None:
