@@ -28,7 +28,7 @@ OVERHEAD = 3.0
 gradients, and the copies that batched convolutions make. Measured on an H200 with ten nets of the zoo: up to 2.2."""
 
 LONGEST = 4096
-"""Samples per forward pass of a prediction on a GPU, where memory would take more."""
+"""Samples per forward pass of a prediction at most, where memory would take more."""
 
 
 def in_pieces(items: Sequence[int], size: int, work: Callable[[Sequence[int]], None]) -> None:
@@ -72,12 +72,25 @@ def members_at_once(members: Members, phase: Phase) -> int:
     batch = members.training.batch_size
     shape = tuple(phase.on.inputs.shape[1:]) if isinstance(phase.on, Teaching) else members.data.about.shape
     need = member_bytes(members.models.template, shape, batch, slots, members.data.dtype)
-    return max(1, min(len(members), room(members.data.device, len(members) * need) // need))
+    return max(1, min(len(members), room(members.data.device) // need))
 
 
-def samples_at_once(per_sample: int, device: torch.device) -> int:
-    """Samples per forward pass in evaluation mode, of which each takes about so many bytes of activations twice."""
-    return max(1, min(LONGEST, room(device, 2 * LONGEST * per_sample) // max(1, 2 * per_sample)))
+def samples_at_once(
+    module: nn.Module, count: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> int:
+    """Samples per forward pass of so many models in evaluation mode; each takes its bytes of activations about twice.
+
+    Args:
+        module: the module of each model.
+        count: models.
+        shape: of a sample.
+        dtype: of weights and inputs.
+        device: where they are; only a GPU is short of memory.
+    """
+    if device.type != "cuda":  # where an estimate would load torch's compiler, which takes as long as torch itself
+        return LONGEST
+    per_sample = 2 * count * kept_bytes(module, shape, 1, dtype)
+    return max(1, min(LONGEST, room(device) // max(1, per_sample)))
 
 
 def member_bytes(module: nn.Module, shape: tuple[int, ...], batch: int, slots: int, dtype: torch.dtype) -> int:
@@ -97,10 +110,8 @@ def member_bytes(module: nn.Module, shape: tuple[int, ...], batch: int, slots: i
     return round(weights * (4 + slots) + OVERHEAD * kept_bytes(module, shape, batch, dtype))
 
 
-def room(device: torch.device, wanted: int) -> int:
-    """Bytes that may be planned with on a device: `wanted` on a CPU, at most a share of what is free on a GPU."""
-    if device.type != "cuda":
-        return wanted
+def room(device: torch.device) -> int:
+    """Bytes that may be planned with on a GPU: a share of what is free there."""
     free = torch.cuda.mem_get_info(device)[0]
     return int(SHARE * (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)))
 
