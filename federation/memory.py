@@ -72,7 +72,7 @@ def members_at_once(members: Members, phase: Phase) -> int:
     batch = members.training.batch_size
     shape = tuple(phase.on.inputs.shape[1:]) if isinstance(phase.on, Teaching) else members.data.about.shape
     need = member_bytes(members.models.template, shape, batch, slots, members.data.dtype)
-    return max(1, min(len(members), room(members.data.device) // need))
+    return max(1, min(len(members), room(members.data.device, len(members) * need) // need))
 
 
 def samples_at_once(
@@ -90,7 +90,7 @@ def samples_at_once(
     if device.type != "cuda":  # where an estimate would load torch's compiler, which takes as long as torch itself
         return LONGEST
     per_sample = 2 * count * kept_bytes(module, shape, 1, dtype)
-    return max(1, min(LONGEST, room(device) // max(1, per_sample)))
+    return max(1, min(LONGEST, room(device, LONGEST * per_sample) // max(1, per_sample)))
 
 
 def member_bytes(module: nn.Module, shape: tuple[int, ...], batch: int, slots: int, dtype: torch.dtype) -> int:
@@ -110,8 +110,10 @@ def member_bytes(module: nn.Module, shape: tuple[int, ...], batch: int, slots: i
     return round(weights * (4 + slots) + OVERHEAD * kept_bytes(module, shape, batch, dtype))
 
 
-def room(device: torch.device) -> int:
-    """Bytes that may be planned with on a GPU: a share of what is free there."""
+def room(device: torch.device, wanted: int) -> int:
+    """Bytes that may be planned with on a device: `wanted` on a CPU, at most a share of what is free on a GPU."""
+    if device.type != "cuda":
+        return wanted
     free = torch.cuda.mem_get_info(device)[0]
     return int(SHARE * (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)))
 
