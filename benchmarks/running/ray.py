@@ -181,6 +181,8 @@ class _Task:
     jobs: deque[Job]
     """What it has not ended, in its order; the first is what it does."""
     share: float
+    without: tuple[str, ...] = ()
+    """Ray's names for the nodes that it was kept from."""
     node: str = ""
     """The machine it runs on, once it does."""
     name: str = ""
@@ -262,8 +264,8 @@ class _Driver:
             if task is None:
                 return
             orders, gpus = tuple(job.order for job in task.jobs), _gpus(self.device, task.share)
-            without = tuple(dict.fromkeys([*self.left_out, *self.gone]))
-            self.link.submit(Submit(task.number, orders, self.settings.cpus, gpus, without))
+            task.without = tuple(dict.fromkeys([*self.left_out, *self.gone]))
+            self.link.submit(Submit(task.number, orders, self.settings.cpus, gpus, task.without))
             self.tasks[task.number] = task
 
     def _has_room(self) -> bool:
@@ -298,30 +300,50 @@ class _Driver:
             try:
                 self.remote.hear(job, line)
             except ConfigError as error:
-                self._leave_out(task, error)
+                self._leave_out(task.name, task.node, error, job.cell)
             if job.memory is not None:
                 self.shares.measured(job.cell, *job.memory)
         self._tidy(task)
 
-    def _leave_out(self, task: _Task, error: ConfigError) -> None:
-        """Give no more tasks to the node of one; where no other node has room, that is an error.
+    def _leave_out(self, name: str, machine: str, error: ConfigError, cell: Cell) -> None:
+        """Give no more tasks to a node; where no other node has room, that is an error.
 
+        Args:
+            name: Ray's name for it.
+            machine: the machine's.
+            error: why.
+            cell: whose task found out.
         Raises:
             ConfigError: says of every node why not.
         """
-        if task.name not in self.left_out:
-            self.left_out[task.name] = error.words if isinstance(error, Mixture) else str(error)
-            reason = f"the node {task.node} is left out: {self.left_out[task.name]}"
-            self.said.append(Event("said", task.jobs[0].cell, reason=reason))
+        if name not in self.left_out:
+            self.left_out[name] = error.words if isinstance(error, Mixture) else str(error)
+            self.said.append(Event("said", cell, reason=f"the node {machine} is left out: {self.left_out[name]}"))
         if not room(self.nodes, self.settings.cpus, _gpus(self.device, 1.0)):
             if len(self.left_out) == 1:
                 raise error
             raise ConfigError(f"no node of the Ray cluster can be used: {' / '.join(self.left_out.values())}")
 
+    def _broken(self, task: _Task, word: Over) -> None:
+        """A task could not begin: without the nodes where none can, its cells wait again.
+
+        Raises:
+            ConfigError: no such node was open to it, or there is no other.
+        """
+        unfit = [] if task.node else [node for node in word.unfit if node[0] not in task.without]
+        error = ConfigError(f"{word.reason}; every node needs the same fl-bench (pip install 'fl-bench[ray]')")
+        if not unfit:
+            raise error
+        for name, machine in unfit:
+            self._leave_out(name, machine, error, task.jobs[0].cell)
+        self.remote.give_back(task.jobs[0])
+        self._tidy(task)
+
     def _over(self, task: _Task, word: Over) -> None:
         """A task has ended, whether it was to end or not."""
         if word.cause == "broken":
-            raise ConfigError(f"{word.reason}; every node needs the same fl-bench (pip install 'fl-bench[ray]')")
+            self._broken(task, word)
+            return
         if word.cause == "gone":
             raise ExecutorLost(word.reason)
         where = f" on {task.node}" if task.node else ""

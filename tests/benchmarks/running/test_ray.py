@@ -254,6 +254,41 @@ def test_a_node_without_fl_bench_ends_the_run_and_says_what_to_install(
         run(cells, store)
 
 
+def test_a_node_without_fl_bench_is_left_out_by_name_and_costs_no_cell_an_attempt(
+    link: FakeLink, cells: list[Cell], store: Store, tmp_path: Path
+) -> None:
+    link.nodes = (Node(1.0, 0.0, "one"), Node(1.0, 0.0, "two"))
+
+    def broken(command: Submit) -> list[Word]:
+        return [Over(command.task, "broken", "No module named 'fl_bench'", (("two", "far-away"),))]
+
+    link.instead = {1: broken, 2: broken}  # both were on their way there
+    events = run(cells, store)
+    (said,) = (event.reason for event in events if event.kind == "said")
+    assert said.startswith("the node far-away is left out: No module named 'fl_bench'; every node needs")
+    assert statuses(events) == ["done"] * 4
+    assert [command.without for command in link.submitted][:2] == [(), ()]
+    assert {command.without for command in link.submitted[2:]} == {("two",)}
+    compare_with_local(store, cells, tmp_path / "local")
+
+
+def test_a_task_that_cannot_work_elsewhere_ends_the_run_though_a_node_is_left_out(
+    link: FakeLink, cells: list[Cell], store: Store
+) -> None:
+    link.nodes = (Node(1.0, 0.0, "one"), Node(1.0, 0.0, "two"))
+
+    def broken(command: Submit) -> list[Word]:
+        return [Over(command.task, "broken", "No module named 'fl_bench'", (("two", "far-away"),))]
+
+    link.instead = dict.fromkeys(range(9), broken)
+    with pytest.raises(ConfigError, match="No module named 'fl_bench'"):
+        run(cells, store)
+    assert len(link.submitted) <= 4
+    link.nodes = (Node(1.0, 0.0, "two"),)
+    with pytest.raises(ConfigError, match="every node needs the same fl-bench"):
+        run(cells, store)
+
+
 def test_a_node_that_hangs_is_lost_when_the_head_gives_it_up(
     link: FakeLink, cells: list[Cell], store: Store, tmp_path: Path
 ) -> None:
