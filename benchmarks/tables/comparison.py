@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..statistics.comparison import CONTROL
+from ..statistics.plan import CONTROL
 from ..statistics.population import observations, unit
 from ..statistics.power import BLOCK_WORDS, number
 from ..statistics.verdicts import basis, many, points, size
