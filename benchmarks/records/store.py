@@ -89,10 +89,9 @@ class Store:
     def why_not_writable(self) -> str:
         """Why records can probably not be written here; nothing where they can. Nothing is made to find out."""
         place = next(place for place in (self.runs, *self.runs.parents) if place.exists())
-        if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        if os.access(place, os.W_OK | os.X_OK):
             return ""
-        what = "may not be written to" if place.is_dir() else "is no folder"
-        return f"cannot write records to {self.results}: {place} {what}; name another folder with --out"
+        return f"cannot write records to {self.results}: {place} may not be written to; name another folder with --out"
 
     def find(self, cell: Cell) -> Record | None:
         """The record of a cell, under whatever label; None when there is none.

@@ -134,9 +134,6 @@ def test_a_folder_that_cannot_be_written_to_is_named_and_planned(
     said = capsys.readouterr()
     assert "Running elsewhere: 1 of 2 runs" in said.out
     assert re.search(r"cannot write records to \S+results: \S+runs may not be written to; name another", said.err)
-    Path("file").write_text("")
-    assert run_command([*line, "--out", "file"]) == 0
-    assert "file is no folder" in capsys.readouterr().err
 
 
 def test_table_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
