@@ -19,11 +19,13 @@ from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.records.reading import read_record
 from fl_bench.benchmarks.running import job as jobs
 from fl_bench.benchmarks.running import ray as executor
+from fl_bench.benchmarks.running import ray_driver
 from fl_bench.benchmarks.running.executor import ExecutorLost
 from fl_bench.benchmarks.running.order import read_order
 from fl_bench.benchmarks.running.protocol import Finished, Hello, Kept, Late, Recorded, message_line
-from fl_bench.benchmarks.running.ray import Ray, batch_size, room
+from fl_bench.benchmarks.running.ray import Ray
 from fl_bench.benchmarks.running.ray_cluster import Cancel, Node, Nodes, Over, Said, Submit, cause_of
+from fl_bench.benchmarks.running.ray_driver import batch_size, room
 from fl_bench.benchmarks.running.reporting import CONTEXT
 from fl_bench.benchmarks.running.runner import Options
 from fl_bench.benchmarks.running.shares import MARGIN, Shares, hold_to, ran_out
@@ -199,7 +201,7 @@ def test_a_cluster_without_room_is_given_up_by_name(
 ) -> None:
     link.nodes = ()
     link.instead[1] = lambda _: []
-    monkeypatch.setattr(executor, "START_LIMIT", 0.0)
+    monkeypatch.setattr(ray_driver, "START_LIMIT", 0.0)
     with pytest.raises(ConfigError, match="no node of the Ray cluster at head:1 has had room"):
         run(cells, store)
     assert link.closed
@@ -246,7 +248,7 @@ def test_where_every_node_differs_the_run_ends_and_names_them(link: FakeLink, ce
     assert store.folders() == []
 
 
-def test_a_node_without_fl_bench_ends_the_run_and_says_what_to_install(
+def test_a_task_that_can_begin_nowhere_ends_the_run_and_says_what_to_install(
     link: FakeLink, cells: list[Cell], store: Store
 ) -> None:
     link.instead[1] = lambda _: [Over(1, "broken", "No module named 'fl_bench'")]
