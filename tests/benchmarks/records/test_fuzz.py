@@ -29,8 +29,8 @@ from fl_bench.benchmarks.grid.cell import short_hash
 from fl_bench.benchmarks.grid.grid import expand, read_grid
 from fl_bench.benchmarks.records.bundle import write_bundle
 from fl_bench.benchmarks.records.store import Store
-from fl_bench.benchmarks.running import nets
 from fl_bench.benchmarks.records.texts import FILES
+from fl_bench.benchmarks.running import nets
 from fl_bench.benchmarks.running.runner import Options, run_cell
 from fl_bench.methods.local import Local
 
