@@ -93,13 +93,13 @@ class Nets:
         unknown = {_text(question): question for question in questions if _text(question) not in self._answers}
         if not unknown:
             return
-        theirs = {text: question for text, question in unknown.items() if _is_ours(question.net)}
+        lasting = {text: question for text, question in unknown.items() if _is_ours(question.net)}
         self._new |= unknown.keys()
-        if theirs and "torch" not in sys.modules:
-            self._answers |= _asked(theirs)
+        if lasting and "torch" not in sys.modules:
+            self._answers |= _asked(lasting)
         self._answers |= {text: answer(question) for text, question in unknown.items() if text not in self._answers}
-        if theirs:
-            self._keep(theirs)
+        if lasting:
+            self._keep(lasting)
 
     def ask(self, question: Question) -> Any:
         """The answer to a question; see `Question.what`.
