@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...datasets.catalogue import dataset_info
 from ...methods.registry import METHODS
+from .forecast import fixed_seconds
 from .nets import Nets
 from .probing import Question
 from .provenance import available_cores
@@ -86,6 +87,7 @@ class Estimates:
         server = [self._nets.step(_server_step(cell))] if at_server else []
         total = (sum(spent.values()) - at_server) * fmean(seconds for seconds, _ in steps)
         total += at_server * sum(seconds for seconds, _ in server)
+        total += fixed_seconds(cell.training.rounds)
         dates = sorted({date for _, date in [*steps, *server] if date})
         timed = f"a step that was timed on {dates[0]}; --estimate times it again" if dates else "a timed step"
         return total, f"step counts and {timed}"
