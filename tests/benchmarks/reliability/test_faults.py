@@ -17,6 +17,7 @@ from fl_bench.benchmarks.records.reading import without_clocks
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.reliability import __main__ as program
 from fl_bench.benchmarks.reliability import kills, page, store
+from fl_bench.benchmarks.reliability.command import Command
 from fl_bench.benchmarks.reliability.families import FAMILIES
 from fl_bench.benchmarks.reliability.fault import described, measure, titled
 from fl_bench.benchmarks.reliability.place import Place, Results
@@ -200,6 +201,16 @@ def test_a_row_says_of_the_tree_what_was_true_when_it_was_measured(place: Place,
     at = {**here(), "dirty": "as it was"}  # result files that were written since would count as changes
     keep("tests", [{**measure(expected, place), "at": at}], tmp_path)
     assert stored(tmp_path)["tests"]["rows"][0]["at"] == at
+
+
+@needs_linux
+def test_a_command_hangs_when_it_says_no_more_and_not_when_it_is_slow(tmp_path: Path) -> None:
+    def command(program: str) -> Command:
+        return Command([], tmp_path, tmp_path / "log", before=["/bin/sh", "-c", program])
+
+    assert command("for n in 1 2 3 4; do sleep 0.5; echo $n; done; exit 5").wait(1.5) == 5
+    with pytest.raises(BrokenError, match=r"not said a word for 1\.5 s; its last ones: on the way"):
+        command("echo on the way; sleep 60").wait(1.5)
 
 
 def test_nothing_is_stored_before_the_last_fault_has_been_injected(monkeypatch: pytest.MonkeyPatch) -> None:
