@@ -76,6 +76,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="The same, with the time of a training step measured again.")
+    ] = False,
     select: Select = "last",
     as_json: AsJson = False,
 ) -> None:
@@ -117,11 +120,11 @@ def run(
     if tuning is not None:
         check_seeds(expanded, tuning[0])
     store = Store(out.absolute())  # wherever a plugin may go
-    if dry_run:
+    if dry_run or estimate:
         from .dry_run import print_plan
 
-        ledger = None if tuning is None else tuning[0]
-        print_plan(expanded, store, chosen.slots(), execution, retry=retry, as_json=as_json, ledger=ledger)
+        ledger, slots = None if tuning is None else tuning[0], chosen.slots()
+        print_plan(expanded, store, slots, execution, retry=retry, as_json=as_json, anew=estimate, ledger=ledger)
         return
     store.check_writable()
     if tuning is not None:
