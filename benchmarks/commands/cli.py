@@ -21,6 +21,7 @@ from .choices import describe, list_
 from .compare import compare
 from .contraction import contraction
 from .doctor import doctor
+from .export import export
 from .finer import clients, costs
 from .fsck import fsck
 from .options import FAILED, STOPPED, WRONG
@@ -133,6 +134,7 @@ app.command()(figures)
 app.command()(report)
 app.command()(pack)
 app.command()(unpack)
+app.command()(export)
 app.command()(fsck)
 app.command()(doctor)
 app.command()(overlap)
