@@ -107,14 +107,15 @@ class Results:
         """Write the results for another tool, as `fl-bench export` does.
 
         Args:
-            to: `csv` or `parquet`: the four tables above.
+            to: `csv` or `parquet`, the four tables above; or a tracker, `tensorboard`, `mlflow`, `trackio` or `wandb`,
+                each run as one of theirs, in files: nothing is sent.
             out: the folder.
             select: the round that the leaderboard reports.
         Returns:
             What was written.
 
         Raises:
-            ConfigError: there is no such target, or its package is missing; says what would do.
+            ConfigError: there is no such target, its package is missing, or a tracker's folder is not empty.
             StorageError: the disk does not take it.
         """
         return export_records(self.records, to, Path(out), select=select, ledger=ledger_in(self.folder))

@@ -16,17 +16,21 @@ def export(
     results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
         "results"
     ),
-    to: Annotated[str, typer.Option("--to", metavar="csv|parquet", help="What to write.")] = "csv",
+    to: Annotated[
+        str, typer.Option("--to", metavar="csv|parquet|tensorboard|mlflow|trackio|wandb", help="What to write.")
+    ] = "csv",
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("export"),
     select: Select = "last",
     as_json: AsJson = False,
 ) -> None:
     """Write records for other tools.
 
-    csv and parquet are four tables: runs, rounds, clients and leaderboard.
+    csv and parquet are four tables: runs, rounds, clients and leaderboard. The others are experiment trackers: each run
+    becomes one of theirs, with its settings, a step per round and its status, in files below --out. Nothing is sent.
 
     \b
     fl-bench export results/catalogue --to csv --out tables
+    fl-bench export results/catalogue --to tensorboard --out logs
     """
     from ..export.export import export_records
     from ..records.store import Store

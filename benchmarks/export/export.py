@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from fl_bench.errors import unknown_name
 
 from .files import FILES, write_tables
+from .replay import write_runs
+from .trackers import TRACKERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 def targets() -> list[str]:
     """What records can be exported to."""
-    return [*FILES]
+    return [*FILES, *TRACKERS.names()]
 
 
 def export_records(
@@ -37,10 +39,10 @@ def export_records(
         What was written: files, or a folder.
 
     Raises:
-        ConfigError: there is no such target, or its package is missing.
+        ConfigError: there is no such target, its package is missing, or a tracker's folder is not empty.
         DataError: records contradict each other, or cannot be read.
         StorageError: the disk does not take it.
     """
     if to not in targets():
         raise unknown_name("export", to, targets())
-    return write_tables(records, to, out, select, ledger)
+    return write_tables(records, to, out, select, ledger) if to in FILES else [write_runs(records, to, out)]
