@@ -24,6 +24,7 @@ from .doctor import doctor
 from .export import export
 from .finer import clients, costs
 from .fsck import fsck
+from .merge import merge
 from .options import FAILED, STOPPED, WRONG
 from .overlap import overlap
 from .packing import pack, unpack
@@ -134,6 +135,7 @@ app.command()(figures)
 app.command()(report)
 app.command()(pack)
 app.command()(unpack)
+app.command()(merge)
 app.command()(export)
 app.command()(fsck)
 app.command()(doctor)

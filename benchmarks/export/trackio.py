@@ -81,4 +81,4 @@ class _Run:
             )
             for number, values in self.rounds:
                 run.log(values, step=number)
-            run.finish()
+            self.library.finish()  # a run that ends itself would be ended again by what comes after it
