@@ -89,7 +89,7 @@ def configured(name: str, settings: Mapping[str, Any]) -> Tracker:
     Raises:
         ConfigError: there is no such tracker or setting, or a value is impossible.
     """
-    kind = TRACKERS[name]
+    kind: Any = TRACKERS[name]
     if not is_dataclass(kind) or "folder" not in {setting.name for setting in fields(kind)}:
         raise ConfigError(f"tracker {name!r} must be a frozen dataclass with the setting `folder`")
     tracker: Tracker = configure(kind, dict(settings), name)
