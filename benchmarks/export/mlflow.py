@@ -29,20 +29,30 @@ class MLflow:
     folder: str = "mlflow"
     """Where `mlflow.db` is."""
 
+    def ready(self) -> None:
+        """Load MLflow and make the database, which takes seconds; see `Tracker`."""
+        self._client().search_experiments(max_results=1)
+
     def start(self, run: Tracked) -> _Run:
         """Begin a run in the experiment of its data set; see `Tracker`."""
-        library: Any = package_of("mlflow", asked="the tracker mlflow")
-        place = Path(self.folder).absolute()
-        place.mkdir(parents=True, exist_ok=True)
-        client = library.MlflowClient(f"sqlite:///{(place / 'mlflow.db').as_posix()}")
+        library, client = self._library(), self._client()
         known = client.get_experiment_by_name(run.group)
-        artifacts = (place / "artifacts").as_uri()
+        artifacts = (Path(self.folder).absolute() / "artifacts").as_uri()
         experiment = client.create_experiment(run.group, artifacts) if known is None else known.experiment_id
         made = client.create_run(experiment, start_time=_milliseconds(run.began), run_name=run.name)
         own = [library.entities.Param(name, str(value)) for name, value in run.parameters.items()]
         for first in range(0, len(own), PARAMETERS):
             client.log_batch(made.info.run_id, params=own[first : first + PARAMETERS])
         return _Run(library, client, made.info.run_id)
+
+    def _library(self) -> Any:
+        return package_of("mlflow", asked="the tracker mlflow")
+
+    def _client(self) -> Any:
+        place = Path(self.folder).absolute()
+        library = self._library()
+        place.mkdir(parents=True, exist_ok=True)
+        return library.MlflowClient(f"sqlite:///{(place / 'mlflow.db').as_posix()}")
 
 
 class _Run:

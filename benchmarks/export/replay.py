@@ -38,6 +38,7 @@ def write_runs(records: Sequence[Record], name: str, out: Path) -> Path:
     tracker = configured(name, {"folder": str(out)})
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty, and runs are not added twice; name a new folder with --out")
+    tracker.ready()
     for record in records:
         replay(record, tracker)
         record.let_go()

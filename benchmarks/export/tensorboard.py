@@ -24,11 +24,17 @@ class TensorBoard:
     folder: str = "tensorboard"
     """Where event files go."""
 
+    def ready(self) -> None:
+        """Load TensorBoard and torch; see `Tracker`."""
+        self._library()
+
     def start(self, run: Tracked) -> _Events:
         """Open the event file of a run; see `Tracker`."""
+        return _Events(run, self._library().SummaryWriter(str(Path(self.folder) / run.name)))
+
+    def _library(self) -> Any:
         package_of("tensorboard", asked="the tracker tensorboard")
-        library: Any = package_of("tensorboard", "torch.utils.tensorboard", asked="the tracker tensorboard")
-        return _Events(run, library.SummaryWriter(str(Path(self.folder) / run.name)))
+        return package_of("tensorboard", "torch.utils.tensorboard", asked="the tracker tensorboard")
 
 
 class _Events:

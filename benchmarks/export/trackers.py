@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pandas as pd
@@ -61,7 +61,8 @@ class Following(Protocol):
         """The run has ended; nothing follows.
 
         Args:
-            status: `done`, `diverged`, `failed`, `timeout` or `unsupported`.
+            status: `done`, `diverged`, `failed`, `timeout` or `unsupported`; `stopped` or `skipped` of one that
+                has no record yet.
             when: seconds since 1970.
         """
 
@@ -72,12 +73,15 @@ class Tracker(Protocol):
     Its setting `folder` is where it writes. Several runs may be followed at a time.
     """
 
-    def start(self, run: Tracked) -> Following:
-        """Begin to follow a run.
+    def ready(self) -> None:
+        """Load and open what is needed; called once, before the first run starts.
 
         Raises:
-            ConfigError: the tracker's package is not installed.
+            ConfigError: the tracker's package is not installed, or the settings cannot be followed.
         """
+
+    def start(self, run: Tracked) -> Following:
+        """Begin to follow a run."""
 
 
 def configured(name: str, settings: Mapping[str, Any]) -> Tracker:
@@ -90,7 +94,7 @@ def configured(name: str, settings: Mapping[str, Any]) -> Tracker:
         ConfigError: there is no such tracker or setting, or a value is impossible.
     """
     kind: Any = TRACKERS[name]
-    if not is_dataclass(kind) or "folder" not in {setting.name for setting in fields(kind)}:
+    if "folder" not in getattr(kind, "__dataclass_fields__", ()):
         raise ConfigError(f"tracker {name!r} must be a frozen dataclass with the setting `folder`")
     tracker: Tracker = configure(kind, dict(settings), name)
     return tracker

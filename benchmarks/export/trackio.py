@@ -33,12 +33,16 @@ class Trackio:
     project: str = "fl-bench"
     """The project that runs belong to."""
 
-    def start(self, run: Tracked) -> _Run:
-        """Begin a run; see `Tracker`.
+    def ready(self) -> None:
+        """Load Trackio; see `Tracker`.
 
         Raises:
             ConfigError: Trackio is not installed, writes elsewhere in this process, or would send runs to a server.
         """
+        self._library()
+
+    def start(self, run: Tracked) -> _Run:
+        """Begin a run; see `Tracker`."""
         return _Run(self._library(), self.project, run)
 
     def _library(self) -> Any:

@@ -25,9 +25,13 @@ class WandB:
     project: str = "fl-bench"
     """The project that they belong to."""
 
+    def ready(self) -> None:
+        """Load wandb; see `Tracker`."""
+        self._library()
+
     def start(self, run: Tracked) -> _Run:
         """Begin an offline run; see `Tracker`."""
-        library: Any = package_of("wandb", asked="the tracker wandb")
+        library = self._library()
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         settings = library.Settings(silent=True, x_disable_stats=True, console="off")
         return _Run(
@@ -42,6 +46,9 @@ class WandB:
                 settings=settings,
             )
         )
+
+    def _library(self) -> Any:
+        return package_of("wandb", asked="the tracker wandb")
 
 
 class _Run:

@@ -47,6 +47,9 @@ class Heard:
     folder: str = ""
     told: list[Any] = field(default_factory=list)
 
+    def ready(self) -> None:
+        self.told.append("ready")
+
     def start(self, run: Tracked) -> Heard:
         self.told.append(run)
         return self
