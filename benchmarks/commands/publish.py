@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from ..figures.gallery import Drawing
     from ..leaderboard.reported import Selection
     from ..records.record import Record
+    from ..records.store import Store
+    from ..report.page import About
     from ..statistics.result import Comparison
 
 FORMATS = ("svg", "pdf", "png")
@@ -92,7 +95,9 @@ def figures(
     kinds: Annotated[
         str | None,
         typer.Option(
-            "--kinds", metavar="A,B", help="ranks, effects, matrix, profiles, curves, costs, deciles, clusters, sweep."
+            "--kinds",
+            metavar="A,B",
+            help="ranks, effects, matrix, profiles, tradeoff, curves, costs, deciles, clusters, leakage, sweep.",
         ),
     ] = None,
     methods: Methods = None,
@@ -137,8 +142,8 @@ def figures(
         raise ConfigError(f"--width takes {NARROWEST:g} to {WIDEST:g} inches, got {width:g}; 3.5 is a column, 7 a page")
     records, others, code = _records(results, methods, datasets)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
-    comparison, obstacle, _ = _compare(results, records, others, question)
-    possible, no_sweep = _drawings(records, comparison, methods, width)
+    comparison, obstacle, selection = _compare(results, records, others, question)
+    possible, no_sweep = _drawings(records, comparison, selection, methods, width)
     drawings = [drawing for drawing in possible if drawing.kind in wanted]
     for drawing in drawings:
         figure = drawing.draw()
@@ -175,16 +180,19 @@ def report(
     with_figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="With figures, or without (then matplotlib is not needed).")
     ] = True,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in the browser when it is written.")] = False,
 ) -> None:
-    """Write one HTML page that needs no network: leaderboard, comparison with verdicts, figures, every run, provenance.
+    """Write one HTML page that needs no network: the finding, methods by data sets, costs, clients, every run.
 
     \b
     fl-bench report
+    fl-bench report results/offline --open
     fl-bench report results -o report/ --on-missing complete-blocks
     """
     from ..figures.style import check_matplotlib
     from ..records.store import Store
-    from ..report.page import render_page, take_pictures, write_page
+    from ..report.page import render_page, write_page
+    from ..report.pictures import ON_PAGE, take_pictures
     from ..tuning.travel import ledger_in
 
     if with_figures:
@@ -192,16 +200,45 @@ def report(
     records, others, code = _records(results, methods, datasets)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
-    pictures = take_pictures(_drawings(records, comparison, methods)[0]) if with_figures else []
-    ledger = ledger_in(Store(results).results)
+    drawings = _drawings(records, comparison, selection, methods)[0] if with_figures else []
+    store = Store(results)
     text = render_page(
-        records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures, ledger=ledger
+        records,
+        about=_about(store),
+        selection=selection,
+        comparison=comparison,
+        obstacle=obstacle,
+        pictures=take_pictures([drawing for drawing in drawings if drawing.kind in ON_PAGE]),
+        ledger=ledger_in(store.results),
     )
     path = write_page(out, text)
-    say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
+    say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB){'' if show else '; --open shows it in the browser'}")
+    if show and not webbrowser.open(path.resolve().as_uri()):
+        say("found no browser that could be started")
     if obstacle:
         say(f"without a comparison: {obstacle}")
     raise typer.Exit(code)
+
+
+def _about(store: Store) -> About:
+    """The grid that declared the records' comparison, or else their folder; and what the grid is for, if it is a
+    packaged one that has not changed since.
+
+    Raises:
+        DataError: the declarations cannot be read.
+    """
+    from hashlib import sha256
+
+    from ..grid.grid import GRIDS, read_grid
+    from ..records.declarations import history, read_declarations
+    from ..report.page import About
+
+    declared = history(read_declarations(store))
+    if not declared:
+        return About(store.results.resolve().name or "fl-bench")
+    last, packaged = declared[-1], GRIDS / f"{declared[-1].grid}.yaml"
+    same = packaged.is_file() and sha256(packaged.read_bytes()).hexdigest() == last.sha256
+    return About(last.grid, read_grid(packaged).description if same else "")
 
 
 def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], list[str], int]:
@@ -264,21 +301,31 @@ def _compare(
 
 
 def _drawings(
-    records: Sequence[Record], comparison: Comparison | None, methods: str | None, width: float | None = None
+    records: Sequence[Record],
+    comparison: Comparison | None,
+    selection: Selection,
+    methods: str | None,
+    width: float | None = None,
 ) -> tuple[list[Drawing], list[str]]:
     """What can be drawn, and for each data set without a sweep, why.
 
     Highlighted are the control (or COSMOS), then what `--methods` names, then the best.
     """
     from ..figures.blocks import read_blocks
-    from ..figures.gallery import from_blocks, from_comparison, from_sweeps
+    from ..figures.gallery import from_blocks, from_comparison, from_costs, from_sweeps
     from ..figures.sheet import Sheet, ordered
     from ..grid.brackets import split_list
+    from ..statistics.costs import costs_of
 
     blocks = read_blocks(records)
     control = None if comparison is None else comparison.control
     named = [] if methods is None else split_list(methods, "--methods")
     sheet = Sheet(width, ordered(blocks, [control or "cosmos", *named]))
     sweeps, no_sweep = from_sweeps(blocks, sheet)
-    compared = [] if comparison is None else from_comparison(comparison, sheet)
+    compared: list[Drawing] = []
+    if comparison is not None:
+        compared = [
+            *from_comparison(comparison, sheet),
+            *from_costs(costs_of(comparison, records, selection), comparison, sheet),
+        ]
     return [*compared, *from_blocks(blocks, sheet), *sweeps], no_sweep

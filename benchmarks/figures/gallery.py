@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..grid.cell import safe_name
 from ..statistics.power import number
-from ..statistics.verdicts import basis, many, size
-from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep
+from ..statistics.verdicts import basis, many, points, size
+from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep, tradeoff
 from .sheet import SCREEN
 from .varied import read_sweeps
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from ..statistics.costs import Cost
     from ..statistics.result import Comparison, Pair
     from .blocks import Block
     from .sheet import Sheet
@@ -27,6 +28,7 @@ KINDS = {
     "effects": "every method against the control, with intervals",
     "matrix": "multi-comparison matrix",
     "profiles": "performance profiles",
+    "tradeoff": "points against bytes and seconds over all data sets, with intervals",
     "curves": "accuracy per round with seed bands",
     "costs": "accuracy against bytes, seconds and samples, with the Pareto front",
     "deciles": "per-client accuracy in deciles",
@@ -34,7 +36,7 @@ KINDS = {
     "leakage": "accuracy against what messages tell a curious server",
     "sweep": "accuracy against the one setting that varies, with seed bands",
 }
-"""Kinds of figures, in the order in which a reader wants them; the first four are of a comparison."""
+"""Kinds of figures, in the order in which a reader wants them; the first five are of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Drawing:
     title: str
     """What it shows, and of what; also the text for who cannot see it."""
     draw: Callable[[], Figure]
+    data: object = None
+    """All that it is drawn of, with a `repr` that differs where the figures do."""
 
 
 def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]:
@@ -68,12 +72,12 @@ def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]
             draws["clusters"] = lambda block, where: clusters.draw(
                 clusters.read_memberships(block), title=where, sheet=sheet
             )
-        if points := leakage.read_leaks(block):
-            draws["leakage"] = lambda block, where, points=points: leakage.draw(points, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        if leaks := leakage.read_leaks(block):
+            draws["leakage"] = lambda block, where, leaks=leaks: leakage.draw(leaks, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        data = (block.courses, [run.run for runs in block.records.values() for run in runs], leaks, sheet)
         for kind, draw in draws.items():
-            found.append(
-                Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
-            )
+            title = f"{where}: {KINDS[kind]}"
+            found.append(Drawing(kind, f"{kind}-{name}", title, partial(draw, block, where), data))
     return found
 
 
@@ -85,7 +89,7 @@ def from_sweeps(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> tuple[list[Dr
         alone = sum((other.dataset, other.setting) == (one.dataset, one.setting) for other in sweeps) == 1
         name = f"sweep-{safe_name(one.dataset)}-{safe_name(one.setting)}{'' if alone else f'-{one.rest}'}"
         title = f"{one.dataset}: accuracy against {one.setting}{'' if alone else f' [{one.rest}]'}"
-        found.append(Drawing("sweep", name, title, partial(sweep.draw, one, title=title, sheet=sheet)))
+        found.append(Drawing("sweep", name, title, partial(sweep.draw, one, title=title, sheet=sheet), (one, sheet)))
     return found, reasons
 
 
@@ -125,12 +129,35 @@ def from_comparison(result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
         found.append(
             _drawing("profiles", lambda title: profiles.draw(profiles.profiles(scores), title=title, sheet=sheet))
         )
-    return found
+    return [replace(drawing, data=(result, sheet)) for drawing in found]
+
+
+def from_costs(found: Sequence[Cost], result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
+    """The figure of what accuracy costs over several families of data sets; nothing of one, which has its own.
+
+    Args:
+        found: of the control against each other method.
+        result: the comparison that they belong to.
+        sheet: its width, and how methods look.
+    """
+    if result.counts.families < 2 or not any(cost.bytes or cost.seconds for cost in found):
+        return []
+    level = f"{100 * (1 - result.options.alpha):g} %"
+    interval = f"crosses: {level} intervals, the same bootstrap draws of families for both"
+    if found[0].points.low is None:
+        interval = "too few of them for intervals"
+    text = (
+        f"mean difference and geometric mean of ratios over {size(result)}; {interval}; shaded: within "
+        f"{points(result.options.rope)}; bytes of whole runs, both ways, public inputs once; seconds as measured"
+    )
+    rope = result.options.rope
+    drawing = _drawing("tradeoff", lambda title: tradeoff.draw(found, rope=rope, title=title, text=text, sheet=sheet))
+    return [replace(drawing, data=(found, rope, text, sheet))]
 
 
 def _drawing(kind: str, draw: Callable[[str], Figure]) -> Drawing:
     title = KINDS[kind][0].upper() + KINDS[kind][1:]
-    return Drawing(kind, kind, title, lambda: draw(title))
+    return Drawing(kind, kind, title, partial(draw, title))
 
 
 def _impossible(result: Comparison) -> bool:
@@ -154,7 +181,7 @@ def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figu
         impossible=impossible,
         title=title,
         text=f"mean difference over {size(result)}; {spread}; filled: better or worse ({tests}); shaded: within "
-        f"{result.options.rope:g} points; at the right: wins, "
+        f"{points(result.options.rope)}; at the right: wins, "
         f"ties and losses against {control}",
         sheet=sheet,
     )
@@ -178,7 +205,7 @@ def _matrix(result: Comparison, title: str, sheet: Sheet) -> Figure:
         cells,
         {row.method: row.mean for row in result.ranks},
         title=title,
-        text=f"row minus column, points; wins, ties and losses of the row by more than {result.options.rope:g} points; "
+        text=f"row minus column, points; wins, ties and losses of the row by more than {points(result.options.rope)}; "
         f"p of the signed rank, Holm over all {many(len(result.secondary), 'pair')}; bold, framed: significant; over "
         f"{size(result)}{rest}",
         sheet=sheet,
