@@ -21,6 +21,7 @@ from .options import (  # noqa: TC001 - typer reads annotations when it runs
     DeclaredAlpha,
     DeclaredBy,
     Missing,
+    OnlySettings,
     Rope,
 )
 from .question import Question, ask
@@ -50,6 +51,7 @@ def compare(
     select: CompareSelect = None,
     methods: CompareMethods = None,
     datasets: CompareDatasets = None,
+    settings: OnlySettings = None,
     declared: DeclaredBy = None,
     form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it.")] = "table",
     out: Annotated[
@@ -71,6 +73,7 @@ def compare(
     \b
     fl-bench compare
     fl-bench compare results --methods cosmos,fedmd,local --control cosmos
+    fl-bench compare sweep --settings alpha=0.1
     fl-bench compare table.csv --control ours --format latex --out table.tex
     """
     from ..statistics.comparison import compare as analyse
@@ -78,7 +81,17 @@ def compare(
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     question = Question(
-        control, alpha, rope, select, blocks, on_missing, methods, datasets, families=families, grid=declared
+        control,
+        alpha,
+        rope,
+        select,
+        blocks,
+        on_missing,
+        methods,
+        datasets,
+        families=families,
+        settings=settings,
+        grid=declared,
     )
     asked, code = ask(source, question)
     result = analyse(asked.table, asked.options, asked.plan)

@@ -14,10 +14,10 @@ from ...datasets.catalogue import family_of
 from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.cell import short_hash
-from ..grid.dealing import dealt_differently
+from ..grid.dealing import dealt_otherwise
 from ..grid.repetition import Repetition
+from ..leaderboard.naming import in_setting, setting_hash, setting_names
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
-from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
 from ..records.continuing import finished_rounds
 from ..records.index import place_of
@@ -69,8 +69,9 @@ def print_plan(
         return
     console = make_console()
     kinds = [kind for kind in KINDS if any(row[f"steps_{kind}"] for row in rows)]
-    for dataset, own in groupby(rows, key=itemgetter("dataset")):
-        print_table(console, [_shown(row, kinds) for row in own], title=dataset, folding=("method", "seed", "state"))
+    for (dataset, setting), own in groupby(rows, key=itemgetter("dataset", "setting")):
+        title = in_setting(dataset, setting)
+        print_table(console, [_shown(row, kinds) for row in own], title=title, folding=("method", "seed", "state"))
     waiting = [row["estimated_seconds"] for row in rows if row["estimated_seconds"] is not None]
     remarks = [
         "up, down: bytes per client and round in closed form; each class may round the public pool up by one, "
@@ -92,7 +93,7 @@ def print_plan(
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    notes = [*grid_dealing(grid), *grid_rates(grid, ledger), *grid_power(grid), *grid_chances(grid, store)]
+    notes = [*dealt_otherwise(grid.cells), *grid_rates(grid, ledger), *grid_power(grid), *grid_chances(grid, store)]
     unwritable = store.why_not_writable()
     for said in (*([moved] if moved else ()), *notes, *([unwritable] if unwritable else ())):
         say(said)
@@ -165,6 +166,8 @@ def plan_grid(
         alikes[cell.key] = short_hash({**cell.as_dict(), "seed": draws, "varied": None}, 10)
     running = {key for key, (state, holder) in states.items() if state.startswith("to run") and holder is None}
     estimates.prepare({alikes[cell.key]: cell for cell in grid.cells if cell.key in running}.values())
+    settings = {cell.key: setting_hash(cell.as_dict()) for cell in grid.cells}
+    names = setting_names({(cell.dataset.name, settings[cell.key]): cell.as_dict() for cell in grid.cells})
     forecasts: dict[tuple[str, bool], Forecast | None] = {}
     engines: dict[str, str] = {}
     rows = []
@@ -187,6 +190,7 @@ def plan_grid(
         rows.append(
             {
                 "dataset": cell.dataset.name,
+                "setting": names[cell.dataset.name, settings[cell.key]],
                 "method": cell.label,
                 **cell.repetition.as_dict(),
                 "state": state,
@@ -206,16 +210,6 @@ def plan_grid(
             }
         )
     return rows
-
-
-def grid_dealing(grid: Grid) -> list[str]:
-    """A sentence for each data set that came with clients and would be dealt to others."""
-    found = {}
-    for cell in grid.cells:
-        dealt = cell.dataset.location, cell.scheme.name, cell.split.clients
-        if dealt not in found:
-            found[dealt] = dealt_differently(cell.scheme, cell.split, cell.dataset.location)
-    return [sentence for sentence in found.values() if sentence]
 
 
 def grid_rates(grid: Grid, ledger: Ledger | None = None) -> list[str]:

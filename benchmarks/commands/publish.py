@@ -20,6 +20,7 @@ from .options import (
     Control,
     DeclaredAlpha,
     Missing,
+    OnlySettings,
     Rope,
     Select,
     read_selection,
@@ -51,10 +52,13 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if files differ from the records.")
     ] = False,
+    settings: OnlySettings = None,
     select: Select = "last",
     as_json: AsJson = False,
 ) -> None:
     """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
+
+    With --settings, the tables of these settings are printed and nothing is written.
 
     \b
     fl-bench leaderboard
@@ -62,12 +66,16 @@ def leaderboard(
     """
     from ..leaderboard.files import differences, files, write
     from ..leaderboard.lines import lines
+    from ..leaderboard.naming import only_settings
     from ..records.store import Store
     from ..tables.results import print_lines_json, print_results
     from ..tuning.travel import ledger_in
 
     selection = read_selection(select)
+    if check and settings is not None:
+        raise ConfigError("--check compares whole files with all records; leave out --settings")
     records, code = read_undamaged(results, "rounds")
+    records = only_settings(records, settings)
     content = files(records, selection)
     folder = Store(results).results / "leaderboards"
     if check:
@@ -78,13 +86,15 @@ def leaderboard(
             raise typer.Exit(FAILED)
         say(f"{folder} is what {len(records)} records say")
         raise typer.Exit(code)
-    write(folder, content)
+    if settings is None:
+        write(folder, content)
     board = lines(records, selection, ledger_in(Store(results).results))
     if as_json:
         print_lines_json(board)
     else:
         print_results(make_console(), board)
-        say(f"wrote {', '.join(sorted(content))} to {folder}")
+        if settings is None:
+            say(f"wrote {', '.join(sorted(content))} to {folder}")
     raise typer.Exit(code)
 
 
@@ -102,6 +112,7 @@ def figures(
     ] = None,
     methods: Methods = None,
     datasets: Datasets = None,
+    settings: OnlySettings = None,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -140,7 +151,7 @@ def figures(
             raise unknown_name("kind of figure", name, KINDS)
     if width is not None and not NARROWEST <= width <= WIDEST:
         raise ConfigError(f"--width takes {NARROWEST:g} to {WIDEST:g} inches, got {width:g}; 3.5 is a column, 7 a page")
-    records, others, code = _records(results, methods, datasets)
+    records, others, code = _records(results, methods, datasets, settings)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
     possible, no_sweep = _drawings(records, comparison, selection, methods, width)
@@ -172,6 +183,7 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("report"),
     methods: Methods = None,
     datasets: Datasets = None,
+    settings: OnlySettings = None,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -197,7 +209,7 @@ def report(
 
     if with_figures:
         check_matplotlib()
-    records, others, code = _records(results, methods, datasets)
+    records, others, code = _records(results, methods, datasets, settings)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
     drawings = _drawings(records, comparison, selection, methods)[0] if with_figures else []
@@ -241,17 +253,21 @@ def _about(store: Store) -> About:
     return About(last.grid, read_grid(packaged).description if same else "")
 
 
-def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], list[str], int]:
-    """The records of the methods and data sets that were asked for, the federated methods that were not, the exit code.
+def _records(
+    results: Path, methods: str | None, datasets: str | None, settings: str | None
+) -> tuple[list[Record], list[str], int]:
+    """The records that were asked for, the federated methods that were not, and the exit code.
 
     Raises:
         ConfigError: there are none, or a name is unknown.
         DataError: none can be read.
     """
     from ..grid.brackets import split_list
+    from ..leaderboard.naming import only_settings
     from ..statistics.reading import POOLED
 
     records, code = read_undamaged(results, "rounds", "clients")
+    records = only_settings(records, settings)
     labels = {record.label for record in records}
     for name in [] if methods is None else split_list(methods, "--methods"):
         if name not in labels:

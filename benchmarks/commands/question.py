@@ -42,6 +42,7 @@ class Question:
     methods: str | None = None
     datasets: str | None = None
     families: str | None = None
+    settings: str | None = None
     grid: str | None = None
     """Whose declaration counts; None: that which was made last."""
 
@@ -74,6 +75,8 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
         store = Store(source)
         ledger = ledger_in(store.results)
         return ask_records(records, read_declarations(store), question, ledger=ledger), code
+    if question.settings is not None:
+        raise ConfigError(f"--settings chooses among records, and {source} is a table of numbers: leave it out")
     options = _options(question, None)
     selection = read_selection(question.select or "last")
     table = read_table(source)
@@ -101,10 +104,12 @@ def ask_records(
         ConfigError: an option is impossible, a method, data set or grid unknown.
         DataError: records contradict each other.
     """
+    from ..leaderboard.naming import only_settings
     from ..records.declarations import history
     from ..statistics.plan import follow, whole_table
     from ..statistics.reading import POOLED, SEPARATOR, read_records
 
+    records = only_settings(records, question.settings)
     found = history(declared, question.grid)
     meant = found[-1].comparison if found else None
     options = _options(question, found[-1] if found else None)

@@ -18,17 +18,24 @@ from .options import (
     FAILED,
     AsJson,
     Changes,
+    Clients,
+    Concentration,
     DataDir,
     Datasets,
     Device,
     Download,
     ExecutorName,
     GridName,
+    Groups,
     Jobs,
     Methods,
+    Mixing,
     Out,
+    Participation,
     Plugins,
+    Public,
     Rounds,
+    Scheme,
     Select,
     Settings,
     Timeout,
@@ -36,6 +43,7 @@ from .options import (
     Use,
     Wait,
     check_timeout,
+    given_flags,
     read_selection,
 )
 from .supervision import fetch, run_all
@@ -59,6 +67,13 @@ def run(
         str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
     ] = None,
     rounds: Rounds = None,
+    scheme: Scheme = None,
+    clients: Clients = None,
+    groups: Groups = None,
+    alpha: Concentration = None,
+    mixing: Mixing = None,
+    public: Public = None,
+    participation: Participation = None,
     settings: Settings = None,
     changes: Changes = None,
     jobs: Jobs = None,
@@ -86,19 +101,23 @@ def run(
 ) -> None:
     """Run a grid: every method on every data set with every seed, and print the comparison.
 
+    Several values make the comparison run once with each: --alpha 0.1,1 or -o "training.lr=[0.01,0.1]".
+
     Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
     when a run failed, timed out or is still in another process's hands, 2 when something asked for is impossible.
 
     \b
     fl-bench run --methods cosmos,fedmd
     fl-bench run --methods "cosmos[clusters=3],fedmd" --seeds 0-4 -o training.lr=0.01
+    fl-bench run --scheme dirichlet-class --alpha 0.1,1,10 --methods "cosmos[clusters=2|3],fedmd"
     fl-bench run my-grid.yaml --jobs 4 --dry-run
     """
     from ...federation.settings import Execution
     from ..export.live import followed, read_tracker
     from ..grid.configure import configure
+    from ..grid.dealing import dealt_otherwise
     from ..grid.executors import read_executor
-    from ..grid.grid import Overrides, expand, find_grid, read_grid
+    from ..grid.grid import Overrides, expand, find_grid, read_grid, scheme_changes
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..records.recovery import recover
@@ -117,9 +136,20 @@ def run(
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
     trackers = [read_tracker(text) for text in tracker or ()]
     path = find_grid(grid)
-    overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
+    flags = given_flags(
+        scheme=scheme,
+        clients=clients,
+        groups=groups,
+        alpha=alpha,
+        mixing=mixing,
+        public=public,
+        participation=participation,
+    )
+    overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or (), flags)
     file = read_grid(path)
     expanded = expand(file, str(path), overrides)
+    for sentence in scheme_changes(file, overrides):
+        say(sentence)
     tuning = carried(file, path)
     if tuning is not None:
         check_seeds(expanded, tuning[0])
@@ -141,6 +171,8 @@ def run(
     for one in trackers:
         one.ready()
     _say_what_is_there(expanded, store, waiting, earlier)
+    for sentence in dealt_otherwise(expanded.cells):
+        say(sentence)
     _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..grid.names import in_order
 from ..leaderboard.budgets import unequal
 from ..statistics.plan import CONTROL
 from ..statistics.population import observations, unit
@@ -116,7 +117,8 @@ def heading(result: Comparison) -> list[str]:
 def sections(result: Comparison) -> list[Section]:
     """The tables, in the order in which they are read."""
     if result.counts.datasets == 1 and result.primary:
-        found = [_on_one(result), _standing(result)]
+        several = [_datasets(result)] if result.per_dataset and len(result.table.conditions) > 1 else []
+        found = [_on_one(result), *several, _standing(result)]
     elif result.primary:
         found = [
             _standing(result),
@@ -265,7 +267,7 @@ def _predictions(result: Comparison) -> Section:
 
 def _datasets(result: Comparison) -> Section:
     """Methods down and data sets across, or the other way round where there are more data sets."""
-    conditions = result.table.conditions
+    conditions = sorted(result.table.conditions, key=lambda at: in_order(at.label))
     settings = len(result.table.settings) > 1
     labels = {(at.dataset, at.setting): at.label if settings else at.dataset for at in conditions}
     others = list(dict.fromkeys(row.other for row in result.per_dataset))

@@ -118,6 +118,13 @@ def test_partition_shows_sizes_picture_and_numbers(out: Callable[..., str]) -> N
     assert "█" in text
 
 
+def test_partition_takes_one_value_of_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["partition", "digits", "--alpha", "0.1,1"]) == 2
+    assert "partition.alpha takes one value here, found [0.1, 1]" in capsys.readouterr().err
+    assert run_command(["partition", "digits", "--alpha", "0.1", "-o", "alpha=1"]) == 2
+    assert "--alpha and -o alpha are the same setting" in capsys.readouterr().err
+
+
 def test_partition_says_what_the_public_pool_consists_of(out: Callable[..., str], tmp_path: Path) -> None:
     images = np.zeros((400, 1, 8, 8), np.uint8)
     np.savez(tmp_path / "black.npz", x=images, y=np.arange(400) % 2)
@@ -382,7 +389,7 @@ def test_figures_and_reports_say_what_is_left_out(
     assert run_command(["figures", "--kinds", "curves"]) == 0
     said = capsys.readouterr().err
     assert "left out, as there are runs of a newer protocol: 1 of protocol data 1, rounds 2, method 1\n" in said
-    assert "(fedmd: data 1, rounds 3; local: data 1, rounds 2): digits [" in said
+    assert "(fedmd: data 1, rounds 3; local: data 1, rounds 2): digits\n" in said
     assert run_command(["report", "--no-figures"]) == 0
     page = Path("report/index.html").read_text(encoding="utf-8")
     assert "<p>left out, as there are runs of a newer protocol: 1 of" in page
