@@ -45,6 +45,7 @@ app = typer.Typer(
     "fl-bench tune --help               equal budgets for every method, on validation data\n"
     "fl-bench list methods              what there is\n"
     "fl-bench new method my-method      start a method of your own",
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,19 +11,22 @@ from fl_bench.errors import ConfigError
 
 from ..tables.terminal import make_console
 from .damaged import read_undamaged
-from .options import (  # noqa: TC001 - typer reads annotations when it runs
+from .filters import OnlyDatasets, OnlySettings  # noqa: TC001 - typer reads annotations when it runs
+from .options import (
+    RESULTS,
     AsJson,
-    CompareDatasets,
     CompareMethods,
     CompareSelect,
     Control,
     DeclaredAlpha,
     DeclaredBy,
+    Results,
 )
 from .question import Question, ask_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ..records.record import Record
     from ..statistics.study import Study
@@ -33,16 +35,15 @@ if TYPE_CHECKING:
 PAIRWISE = "skillings-mack"
 """Each pair on what both have: a row says of how much it is."""
 
-Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of records, or a bundle.")]
-
 
 def costs(
-    source: Results = Path("results"),
+    source: Results = RESULTS,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     select: CompareSelect = None,
     methods: CompareMethods = None,
-    datasets: CompareDatasets = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     declared: DeclaredBy = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +61,15 @@ def costs(
     from ..tables.printing import print_json
 
     question = Question(
-        control, alpha, None, select, on_missing=PAIRWISE, methods=methods, datasets=datasets, grid=declared
+        control,
+        alpha,
+        None,
+        select,
+        on_missing=PAIRWISE,
+        methods=methods,
+        datasets=datasets,
+        settings=settings,
+        grid=declared,
     )
     records, asked, study, code = _ask(source, question)
     spent = costing.read_spent(records, asked.selection)
@@ -73,12 +82,13 @@ def costs(
 
 
 def clients(
-    source: Results = Path("results"),
+    source: Results = RESULTS,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     select: CompareSelect = None,
     methods: CompareMethods = None,
-    datasets: CompareDatasets = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     declared: DeclaredBy = None,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +104,15 @@ def clients(
     from ..tables.printing import print_json
 
     question = Question(
-        control, alpha, None, select, on_missing=PAIRWISE, methods=methods, datasets=datasets, grid=declared
+        control,
+        alpha,
+        None,
+        select,
+        on_missing=PAIRWISE,
+        methods=methods,
+        datasets=datasets,
+        settings=settings,
+        grid=declared,
     )
     records, asked, study, code = _ask(source, question)
     chosen = [record for record in records if record.cell["dataset"] in study.table.datasets]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,10 +9,12 @@ import typer
 from fl_bench.errors import ConfigError
 
 from ..tables.terminal import put, say
-from .options import FAILED, AsJson
+from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings, chosen, setting_of
+from .options import FAILED, RESULTS, AsJson, Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from ..records.audit import Finding
     from ..records.record import Record
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 
 def fsck(
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
-        "results"
-    ),
+    results: Results = RESULTS,
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     quarantine: Annotated[
         bool,
         typer.Option(
@@ -52,6 +54,9 @@ def fsck(
         raise ConfigError(f"--quarantine takes a results folder, got the bundle {results}; name {results.parent}")
     findings, sound = audit(store)
     findings += _contradictions(sound)
+    filters = Filters(methods, datasets, settings)
+    if filters:
+        findings, sound = _asked_for(findings, sound, filters)
     moves = _quarantine(store, findings) if quarantine else {}
     if as_json:
         print_json(
@@ -72,6 +77,25 @@ def fsck(
             put(f"{one.place}: {one.problem}; {done}")
     say(f"{len(sound)} records are sound, {len(findings)} findings in {results}")
     raise typer.Exit(FAILED if findings else 0)
+
+
+def _asked_for(
+    findings: Sequence[Finding], sound: Sequence[Record], filters: Filters
+) -> tuple[list[Finding], list[Record]]:
+    """Findings and sound records of what is asked for; a record that cannot be read is of any setting.
+
+    Raises:
+        ConfigError: there is nothing of it.
+    """
+    settings = (
+        None if filters.settings is None else chosen(filters.settings, "--settings", "setting", map(setting_of, sound))
+    )
+    kept = [one for one in sound if filters.may_be(one.folder) and (settings is None or setting_of(one) in settings)]
+    left_out = {one.folder for one in sound} - {one.folder for one in kept}
+    found = [one for one in findings if filters.may_be(one.place) and one.place not in left_out]
+    if not kept and not found:
+        raise ConfigError(f"nothing here is of {filters}; `fl-bench leaderboard` shows what there is")
+    return found, kept
 
 
 def _contradictions(sound: Sequence[Record]) -> Iterator[Finding]:

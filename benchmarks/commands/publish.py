@@ -12,13 +12,16 @@ from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, say
 from .damaged import read_undamaged
+from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings
 from .options import (
     FAILED,
+    RESULTS,
     AsJson,
     CompareSelect,
     Control,
     DeclaredAlpha,
     Missing,
+    Results,
     Rope,
     Select,
     read_selection,
@@ -38,24 +41,26 @@ FORMATS = ("svg", "pdf", "png")
 NARROWEST, WIDEST = 3.0, 12.0
 """Inches of a figure for a paper: below, names leave no room for data."""
 
-Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
-Methods = Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods.")]
-Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Only these data sets.")]
-
 
 def leaderboard(
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if files differ from the records.")
     ] = False,
     select: Select = "last",
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
 
+    With a filter the lines are printed, and no file is written.
+
     \b
     fl-bench leaderboard
-    fl-bench leaderboard results --check
+    fl-bench leaderboard results/offline --check
+    fl-bench leaderboard results/offline --datasets digits --methods cosmos,fedmd
     """
     from ..leaderboard.files import differences, files, write
     from ..leaderboard.lines import lines
@@ -64,7 +69,11 @@ def leaderboard(
     from ..tuning.travel import ledger_in
 
     selection = read_selection(select)
+    filters = Filters(methods, datasets, settings)
+    if check and filters:
+        raise ConfigError("--check compares whole files; leave out --methods, --datasets and --settings")
     records, code = read_undamaged(results, "rounds")
+    records = filters.take(records)
     content = files(records, selection)
     folder = Store(results).results / "leaderboards"
     if check:
@@ -75,19 +84,20 @@ def leaderboard(
             raise typer.Exit(FAILED)
         say(f"{folder} is what {len(records)} records say")
         raise typer.Exit(code)
-    write(folder, content)
+    if not filters:
+        write(folder, content)
     board = lines(records, selection, ledger_in(Store(results).results))
     if as_json:
         print_lines_json(board)
     else:
         print_results(make_console(), board)
-        say(f"wrote {', '.join(sorted(content))} to {folder}")
+        say(f"wrote {', '.join(sorted(content))} to {folder}" if not filters else "no file written, with a filter")
     raise typer.Exit(code)
 
 
 def figures(
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("figures"),
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("figures"),
     form: Annotated[str, typer.Option("--format", metavar="svg,pdf,png", help="Formats to write.")] = "svg",
     kinds: Annotated[
         str | None,
@@ -95,8 +105,9 @@ def figures(
             "--kinds", metavar="A,B", help="ranks, effects, matrix, profiles, curves, costs, deciles, clusters, sweep."
         ),
     ] = None,
-    methods: Methods = None,
-    datasets: Datasets = None,
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -109,20 +120,22 @@ def figures(
     captions: Annotated[
         bool, typer.Option("--captions", help="Write what a figure shows beside it, as .txt, not on the terminal.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw what the records say: curves, costs, clients and clusters of each data set, and the comparison over all.
 
     \b
     fl-bench figures
-    fl-bench figures results --kinds curves,costs --datasets digits --format pdf,png -o paper
+    fl-bench figures results --kinds curves,costs --datasets digits --format pdf,png --out paper
     fl-bench figures results --methods cosmos,fedmd,fedavg,local
     fl-bench figures doses --kinds sweep
-    fl-bench figures results --width 3.5 --format pdf --captions -o paper
+    fl-bench figures results --width 3.5 --format pdf --captions --out paper
     """
     from ..figures.gallery import KINDS
     from ..figures.style import Format, caption, check_matplotlib, save
     from ..grid.brackets import split_list
     from ..leaderboard.pairing import cautions
+    from ..tables.printing import print_json
 
     check_matplotlib()
     formats = split_list(form, "--format")
@@ -135,11 +148,12 @@ def figures(
             raise unknown_name("kind of figure", name, KINDS)
     if width is not None and not NARROWEST <= width <= WIDEST:
         raise ConfigError(f"--width takes {NARROWEST:g} to {WIDEST:g} inches, got {width:g}; 3.5 is a column, 7 a page")
-    records, others, code = _records(results, methods, datasets)
+    records, others, code = _records(results, Filters(methods, datasets, settings))
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, _ = _compare(results, records, others, question)
     possible, no_sweep = _drawings(records, comparison, methods, width)
     drawings = [drawing for drawing in possible if drawing.kind in wanted]
+    written = []
     for drawing in drawings:
         figure = drawing.draw()
         for name in formats:
@@ -149,6 +163,8 @@ def figures(
             write_file(out / f"{drawing.name}.txt", caption(figure) + "\n")
         elif width is not None:
             say(caption(figure))
+        files = [str(out / f"{drawing.name}.{name}") for name in formats]
+        written.append({"kind": drawing.kind, "title": drawing.title, "caption": caption(figure), "files": files})
     lacking = [name for name in wanted if name not in {drawing.kind for drawing in drawings}]
     if lacking:
         say(f"not drawn: {', '.join(lacking)}")
@@ -157,16 +173,19 @@ def figures(
             say(f"no sweep: {reason}")
     if obstacle:
         say(f"no comparison: {obstacle}")
+    if as_json:
+        print_json({"figures": written, "not drawn": lacking, "no comparison": obstacle or None})
     for caution in cautions(records):
         say(caution)
     raise typer.Exit(code)
 
 
 def report(
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("report"),
-    methods: Methods = None,
-    datasets: Datasets = None,
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("report"),
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -175,21 +194,23 @@ def report(
     with_figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="With figures, or without (then matplotlib is not needed).")
     ] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Write one HTML page that needs no network: leaderboard, comparison with verdicts, figures, every run, provenance.
 
     \b
     fl-bench report
-    fl-bench report results -o report/ --on-missing complete-blocks
+    fl-bench report results --out report --on-missing complete-blocks
     """
     from ..figures.style import check_matplotlib
     from ..records.store import Store
     from ..report.page import render_page, take_pictures, write_page
+    from ..tables.printing import print_json
     from ..tuning.travel import ledger_in
 
     if with_figures:
         check_matplotlib()
-    records, others, code = _records(results, methods, datasets)
+    records, others, code = _records(results, Filters(methods, datasets, settings))
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
     pictures = take_pictures(_drawings(records, comparison, methods)[0]) if with_figures else []
@@ -201,11 +222,14 @@ def report(
     say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
     if obstacle:
         say(f"without a comparison: {obstacle}")
+    if as_json:
+        size = len(text.encode())
+        print_json({"page": str(path), "bytes": size, "records": len(records), "no comparison": obstacle or None})
     raise typer.Exit(code)
 
 
-def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], list[str], int]:
-    """The records of the methods and data sets that were asked for, the federated methods that were not, the exit code.
+def _records(results: Path, filters: Filters) -> tuple[list[Record], list[str], int]:
+    """The records that were asked for, the federated methods that were not, the exit code.
 
     Raises:
         ConfigError: there are none, or a name is unknown.
@@ -215,27 +239,11 @@ def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[
     from ..statistics.reading import POOLED
 
     records, code = read_undamaged(results, "rounds", "clients")
-    labels = {record.label for record in records}
-    for name in [] if methods is None else split_list(methods, "--methods"):
-        if name not in labels:
-            raise unknown_name("method of these records", name, labels)
-    names = {str(record.cell["dataset"]) for record in records}
-    for name in [] if datasets is None else split_list(datasets, "--datasets"):
-        if name not in names:
-            raise unknown_name("data set of these records", name, names)
-    others: list[str] = []
-    if methods is not None:
-        chosen = set(split_list(methods, "--methods"))
-        others = sorted(
-            {one.label for one in records if one.label not in chosen and one.facts.get("deployed") != POOLED}
-        )
-        records = [record for record in records if record.label in chosen]
-    if datasets is not None:
-        chosen = set(split_list(datasets, "--datasets"))
-        records = [record for record in records if record.cell["dataset"] in chosen]
-    if not records:
-        raise ConfigError("none of these methods has a record on these data sets")
-    return records, others, code
+    kept = filters.take(records)
+    if filters.methods is None:
+        return kept, [], code
+    federated = {one.label for one in records if one.facts.get("deployed") != POOLED}
+    return kept, sorted(federated.difference(split_list(filters.methods, "--methods"))), code
 
 
 def _compare(

@@ -41,6 +41,7 @@ class Question:
     on_missing: str = "refuse"
     methods: str | None = None
     datasets: str | None = None
+    settings: str | None = None
     families: str | None = None
     grid: str | None = None
     """Whose declaration counts; None: that which was made last."""
@@ -78,7 +79,7 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
     selection = read_selection(question.select or "last")
     table = read_table(source)
     whole, methods = table.methods, _names(question.methods, "--methods")
-    table = _on_datasets(table.take_methods(methods) if methods else table, question)
+    table = _on_conditions(table.take_methods(methods) if methods else table, question)
     return Asked(table, options, whole_table(whole, options.control), selection), 0
 
 
@@ -113,7 +114,7 @@ def ask_records(
     methods = _names(question.methods, "--methods")
     if not methods and meant is not None:
         methods = [name for name in meant.compared if name in labels]
-    table = _on_datasets(read_records(records, selection, methods, ledger), question)
+    table = _on_conditions(read_records(records, selection, methods, ledger), question)
     if meant is None:
         federated = {record.label for record in records if record.facts.get("deployed") != POOLED}
         plan = whole_table({*table.methods, *federated, *others}, options.control)
@@ -142,7 +143,7 @@ def _options(question: Question, declared: Declared | None) -> Options:
     )
 
 
-def _on_datasets(table: Table, question: Question) -> Table:
+def _on_conditions(table: Table, question: Question) -> Table:
     from ..statistics.families import regrouped
 
     chosen = _names(question.datasets, "--datasets")
@@ -150,6 +151,11 @@ def _on_datasets(table: Table, question: Question) -> Table:
         if name not in table.datasets:
             raise unknown_name("data set of this table", name, table.datasets)
     table = table.take_conditions(lambda condition: condition.dataset in chosen) if chosen else table
+    settings = _names(question.settings, "--settings")
+    for name in settings:
+        if name not in table.settings:
+            raise unknown_name("setting of this table", name, [known for known in table.settings if known])
+    table = table.take_conditions(lambda condition: condition.setting in settings) if settings else table
     families = _names(question.families, "--families")
     return regrouped(table, families) if families else table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +16,7 @@ from ..tables.terminal import make_console, say
 from .damaged import say_damaged
 from .options import (
     FAILED,
+    RESULTS,
     AsJson,
     Changes,
     DataDir,
@@ -64,7 +65,7 @@ def run(
     device: Device = None,
     executor: ExecutorName = "local",
     use: Use = None,
-    out: Out = Path("results"),
+    out: Out = RESULTS,
     data_dir: DataDir = None,
     download: Download = False,
     plugin: Plugins = None,

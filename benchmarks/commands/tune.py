@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -14,6 +14,7 @@ from fl_bench.files import write_file
 from ..tables.terminal import make_console, say
 from .options import (
     FAILED,
+    RESULTS,
     AsJson,
     Changes,
     DataDir,
@@ -75,8 +76,8 @@ def tune(
     device: Device = None,
     executor: ExecutorName = "local",
     use: Use = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the trials' records.")] = Path(
-        "results/tuning"
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the trials' records.")] = (
+        RESULTS / "tuning"
     ),
     data_dir: DataDir = None,
     download: Download = False,

@@ -186,7 +186,7 @@ def test_what_others_are_running_is_counted_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     with store.claim(cell_of("local")):
         row = planned("--methods", "local")["local"]
         assert (row["state"], row["estimated_seconds"], row["engine"]) == ("running", None, None)
@@ -201,7 +201,7 @@ def test_what_others_are_running_is_counted_apart(
 def test_retry_counts_what_would_run_and_only_what_is_left_of_it(
     planned: Callable[..., Rows], cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     fast = outcome({"client": [50.0, 50.0]})
     store.write(cell_of("fedavg"), fast)
     store.write(cell_of("fedprox"), outcome(status="failed", reason="by design"))
