@@ -29,6 +29,7 @@ from .packing import pack, unpack
 from .partition import partition
 from .power import power
 from .publish import figures, leaderboard, report
+from .remove import rm
 from .reproduce import reproduce
 from .run import run
 from .scaffold import new_method
@@ -123,6 +124,7 @@ app.command()(tune)
 app.command(name="list")(list_)
 app.command()(describe)
 app.command()(show)
+app.command()(rm)
 app.command()(leaderboard)
 app.command()(compare)
 app.command()(power)

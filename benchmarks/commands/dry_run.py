@@ -73,9 +73,10 @@ def print_plan(
     retry: bool,
     as_json: bool,
     ledger: Ledger | None = None,
+    force: bool = False,
 ) -> None:
     """Print what would happen to each cell, and what the grid will not be able to show; see `plan_grid`."""
-    rows = plan_grid(grid, store, devices, execution, retry=retry)
+    rows = plan_grid(grid, store, devices, execution, retry=retry, force=force)
     if as_json:
         print_json(rows)
         return
@@ -145,7 +146,7 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def plan_grid(
-    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool
+    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, force: bool = False
 ) -> list[dict[str, Any]]:
     """A row per cell: what would happen to it, how, bytes and seconds; imports torch to time a step of each net.
 
@@ -155,12 +156,15 @@ def plan_grid(
         devices: the device of each job.
         execution: how runs use them.
         retry: whether cells that ended badly would run again.
+        force: whether all would, from their first round.
     Raises:
         DataError: the bundle cannot be read.
     """
     records, bad = store.readable()
     recorded = {place_of(record.name): record for record in records}
     damaged = {place_of(one.name): one.problem for one in bad}
+    if force:
+        recorded, damaged = {}, {}
     places = {cell.key: place_of(cell.folder) for cell in grid.cells}
     there = recorded.keys() | damaged.keys()
     moved = outdated([cell for cell in grid.cells if places[cell.key] not in there], records)
@@ -174,7 +178,7 @@ def plan_grid(
         state = "damaged" if problem else _state(cell, record, grid, retry=retry)
         holder = store.holder(cell) if state.startswith("to run") else None
         to_run = state.startswith("to run") and holder is None
-        checkpoint = store.checkpoint(cell) if to_run else None
+        checkpoint = store.checkpoint(cell) if to_run and not force else None
         state = "running" if holder is not None else state if checkpoint is None else "to continue"
         draws = cell.repetition.seeds.draws if _draws_clients(cell) else None
         alike = short_hash({**cell.as_dict(), "seed": draws, "varied": None}, 10)  # repetitions do the same work

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 def run(
     grid: GridName = "quick",
     methods: Methods = None,
+    exclude: Annotated[
+        str | None, typer.Option("--exclude", metavar="A,B", help="Leave out these of the methods that would run.")
+    ] = None,
     datasets: Datasets = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
@@ -72,6 +75,10 @@ def run(
     timeout: Timeout = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Run all of it again; what there is of it moves to `superseded` in the folder."),
     ] = False,
     wait: Wait = False,
     dry_run: Annotated[
@@ -92,6 +99,7 @@ def run(
     """
     from ...federation.settings import Execution
     from ..grid.configure import configure
+    from ..grid.exclusion import without
     from ..grid.executors import read_executor
     from ..grid.grid import Overrides, expand, find_grid, read_grid
     from ..grid.plain_yaml import assignments
@@ -114,6 +122,8 @@ def run(
     overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
     file = read_grid(path)
     expanded = expand(file, str(path), overrides)
+    if exclude is not None:
+        expanded = without(expanded, exclude)
     tuning = carried(file, path)
     if tuning is not None:
         check_seeds(expanded, tuning[0])
@@ -122,7 +132,7 @@ def run(
         from .dry_run import print_plan
 
         ledger = None if tuning is None else tuning[0]
-        print_plan(expanded, store, chosen.slots(), execution, retry=retry, as_json=as_json, ledger=ledger)
+        print_plan(expanded, store, chosen.slots(), execution, retry=retry, force=force, as_json=as_json, ledger=ledger)
         return
     store.check_writable()
     if tuning is not None:
@@ -130,8 +140,11 @@ def run(
     for place in recover(store).values():
         say(f"put back, its process was killed while it was replaced: {place}")
     waiting, earlier = _look(expanded, store, retry=retry)
-    fetch(waiting, data_dir, download=download)
+    fetch(expanded.cells if force else waiting, data_dir, download=download)
     chosen.slots()  # what is wrong with it is said before anything runs
+    if force:
+        _supersede(expanded, store)
+        waiting, earlier = list(expanded.cells), []
     _say_what_is_there(expanded, store, waiting, earlier)
     _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
@@ -154,6 +167,19 @@ def run(
             )
             code = FAILED
     raise typer.Exit(code)
+
+
+def _supersede(grid: Grid, store: Store) -> None:
+    """Move what there is of a grid out of the way."""
+    from ..records.index import place_of
+    from ..records.recovery import SUPERSEDED, supersede
+
+    moved = supersede(store, [place_of(cell.folder) for cell in grid.cells])
+    if moved:
+        say(
+            f"moved {len(moved)} records to {store.results / SUPERSEDED}; should this stop, the same command "
+            "without --force goes on"
+        )
 
 
 def _look(grid: Grid, store: Store, *, retry: bool) -> tuple[list[Cell], list[Ending]]:

@@ -175,7 +175,7 @@ COMMANDS = {
     "out is below a file": ("run good.yaml --out good.yaml/x", "cannot write records to"),
     "missing data": ("run good.yaml --datasets mnist --data-dir . -o partition.min_test=1", "not found"),
     "no records": ("leaderboard nothing", "has no records"),
-    "show nothing": ("show abc --out nothing", "has no records"),
+    "show nothing": ("show abc nothing", "has no records"),
     "show no such run": ("show abc", "no record is named 'abc'"),
     "list nothing": ("list methodes", "did you mean 'methods'?"),
     "describe nothing": ("describe fedmdd", "did you mean 'fedmd'?"),
