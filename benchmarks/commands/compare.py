@@ -76,6 +76,7 @@ def compare(
     fl-bench compare table.csv --control ours --format latex --out table.tex
     """
     from ..statistics.comparison import compare as analyse
+    from .progress import saying
 
     if as_json and form not in (None, "json"):
         raise ConfigError(f"--json is --format json, and --format {form} asks for another; give one of them")
@@ -86,7 +87,8 @@ def compare(
         control, alpha, rope, select, blocks, on_missing, methods, datasets, settings, families=families, grid=declared
     )
     asked, code = ask(source, question)
-    result = analyse(asked.table, asked.options, asked.plan)
+    with saying("testing, and drawing samples for intervals"):
+        result = analyse(asked.table, asked.options, asked.plan)
     if out is None and form == "table":
         from ..tables.comparison import print_comparison
 

@@ -102,6 +102,7 @@ def clients(
     from ..statistics.clients import on_clients
     from ..tables.finer import print_clients
     from ..tables.printing import print_json
+    from .progress import saying
 
     question = Question(
         control,
@@ -117,7 +118,8 @@ def clients(
     records, asked, study, code = _ask(source, question)
     chosen = [record for record in records if record.cell["dataset"] in study.table.datasets]
     others = [name for name in study.table.methods if name != study.control]
-    found = on_clients(chosen, str(study.control), others, asked.options.alpha, asked.selection)
+    with saying("fitting mixed models"):
+        found = on_clients(chosen, str(study.control), others, asked.options.alpha, asked.selection)
     if as_json:
         print_json([asdict(row) for row in found])
     else:

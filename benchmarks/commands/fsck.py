@@ -46,13 +46,15 @@ def fsck(
     from ..records.audit import audit
     from ..records.store import Store
     from ..tables.printing import print_json
+    from .progress import saying
 
     store = Store(results)
     if not store.bundle.is_file() and not store.runs.is_dir():
         raise ConfigError(f"{results} has no records; name a folder with `runs` or `records.tar.xz` in it")
     if quarantine and store.is_bundle:
         raise ConfigError(f"--quarantine takes a results folder, got the bundle {results}; name {results.parent}")
-    findings, sound = audit(store)
+    with saying(f"checking the records of {results}"):
+        findings, sound = audit(store)
     findings += _contradictions(sound)
     filters = Filters(methods, datasets, settings)
     if filters:

@@ -88,6 +88,8 @@ Wait = Annotated[
     bool, typer.Option("--wait", help="Wait for runs that other processes have, and run what they leave undone.")
 ]
 
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every round, too.")]
+
 Control = Annotated[
     str | None,
     typer.Option(

@@ -55,6 +55,7 @@ def power(
     from ..statistics.chances import chances
     from ..tables.power import print_power
     from ..tables.printing import print_json
+    from .progress import saying
 
     question = Question(
         control,
@@ -69,7 +70,8 @@ def power(
         grid=declared,
     )
     asked, code = ask(source, question)
-    found = chances(asked.table, asked.options, asked.plan, blocks=blocks, seeds=seeds)
+    with saying("simulating comparisons"):
+        found = chances(asked.table, asked.options, asked.plan, blocks=blocks, seeds=seeds)
     if as_json:
         print_json([asdict(one) for one in found])
     else:

@@ -26,6 +26,7 @@ from .options import (
     Select,
     read_selection,
 )
+from .progress import saying
 from .question import Question, ask_records
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def figures(
     drawings = [drawing for drawing in possible if drawing.kind in wanted]
     written = []
     for drawing in drawings:
-        figure = drawing.draw()
+        with saying(f"drawing {drawing.title}"):
+            figure = drawing.draw()
         for name in formats:
             save(figure, out / drawing.name, cast("Format", name))
         say(f"{', '.join(str(out / f'{drawing.name}.{name}') for name in formats)}: {drawing.title}")
@@ -213,11 +215,14 @@ def report(
     records, others, code = _records(results, Filters(methods, datasets, settings))
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
-    pictures = take_pictures(_drawings(records, comparison, methods)[0]) if with_figures else []
+    drawings = _drawings(records, comparison, methods)[0] if with_figures else []
+    with saying(f"drawing {len(drawings)} figures"):
+        pictures = take_pictures(drawings)
     ledger = ledger_in(Store(results).results)
-    text = render_page(
-        records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures, ledger=ledger
-    )
+    with saying("writing the page"):
+        text = render_page(
+            records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures, ledger=ledger
+        )
     path = write_page(out, text)
     say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
     if obstacle:
@@ -264,7 +269,8 @@ def _compare(
     if question.control is not None and question.control not in asked.table.methods:
         raise unknown_name("method of this comparison", question.control, asked.table.methods)
     try:
-        return compare(asked.table, asked.options, asked.plan), "", asked.selection
+        with saying("comparing"):
+            return compare(asked.table, asked.options, asked.plan), "", asked.selection
     except ConfigError:
         raise
     except FLBenchError as error:

@@ -34,6 +34,7 @@ from .options import (
     Settings,
     Timeout,
     Use,
+    Verbose,
     Wait,
     check_timeout,
     read_selection,
@@ -84,6 +85,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
     ] = False,
+    verbose: Verbose = False,
     select: Select = "last",
     as_json: AsJson = False,
 ) -> None:
@@ -156,7 +158,7 @@ def run(
     running = (
         until_ended(run_cells, schedule.cells, store, options) if wait else run_cells(schedule.cells, store, options)
     )
-    code, skipped = run_all(schedule, running)
+    code, skipped = run_all(schedule, running, store.results, verbose=verbose)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)

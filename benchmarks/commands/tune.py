@@ -30,6 +30,7 @@ from .options import (
     Settings,
     Timeout,
     Use,
+    Verbose,
     Wait,
     check_timeout,
 )
@@ -85,6 +86,7 @@ def tune(
     timeout: Timeout = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run again what failed or timed out, once.")] = False,
     wait: Wait = False,
+    verbose: Verbose = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be tried, with estimates; run nothing.")
     ] = False,
@@ -141,7 +143,7 @@ def tune(
         say(f"put back, its process was killed while it was replaced: {place}")
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
-    code = _run(study, store, options, chosen, timeout=timeout, wait=wait, data=(data_dir, download))
+    code = _run(study, store, options, chosen, timeout=timeout, wait=wait, verbose=verbose, data=(data_dir, download))
     if code:
         raise typer.Exit(code)
     ledger = study.ledger()
@@ -161,6 +163,7 @@ def _run(
     *,
     timeout: float | None,
     wait: bool,
+    verbose: bool,
     data: tuple[Path | None, bool],
 ) -> int:
     """Run what the tuning asks for until it asks for nothing more; the exit code, 0 when all is recorded."""
@@ -182,7 +185,7 @@ def _run(
             if wait
             else run_cells(schedule.cells, store, options)
         )
-        code, skipped = run_all(schedule, running)
+        code, skipped = run_all(schedule, running, store.results, verbose=verbose)
         if code:
             return code
         if skipped:

@@ -54,7 +54,7 @@ def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(monkeypatch
 
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code, _ = supervision.run_all(Schedule(), running())  # type: ignore[arg-type]  # all that is asked of it
+        code, _ = supervision.run_all(Schedule(), running(), tmp_path)  # type: ignore[arg-type]  # all that is asked of it
     finally:
         signal.signal(signal.SIGINT, heard)
     assert (code, steps) == (130, ["workers are gone"])
