@@ -32,7 +32,9 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.returncode == 1
 
 
-def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = [signal.getsignal(number) for number in supervision.STOPS]
     steps: list[str] = []
 
