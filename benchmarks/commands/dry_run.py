@@ -21,8 +21,8 @@ from ...methods.registry import METHODS
 from ..grid.cell import short_hash
 from ..grid.dealing import dealt_differently
 from ..grid.repetition import Repetition
+from ..leaderboard.naming import in_setting, setting_hash, setting_names
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
-from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
 from ..records.continuing import finished_rounds
 from ..records.index import place_of
@@ -82,8 +82,9 @@ def print_plan(
         return
     console = make_console()
     kinds = [kind for kind in KINDS if any(row[f"steps_{kind}"] for row in rows)]
-    for dataset, own in groupby(rows, key=itemgetter("dataset")):
-        print_table(console, [_shown(row, kinds) for row in own], title=dataset, folding=("method", "seed", "state"))
+    for (dataset, setting), own in groupby(rows, key=itemgetter("dataset", "setting")):
+        title = in_setting(dataset, setting)
+        print_table(console, [_shown(row, kinds) for row in own], title=title, folding=("method", "seed", "state"))
     waiting = [row["estimated_seconds"] for row in rows if row["estimated_seconds"] is not None]
     remarks = [
         "up, down: bytes per client and round in closed form; each class may round the public pool up by one, "
@@ -169,6 +170,8 @@ def plan_grid(
     there = recorded.keys() | damaged.keys()
     moved = outdated([cell for cell in grid.cells if places[cell.key] not in there], records)
     known = round_seconds(records)
+    settings = {cell.key: setting_hash(cell.as_dict()) for cell in grid.cells}
+    names = setting_names({(cell.dataset.name, settings[cell.key]): cell.as_dict() for cell in grid.cells})
     forecasts: dict[tuple[str, bool], Forecast | None] = {}
     engines: dict[str, str] = {}
     rows = []
@@ -195,6 +198,7 @@ def plan_grid(
         rows.append(
             {
                 "dataset": cell.dataset.name,
+                "setting": names[cell.dataset.name, settings[cell.key]],
                 "method": cell.label,
                 **cell.repetition.as_dict(),
                 "state": state,

@@ -19,7 +19,7 @@ OnlyMethods = Annotated[str | None, typer.Option("--methods", metavar="A,B", hel
 OnlyDatasets = Annotated[str | None, typer.Option("--datasets", metavar="A,B", help="Only these data sets.")]
 OnlySettings = Annotated[
     str | None,
-    typer.Option("--settings", metavar="A,B", help="Only these settings, by the names that tables give them."),
+    typer.Option("--settings", metavar="KEY=VALUE,...", help="Only these settings, as tables name them: alpha=0.1."),
 ]
 
 
@@ -46,6 +46,8 @@ class Filters:
         Raises:
             ConfigError: a name is unknown, or nothing is left.
         """
+        from ..leaderboard.naming import only_settings
+
         kept = list(records)
         if self.methods is not None:
             labels = chosen(self.methods, "--methods", "method", {one.label for one in records})
@@ -53,9 +55,8 @@ class Filters:
         if self.datasets is not None:
             names = chosen(self.datasets, "--datasets", "data set", {str(one.cell["dataset"]) for one in records})
             kept = [one for one in kept if one.cell["dataset"] in names]
-        if self.settings is not None:
-            settings = chosen(self.settings, "--settings", "setting", {setting_of(one) for one in records})
-            kept = [one for one in kept if setting_of(one) in settings]
+        asked = {id(one) for one in only_settings(records, self.settings)}
+        kept = [one for one in kept if id(one) in asked]
         if records and not kept:
             raise ConfigError(f"none of {len(records)} records is of {self}; leave out one of the filters")
         return kept
@@ -74,13 +75,6 @@ class Filters:
             return True
         asked = ((self.datasets, "--datasets", place.parent.name), (self.methods, "--methods", parts[0]))
         return all(text is None or name in map(safe_name, split_list(text, option)) for text, option, name in asked)
-
-
-def setting_of(record: Record) -> str:
-    """The name of a record's setting in tables."""
-    from ..leaderboard.pairing import setting_hash
-
-    return setting_hash(record.cell)
 
 
 def chosen(text: str, option: str, what: str, known: Iterable[str]) -> list[str]:

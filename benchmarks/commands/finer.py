@@ -133,11 +133,13 @@ def _ask(source: Path, question: Question) -> tuple[Sequence[Record], Asked, Stu
     Raises:
         ConfigError: there is no control.
     """
+    from ..leaderboard.naming import only_settings
     from ..records.declarations import read_declarations
     from ..records.store import Store
     from ..statistics.comparison import study_of
 
     records, code = read_undamaged(source, "rounds")
+    records = only_settings(records, question.settings)
     asked = ask_records(records, read_declarations(Store(source)), question)
     study, _ = study_of(asked.table, asked.options)
     if study.control is None:

@@ -9,7 +9,7 @@ import typer
 from fl_bench.errors import ConfigError
 
 from ..tables.terminal import put, say
-from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings, chosen, setting_of
+from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings
 from .options import FAILED, RESULTS, AsJson, Results
 
 if TYPE_CHECKING:
@@ -89,10 +89,9 @@ def _asked_for(
     Raises:
         ConfigError: there is nothing of it.
     """
-    settings = (
-        None if filters.settings is None else chosen(filters.settings, "--settings", "setting", map(setting_of, sound))
-    )
-    kept = [one for one in sound if filters.may_be(one.folder) and (settings is None or setting_of(one) in settings)]
+    from ..leaderboard.naming import only_settings
+
+    kept = [one for one in only_settings(sound, filters.settings) if filters.may_be(one.folder)]
     left_out = {one.folder for one in sound} - {one.folder for one in kept}
     found = [one for one in findings if filters.may_be(one.place) and one.place not in left_out]
     if not kept and not found:

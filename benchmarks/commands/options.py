@@ -38,7 +38,8 @@ Select = Annotated[
     str, typer.Option("--select", metavar="last|val", help="Report the last round, or the best on validation data.")
 ]
 Changes = Annotated[
-    list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML.")
+    list[str] | None,
+    typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML, and [A,B] are two of them."),
 ]
 
 GridName = Annotated[str, typer.Argument(metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.")]
@@ -49,7 +50,28 @@ Methods = Annotated[
 Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Data sets instead of the grid's.")]
 Rounds = Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")]
 Settings = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Only these of the grid's settings, which are named changes.")
+    str | None,
+    typer.Option(
+        metavar="KEY=VALUE,...|A,B", help="Only these of the grid's settings: its named changes and values of its axes."
+    ),
+]
+Scheme = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A[,B]",
+        help="How data are dealt to clients, of `fl-bench list partitions`; what the grid says for another scheme is "
+        "left out. Default: the grid's; natural for data that come with clients, else latent-groups.",
+    ),
+]
+Clients = Annotated[str | None, typer.Option(metavar="N[,N]", help="Number of clients.")]
+Groups = Annotated[str | None, typer.Option(metavar="N[,N]", help="Number of latent groups.")]
+Concentration = Annotated[
+    str | None, typer.Option("--alpha", metavar="A[,B]", help="Dirichlet concentration: small is skewed.")
+]
+Mixing = Annotated[str | None, typer.Option(metavar="A[,B]", help="Share of samples mixed between groups.")]
+Public = Annotated[str | None, typer.Option(metavar="A[,B]", help="Share of samples in the public pool.")]
+Participation = Annotated[
+    str | None, typer.Option(metavar="A[,B]", help="Share of the clients that is drawn in each round.")
 ]
 Jobs = Annotated[
     int | None,
@@ -142,6 +164,11 @@ CompareSelect = Annotated[
         help="Compare the last round, or the best on validation data. Default: as declared, or last.",
     ),
 ]
+
+
+def given_flags(**flags: str | None) -> dict[str, str]:
+    """What options that stand for settings were given, by their names in `grid.flags.FLAGS`."""
+    return {name: text for name, text in flags.items() if text is not None}
 
 
 def check_timeout(seconds: float | None) -> None:

@@ -77,9 +77,9 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
         return ask_records(records, read_declarations(store), question, ledger=ledger), code
     options = _options(question, None)
     selection = read_selection(question.select or "last")
-    table = read_table(source)
+    table = _in_settings(read_table(source), question)
     whole, methods = table.methods, _names(question.methods, "--methods")
-    table = _on_conditions(table.take_methods(methods) if methods else table, question)
+    table = _on_datasets(table.take_methods(methods) if methods else table, question)
     return Asked(table, options, whole_table(whole, options.control), selection), 0
 
 
@@ -102,10 +102,12 @@ def ask_records(
         ConfigError: an option is impossible, a method, data set or grid unknown.
         DataError: records contradict each other.
     """
+    from ..leaderboard.naming import only_settings
     from ..records.declarations import history
     from ..statistics.plan import follow, whole_table
     from ..statistics.reading import POOLED, SEPARATOR, read_records
 
+    records = only_settings(records, question.settings)
     found = history(declared, question.grid)
     meant = found[-1].comparison if found else None
     options = _options(question, found[-1] if found else None)
@@ -114,7 +116,7 @@ def ask_records(
     methods = _names(question.methods, "--methods")
     if not methods and meant is not None:
         methods = [name for name in meant.compared if name in labels]
-    table = _on_conditions(read_records(records, selection, methods, ledger), question)
+    table = _on_datasets(read_records(records, selection, methods, ledger), question)
     if meant is None:
         federated = {record.label for record in records if record.facts.get("deployed") != POOLED}
         plan = whole_table({*table.methods, *federated, *others}, options.control)
@@ -143,7 +145,16 @@ def _options(question: Question, declared: Declared | None) -> Options:
     )
 
 
-def _on_conditions(table: Table, question: Question) -> Table:
+def _in_settings(table: Table, question: Question) -> Table:
+    """The settings of a table of numbers that are asked for, by its own names."""
+    names = _names(question.settings, "--settings")
+    for name in names:
+        if name not in table.settings:
+            raise unknown_name("setting of this table", name, [known for known in table.settings if known])
+    return table.take_conditions(lambda condition: condition.setting in names) if names else table
+
+
+def _on_datasets(table: Table, question: Question) -> Table:
     from ..statistics.families import regrouped
 
     chosen = _names(question.datasets, "--datasets")
@@ -151,11 +162,6 @@ def _on_conditions(table: Table, question: Question) -> Table:
         if name not in table.datasets:
             raise unknown_name("data set of this table", name, table.datasets)
     table = table.take_conditions(lambda condition: condition.dataset in chosen) if chosen else table
-    settings = _names(question.settings, "--settings")
-    for name in settings:
-        if name not in table.settings:
-            raise unknown_name("setting of this table", name, [known for known in table.settings if known])
-    table = table.take_conditions(lambda condition: condition.setting in settings) if settings else table
     families = _names(question.families, "--families")
     return regrouped(table, families) if families else table
 

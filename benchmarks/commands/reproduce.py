@@ -90,11 +90,12 @@ def reproduce(
 def _settings(file: GridFile, dataset: str, lacking: Sequence[Lacking]) -> str:
     """The option that names the settings of a grid whose mixes of networks lack, where it is not all of them."""
     from ..grid.cell import resolve_models
-    from ..grid.grid import with_changes
+    from ..grid.changes import with_changes
 
     wanted = {one.nets for one in lacking if one.dataset == dataset}
     mixes = {
-        name: resolve_models(with_changes(file, changes)["models"]).names for name, changes in file.settings.items()
+        name: resolve_models(with_changes(file.sections, changes, {})["models"]).names
+        for name, changes in file.settings.items()
     }
     names = [name for name, nets in mixes.items() if nets in wanted]
     return "" if len(names) == len(file.settings) else f" --settings {','.join(names)}"

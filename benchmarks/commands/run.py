@@ -19,17 +19,24 @@ from .options import (
     RESULTS,
     AsJson,
     Changes,
+    Clients,
+    Concentration,
     DataDir,
     Datasets,
     Device,
     Download,
     ExecutorName,
     GridName,
+    Groups,
     Jobs,
     Methods,
+    Mixing,
     Out,
+    Participation,
     Plugins,
+    Public,
     Rounds,
+    Scheme,
     Select,
     Settings,
     Timeout,
@@ -37,6 +44,7 @@ from .options import (
     Verbose,
     Wait,
     check_timeout,
+    given_flags,
     read_selection,
 )
 from .supervision import fetch, run_all
@@ -63,6 +71,13 @@ def run(
         str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
     ] = None,
     rounds: Rounds = None,
+    scheme: Scheme = None,
+    clients: Clients = None,
+    groups: Groups = None,
+    alpha: Concentration = None,
+    mixing: Mixing = None,
+    public: Public = None,
+    participation: Participation = None,
     settings: Settings = None,
     changes: Changes = None,
     jobs: Jobs = None,
@@ -91,19 +106,22 @@ def run(
 ) -> None:
     """Run a grid: every method on every data set with every seed, and print the comparison.
 
+    Several values make the comparison run once with each: --alpha 0.1,1 or -o training.lr=[0.01,0.1].
+
     Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
     when a run failed, timed out or is still in another process's hands, 2 when something asked for is impossible.
 
     \b
     fl-bench run --methods cosmos,fedmd
     fl-bench run --methods "cosmos[clusters=3],fedmd" --seeds 0-4 -o training.lr=0.01
+    fl-bench run --scheme dirichlet-class --alpha 0.1,1,10 --methods "cosmos[clusters=2|3],fedmd"
     fl-bench run my-grid.yaml --jobs 4 --dry-run
     """
     from ...federation.settings import Execution
     from ..grid.configure import configure
     from ..grid.exclusion import without
     from ..grid.executors import read_executor
-    from ..grid.grid import Overrides, expand, find_grid, read_grid
+    from ..grid.grid import Overrides, expand, find_grid, read_grid, scheme_changes
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..records.recovery import recover
@@ -121,11 +139,22 @@ def run(
     load_plugins(plugins)
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
     path = find_grid(grid)
-    overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
+    flags = given_flags(
+        scheme=scheme,
+        clients=clients,
+        groups=groups,
+        alpha=alpha,
+        mixing=mixing,
+        public=public,
+        participation=participation,
+    )
+    overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or (), flags)
     file = read_grid(path)
     expanded = expand(file, str(path), overrides)
     if exclude is not None:
         expanded = without(expanded, exclude)
+    for sentence in scheme_changes(file, overrides):
+        say(sentence)
     tuning = carried(file, path)
     if tuning is not None:
         check_seeds(expanded, tuning[0])

@@ -17,22 +17,30 @@ from .options import (
     RESULTS,
     AsJson,
     Changes,
+    Clients,
+    Concentration,
     DataDir,
     Datasets,
     Device,
     Download,
     ExecutorName,
     GridName,
+    Groups,
     Jobs,
     Methods,
+    Mixing,
+    Participation,
     Plugins,
+    Public,
     Rounds,
+    Scheme,
     Settings,
     Timeout,
     Use,
     Verbose,
     Wait,
     check_timeout,
+    given_flags,
 )
 from .supervision import fetch, run_all
 
@@ -71,6 +79,13 @@ def tune(
     methods: Methods = None,
     datasets: Datasets = None,
     rounds: Rounds = None,
+    scheme: Scheme = None,
+    clients: Clients = None,
+    groups: Groups = None,
+    alpha: Concentration = None,
+    mixing: Mixing = None,
+    public: Public = None,
+    participation: Participation = None,
     settings: Settings = None,
     changes: Changes = None,
     jobs: Jobs = None,
@@ -105,7 +120,7 @@ def tune(
     from ...federation.settings import Execution
     from ..grid.configure import configure
     from ..grid.executors import read_executor
-    from ..grid.grid import Overrides, find_grid, read_grid
+    from ..grid.grid import Overrides, find_grid, read_grid, scheme_changes
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..grid.seeds import parse_seeds
@@ -130,8 +145,20 @@ def tune(
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
     path = find_grid(grid)
     budget = Budget(trials, tuple(parse_seeds(seeds)), cast("Any", per), cast("Any", sampler), repeat)
-    overrides = Overrides(methods, datasets, None, rounds, settings, changes or ())
-    asked = Asked(read_grid(path), str(path), overrides, budget)
+    flags = given_flags(
+        scheme=scheme,
+        clients=clients,
+        groups=groups,
+        alpha=alpha,
+        mixing=mixing,
+        public=public,
+        participation=participation,
+    )
+    overrides = Overrides(methods, datasets, None, rounds, settings, changes or (), flags)
+    file = read_grid(path)
+    asked = Asked(file, str(path), overrides, budget)
+    for sentence in scheme_changes(file, overrides):
+        say(sentence)
     store = Store(out.absolute())
     study = Study(asked, store, retry=retry)
     print_plan(asked, study, store, chosen.slots(), as_json=as_json and dry_run)
@@ -239,6 +266,5 @@ def _command(grid: str, budget: Budget, overrides: Any) -> str:
     parts += [f"--repeat {budget.repeat}"] if budget.repeat != 1 else []
     given = {"methods": overrides.methods, "datasets": overrides.datasets, "settings": overrides.settings}
     parts += [f'--{name} "{value}"' for name, value in given.items() if value is not None]
-    parts += [f"--rounds {overrides.rounds}"] if overrides.rounds is not None else []
-    parts += [f"-o {change}" for change in overrides.options]
+    parts += overrides.changes
     return " ".join(" ".join(parts).split())

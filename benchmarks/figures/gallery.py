@@ -56,9 +56,10 @@ def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]
     for block in blocks:
         if not block.courses:
             continue
-        alone = sum(other.dataset == block.dataset for other in blocks) == 1
-        where = block.dataset if alone else f"{block.dataset} [{block.setting}]"
-        name = safe_name(block.dataset) if alone else f"{safe_name(block.dataset)}-{block.setting}"
+        where = block.label
+        name = safe_name(block.dataset)
+        if block.setting_name:
+            name += f"-{safe_name(block.setting_name.replace(', ', '-'))}"
         draws: dict[str, Callable[[Block, str], Figure]] = {
             "curves": lambda block, where: curves.draw(block.courses, title=where, sheet=sheet),
             "costs": lambda block, where: costs.draw(block.courses, title=where, sheet=sheet),

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ...datasets.public import PublicSettings
-from ...datasets.split import SplitSettings
-from ...federation.faults import Faults
-from ...federation.settings import ModelMix, Training
 from ..grid.cell import short_hash
-from ..grid.configure import written
+from ..leaderboard.naming import POISON, POOL, VOID, Flat, differing, flat_setting
 from .blocks import category_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .blocks import Block, Course
-
-Flat = dict[str, Any]
-"""A setting as dotted names and values."""
-
-POOL = "partition.public."
-
-POISON = "faults.poison."
-
-VOID = {f"{POOL}foreign": 0, f"{POOL}removed": 0, f"{POOL}missing": 0, f"{POISON}clients": 0, "faults.absent": 0}
-"""Doses whose setting is absent where there is nothing of them."""
 
 OF = {
     f"{POOL}foreign": (f"{POOL}from", "foreign_digest", "plugins.public dataset"),
@@ -99,52 +85,17 @@ def read_sweeps(blocks: Sequence[Block]) -> tuple[list[Sweep], list[str]]:
 
 def flat(block: Block) -> Flat:
     """The setting of a block as dotted names and plain values, defaults filled in."""
-    cell = next(iter(block.records.values()))[0].cell
-    named = {
-        name: part for name, part in cell.items() if name not in ("dataset", "method", "protocol", "seed", "varied")
-    }
-    public = named["partition"].get("public")
-    if not isinstance(public, dict):
-        named = {**named, "partition": {**named["partition"], "public": {"share": public}}}
-    values = {**_defaults(), **_flattened(named)}
+    record = next(iter(block.records.values()))[0]
+    values = flat_setting(record.cell)
     if values[f"{POOL}size"] is None:  # the whole pool, which records count
-        values[f"{POOL}size"] = next(iter(block.records.values()))[0].facts.get("public_samples")
+        values[f"{POOL}size"] = record.facts.get("public_samples")
     return values
-
-
-def _defaults() -> Flat:
-    """Settings that records leave out at their default."""
-    known: dict[str, Any] = {"partition": SplitSettings, "partition.public": PublicSettings}
-    known |= {"training": Training, "models": ModelMix, "faults": Faults}
-    values = {
-        f"{section}.{written(setting.name)}": setting.default
-        for section, kind in known.items()
-        for setting in fields(kind)
-        if setting.metadata.get("later") and setting.default is not MISSING and not is_dataclass(setting.default)
-    }
-    return {**values, **VOID}
-
-
-def _flattened(values: Mapping[str, Any], prefix: str = "") -> Flat:
-    result: Flat = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            result.update(_flattened(value, f"{prefix}{name}."))
-        else:
-            result[f"{prefix}{name}"] = value
-    return result
-
-
-def _differing(flats: Sequence[tuple[Flat, Block]]) -> list[str]:
-    """Names of settings that are not the same everywhere; one that a setting lacks counts as null."""
-    names = {name for values, _ in flats for name in values}
-    return sorted(name for name in names if len({_text(values.get(name)) for values, _ in flats}) > 1)
 
 
 def _sweeps(dataset: str, flats: Sequence[tuple[Flat, Block]]) -> list[Sweep]:
     """One for each setting and each group of blocks that differ in it alone, where no larger one has them all."""
     groups: dict[frozenset[str], Sweep] = {}
-    for name in _differing(flats):
+    for name in differing([values for values, _ in flats]):
         own = (name, *OF.get(name, ()))
         alike: dict[str, list[tuple[Flat, Block]]] = defaultdict(list)
         for values, block in flats:
@@ -224,7 +175,7 @@ def _reason(flats: Sequence[tuple[Flat, Block]]) -> str:
     """Why there is no sweep, in words."""
     if len(flats) < 2:
         return "all runs have one setting; run others into the same folder, such as with -o partition.public.noise=3"
-    names = _differing(flats)
+    names = differing([values for values, _ in flats])
     if len(names) == 1:
         return f"settings differ in {names[0]}, which is no number"
     several = f"{', '.join(names[:-1])} and {names[-1]}"

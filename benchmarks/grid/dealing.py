@@ -23,8 +23,9 @@ USUAL, NATURAL = "latent-groups", "natural"
 def with_own_clients(partition: Mapping[str, Any], location: str) -> dict[str, Any]:
     """The settings of a partition for one data set, its scheme and number of clients filled in where they are not said.
 
-    Data that came with clients, such as persons, are dealt to these, and to all of them unless `clients` says how many.
-    Whoever names a scheme, or settings that only the usual one has (`groups`, `alpha`), is dealt by that.
+    Data that came with clients, such as persons, are dealt to these, and to all of them unless `clients` says how many,
+    also where `natural` is named. Whoever names another scheme, or settings that only the usual one has (`groups`,
+    `alpha`), is dealt by that.
 
     Args:
         partition: settings as written.
@@ -34,7 +35,8 @@ def with_own_clients(partition: Mapping[str, Any], location: str) -> dict[str, A
         DataError: it cannot be read.
     """
     if "scheme" in partition:
-        return dict(partition)
+        own = natural_clients(location) if partition["scheme"] == NATURAL and "clients" not in partition else None
+        return dict(partition) if own is None else {"clients": own, **partition}
     usual = {setting.name for setting in fields(PARTITIONS[USUAL])}
     own = None if usual & partition.keys() else natural_clients(location)
     if own is None:

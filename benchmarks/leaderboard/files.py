@@ -74,7 +74,7 @@ def differences(folder: Path, content: Mapping[str, str]) -> list[str]:
 
 
 def _table(kind: type[Line] | type[OverallLine], rows: Sequence[Line] | Sequence[OverallLine]) -> str:
-    names = [column.name for column in fields(kind)]
+    names = [column.name for column in fields(kind) if column.name != "setting_name"]
     if all(protocol == Protocol() for row in rows for protocol in row.protocols):
         names.remove("protocols")  # tables that were published before there were versions keep their bytes
     if all(getattr(row, "acc_new", None) is None for row in rows):

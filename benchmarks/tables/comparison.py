@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..grid.names import in_order
 from ..statistics.comparison import CONTROL
 from ..statistics.population import observations, unit
 from ..statistics.power import BLOCK_WORDS, number
@@ -257,7 +258,7 @@ def _predictions(result: Comparison) -> Section:
 
 def _datasets(result: Comparison) -> Section:
     """Methods down and data sets across, or the other way round where there are more data sets."""
-    conditions = result.table.conditions
+    conditions = sorted(result.table.conditions, key=lambda at: in_order(at.label))
     settings = len(result.table.settings) > 1
     labels = {(at.dataset, at.setting): at.label if settings else at.dataset for at in conditions}
     others = list(dict.fromkeys(row.other for row in result.per_dataset))

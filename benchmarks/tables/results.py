@@ -8,8 +8,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...federation.settings import UNSEEN
+from ..grid.names import in_order
 from ..grid.repetition import Repetition
 from ..leaderboard.lines import LEAKS
+from ..leaderboard.naming import in_setting
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, cautioned
 from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
@@ -32,8 +34,11 @@ PARTS = {"took\npart": "acc_drawn", "never": "acc_new", "honest": "acc_honest"}
 
 def print_results(console: Console, board: Sequence[Line]) -> None:
     """The table at the end of a run: a table per dataset and setting, with what is needed to read it."""
-    for dataset, setting in dict.fromkeys((line.dataset, line.setting) for line in board):
-        block = [line for line in board if (line.dataset, line.setting) == (dataset, setting)]
+    blocks: dict[tuple[str, str, str], list[Line]] = {}
+    for line in board:
+        blocks.setdefault((line.dataset, line.setting_name, line.setting), []).append(line)
+    for dataset, name, setting in sorted(blocks, key=lambda block: (block[0], in_order(block[1]))):
+        block = blocks[dataset, name, setting]
         ordered = sorted(
             block, key=lambda line: (-_best(block, line.method), line.method, not line.deployed, line.view)
         )
@@ -43,7 +48,7 @@ def print_results(console: Console, board: Sequence[Line]) -> None:
         print_table(
             console,
             [_result(line, marks, parts) for line in ordered],
-            title=dataset,
+            title=in_setting(dataset, name),
             whole=True,
             caption="\n".join([*(f"{mark} {badge}" for badge, mark in marks.items()), _caption(block)]),
         )
@@ -55,6 +60,7 @@ def _print_leaks(console: Console, block: Sequence[Line]) -> None:
     lines = [line for line in block if line.deployed]
     if all(getattr(line, column) is None for line in lines for column in LEAKS):
         return
+    where = in_setting(block[0].dataset, block[0].setting_name)
     lines.sort(key=lambda line: (line.leak_membership is None, line.leak_membership, line.leak_labels or 0.0))
     print_table(
         console,
@@ -69,7 +75,7 @@ def _print_leaks(console: Console, block: Sequence[Line]) -> None:
             }
             for line in lines
         ],
-        title=f"{block[0].dataset}: what a curious server learns from the last messages",
+        title=f"{where}: what a curious server learns from the last messages",
         whole=True,
         caption=(
             "shares: class shares that it infers, total variation to the true ones; members: area under the curve of "

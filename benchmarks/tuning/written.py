@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..grid.brackets import split_list
 from ..grid.cell import DatasetChoice
+from ..grid.changes import with_changes
 from ..grid.choices import parse_method
 from ..grid.configure import blame
-from ..grid.grid import GridFile, LedgerReference, asked_methods, chosen_settings, parse_options, with_changes
+from ..grid.grid import GridFile, LedgerReference, asked_methods, chosen_settings
 from ..grid.plain_yaml import to_yaml
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ def as_asked(file: GridFile, origin: str, given: Overrides) -> GridFile:
         ConfigError: names the file or option, what was found and what would do.
     """
     written, chosen = asked_methods(file, origin, given)
-    options = parse_options(given)
     datasets = file.datasets if given.datasets is None else tuple(split_list(given.datasets, "--datasets"))
     with blame(origin):
-        sections = with_changes(file, options)
+        settings, options = chosen_settings(file, given)
+        sections = with_changes(file.sections, {}, options)
     settings = {
         name: {key: value for key, value in changes.items() if key not in options}
-        for name, changes in chosen_settings(file, given).items()
+        for name, changes in settings.items()
         if name
     }
     kept = {choice.label for choice in chosen if choice in written}
