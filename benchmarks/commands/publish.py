@@ -28,6 +28,7 @@ from .options import (
 )
 from .progress import saying
 from .question import Question, ask_records
+from .reasons import say_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,7 @@ def leaderboard(
     """
     from ..leaderboard.files import differences, files, write
     from ..leaderboard.lines import lines
+    from ..leaderboard.versions import newest
     from ..records.store import Store
     from ..tables.results import print_lines_json, print_results
     from ..tuning.travel import ledger_in
@@ -92,6 +94,7 @@ def leaderboard(
         print_lines_json(board)
     else:
         print_results(make_console(), board)
+        say_reasons(newest(records))
         say(f"wrote {', '.join(sorted(content))} to {folder}" if not filters else "no file written, with a filter")
     raise typer.Exit(code)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fl_bench.errors import ConfigError
+from fl_bench.errors import ConfigError, DataError
 
 from ..tables.terminal import say
 from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings
@@ -55,8 +56,8 @@ def rm(
     if not runs and not filters:
         raise ConfigError("name the runs that go, or choose them with --methods, --datasets or --settings")
     going = _going(store, runs or [], filters)
-    for record in going[:SHOWN]:
-        say(f"  {record.name}: {record.status}")
+    for name, status in [*going.items()][:SHOWN]:
+        say(f"  {name}: {status}")
     if len(going) > SHOWN:
         say(f"  and {len(going) - SHOWN} more")
     place = store.results / SUPERSEDED
@@ -66,12 +67,12 @@ def rm(
         if not typer.confirm(f"Move these {len(going)} runs to {place}?", err=True):
             say("nothing was moved")
             raise typer.Exit(FAILED)
-    moved = supersede(store, [place_of(record.name) for record in going])
+    moved = supersede(store, [place_of(name) for name in going])
     say(f"moved {len(moved)} records to {place}; `fl-bench leaderboard {results}` writes the tables without them")
 
 
-def _going(store: Store, runs: Sequence[str], filters: Filters) -> list[Record]:
-    """The records that are named and that filters leave; each name means at least one.
+def _going(store: Store, runs: Sequence[str], filters: Filters) -> dict[str, str]:
+    """The status of the records that are named and that filters leave, by name; each name means at least one.
 
     Raises:
         ConfigError: a name means none, or filters leave none.
@@ -81,11 +82,16 @@ def _going(store: Store, runs: Sequence[str], filters: Filters) -> list[Record]:
     names = store.names()
     if not names:
         raise ConfigError(f"{store.results} has no records; name another folder with --results")
-    if not runs:
-        return filters.take(store.readable()[0])
-    going = dict.fromkeys(hit for run in runs for hit in matching(_inside(run, store), names))
-    found = [store.read(name) for name in going]
-    return filters.take(found) if filters else found
+    found: dict[str, Record | None] = dict.fromkeys(
+        (hit for run in runs for hit in matching(_inside(run, store), names)) if runs else names
+    )
+    for name in found:
+        with suppress(DataError):  # a damaged record may go, where it was named
+            found[name] = store.read(name)
+    if not filters:
+        return {name: "damaged" if record is None else record.status for name, record in found.items()}
+    kept = filters.take([record for record in found.values() if record is not None])
+    return {record.name: record.status for record in kept}
 
 
 def _inside(run: str, store: Store) -> str:

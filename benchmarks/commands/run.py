@@ -47,6 +47,7 @@ from .options import (
     given_flags,
     read_selection,
 )
+from .reasons import say_reasons
 from .supervision import fetch, run_all
 
 if TYPE_CHECKING:
@@ -265,10 +266,15 @@ def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) 
         print_lines_json(board)
     else:
         print_results(make_console(), board)
-    for cell, record in found:
-        if record.status in ("failed", "timeout", "diverged"):
-            on = f"; --retry goes on after round {len(record.rounds) - 1}" if store.has_checkpoint(cell) else ""
-            say(f"{record.status}: {record.folder}: {record.reason}{on}")
+    cells = {record.name: cell for cell, record in found}
+    say_reasons(
+        records,
+        lambda record: (
+            f"; --retry goes on after round {len(record.rounds) - 1}"
+            if store.has_checkpoint(cells[record.name])
+            else ""
+        ),
+    )
     say(f"records: {store.runs}\nleaderboards of all records: fl-bench leaderboard {store.results}")
     say_damaged(damaged)
     return FAILED if damaged or any(record.status in ("failed", "timeout") for record in records) else 0
