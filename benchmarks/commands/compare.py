@@ -73,6 +73,7 @@ def compare(
     \b
     fl-bench compare
     fl-bench compare results --methods cosmos,fedmd,local --control cosmos
+    fl-bench compare sweep --settings alpha=0.1
     fl-bench compare table.csv --control ours --format latex --out table.tex
     """
     from ..statistics.comparison import compare as analyse

@@ -19,7 +19,11 @@ OnlyMethods = Annotated[str | None, typer.Option("--methods", metavar="A,B", hel
 OnlyDatasets = Annotated[str | None, typer.Option("--datasets", metavar="A,B", help="Only these data sets.")]
 OnlySettings = Annotated[
     str | None,
-    typer.Option("--settings", metavar="KEY=VALUE,...", help="Only these settings, as tables name them: alpha=0.1."),
+    typer.Option(
+        "--settings",
+        metavar="KEY=VALUE,...",
+        help="Only records in these settings: alpha=0.1,alpha=1 in either, alpha=0.1,clients=25 in both at once.",
+    ),
 ]
 
 

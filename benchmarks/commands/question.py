@@ -78,9 +78,11 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
         asked = ask_records(records, read_declarations(store), question, ledger=ledger)
         say_reasons(_compared(records, asked.table))
         return asked, code
+    if question.settings is not None:
+        raise ConfigError(f"--settings chooses among records, and {source} is a table of numbers: leave it out")
     options = _options(question, None)
     selection = read_selection(question.select or "last")
-    table = _in_settings(read_table(source), question)
+    table = read_table(source)
     whole, methods = table.methods, _names(question.methods, "--methods")
     table = _on_datasets(table.take_methods(methods) if methods else table, question)
     return Asked(table, options, whole_table(whole, options.control), selection), 0
@@ -161,15 +163,6 @@ def _options(question: Question, declared: Declared | None) -> Options:
         blocks=cast("Blocks", question.blocks),
         on_missing=cast("OnMissing", question.on_missing),
     )
-
-
-def _in_settings(table: Table, question: Question) -> Table:
-    """The settings of a table of numbers that are asked for, by its own names."""
-    names = _names(question.settings, "--settings")
-    for name in names:
-        if name not in table.settings:
-            raise unknown_name("setting of this table", name, [known for known in table.settings if known])
-    return table.take_conditions(lambda condition: condition.setting in names) if names else table
 
 
 def _on_datasets(table: Table, question: Question) -> Table:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..grid.cell import safe_name
+from ..leaderboard.naming import in_setting
 from ..statistics.power import number
 from ..statistics.verdicts import basis, many, size
 from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep
@@ -32,9 +33,13 @@ KINDS = {
     "deciles": "per-client accuracy in deciles",
     "clusters": "who is in which cluster, per round",
     "leakage": "accuracy against what messages tell a curious server",
-    "sweep": "accuracy against the one setting that varies, with seed bands",
+    "sweep": "accuracy, bytes and seconds against the one setting that varies, with seed bands",
 }
 """Kinds of figures, in the order in which a reader wants them; the first four are of a comparison."""
+
+
+SWEPT = ("bytes", "seconds")
+"""Costs that are drawn against a setting."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,15 @@ def from_sweeps(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> tuple[list[Dr
     """The figures of settings that vary, and for each data set without one, why."""
     sweeps, reasons = read_sweeps(blocks)
     found = []
-    for one in sweeps:
-        alone = sum((other.dataset, other.setting) == (one.dataset, one.setting) for other in sweeps) == 1
-        name = f"sweep-{safe_name(one.dataset)}-{safe_name(one.setting)}{'' if alone else f'-{one.rest}'}"
-        title = f"{one.dataset}: accuracy against {one.setting}{'' if alone else f' [{one.rest}]'}"
-        found.append(Drawing("sweep", name, title, partial(sweep.draw, one, title=title, sheet=sheet)))
+    for accuracy in sweeps:
+        for one in (accuracy, *(accuracy.measured(cost) for cost in SWEPT)):
+            if not one.lines:
+                continue
+            parts = [*([] if one is accuracy else [one.measure]), safe_name(one.dataset), safe_name(one.setting)]
+            parts += [safe_name(one.where.replace(", ", "-"))] if one.where else []
+            title = f"{in_setting(one.dataset, one.where)}: {one.measure} against {one.setting}"
+            draw = partial(sweep.draw, one, title=title, sheet=sheet)
+            found.append(Drawing("sweep", "-".join(["sweep", *parts]), title, draw))
     return found, reasons
 
 

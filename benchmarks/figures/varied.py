@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ..grid.cell import short_hash
+from ..grid.names import in_order, named
 from ..leaderboard.naming import POISON, POOL, VOID, Flat, differing, flat_setting
-from .blocks import category_place
+from .blocks import COSTS, category_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +29,17 @@ OF = {
 
 
 @dataclass(frozen=True)
+class Band:
+    """A number at each value of the setting, over seeds."""
+
+    mean: tuple[float, ...]
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Line:
-    """One method over the values of the setting; accuracies in percent after the last round."""
+    """One method over the values of the setting; accuracies in percent after the last round, or what is `measured`."""
 
     label: str
     category: str
@@ -40,6 +50,8 @@ class Line:
     lowest: tuple[float, ...]
     """Of the seeds."""
     highest: tuple[float, ...]
+    spent: tuple[tuple[str, Band], ...] = ()
+    """What whole runs cost, by names of `COSTS`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,20 @@ class Sweep:
     """Rounds after which accuracies are taken, ascending; mostly one."""
     honest: bool
     """Whether some clients are poisoned somewhere, and accuracies are those of the others."""
+    measure: str = "accuracy"
+    """What lines show: this, or one of `COSTS`."""
+    where: str = ""
+    """What tells it from other sweeps of the same setting on the data set: `clients=25`; empty where there is none."""
+
+    def measured(self, measure: str) -> Sweep:
+        """The same of what runs cost; methods that spend nothing of it have no line."""
+        bands = [(line, dict(line.spent)[measure]) for line in self.lines]
+        lines = [
+            replace(line, mean=band.mean, lowest=band.lowest, highest=band.highest)
+            for line, band in bands
+            if any(band.highest)
+        ]
+        return replace(self, measure=measure, lines=tuple(lines))
 
 
 def read_sweeps(blocks: Sequence[Block]) -> tuple[list[Sweep], list[str]]:
@@ -94,7 +120,7 @@ def flat(block: Block) -> Flat:
 
 def _sweeps(dataset: str, flats: Sequence[tuple[Flat, Block]]) -> list[Sweep]:
     """One for each setting and each group of blocks that differ in it alone, where no larger one has them all."""
-    groups: dict[frozenset[str], Sweep] = {}
+    groups: dict[frozenset[str], tuple[Sweep, Flat]] = {}
     for name in differing([values for values, _ in flats]):
         own = (name, *OF.get(name, ()))
         alike: dict[str, list[tuple[Flat, Block]]] = defaultdict(list)
@@ -108,8 +134,22 @@ def _sweeps(dataset: str, flats: Sequence[tuple[Flat, Block]]) -> list[Sweep]:
                 by_value = {float(values[name]): block for values, block in reversed(chosen)}
                 if len(by_value) > 1:
                     among = frozenset(block.setting for block in by_value.values())
-                    groups.setdefault(among, _sweep(dataset, name, of, short_hash([rest, of], 6), by_value))
-    return [sweep for among, sweep in groups.items() if not any(among < other for other in groups)]
+                    sweep = _sweep(dataset, name, of, short_hash([rest, of], 6), by_value)
+                    groups.setdefault(among, (sweep, json.loads(rest)))
+    return _told_apart([found for among, found in groups.items() if not any(among < other for other in groups)])
+
+
+def _told_apart(found: Sequence[tuple[Sweep, Flat]]) -> list[Sweep]:
+    """The sweeps, those of one setting named by what else differs between them."""
+    told = []
+    for sweep, rest in found:
+        alike = [(other, equal) for other, equal in found if other.setting == sweep.setting]
+        names = differing([equal for _, equal in alike])
+        parts = [(other.of, named({name: equal[name] for name in names if name in equal})) for other, equal in alike]
+        own = sweep.of, named({name: rest[name] for name in names if name in rest})
+        where = ", ".join(filter(None, own)) if parts.count(own) == 1 else sweep.rest
+        told.append(replace(sweep, where=where if len(alike) > 1 else ""))
+    return sorted(told, key=lambda sweep: (sweep.setting, in_order(sweep.where)))
 
 
 def _doses(name: str, members: Sequence[tuple[Flat, Block]]) -> dict[str, list[tuple[Flat, Block]]]:
@@ -168,7 +208,13 @@ def _line(label: str, points: Mapping[float, Course]) -> Line:
         mean=tuple(map(fmean, last)),
         lowest=tuple(map(min, last)),
         highest=tuple(map(max, last)),
+        spent=tuple((cost, _spent(cost, points)) for cost in COSTS),
     )
+
+
+def _spent(cost: str, points: Mapping[float, Course]) -> Band:
+    runs = [[spent[-1] for spent in course.costs[cost]] for course in points.values()]
+    return Band(tuple(map(fmean, runs)), tuple(map(min, runs)), tuple(map(max, runs)))
 
 
 def _reason(flats: Sequence[tuple[Flat, Block]]) -> str:

@@ -60,7 +60,7 @@ from .names import choose
 from .per_dataset import check_per_dataset, on_dataset
 from .plain_yaml import assignments, read_yaml
 from .seeds import parse_seeds, refuse_too_many, vary_seeds
-from .sweeps import swept
+from .sweeps import Setting, swept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -226,16 +226,16 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     with blame(origin):
         declaration = _declaration(file, written)
     with blame(origin):
-        settings, options = chosen_settings(file, given)
+        settings = chosen_settings(file, given)
     runs = len(settings) * len(datasets) * len(repetitions) * len(chosen)
     refuse_too_many(runs, "fewer --seeds, --methods or --settings")
     shown = given.changes
     cells: dict[str, Cell] = {}
     reasons: dict[str, str] = {}
-    for (setting, changes), dataset in product(settings.items(), datasets):
+    for (setting, asked), dataset in product(settings.items(), datasets):
         place = f"{origin}: settings.{setting}" if setting else origin
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
-            shared = _resolve(file, changes, options, dataset)
+            shared = _resolve(file, asked, dataset)
             check_setting(shared, dataset)
             firsts = [
                 _cell(
@@ -308,11 +308,9 @@ def parse_options(given: Overrides) -> dict[str, Any]:
     return add_flags(assignments(given.options, "-o", "training.lr=0.01"), given.all_flags)
 
 
-def _resolve(
-    file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any], dataset: DatasetChoice
-) -> dict[str, Any]:
+def _resolve(file: GridFile, asked: Setting, dataset: DatasetChoice) -> dict[str, Any]:
     """What all cells of one setting and data set share, as keyword arguments of `Cell`."""
-    sections = with_changes(file.sections, changes, options)
+    sections = with_changes(file.sections, asked.changes, asked.options)
     scheme, split = resolve_partition(with_own_clients(sections["partition"], dataset.location))
     split, foreign = with_foreign(split)
     training = configure(Training, sections["training"], "training")
@@ -321,31 +319,29 @@ def _resolve(
     return {**shared, "shared_training": training, "faults": faults}
 
 
-def chosen_settings(file: GridFile, given: Overrides) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """The settings that are asked for of a grid, by name, and what the command line changes in all of them.
+def chosen_settings(file: GridFile, given: Overrides) -> dict[str, Setting]:
+    """The settings that are asked for of a grid, by name.
 
     They are its named changes with every combination of its axes and the command line's; without both, one that
     changes nothing, whose name is empty.
 
-    Returns:
-        Changes by dotted key.
     Raises:
         ConfigError: an impossible axis, or a name that no setting has.
     """
-    settings, options = swept(file.sections, file.settings or {"": {}}, parse_options(given))
+    settings = swept(file.sections, file.settings or {"": {}}, parse_options(given))
     if given.settings is None:
-        return settings, options
+        return settings
     if list(settings) == [""]:
         raise ConfigError(f"--settings {given.settings}: the grid {file.name} has no settings to choose from")
     candidates = {name: set(split_list(name, "settings")) for name in settings}
     chosen = choose(given.settings, candidates, kind=f"setting of the grid {file.name}")
-    return {name: settings[name] for name in chosen}, options
+    return {name: settings[name] for name in chosen}
 
 
 def scheme_changes(file: GridFile, given: Overrides) -> list[str]:
     """What another scheme than the grid's leaves out of it, a sentence for each."""
-    settings, options = chosen_settings(file, given)
-    moves = [scheme_change(file.sections, changes, options) for changes in settings.values()]
+    asked = chosen_settings(file, given).values()
+    moves = [scheme_change(file.sections, one.changes, one.options) for one in asked]
     return list(dict.fromkeys(str(move) for move in moves if move is not None))
 
 

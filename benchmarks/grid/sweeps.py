@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import product
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
@@ -42,9 +42,19 @@ def is_axis(kinds: Sequence[Any], name: str, value: Any) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a grid runs a whole comparison in: its sections with changes, by dotted key, a value each."""
+
+    changes: dict[str, Any]
+    """Those of the grid: of a named change, and of its axes."""
+    options: dict[str, Any]
+    """Those of the command line, on top."""
+
+
 def swept(
     sections: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+) -> dict[str, Setting]:
     """Every named change of a grid with every combination of the axes that are written anywhere.
 
     What is said later replaces what was said before, an axis too: options a named change's, and these a section's.
@@ -54,7 +64,7 @@ def swept(
         settings: its named changes, by dotted key; at least one, whose name may be empty.
         options: the command line's changes, by dotted key.
     Returns:
-        The named changes, axes resolved, under names such as `alpha=0.1, lr=0.01`; and the options that are no axes.
+        The settings, under names such as `alpha=0.1, lr=0.01`.
     Raises:
         ConfigError: an axis without values, or with a value twice.
     """
@@ -64,22 +74,19 @@ def swept(
         for key, value in _single({f"{section}.{name}": value for name, value in values.items()}).items()
         if _is_axis(key, value)
     }
-    fixed = {key: value for key, value in options.items() if not _has_axis(key, value)}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Setting] = {}
     for setting, changes in settings.items():
-        said: dict[str, Any] = {}
-        for layer in (own, changes, options):
-            said = {key: value for key, value in said.items() if not _replaced(key, layer)} | dict(layer)
-        axes = {key: value for key, value in sorted(_single(said).items()) if _is_axis(key, value)}
+        of_grid = _without(_without(own, changes) | dict(changes), options)
+        of_grid_axes, option_axes = _axes(of_grid), _axes(options)
+        axes = dict(sorted({**of_grid_axes, **option_axes}.items()))
         for key, values in axes.items():
             with blame(key):
                 check_axis(values)
-        kept = {key: value for key, value in said.items() if key not in axes and key not in fixed}
         for values in product(*axes.values()):
             point = dict(zip(axes, values, strict=True))
             name = ", ".join(filter(None, (setting, named(point))))
-            found[name] = {**kept, **point}
-    return found, fixed
+            found[name] = Setting(_at(of_grid, of_grid_axes, point), _at(options, option_axes, point))
+    return found
 
 
 def refuse_axes(changes: Mapping[str, Any]) -> None:
@@ -123,8 +130,8 @@ def _single(changes: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _has_axis(key: str, value: Any) -> bool:
-    return any(_is_axis(one, inner) for one, inner in _single({key: value}).items())
+def _axes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in _single(changes).items() if _is_axis(key, value)}
 
 
 def _is_axis(key: str, value: Any) -> bool:
@@ -140,9 +147,19 @@ def _is_axis(key: str, value: Any) -> bool:
     return is_axis(kinds.get(place, []), name, value)
 
 
-def _replaced(key: str, layer: Mapping[str, Any]) -> bool:
-    """Whether a layer says anew what a key says, or the mapping that it stands in."""
-    return any(key == other or key.startswith(f"{other}.") for other in layer)
+def _at(changes: Mapping[str, Any], axes: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with a value in place of each axis."""
+    fixed = {key: value for key, value in changes.items() if key not in axes}
+    return {**fixed, **{key: point[key] for key in axes}}
+
+
+def _without(changes: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes but those that are said anew later, or whose mapping is."""
+    return {
+        key: value
+        for key, value in changes.items()
+        if not any(key == other or key.startswith(f"{other}.") for other in later)
+    }
 
 
 def _takes_lists(kind: Any, name: str) -> bool:

@@ -116,7 +116,8 @@ def heading(result: Comparison) -> list[str]:
 def sections(result: Comparison) -> list[Section]:
     """The tables, in the order in which they are read."""
     if result.counts.datasets == 1 and result.primary:
-        found = [_on_one(result), _standing(result)]
+        several = [_datasets(result)] if result.per_dataset and len(result.table.conditions) > 1 else []
+        found = [_on_one(result), *several, _standing(result)]
     elif result.primary:
         found = [
             _standing(result),

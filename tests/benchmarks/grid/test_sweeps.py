@@ -27,7 +27,7 @@ def alphas(cells: tuple[Cell, ...]) -> list[Any]:
 
 def settings(given: Overrides | None = None, **parts: Any) -> list[str]:
     """The names of the settings that a grid with these parts has."""
-    return list(chosen_settings(GridFile("g", ("digits",), ("local",), (0,), **parts), given or Overrides())[0])
+    return list(chosen_settings(GridFile("g", ("digits",), ("local",), (0,), **parts), given or Overrides()))
 
 
 def test_a_list_of_values_is_an_axis_and_axes_multiply(small_grid: MakeGrid) -> None:
@@ -175,7 +175,9 @@ def test_another_scheme_leaves_out_what_it_does_not_know_and_says_so(small_grid:
         "partition.scheme=dirichlet-class leaves out what the grid sets for another: partition.groups; alpha=2 stays"
     ]
     assert scheme_changes(file, Overrides(flags={"scheme": "latent-groups"})) == scheme_changes(file, Overrides()) == []
-    for asked in ({"options": ["partition.groups=3"]}, {"flags": {"scheme": "dirichlet-class", "groups": "3"}}):
+    swept = Overrides(methods="local", flags={"scheme": "dirichlet-class", "alpha": "1,7"})
+    assert "stays" not in " ".join(scheme_changes(file, swept))
+    for asked in ({"options": ["partition.groups=3"]}, {"flags": {"scheme": "dirichlet-class", "groups": "3,5"}}):
         with pytest.raises(ConfigError, match="partition has no setting 'groups'"):
             small_grid(Overrides(**{"flags": {"scheme": "dirichlet-class"}, **asked}), partition=partition)  # type: ignore[arg-type]  # values of two kinds
     with pytest.raises(ConfigError, match="partition has no setting 'gruops'"):  # a slip of the grid's stays one
