@@ -22,6 +22,7 @@ from .options import (
     Control,
     DeclaredAlpha,
     DeclaredBy,
+    Explain,
     Missing,
     Rope,
     Source,
@@ -53,6 +54,7 @@ def compare(
     form: Annotated[
         str | None, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it. Default: table.")
     ] = None,
+    explain: Explain = False,
     as_json: AsJson = False,
     out: Annotated[
         Path | None,
@@ -93,7 +95,7 @@ def compare(
     if out is None and form == "table":
         from ..tables.comparison import print_comparison
 
-        print_comparison(make_console(), result)
+        print_comparison(make_console(), result, explain=explain)
     elif out is None:
         put(_text(result, form).removesuffix("\n"))
     else:

@@ -112,6 +112,8 @@ Wait = Annotated[
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every round, too.")]
 
+Explain = Annotated[bool, typer.Option("--explain", help="Say below tables what each column means.")]
+
 Control = Annotated[
     str | None,
     typer.Option(

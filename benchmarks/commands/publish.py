@@ -20,6 +20,7 @@ from .options import (
     CompareSelect,
     Control,
     DeclaredAlpha,
+    Explain,
     Missing,
     Results,
     Rope,
@@ -53,6 +54,7 @@ def leaderboard(
     methods: OnlyMethods = None,
     datasets: OnlyDatasets = None,
     settings: OnlySettings = None,
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
@@ -93,7 +95,7 @@ def leaderboard(
     if as_json:
         print_lines_json(board)
     else:
-        print_results(make_console(), board)
+        print_results(make_console(), board, explain=explain)
         say_reasons(newest(records))
         say(f"wrote {', '.join(sorted(content))} to {folder}" if not filters else "no file written, with a filter")
     raise typer.Exit(code)

@@ -26,6 +26,7 @@ from .options import (
     Device,
     Download,
     ExecutorName,
+    Explain,
     GridName,
     Groups,
     Jobs,
@@ -103,6 +104,7 @@ def run(
     ] = False,
     verbose: Verbose = False,
     select: Select = "last",
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a grid: every method on every data set with every seed, and print the comparison.
@@ -190,7 +192,7 @@ def run(
     )
     code, skipped = run_all(schedule, running, store.results, verbose=verbose)
     if code == 0:
-        code = _conclude(expanded, store, selection, as_json=as_json)
+        code = _conclude(expanded, store, selection, as_json=as_json, explain=explain)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
         if missing:
             say(
@@ -244,7 +246,7 @@ def _declare(grid: Grid, path: Path, store: Store, recorded: int) -> None:
         )
 
 
-def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) -> int:
+def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool, explain: bool) -> int:
     """Print the comparison of a grid's records; the exit code is 1 when a run failed or timed out, or is damaged."""
     from ..leaderboard.lines import lines
     from ..tables.results import print_lines_json, print_results
@@ -265,7 +267,7 @@ def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) 
     if as_json:
         print_lines_json(board)
     else:
-        print_results(make_console(), board)
+        print_results(make_console(), board, explain=explain)
     cells = {record.name: cell for cell, record in found}
     say_reasons(
         records,
