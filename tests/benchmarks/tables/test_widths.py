@@ -104,10 +104,10 @@ COMMANDS = (
     "show optdigits/fedmd-0",
     "leaderboard",
     "partition digits --clients 5",
-    "run grid.yaml --dry-run",
-    "tune grid.yaml --dry-run --trials 2",
     "costs --control fedmd",
-    "power --control fedmd",
+    "power --control fedmd --methods fedmd,local",
+    pytest.param("run grid.yaml --dry-run", marks=pytest.mark.slow),
+    pytest.param("tune grid.yaml --dry-run --trials 2", marks=pytest.mark.slow),
 )
 
 
