@@ -57,8 +57,9 @@ def partition(
     from ..grid.plugins import load_plugins
     from ..grid.seeds import parse_seeds
     from ..grid.sweeps import refuse_axes
+    from ..running.examining import examine
     from ..tables.printing import print_json
-    from .partition_view import examine, print_partition, write_png
+    from .partition_view import print_partition, write_png
 
     load_plugins(plugin or [])
     flags = given_flags(scheme=scheme, clients=clients, groups=groups, alpha=alpha, mixing=mixing, public=public)

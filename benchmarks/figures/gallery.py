@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ..grid.cell import safe_name
 from ..leaderboard.naming import in_setting
 from ..statistics.power import number
-from ..statistics.verdicts import basis, many, size
-from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep
+from ..statistics.verdicts import basis, many, points, size
+from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep, tradeoff
 from .sheet import SCREEN
 from .varied import read_sweeps
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from ..statistics.costs import Cost
     from ..statistics.result import Comparison, Pair
     from .blocks import Block
     from .sheet import Sheet
@@ -28,6 +29,7 @@ KINDS = {
     "effects": "every method against the control, with intervals",
     "matrix": "multi-comparison matrix",
     "profiles": "performance profiles",
+    "tradeoff": "points against bytes and seconds over all data sets, with intervals",
     "curves": "accuracy per round with seed bands",
     "costs": "accuracy against bytes, seconds and samples, with the Pareto front",
     "deciles": "per-client accuracy in deciles",
@@ -35,7 +37,7 @@ KINDS = {
     "leakage": "accuracy against what messages tell a curious server",
     "sweep": "accuracy, bytes and seconds against the one setting that varies, with seed bands",
 }
-"""Kinds of figures, in the order in which a reader wants them; the first four are of a comparison."""
+"""Kinds of figures, in the order in which a reader wants them; the first five are of a comparison."""
 
 
 SWEPT = ("bytes", "seconds")
@@ -74,8 +76,8 @@ def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]
             draws["clusters"] = lambda block, where: clusters.draw(
                 clusters.read_memberships(block), title=where, sheet=sheet
             )
-        if points := leakage.read_leaks(block):
-            draws["leakage"] = lambda block, where, points=points: leakage.draw(points, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        if leaks := leakage.read_leaks(block):
+            draws["leakage"] = lambda block, where, leaks=leaks: leakage.draw(leaks, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
         for kind, draw in draws.items():
             found.append(
                 Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
@@ -138,6 +140,28 @@ def from_comparison(result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
     return found
 
 
+def from_costs(found: Sequence[Cost], result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
+    """The figure of what accuracy costs over several families of data sets; nothing of one, which has its own.
+
+    Args:
+        found: of the control against each other method.
+        result: the comparison that they belong to.
+        sheet: its width, and how methods look.
+    """
+    if result.counts.families < 2 or not any(cost.bytes or cost.seconds for cost in found):
+        return []
+    level = f"{100 * (1 - result.options.alpha):g} %"
+    interval = f"crosses: {level} intervals, the same bootstrap draws of families for both"
+    if found[0].points.low is None:
+        interval = "too few of them for intervals"
+    text = (
+        f"mean difference and geometric mean of ratios over {size(result)}; {interval}; shaded: within "
+        f"{points(result.options.rope)}; bytes of whole runs, both ways, public inputs once; seconds as measured"
+    )
+    rope = result.options.rope
+    return [_drawing("tradeoff", lambda title: tradeoff.draw(found, rope=rope, title=title, text=text, sheet=sheet))]
+
+
 def _drawing(kind: str, draw: Callable[[str], Figure]) -> Drawing:
     title = KINDS[kind][0].upper() + KINDS[kind][1:]
     return Drawing(kind, kind, title, lambda: draw(title))
@@ -164,7 +188,7 @@ def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figu
         impossible=impossible,
         title=title,
         text=f"mean difference over {size(result)}; {spread}; filled: better or worse ({tests}); shaded: within "
-        f"{result.options.rope:g} points; at the right: wins, "
+        f"{points(result.options.rope)}; at the right: wins, "
         f"ties and losses against {control}",
         sheet=sheet,
     )
@@ -188,7 +212,7 @@ def _matrix(result: Comparison, title: str, sheet: Sheet) -> Figure:
         cells,
         {row.method: row.mean for row in result.ranks},
         title=title,
-        text=f"row minus column, points; wins, ties and losses of the row by more than {result.options.rope:g} points; "
+        text=f"row minus column, points; wins, ties and losses of the row by more than {points(result.options.rope)}; "
         f"p of the signed rank, Holm over all {many(len(result.secondary), 'pair')}; bold, framed: significant; over "
         f"{size(result)}{rest}",
         sheet=sheet,

@@ -170,10 +170,11 @@ def _legend(block: Sequence[Line]) -> list[str]:
     share = f"; in-group share {fmean(ceilings):.1f} %" if ceilings else ""
     seeds = _seeds(block)
     bounds = "; bounds apart" if any(line.category == BOUND for line in block) else ""
+    named = " ".join(map(str, seeds))
+    over = f"mean ± std over seeds {named}" if len(seeds) > 1 else f"seed {named}" if seeds else "no seed is done"
     return [
         f"{block[0].setting_brief}{share}",
-        f"accuracy: mean ± std over seeds {' '.join(map(str, seeds)) or '(none)'}, at "
-        f"{SELECTIONS[block[0].selection]}{bounds} (--explain)",
+        f"accuracy: {over}, at {SELECTIONS[block[0].selection]}{bounds} (--explain)",
     ]
 
 
