@@ -11,7 +11,7 @@ import pandas as pd
 from ..commands.question import Question, ask_records
 from ..figures.blocks import read_blocks
 from ..leaderboard.lines import lines
-from ..leaderboard.pairing import setting_hash
+from ..leaderboard.naming import only_settings, setting_hash
 from ..records.declarations import read_declarations
 from ..records.store import Store, read_results
 from ..statistics.comparison import compare
@@ -74,10 +74,23 @@ class Results:
         methods: Iterable[str] | None = None,
         settings: Iterable[str] | None = None,
     ) -> Results:
-        """The results of some data sets, methods or settings; names as in the columns of `runs`."""
-        wanted = {"dataset": datasets, "method": methods, "setting": settings}
+        """The results of some data sets, methods or settings.
+
+        Args:
+            datasets: names as in the columns of `runs`; all by default.
+            methods: the same.
+            settings: as `--settings` takes them, `["alpha=0.1"]`, or as in the columns of `runs`.
+        Raises:
+            ConfigError: no run has such a setting.
+        """
+        wanted = {"dataset": datasets, "method": methods}
         keep = {name: set(values) for name, values in wanted.items() if values is not None}
-        found = [record for record in self.records if all(_identity(record)[key] in keep[key] for key in keep)]
+        asked = None if settings is None else ",".join(settings)
+        found = [
+            record
+            for record in only_settings(self.records, asked)
+            if all(_identity(record)[key] in keep[key] for key in keep)
+        ]
         return Results(found, self.folder, self.damaged)
 
     @property
@@ -110,7 +123,8 @@ class Results:
         return self._table(lambda record: record.clients, "acc", {})
 
     def leaderboard(self, select: Selection = "last") -> pd.DataFrame:
-        """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md).
+        """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md) and
+        `setting_name`, such as `alpha=0.1`, where a data set has several.
 
         Args:
             select: the round that is reported: `last`, or the best by validation accuracy (`val`).
@@ -184,7 +198,8 @@ class Results:
         if not self.records:
             return f"<p>{repr(self).strip('<>')}</p>"
         board = self.leaderboard()
-        shown = board[board["deployed"]][["dataset", "setting", "method", "acc_mean", "acc_std", "seeds", "badges"]]
+        columns = ["dataset", "setting_name", "method", "acc_mean", "acc_std", "seeds", "badges"]
+        shown = board[board["deployed"]][columns].rename(columns={"setting_name": "setting"})
         return f"<p>{repr(self).strip('<>')}</p>{shown.to_html(index=False, float_format='{:.2f}'.format)}"
 
 

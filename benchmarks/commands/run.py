@@ -109,7 +109,7 @@ def run(
 ) -> None:
     """Run a grid: every method on every data set with every seed, and print the comparison.
 
-    Several values make the comparison run once with each: --alpha 0.1,1 or -o training.lr=[0.01,0.1].
+    Several values make the comparison run once with each: --alpha 0.1,1 or -o "training.lr=[0.01,0.1]".
 
     Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
     when a run failed, timed out or is still in another process's hands, 2 when something asked for is impossible.
@@ -133,6 +133,7 @@ def run(
     from ..running.schedule import Schedule, earlier_runs, round_seconds
     from ..running.waiting import until_ended
     from ..tuning.travel import carried, check_seeds, leave
+    from .dry_run import grid_dealing
     from .outdated import superseded_by
 
     selection = read_selection(select)
@@ -180,6 +181,8 @@ def run(
         _supersede(expanded, store)
         waiting, earlier = list(expanded.cells), []
     _say_what_is_there(expanded, store, waiting, earlier)
+    for sentence in grid_dealing(expanded):
+        say(sentence)
     _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)

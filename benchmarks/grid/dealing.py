@@ -67,5 +67,5 @@ def dealt_differently(scheme: Partition, split: SplitSettings, location: str) ->
         return f"{location} came with {own} clients, of whom some are joined: there are {split.clients}"
     return (
         f"{location} came with {own} clients of its own, and is dealt to {split.clients} by {scheme.name} instead "
-        f"(partition.scheme={NATURAL} keeps them)"
+        f"(--scheme {NATURAL} keeps them)"
     )

@@ -85,7 +85,7 @@ def choose(
             key = found.partition("=")[0]
             alike = [one for one in known if one.partition("=")[0] == key] if "=" in found else []
             raise unknown_name(kind, text, alike or (known if telling is None else telling))
-        wanted[found.partition("=")[0] if "=" in found else ""][found] = place
+        wanted[short(found.partition("=")[0]) if "=" in found else ""][found] = place
     chosen = {one: parts for one, parts in candidates.items() if all(parts & own.keys() for own in wanted.values())}
     if not chosen:
         raise ConfigError(f"--settings {asked}: no setting is all of this at once")

@@ -118,6 +118,13 @@ def test_partition_shows_sizes_picture_and_numbers(out: Callable[..., str]) -> N
     assert "█" in text
 
 
+def test_partition_takes_one_value_of_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["partition", "digits", "--alpha", "0.1,1"]) == 2
+    assert "partition.alpha takes one value here, found [0.1, 1]" in capsys.readouterr().err
+    assert run_command(["partition", "digits", "--alpha", "0.1", "-o", "alpha=1"]) == 2
+    assert "--alpha and -o alpha are the same setting" in capsys.readouterr().err
+
+
 def test_partition_says_what_the_public_pool_consists_of(out: Callable[..., str], tmp_path: Path) -> None:
     images = np.zeros((400, 1, 8, 8), np.uint8)
     np.savez(tmp_path / "black.npz", x=images, y=np.arange(400) % 2)

@@ -103,7 +103,7 @@ def test_being_dealt_differently_is_a_sentence() -> None:
     other = dealt_differently(PARTITIONS["iid"](), split, "vowel")
     assert other is not None
     assert other.startswith(
-        "vowel came with 15 clients of its own, and is dealt to 15 by iid instead (partition.scheme="
+        "vowel came with 15 clients of its own, and is dealt to 15 by iid instead (--scheme natural"
     )
 
 
