@@ -99,7 +99,7 @@ def test_results_and_comparisons_keep_every_word(filled: Store) -> None:
 
 COMMANDS = (
     "list methods",
-    "list datasets",
+    "list partitions",
     "describe cosmos",
     "show optdigits/fedmd-0",
     "leaderboard",
@@ -133,3 +133,14 @@ def test_commands_keep_every_word(
     for width in (60, None) if slow else (*WIDTHS, None):
         lost = whole - said(width)
         assert not {word for word in lost if not slow or any(char in word for char in "k%/=_")}, (width, lost)
+
+
+def test_a_narrow_list_of_data_sets_names_what_it_hides(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for width, parts, hidden in ((80, 2, True), (130, 1, False)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert run_command(["list", "datasets"]) == 0
+        text = capsys.readouterr().out
+        assert ("hidden: family, summary" in text, "Handwritten" in text) == (hidden, not hidden)
+        assert sum(line.startswith("name ") for line in text.splitlines()) == parts
