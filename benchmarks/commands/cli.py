@@ -99,6 +99,8 @@ def run_command(arguments: Sequence[str]) -> int:
         if message is None:
             raise
         text = message()
+        if text.startswith("No such option: -o"):
+            text += " here: it changes a setting of what runs; --out names an output"
         say(text if text.startswith("Usage") else f"error: {text}")
         return WRONG
     return code if isinstance(code, int) else 0

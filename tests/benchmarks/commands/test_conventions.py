@@ -57,3 +57,8 @@ def test_git_ignores_what_the_pages_write() -> None:
             for target in re.findall(r"(?:--out|--write|--png) (\S+)", line):
                 first = target.strip("/").partition("/")[0]
                 assert first in published or any(Path(first).match(name) for name in ignored), f"{page.name}: {line}"
+
+
+def test_who_names_an_output_with_o_is_told_of_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["pack", "-o", "x.tar.xz"]) == 2
+    assert "--out names an output" in capsys.readouterr().err

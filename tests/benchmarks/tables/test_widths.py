@@ -138,7 +138,7 @@ def test_commands_keep_every_word(
 def test_a_narrow_list_of_data_sets_names_what_it_hides(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for width, parts, hidden in ((80, 2, True), (130, 1, False)):
+    for width, parts, hidden in ((80, 2, True), (250, 1, False)):
         monkeypatch.setenv("COLUMNS", str(width))
         assert run_command(["list", "datasets"]) == 0
         text = capsys.readouterr().out
