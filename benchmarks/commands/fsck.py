@@ -45,6 +45,7 @@ def fsck(
     """
     from ..records.audit import audit
     from ..records.store import Store
+    from ..statistics.verdicts import many
     from ..tables.printing import print_json
     from .progress import saying
 
@@ -77,7 +78,7 @@ def fsck(
         for one in findings:
             done = f"moved to {moves[one.place]}" if one.place in moves else one.remedy
             put(f"{one.place}: {one.problem}; {done}")
-    say(f"{len(sound)} records are sound, {len(findings)} findings in {results}")
+    say(f"{many(len(sound), 'record')} sound, {many(len(findings), 'finding')} in {results}")
     raise typer.Exit(FAILED if findings else 0)
 
 

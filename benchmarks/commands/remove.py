@@ -48,6 +48,7 @@ def rm(
     from ..records.index import place_of
     from ..records.recovery import SUPERSEDED, supersede
     from ..records.store import Store
+    from ..statistics.verdicts import many
 
     filters = Filters(methods, datasets, settings)
     store = Store(results)
@@ -63,12 +64,12 @@ def rm(
     place = store.results / SUPERSEDED
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError(f"nobody can be asked whether these {len(going)} runs may go; --yes says that they may")
-        if not typer.confirm(f"Move these {len(going)} runs to {place}?", err=True):
+            raise ConfigError(f"nobody can be asked whether {many(len(going), 'run')} may go; --yes says that they may")
+        if not typer.confirm(f"Move {many(len(going), 'run')} to {place}?", err=True):
             say("nothing was moved")
             raise typer.Exit(FAILED)
     moved = supersede(store, [place_of(name) for name in going])
-    say(f"moved {len(moved)} records to {place}; `fl-bench leaderboard {results}` writes the tables without them")
+    say(f"moved {many(len(moved), 'record')} to {place}; `fl-bench leaderboard {results}` writes the tables anew")
 
 
 def _going(store: Store, runs: Sequence[str], filters: Filters) -> dict[str, str]:

@@ -210,11 +210,12 @@ def _supersede(grid: Grid, store: Store) -> None:
     """Move what there is of a grid out of the way."""
     from ..records.index import place_of
     from ..records.recovery import SUPERSEDED, supersede
+    from ..statistics.verdicts import many
 
     moved = supersede(store, [place_of(cell.folder) for cell in grid.cells])
     if moved:
         say(
-            f"moved {len(moved)} records to {store.results / SUPERSEDED}; should this stop, the same command "
+            f"moved {many(len(moved), 'record')} to {store.results / SUPERSEDED}; should this stop, the same command "
             "without --force goes on"
         )
 

@@ -41,7 +41,9 @@ def test_one_folder_is_the_default_of_every_command(name: str) -> None:
     folders = [
         one.default
         for one in COMMANDS[name].params
-        if (one.metavar or "").startswith("[RESULTS") or (name in ("run", "tune") and "--out" in one.opts)
+        if (one.metavar or "").startswith("[RESULTS")
+        or (name in ("run", "tune") and "--out" in one.opts)
+        or "--results" in one.opts
     ]
     assert {Path(str(folder)).parts[0] for folder in folders} <= {"fl-bench-results"}
     silent = ("list", "describe", "doctor", "overlap", "partition")

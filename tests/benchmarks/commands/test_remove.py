@@ -55,7 +55,7 @@ def test_rm_moves_runs_away_and_deletes_nothing(
     leave_checkpoint(store, cell_of("fedmd"))
     before = snapshot(store.runs)
     assert run_command(["rm", "digits/fedmd-0", "--yes"]) == 0
-    assert "moved 1 records to fl-bench-results/superseded" in capsys.readouterr().err
+    assert "moved 1 record to fl-bench-results/superseded" in capsys.readouterr().err
     after = snapshot(store.runs)
     assert {name.split("/")[1].split("-")[0] for name in after} == {"local"}
     moved = snapshot(SUPERSEDED)
