@@ -37,7 +37,7 @@ def short(
     for rounds in (3, 2):
         grid = small_grid(datasets=("digits", "optdigits"), methods=methods, seeds=(0, 1), training={"rounds": rounds})
         for cell in grid.cells:
-            store.write(cell, outcome({"client": [40.0 + 5 * methods.index(cell.method) + cell.seed] * rounds}))
+            store.write(cell, outcome({"client": [40.0 + (5 + cell.seed) * methods.index(cell.method)] * rounds}))
     return "rounds=2"
 
 
