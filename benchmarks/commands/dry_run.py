@@ -19,7 +19,7 @@ from ...federation.models import build_net
 from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.cell import short_hash
-from ..grid.dealing import dealt_differently
+from ..grid.dealing import dealt_otherwise
 from ..grid.repetition import Repetition
 from ..leaderboard.naming import in_setting, setting_hash, setting_names
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
@@ -106,7 +106,7 @@ def print_plan(
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    notes = [*grid_dealing(grid), *grid_rates(grid, ledger), *grid_power(grid), *grid_chances(grid, store)]
+    notes = [*dealt_otherwise(grid.cells), *grid_rates(grid, ledger), *grid_power(grid), *grid_chances(grid, store)]
     for said in (*([moved] if moved else ()), *notes):
         say(said)
 
@@ -218,16 +218,6 @@ def plan_grid(
             }
         )
     return rows
-
-
-def grid_dealing(grid: Grid) -> list[str]:
-    """A sentence for each data set that came with clients and would be dealt to others."""
-    found = {}
-    for cell in grid.cells:
-        dealt = cell.dataset.location, cell.scheme.name, cell.split.clients
-        if dealt not in found:
-            found[dealt] = dealt_differently(cell.scheme, cell.split, cell.dataset.location)
-    return [sentence for sentence in found.values() if sentence]
 
 
 def grid_rates(grid: Grid, ledger: Ledger | None = None) -> list[str]:

@@ -122,6 +122,7 @@ def run(
     """
     from ...federation.settings import Execution
     from ..grid.configure import configure
+    from ..grid.dealing import dealt_otherwise
     from ..grid.exclusion import without
     from ..grid.executors import read_executor
     from ..grid.grid import Overrides, expand, find_grid, read_grid, scheme_changes
@@ -133,7 +134,6 @@ def run(
     from ..running.schedule import Schedule, earlier_runs, round_seconds
     from ..running.waiting import until_ended
     from ..tuning.travel import carried, check_seeds, leave
-    from .dry_run import grid_dealing
     from .outdated import superseded_by
 
     selection = read_selection(select)
@@ -181,7 +181,7 @@ def run(
         _supersede(expanded, store)
         waiting, earlier = list(expanded.cells), []
     _say_what_is_there(expanded, store, waiting, earlier)
-    for sentence in grid_dealing(expanded):
+    for sentence in dealt_otherwise(expanded.cells):
         say(sentence)
     _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):

@@ -11,10 +11,11 @@ from ...datasets.catalogue import natural_clients
 from ...datasets.partition import PARTITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ...datasets.partition import Partition
     from ...datasets.split import SplitSettings
+    from .cell import Cell
 
 USUAL, NATURAL = "latent-groups", "natural"
 """The scheme of data without clients of their own, and of those with."""
@@ -69,3 +70,13 @@ def dealt_differently(scheme: Partition, split: SplitSettings, location: str) ->
         f"{location} came with {own} clients of its own, and is dealt to {split.clients} by {scheme.name} instead "
         f"(--scheme {NATURAL} keeps them)"
     )
+
+
+def dealt_otherwise(cells: Iterable[Cell]) -> list[str]:
+    """A sentence for each data set that came with clients and would be dealt to others."""
+    found = {}
+    for cell in cells:
+        dealt = cell.dataset.location, cell.scheme.name, cell.split.clients
+        if dealt not in found:
+            found[dealt] = dealt_differently(cell.scheme, cell.split, cell.dataset.location)
+    return [sentence for sentence in found.values() if sentence]

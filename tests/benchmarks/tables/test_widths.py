@@ -62,7 +62,8 @@ def filled(
             store.write(cell, outcome(status="unsupported", reason="needs public data"))
         else:
             store.write(
-                cell, outcome(views if cell.method != "local" else {"client": [40.0, 41.0 + 3 * cell.seed]}, facts=facts)
+                cell,
+                outcome(views if cell.method != "local" else {"client": [40.0, 41.0 + 3 * cell.seed]}, facts=facts),
             )
     return store
 
