@@ -62,7 +62,7 @@ class SchemeChange:
     """Those that it has as well, with their values."""
 
     def __str__(self) -> str:
-        kept = f"; {', '.join(self.kept)} stays" if self.kept else ""
+        kept = f"; kept: {', '.join(self.kept)}" if self.kept else ""
         return f"partition.scheme={self.scheme} leaves out what the grid sets for another: {', '.join(self.left)}{kept}"
 
 

@@ -48,7 +48,7 @@ from .cell import (
     resolve_own_training,
     resolve_partition,
 )
-from .changes import scheme_change, with_changes
+from .changes import SchemeChange, scheme_change, with_changes
 from .choices import MethodChoice, choose_methods, parse_methods, refuse_repeats
 from .configure import blame, check_name, configure, plain
 from .dealing import with_own_clients
@@ -339,10 +339,14 @@ def chosen_settings(file: GridFile, given: Overrides) -> dict[str, Setting]:
 
 
 def scheme_changes(file: GridFile, given: Overrides) -> list[str]:
-    """What another scheme than the grid's leaves out of it, a sentence for each."""
+    """What another scheme than the grid's leaves out of it, a sentence for each scheme and what it leaves out."""
     asked = chosen_settings(file, given).values()
-    moves = [scheme_change(file.sections, one.changes, one.options) for one in asked]
-    return list(dict.fromkeys(str(move) for move in moves if move is not None))
+    kept: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    for one in asked:
+        move = scheme_change(file.sections, one.changes, one.options)
+        if move is not None:
+            kept.setdefault((move.scheme, move.left), {}).update(dict.fromkeys(move.kept))
+    return [str(SchemeChange(scheme, left, tuple(parts))) for (scheme, left), parts in kept.items()]
 
 
 def _cell(

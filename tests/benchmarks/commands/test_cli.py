@@ -389,7 +389,7 @@ def test_figures_and_reports_say_what_is_left_out(
     assert run_command(["figures", "--kinds", "curves"]) == 0
     said = capsys.readouterr().err
     assert "left out, as there are runs of a newer protocol: 1 of protocol data 1, rounds 2, method 1\n" in said
-    assert "(fedmd: data 1, rounds 3; local: data 1, rounds 2): digits [" in said
+    assert "(fedmd: data 1, rounds 3; local: data 1, rounds 2): digits\n" in said
     assert run_command(["report", "--no-figures"]) == 0
     page = Path("report/index.html").read_text(encoding="utf-8")
     assert "<p>left out, as there are runs of a newer protocol: 1 of" in page

@@ -172,11 +172,14 @@ def test_another_scheme_leaves_out_what_it_does_not_know_and_says_so(small_grid:
     assert (cell.scheme.name, cell.split.clients, cell.scheme.alpha) == ("dirichlet-class", 5, 2)  # type: ignore[attr-defined]  # it has it
     file = GridFile("g", ("digits",), ("local",), (0,), partition=partition)
     assert scheme_changes(file, given) == [
-        "partition.scheme=dirichlet-class leaves out what the grid sets for another: partition.groups; alpha=2 stays"
+        "partition.scheme=dirichlet-class leaves out what the grid sets for another: partition.groups; kept: alpha=2"
     ]
     assert scheme_changes(file, Overrides(flags={"scheme": "latent-groups"})) == scheme_changes(file, Overrides()) == []
     swept = Overrides(methods="local", flags={"scheme": "dirichlet-class", "alpha": "1,7"})
-    assert "stays" not in " ".join(scheme_changes(file, swept))
+    assert "kept" not in " ".join(scheme_changes(file, swept))
+    axis = GridFile("g", ("digits",), ("local",), (0,), partition={**partition, "alpha": [1, 2]})
+    (sentence,) = scheme_changes(axis, given)
+    assert sentence.endswith("kept: alpha=1, alpha=2")
     for asked in ({"options": ["partition.groups=3"]}, {"flags": {"scheme": "dirichlet-class", "groups": "3,5"}}):
         with pytest.raises(ConfigError, match="partition has no setting 'groups'"):
             small_grid(Overrides(**{"flags": {"scheme": "dirichlet-class"}, **asked}), partition=partition)  # type: ignore[arg-type]  # values of two kinds
