@@ -111,8 +111,9 @@ def test_table_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypa
     assert run_command(line) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    heads = next(line for line in lines if line.startswith("method"))
-    assert heads.split() == ["method", "seed", "state", "up", "down", "local", "distill", "server", "aside", "time"]
+    heads, rest = (line.split() for line in lines if line.startswith("method"))  # the long label takes its room
+    assert heads == ["method", "seed", "state", "up", "down", "local", "distill", "server", "aside"]
+    assert rest == ["method", "time"]
     row = next(line for line in lines if line.startswith("fedbabu"))
     assert row.split()[6:10] == ["59", "0", "0", "274"]
     text = " ".join(" ".join(lines).split())
