@@ -148,7 +148,7 @@ def test_partition_writes_a_png_or_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     png = tmp_path / "x.png"
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert run_command(["partition", "digits", "--clients", "5", "--png", str(png)]) == 2
     assert "pip install 'fl-bench[plots]'" in capsys.readouterr().err
     monkeypatch.undo()
