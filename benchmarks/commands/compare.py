@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fl_bench.errors import StorageError, unknown_name
+from fl_bench.errors import ConfigError, StorageError, unknown_name
 from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, put, say
-from .options import (  # noqa: TC001 - typer reads annotations when it runs
+from .filters import OnlyDatasets, OnlySettings  # noqa: TC001 - typer reads annotations when it runs
+from .options import (
+    RESULTS,
+    AsJson,
     BlocksOption,
-    CompareDatasets,
     CompareFamilies,
     CompareMethods,
     CompareSelect,
     Control,
     DeclaredAlpha,
     DeclaredBy,
+    Explain,
     Missing,
-    OnlySettings,
     Rope,
+    Source,
 )
 from .question import Question, ask
 
@@ -36,12 +39,7 @@ PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
 
 
 def compare(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
-        ),
-    ] = Path("results"),
+    source: Source = RESULTS,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -50,10 +48,14 @@ def compare(
     on_missing: Missing = "refuse",
     select: CompareSelect = None,
     methods: CompareMethods = None,
-    datasets: CompareDatasets = None,
+    datasets: OnlyDatasets = None,
     settings: OnlySettings = None,
     declared: DeclaredBy = None,
-    form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it.")] = "table",
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it. Default: table.")
+    ] = None,
+    explain: Explain = False,
+    as_json: AsJson = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -77,28 +79,23 @@ def compare(
     fl-bench compare table.csv --control ours --format latex --out table.tex
     """
     from ..statistics.comparison import compare as analyse
+    from .progress import saying
 
+    if as_json and form not in (None, "json"):
+        raise ConfigError(f"--json is --format json, and --format {form} asks for another; give one of them")
+    form = "json" if as_json else form or "table"
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     question = Question(
-        control,
-        alpha,
-        rope,
-        select,
-        blocks,
-        on_missing,
-        methods,
-        datasets,
-        families=families,
-        settings=settings,
-        grid=declared,
+        control, alpha, rope, select, blocks, on_missing, methods, datasets, settings, families=families, grid=declared
     )
     asked, code = ask(source, question)
-    result = analyse(asked.table, asked.options, asked.plan)
+    with saying("testing, and drawing samples for intervals"):
+        result = analyse(asked.table, asked.options, asked.plan)
     if out is None and form == "table":
         from ..tables.comparison import print_comparison
 
-        print_comparison(make_console(), result)
+        print_comparison(make_console(), result, explain=explain)
     elif out is None:
         put(_text(result, form).removesuffix("\n"))
     else:

@@ -61,9 +61,10 @@ def print_plan(
     as_json: bool,
     anew: bool = False,
     ledger: Ledger | None = None,
+    force: bool = False,
 ) -> None:
     """Print what would happen to each cell, and what the grid will not be able to show; see `plan_grid`."""
-    rows = plan_grid(grid, store, devices, execution, retry=retry, anew=anew)
+    rows = plan_grid(grid, store, devices, execution, retry=retry, anew=anew, force=force)
     if as_json:
         print_json(rows)
         return
@@ -135,7 +136,14 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def plan_grid(
-    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool, anew: bool = False
+    grid: Grid,
+    store: Store,
+    devices: Sequence[str],
+    execution: Execution,
+    *,
+    retry: bool,
+    anew: bool = False,
+    force: bool = False,
 ) -> list[dict[str, Any]]:
     """A row per cell: what would happen to it, how, bytes and seconds.
 
@@ -146,12 +154,15 @@ def plan_grid(
         execution: how runs use them.
         retry: whether cells that ended badly would run again.
         anew: whether a step of each net is timed again that was timed before.
+        force: whether all would, from their first round.
     Raises:
         DataError: the bundle cannot be read.
     """
     records, bad = store.readable()
     recorded = {place_of(record.name): record for record in records}
     damaged = {place_of(one.name): one.problem for one in bad}
+    if force:
+        recorded, damaged = {}, {}
     places = {cell.key: place_of(cell.folder) for cell in grid.cells}
     there = recorded.keys() | damaged.keys()
     moved = outdated([cell for cell in grid.cells if places[cell.key] not in there], records)
@@ -175,7 +186,7 @@ def plan_grid(
         place = places[cell.key]
         record, problem = recorded.get(place), damaged.get(place)
         (state, holder), alike, to_run = states[cell.key], alikes[cell.key], cell.key in running
-        checkpoint = store.checkpoint(cell) if to_run else None
+        checkpoint = store.checkpoint(cell) if to_run and not force else None
         state = "running" if holder is not None else state if checkpoint is None else "to continue"
         if (alike, to_run) not in forecasts:
             forecasts[alike, to_run] = forecast(cell, estimates.weigh(cell) if to_run else None)

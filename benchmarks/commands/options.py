@@ -18,6 +18,16 @@ WRONG, FAILED, STOPPED = 2, 1, 130
 Plugins = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Load a plugin file; may be given again.")
 ]
+RESULTS = Path("fl-bench-results")
+"""The results folder of every command that is given no other."""
+
+Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of records and leaderboards.")]
 DataDir = Annotated[
@@ -108,6 +118,10 @@ Wait = Annotated[
     bool, typer.Option("--wait", help="Wait for runs that other processes have, and run what they leave undone.")
 ]
 
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every round, too.")]
+
+Explain = Annotated[bool, typer.Option("--explain", help="Say below tables what each column means.")]
+
 Control = Annotated[
     str | None,
     typer.Option(
@@ -142,17 +156,6 @@ CompareFamilies = Annotated[
 CompareMethods = Annotated[
     str | None,
     typer.Option("--methods", metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot."),
-]
-OnlySettings = Annotated[
-    str | None,
-    typer.Option(
-        "--settings",
-        metavar="KEY=VALUE,...",
-        help="Only records in these settings: alpha=0.1,alpha=1 in either, alpha=0.1,clients=25 in both at once.",
-    ),
-]
-CompareDatasets = Annotated[
-    str | None, typer.Option("--datasets", metavar="A,B", help="Compare on these data sets only.")
 ]
 DeclaredBy = Annotated[
     str | None,

@@ -227,7 +227,7 @@ class Store:
 
     def held(self, place: Place) -> bool:
         """Whether somebody is running a cell."""
-        return lease.holder(self._part_of(place)) is not None
+        return lease.holder(self.part_of(place)) is not None
 
     @contextlib.contextmanager
     def claim(self, cell: Cell) -> Iterator[Claim]:
@@ -277,7 +277,7 @@ class Store:
 
     def drop_checkpoint_of(self, record: Record) -> None:
         """Forget what the unfinished run of a record left, unless it is going on."""
-        part = self._part_of(place_of(record.name))
+        part = self.part_of(place_of(record.name))
         if lease.holder(part) is None:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -345,10 +345,11 @@ class Store:
         return folder
 
     def _part(self, cell: Cell) -> Path:
-        """What is there of a cell until it has ended; the label is no part of the name, as it is none of the key."""
-        return self._part_of(place_of(cell.folder))
+        """`part_of` a cell; the label is no part of the name, as it is none of the key."""
+        return self.part_of(place_of(cell.folder))
 
-    def _part_of(self, place: Place) -> Path:
+    def part_of(self, place: Place) -> Path:
+        """Where what is there of a cell lies until its run has ended by itself."""
         dataset, seed, key = place
         return self.runs / dataset / f".{seed}-{key}.part"
 

@@ -158,7 +158,7 @@ COMMANDS = {
     ),
     "list": (["--plugin"], ["methods"]),
     "describe": (["--plugin"], ["fedmd"]),
-    "show": (["--out"], ["x"]),
+    "show": ([], ["x", "results"]),
     "leaderboard": (["--select"], ["results"]),
     "report": (["--select"], ["results"]),
     "contraction": (["--risk", "--predictions", "--datasets", "--draws", "--alpha", "--format"], ["results"]),

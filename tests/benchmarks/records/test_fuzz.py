@@ -108,7 +108,7 @@ def read_with(command: list[str], results: str, capsys: pytest.CaptureFixture[st
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # matplotlib on characters that its font lacks
         answers([*command[0].split(), results, *command[1:], *options.get(command[0], [])], capsys)
-    answers(["show", also or "fedavg-1", "--out", results], capsys)
+    answers(["show", also or "fedavg-1", results], capsys)
     answers(["run", "g.yaml", "--dry-run", "--out", results], capsys)
 
 
