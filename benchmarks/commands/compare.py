@@ -61,6 +61,14 @@ def compare(
             "between them.",
         ),
     ] = None,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page",
+            help="Write a page of one screen into RESULTS: README.md, with a plot and all tables in an appendix beside "
+            "it. --out names another folder.",
+        ),
+    ] = False,
 ) -> None:
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
@@ -72,6 +80,7 @@ def compare(
     fl-bench compare
     fl-bench compare results --methods cosmos,fedmd,local --control cosmos
     fl-bench compare table.csv --control ours --format latex --out table.tex
+    fl-bench compare results --page
     """
     from ..statistics.comparison import compare as analyse
 
@@ -80,6 +89,10 @@ def compare(
     question = Question(
         control, alpha, rope, select, blocks, on_missing, methods, datasets, families=families, grid=declared
     )
+    if page:
+        from .screen import write_screen
+
+        raise typer.Exit(write_screen(source, question, out))
     asked, code = ask(source, question)
     result = analyse(asked.table, asked.options, asked.plan)
     if out is None and form == "table":
