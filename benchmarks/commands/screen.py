@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError, DataError, FLBenchError, StorageError
@@ -108,7 +109,7 @@ def tell(source: Path, question: Question) -> tuple[Told, int]:
 
 
 def _compare(asked: Asked) -> tuple[Comparison | None, str]:
-    """What may be claimed, or nothing and why, in a paragraph."""
+    """What may be claimed, or nothing and why."""
     from ..statistics.comparison import compare
 
     try:
@@ -116,7 +117,7 @@ def _compare(asked: Asked) -> tuple[Comparison | None, str]:
     except ConfigError:
         raise
     except FLBenchError as error:
-        return None, f"Nothing is compared: {' '.join(str(error).split())}."
+        return None, "Nothing is compared:\n\n" + indent(str(error), "    ")
     if not found.decisions:
         return None, "Nothing is compared: there is no control (`--control METHOD` names one), or no other method."
     return found, ""

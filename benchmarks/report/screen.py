@@ -60,7 +60,7 @@ class Told:
     comparison: Comparison | None
     """What may be claimed, of a control; None where nothing is compared."""
     obstacle: str
-    """Why nothing is compared, a sentence; nothing where something is."""
+    """Why nothing is compared, Markdown; nothing where something is."""
 
 
 def render_screen(told: Told) -> str:

@@ -31,6 +31,7 @@ partition: {clients: 5, groups: 5, min_test: 5}
 models: [mlp-8]
 training: {rounds: 1}
 comparison: {control: fedmd, rope: 2}
+question: Does FedMD win?
 methods: [fedmd, local, fedavg]
 seeds: 0-1
 """
@@ -62,6 +63,7 @@ def test_run_writes_it_before_the_first_record(tmp_path: Path, capsys: pytest.Ca
     assert run_command(command) == 0
     (first,) = read_declarations(Store(out))
     assert (first.grid, first.recorded, first.runs) == ("tiny", 0, 2)
+    assert first.question == "Does FedMD win?"
     assert first.comparison.methods == ("local", "fedavg")
     started = [record.run["clocks"]["started"] for record in Store(out).records()]
     assert len(started) == 2
