@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
     from ..records.declarations import Declared
     from ..records.record import Record
     from ..report.screen import Told
@@ -44,7 +46,6 @@ def write_screen(source: Path, question: Question, out: Path | None) -> int:
         DataError: nothing can be read.
         StorageError: a page that somebody wrote is in the way, or the folder takes nothing.
     """
-    from ..figures.gallery import from_comparison
     from ..figures.style import check_matplotlib, save
     from ..records.store import Store
     from ..report.screen import APPENDIX, PAGE, PICTURE, render_appendix, render_screen
@@ -60,13 +61,21 @@ def write_screen(source: Path, question: Question, out: Path | None) -> int:
             (folder / name).unlink(missing_ok=True)
     else:
         write_file(folder / APPENDIX, appendix)
-        (drawing,) = [one for one in from_comparison(told.comparison) if one.kind == "effects"]
-        save(drawing.draw(), (folder / PICTURE).with_suffix(""), "svg")
+        save(forest(told), (folder / PICTURE).with_suffix(""), "svg")
     write_file(folder / PAGE, render_screen(told))
     say(f"wrote {folder / PAGE}" + ("" if appendix is None else f", {APPENDIX} and {PICTURE} beside it"))
     if told.obstacle:
         say(f"without a comparison: {told.obstacle}")
     return code
+
+
+def forest(told: Told) -> Figure:
+    """The plot of a page that has a comparison."""
+    from ..figures.gallery import from_comparison
+
+    assert told.comparison is not None  # else there is nothing to draw
+    (drawing,) = [one for one in from_comparison(told.comparison) if one.kind == "effects"]
+    return drawing.draw()
 
 
 def tell(source: Path, question: Question) -> tuple[Told, int]:
