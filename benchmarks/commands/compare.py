@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
-PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
-"""Lines of a page between which a comparison belongs."""
-
 
 def compare(
     source: Annotated[
@@ -56,9 +53,8 @@ def compare(
         Path | None,
         typer.Option(
             "--out",
-            metavar="FILE",
-            help="Write to a file instead; in one with the lines `<!-- comparison -->` and `<!-- /comparison -->`, "
-            "between them.",
+            metavar="FILE|FOLDER",
+            help="Write to a file instead; with --page, into this folder.",
         ),
     ] = None,
     page: Annotated[
@@ -66,7 +62,7 @@ def compare(
         typer.Option(
             "--page",
             help="Write a page of one screen into RESULTS: README.md, with a plot and all tables in an appendix beside "
-            "it. --out names another folder.",
+            "it.",
         ),
     ] = False,
 ) -> None:
@@ -102,28 +98,20 @@ def compare(
     elif out is None:
         put(_text(result, form).removesuffix("\n"))
     else:
-        text = _text(result, form)
         if out.exists() and not out.is_file():
             raise StorageError(f"cannot write {out}: it is no ordinary file; without --out the comparison is printed")
         try:
-            page = out.read_bytes().decode() if out.is_file() else ""
+            _ = out.read_bytes().decode() if out.is_file() else ""
         except UnicodeDecodeError:
             raise StorageError(
-                f"cannot write {out}: it exists and is no UTF-8 text, so it may be something else than a page for a "
+                f"cannot write {out}: it exists and is no UTF-8 text, so it may be something else than a "
                 "comparison; it was left as it is. Give --out another name, or delete it first"
             ) from None
         except OSError as error:
             raise StorageError(f"cannot write {out}: {error.strerror}") from None
-        write_file(out, _placed(page, text))
+        write_file(out, _text(result, form))
         say(f"wrote {out}")
     raise typer.Exit(code)
-
-
-def _placed(page: str, text: str) -> str:
-    """A page with the text in its place, or the text alone where the page has no place for it."""
-    before, begin, rest = page.partition(PLACE[0])
-    _, end, after = rest.partition(PLACE[1])
-    return f"{before}{begin}\n{text.strip()}\n\n{end}{after}" if begin and end else text
 
 
 def _text(result: Comparison, form: str) -> str:

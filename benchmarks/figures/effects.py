@@ -44,8 +44,7 @@ def draw(
         text: tests, intervals and number of blocks, in words.
         sheet: its width.
     """
-    groups = _grouped(effects, families or {})
-    rows = dict(_placed(groups))
+    rows = dict(_placed(_grouped(effects, families or {})))
     figure = sheet.figure((9.4, 0.2 * len(rows) + 1.6), 0.15 * len(rows) + 0.7)
     axes = figure.subplots()
     axes.axvspan(-rope, rope, color="#e3edf5", linewidth=0, zorder=0)
@@ -103,7 +102,7 @@ def _grouped(effects: Sequence[Effect], families: Mapping[str, str]) -> dict[str
 def _placed(groups: Mapping[str, Sequence[Effect]]) -> Iterator[tuple[int, Effect | str]]:
     """Rows from the bottom up, with the name of a family above its methods where there are several."""
     place = 0
-    for name in reversed(groups):
+    for name in reversed(list(groups)):
         for row in (*groups[name], *([name] if len(groups) > 1 else [])):
             yield place, row
             place += 1
