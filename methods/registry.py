@@ -66,18 +66,27 @@ def method(name: str) -> Callable[[AnyMethod], AnyMethod]:
     """
 
     def register(cls: AnyMethod) -> AnyMethod:
-        if not is_dataclass(cls.config_type):
-            raise ConfigError(
-                f"method {name!r}: the settings in Method[{cls.config_type.__name__}] must be a frozen dataclass, "
-                "so that grids can be checked against them"
-            )
-        if type(cls.protocol) is not int or cls.protocol < 1:
-            raise ConfigError(
-                f"method {name!r}: protocol must be a whole number from 1 on, raised when numbers move; "
-                f"found {cls.protocol!r}"
-            )
+        check_method(name, cls)
         METHODS.register(name)(cls)
         cls.name = name
         return cls
 
     return register
+
+
+def check_method(name: str, cls: type[Method[Any]]) -> None:
+    """Refuse a class that cannot be a method.
+
+    Raises:
+        ConfigError: the settings are no dataclass, or `protocol` is no version.
+    """
+    if not is_dataclass(cls.config_type):
+        raise ConfigError(
+            f"method {name!r}: the settings in Method[{cls.config_type.__name__}] must be a frozen dataclass, "
+            "so that grids can be checked against them"
+        )
+    if type(cls.protocol) is not int or cls.protocol < 1:
+        raise ConfigError(
+            f"method {name!r}: protocol must be a whole number from 1 on, raised when numbers move; "
+            f"found {cls.protocol!r}"
+        )

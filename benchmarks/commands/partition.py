@@ -50,8 +50,9 @@ def partition(
     from ..grid.grid import Overrides, parse_options
     from ..grid.plugins import load_plugins
     from ..grid.seeds import parse_seeds
+    from ..running.examining import examine
     from ..tables.printing import print_json
-    from .partition_view import examine, print_partition, write_png
+    from .partition_view import print_partition, write_png
 
     load_plugins(plugin or [])
     options = {

@@ -1,9 +1,13 @@
-"""Plugin files given with `--plugin` (benchmarks room): loading them, and telling their versions apart."""
+"""Plugins that are not installed (benchmarks room): files given with `--plugin`, classes given from Python.
+
+Both are told apart by their source, which is part of the key of every cell that uses them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -18,10 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
+    from ...methods.base import Method
+
 _digests: dict[str, str] = {}
 """SHA-256 of every loaded plugin file, by the name of its module."""
 _paths: dict[str, str] = {}
 """Where each was found, as it was first asked for."""
+_classes: dict[Any, str] = {}
+"""SHA-256 of the source of every class that was given from Python."""
 
 
 def load_plugins(paths: Sequence[str]) -> tuple[ModuleType, ...]:
@@ -37,17 +45,63 @@ def load_plugins(paths: Sequence[str]) -> tuple[ModuleType, ...]:
 
 
 def source_digest(plugin: Any) -> str | None:
-    """First 10 hex digits of the SHA-256 of the plugin file that defines `plugin`; None for installed code.
+    """First 10 hex digits of the SHA-256 of the source that defines `plugin`: its file, or the class where it was given
+    from Python; None for installed code.
 
     A changed plugin is another plugin: the digest is part of the key of every cell that uses it.
     """
-    digest = _digests.get(plugin.__module__)
+    digest = _classes.get(plugin) or _digests.get(plugin.__module__)
     return None if digest is None else digest[:10]
 
 
 def plugin_path(plugin: Any) -> str | None:
     """The file given with `--plugin` that defines `plugin`; None for installed code."""
     return _paths.get(plugin.__module__)
+
+
+def known_here_only(plugin: Any) -> bool:
+    """Whether it is a class that was given from Python, of which no other process knows."""
+    return plugin in _classes
+
+
+@contextmanager
+def method_of_class(cls: type[Method[Any]]) -> Iterator[str]:
+    """Have a class as a method for a while; installed ones, and those of plugin files, are methods already.
+
+    It is called by its attribute `name`, or like the class (`MyMethod` as `my-method`).
+
+    Yields:
+        The name of the method.
+
+    Raises:
+        ConfigError: its name is taken, its settings are no dataclass, or Python does not know its source.
+    """
+    from ...methods.registry import METHODS, check_method
+
+    name = cls.__dict__.get("name") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+    if name in METHODS and METHODS[name] is cls and not (known_here_only(cls) or cls.__module__ == "__main__"):
+        yield name
+        return
+    _classes[cls] = hashlib.sha256(_source(cls).encode()).hexdigest()
+    if name in METHODS and METHODS[name] is cls:  # decorated with @method
+        yield name
+        return
+    check_method(name, cls)
+    cls.name = name
+    with METHODS.lent(name, cls):
+        yield name
+
+
+def _source(cls: type[Method[Any]]) -> str:
+    """The source of a class, of its settings, and of what it inherits from its own module."""
+    own = [part for part in (*cls.__mro__, cls.config_type) if part.__module__ == cls.__module__]
+    try:
+        return "\n".join(inspect.getsource(part) for part in own)
+    except (OSError, TypeError):
+        raise ConfigError(
+            f"Python does not know the source of {cls.__name__}, which is part of the key of its runs: define it in a "
+            "notebook cell or in a file"
+        ) from None
 
 
 def _load(path: Path) -> ModuleType:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 TIE = 1e-9
 """Percent within which two means are equal; then the cheaper setting is chosen."""
 
+STARTUP = 4
+"""Earlier trials that have to have got as far before one is stopped. With fewer a median is one trial's luck: the
+second trial would have to beat the first on the first data set, and nearly all would stop there."""
+
 
 class Judged(Protocol):
     """What is asked of a trial."""
@@ -50,13 +54,16 @@ def mean_over(means: Sequence[float], places: int) -> float | None:
 def hopeless(means: Sequence[float], earlier: Iterable[Sequence[float]]) -> float | None:
     """The median that a trial lies below, by which it is stopped; None where it goes on.
 
+    The rule of D. Golovin et al., "Google Vizier", KDD 2017, section 3.2.2, with data sets as steps.
+
     Args:
         means: percent on each data set that the trial has finished, in order.
-        earlier: the same of the trials before it, each as far as it got. Those that got less far are not asked.
+        earlier: the same of the trials before it, each as far as it got. Those that got less far are not asked, and
+            where fewer than `STARTUP` got as far nothing is stopped.
     """
     own = mean_over(means, len(means))
     reached = [value for one in earlier if (value := mean_over(one, len(means))) is not None]
-    if own is None or not reached:
+    if own is None or len(reached) < STARTUP:
         return None
     middle = median(reached)
     return middle if own < middle - TIE else None

@@ -225,7 +225,7 @@ class _Walk:
         return []
 
     def _stop(self, alive: Sequence[_Going], before: Sequence[_Going]) -> None:
-        """Stop what the median rule gives no hope, after a data set that is not the last; never the first trial."""
+        """Stop what the median rule gives no hope after a data set that is not the last."""
         known = [*before, *alive]
         for trial in alive:
             earlier = [other.means for other in known if other.number < trial.number]

@@ -21,16 +21,23 @@ class Tried:
 
 
 def test_a_trial_below_the_median_of_those_before_is_hopeless() -> None:
-    # After two data sets the earlier means are (60+40)/2 = 50, (50+50)/2 = 50 and (90+70)/2 = 80: the median is 50.
-    earlier = [[60.0, 40.0, 10.0], [50.0, 50.0], [90.0, 70.0]]
-    assert hopeless([40.0, 59.0], earlier) == 50.0
-    assert hopeless([41.0, 59.0], earlier) is None  # equal is not below
+    # After two data sets the earlier means are 50, 50, 60 and 80: the median is 55.
+    earlier = [[60.0, 40.0, 10.0], [50.0, 50.0], [90.0, 30.0], [90.0, 70.0]]
+    assert hopeless([50.0, 59.0], earlier) == 55.0
+    assert hopeless([50.0, 60.0], earlier) is None  # equal is not below
 
 
 def test_trials_that_got_less_far_are_not_asked() -> None:
-    assert hopeless([30.0, 30.0], [[99.0], [20.0, 20.0]]) is None
-    assert hopeless([30.0, 30.0], [[99.0]]) is None
-    assert hopeless([], [[99.0]]) is None
+    low = [[20.0, 20.0]] * 4
+    assert hopeless([30.0, 30.0], [[99.0]] * 9 + low) is None
+    assert hopeless([10.0, 10.0], [[99.0]] * 9 + low) == 20.0
+    assert hopeless([], [[99.0]] * 9) is None
+
+
+def test_nothing_stops_before_four_trials_got_as_far() -> None:
+    assert hopeless([1.0], [[99.0]] * 3) is None
+    assert hopeless([1.0], [[99.0]] * 4) == 99.0
+    assert hopeless([1.0, 1.0], [[99.0]] * 9 + [[99.0, 99.0]] * 3) is None
 
 
 def test_the_best_mean_is_chosen_among_trials_that_are_done() -> None:

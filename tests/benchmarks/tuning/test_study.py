@@ -101,13 +101,13 @@ def test_a_tuning_that_was_killed_asks_for_the_same_again(ask: Ask, play: Play, 
 
 
 def test_hopeless_trials_stop_and_count(ask: Ask, play: Play, store: Store) -> None:
-    study = Study(ask(Budget(trials=6, seeds=(100,)), methods=("local",)), store)
+    study = Study(ask(Budget(trials=12, seeds=(100,)), methods=("local",)), store)
     cells = [cell for cells in play(study, store, level) for cell in cells]
     (search,) = study.ledger().tunings[0].searches
-    assert len(search.trials) == 6
+    assert len(search.trials) == 12
     stopped = [trial for trial in search.trials if trial.status == "stopped"]
     assert stopped
-    assert search.trials[0].status == "done"
+    assert {trial.status for trial in search.trials[:4]} == {"done"}
     for trial in stopped:
         earlier = [other.accuracy["digits"]["100"] for other in search.trials[: trial.number]]
         ordered = sorted(earlier)

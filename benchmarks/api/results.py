@@ -1,0 +1,204 @@
+"""Records as Python objects (benchmarks room): data frames, comparisons, figures and the page of a results folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..commands.question import Question, ask_records
+from ..figures.blocks import read_blocks
+from ..leaderboard.lines import lines
+from ..leaderboard.pairing import setting_hash
+from ..records.declarations import read_declarations
+from ..records.store import Store, read_results
+from ..statistics.comparison import compare
+from ..tuning.travel import ledger_in
+from .compared import Compared
+from .plots import Plots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ..grid.cell import Cell
+    from ..leaderboard.reported import Selection
+    from ..records.record import Record
+    from ..records.rows import Row
+
+IDENTITY = ["dataset", "setting", "method", "seed"]
+"""Columns that every frame begins with: which run a row belongs to."""
+
+
+def load(results: str | Path = "fl-bench-results") -> Results:
+    """Read a folder of results, or a bundle.
+
+    Args:
+        results: what `fl-bench run --out` wrote, or a `records.tar.xz`.
+    Raises:
+        ConfigError: it has no records.
+        DataError: none can be read. Those that cannot are named in `Results.damaged`.
+    """
+    records, damaged = read_results(Path(results))
+    return Results(records, Path(results), tuple(one.problem for one in damaged))
+
+
+class Results:
+    """Records of runs. Nothing is averaged or left out but where a method's documentation says so.
+
+    Args:
+        records: at least one, whatever their status.
+        folder: where they are from; it may hold the ledger of a tuning, and what was declared of the comparison.
+        damaged: why records of the folder could not be read, a sentence each.
+    """
+
+    def __init__(self, records: Sequence[Record], folder: Path, damaged: Sequence[str] = ()) -> None:
+        self.records = list(records)
+        """The records themselves."""
+        self.folder = folder
+        """Where they are from."""
+        self.damaged = tuple(damaged)
+        """Why records of the folder could not be read, a sentence each."""
+
+    @classmethod
+    def of_cells(cls, cells: Iterable[Cell], store: Store) -> Results:
+        """The records of a grid's cells; a cell without one is left out."""
+        found = [record for cell in cells if (record := store.find(cell)) is not None]
+        return cls(found, store.results)
+
+    def only(
+        self,
+        *,
+        datasets: Iterable[str] | None = None,
+        methods: Iterable[str] | None = None,
+        settings: Iterable[str] | None = None,
+    ) -> Results:
+        """The results of some data sets, methods or settings; names as in the columns of `runs`."""
+        wanted = {"dataset": datasets, "method": methods, "setting": settings}
+        keep = {name: set(values) for name, values in wanted.items() if values is not None}
+        found = [record for record in self.records if all(_identity(record)[key] in keep[key] for key in keep)]
+        return Results(found, self.folder, self.damaged)
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """A row per run: `status`, `reason`, `accuracy` of the deployed models after the last round (percent, mean over
+        clients; none where the run is not done), `seconds` of wall time, `key`."""
+        rows = [
+            {
+                **_identity(record),
+                "status": record.status,
+                "reason": record.reason,
+                "accuracy": _last(record),
+                "seconds": record.seconds,
+                "key": record.run["key"],
+            }
+            for record in self.records
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def rounds(self) -> pd.DataFrame:
+        """A row per run and round: `accuracy` of the deployed models (percent, mean over clients), `validation` of the
+        same models, then the columns of `rounds.csv` (docs/records.md)."""
+        return self._table(lambda record: record.rounds, "acc_mean", {"val_acc_mean": "validation"})
+
+    @property
+    def clients(self) -> pd.DataFrame:
+        """A row per run, round and client: `accuracy` of the deployed models (percent), then the columns of
+        `clients.csv`."""
+        return self._table(lambda record: record.clients, "acc", {})
+
+    def leaderboard(self, select: Selection = "last") -> pd.DataFrame:
+        """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md).
+
+        Args:
+            select: the round that is reported: `last`, or the best by validation accuracy (`val`).
+        """
+        found = [asdict(line) for line in lines(self.records, select, ledger_in(self.folder))]
+        return pd.DataFrame(found).drop(columns=["protocols", "trained_with"], errors="ignore")
+
+    def compare(
+        self,
+        control: str | None = None,
+        *,
+        methods: Iterable[str] | None = None,
+        datasets: Iterable[str] | None = None,
+        alpha: float | None = None,
+        rope: float | None = None,
+        on_missing: str = "refuse",
+        select: Selection | None = None,
+    ) -> Compared:
+        """What may be claimed, as `fl-bench compare` says it; what was declared before the runs is followed.
+
+        Args:
+            control: the method that the others are compared with; None: as declared, or `cosmos`.
+            methods: only these.
+            datasets: only these.
+            alpha: level of all tests and intervals; None: as declared, or 0.05.
+            rope: half width of the region of practical equivalence, points; None: as declared, or 1.
+            on_missing: what to do where a run is missing: `refuse`, `complete-blocks` or `complete-methods`.
+            select: the round that is reported.
+        Raises:
+            ConfigError: a name is unknown, or a number impossible.
+            DataError: runs are missing, or records contradict each other.
+        """
+        question = Question(
+            control=control,
+            alpha=alpha,
+            rope=rope,
+            select=select,
+            on_missing=on_missing,
+            methods=None if methods is None else ",".join(methods),
+            datasets=None if datasets is None else ",".join(datasets),
+        )
+        declared = read_declarations(Store(self.folder))
+        asked = ask_records(self.records, declared, question, ledger=ledger_in(self.folder))
+        return Compared(compare(asked.table, asked.options, asked.plan))
+
+    @property
+    def plot(self) -> Plots:
+        """Figures: `results.plot.curves()`, `results.plot.costs(width=3.5)`; see `Plots`."""
+        return Plots(read_blocks(self.records), self.compare)
+
+    def _table(self, read: Callable[[Record], Sequence[Row]], column: str, renamed: dict[str, str]) -> pd.DataFrame:
+        rows = []
+        for record in self.records:
+            deployed = f"{record.facts.get('deployed')}.{column}"
+            identity = _identity(record)
+            for row in read(record):
+                values = {renamed.get(name, name): value for name, value in row.items() if name != deployed}
+                rows.append({**identity, "round": row["round"], "accuracy": row.get(deployed), **values})
+            record.let_go()
+        return pd.DataFrame(rows)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        runs = self.runs
+        done = int((runs["status"] == "done").sum()) if len(runs) else 0
+        return f"<{len(runs)} runs in {self.folder}, {done} of them done>"
+
+    def _repr_html_(self) -> str:
+        if not self.records:
+            return f"<p>{repr(self).strip('<>')}</p>"
+        board = self.leaderboard()
+        shown = board[board["deployed"]][["dataset", "setting", "method", "acc_mean", "acc_std", "seeds", "badges"]]
+        return f"<p>{repr(self).strip('<>')}</p>{shown.to_html(index=False, float_format='{:.2f}'.format)}"
+
+
+def _identity(record: Record) -> dict[str, Any]:
+    return {
+        "dataset": str(record.cell["dataset"]),
+        "setting": setting_hash(record.cell),
+        "method": record.label,
+        "seed": str(record.repetition) if record.repetition.varied else record.cell["seed"],
+    }
+
+
+def _last(record: Record) -> float | None:
+    if record.status != "done" or not record.rounds:
+        return None
+    value = record.rounds[-1].get(f"{record.facts.get('deployed')}.acc_mean")
+    return float(value) if isinstance(value, int | float) else None

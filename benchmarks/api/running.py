@@ -1,0 +1,210 @@
+"""Grids from Python (benchmarks room): `run` does what `fl-bench run` does, and takes classes as methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fl_bench.errors import ConfigError
+
+from ...federation.settings import Execution
+from ...methods.base import Method
+from ...methods.registry import METHODS
+from ..commands.progress import reporter
+from ..commands.supervision import fetch
+from ..grid.cell import SPLIT_KEYS
+from ..grid.choices import choose_methods, parse_method
+from ..grid.configure import configure
+from ..grid.executors import read_executor
+from ..grid.grid import GridFile, expand, find_grid
+from ..grid.plain_yaml import read_yaml
+from ..grid.plugins import known_here_only, load_plugins, method_of_class
+from ..records.recovery import recover
+from ..records.store import Store
+from ..running.inside import run_inside
+from ..running.runner import Options, finished
+from ..running.schedule import Schedule, earlier_runs, round_seconds
+from ..tables.terminal import make_console
+from .results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..grid.cell import Cell
+    from ..running.executor import Event
+
+OUT = "fl-bench-results"
+"""Where records go unless it is said otherwise, seen from the working folder."""
+
+
+def run(
+    methods: Iterable[str | Mapping[str, Any] | type[Method[Any]]] | str | None = None,
+    datasets: Iterable[str] | str | None = None,
+    seeds: Iterable[int] | str | int | None = None,
+    *,
+    grid: str | Path = "quick",
+    out: str | Path = OUT,
+    partition: Mapping[str, Any] | None = None,
+    models: Any = None,
+    training: Mapping[str, Any] | None = None,
+    faults: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    executor: str = "local",
+    jobs: int | None = None,
+    device: str | None = None,
+    plugins: Sequence[str | Path] = (),
+    data_dir: str | Path | None = None,
+    download: bool = False,
+    retry: bool = False,
+    timeout: float | None = None,
+    progress: bool = True,
+) -> Results:
+    """Run every method on every data set with every seed, and read the records.
+
+    Runs that have a record are not run again, so the same call goes on after an interruption. What is not given is as
+    the grid has it.
+
+    Args:
+        methods: names (`"cosmos"`, `"cosmos[clusters=3]"`), entries as in a grid (`{"cosmos": {"clusters": 3}}`), or
+            subclasses of `fl_bench.Method`. A class needs no file: its source is part of the key of its runs, and
+            what stands beside it is not. It is run in this process, one run after the other.
+        datasets: data sets of `fl-bench list datasets`, or data of your own.
+        seeds: numbers from 0, or text such as `"0-4"`.
+        grid: a grid of `fl-bench list grids`, or a YAML file.
+        out: the folder of the records.
+        partition: how data are dealt; one that names its scheme takes the place of the grid's, else it changes it.
+        models: the clients' networks, as in a grid.
+        training: changes of the grid's rounds and local training.
+        faults: changes of the grid's faults.
+        settings: named changes by dotted key; the comparison runs once for each.
+        executor: what runs the cells, of `fl-bench list executors`.
+        jobs: runs at a time; None: one per core.
+        device: where runs compute; None: on a GPU if there is one.
+        plugins: plugin files to load.
+        data_dir: the folder to look for data in first.
+        download: whether missing data may be fetched.
+        retry: whether runs that are not `done` are run again.
+        timeout: seconds that a run may take.
+        progress: whether to show what runs.
+    Returns:
+        The records of this grid, whatever their status.
+
+    Raises:
+        ConfigError: something asked for does not exist or is impossible; said before anything runs.
+        DataError: data are missing.
+        RecordError: a record cannot be written.
+    """
+    load_plugins([str(path) for path in plugins])
+    path = find_grid(str(grid))
+    with ExitStack() as lent:
+        changes = {"partition": partition, "training": training, "faults": faults}
+        written = _written(read_yaml(path), changes, models=models, settings=settings)
+        if methods is not None:
+            entries = [methods] if isinstance(methods, str) else list(methods)
+            written["methods"] = [entry for one in entries for entry in _entries(one, written, lent)]
+        if datasets is not None:
+            written["datasets"] = [datasets] if isinstance(datasets, str) else list(datasets)
+        if seeds is not None:
+            written["seeds"] = seeds if isinstance(seeds, str) else [seeds] if isinstance(seeds, int) else list(seeds)
+        expanded = expand(configure(GridFile, written, ""), str(path))
+        store = Store(Path(out).absolute())
+        store.check_writable()
+        recover(store)
+        cells = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
+        chosen = read_executor(executor, {"jobs": jobs, "device": device})
+        folder = None if data_dir is None else Path(data_dir)
+        fetch(cells, folder, download=download)
+        here = [cell for cell in cells if known_here_only(METHODS[cell.method])]
+        if here and not executor.startswith("local"):
+            raise ConfigError(
+                f"{here[0].method} is a class of this session, which no other process knows: run it with "
+                "executor='local', or write it to a file and give that in `plugins`"
+            )
+        options = Options(
+            data_dir=None if folder is None else str(folder),
+            plugins=tuple(map(str, plugins)),
+            retry=retry,
+            execution=Execution(),
+        )
+        _run(cells, here, store, options, chosen, timeout=timeout, progress=progress)
+        store.look_again()
+        return Results.of_cells(expanded.cells, store)
+
+
+def _run(
+    cells: Sequence[Cell],
+    here: Sequence[Cell],
+    store: Store,
+    options: Options,
+    executor: Any,
+    *,
+    timeout: float | None,
+    progress: bool,
+) -> None:
+    """Run the cells: those of classes here, the others by the executor."""
+    if not cells:
+        return
+    apart = [cell for cell in cells if cell not in here]
+    schedule = Schedule(apart, round_seconds(earlier_runs(store, apart)))
+    report = reporter(make_console(stderr=True), len(cells), schedule.left) if progress else None
+
+    def hear(event: Event) -> None:
+        if report is not None:
+            report.take(event)
+
+    with ExitStack() as shown:
+        if report is not None:
+            shown.enter_context(report)
+        if apart:
+            with closing(executor.run(schedule.cells, store, options, timeout=timeout)) as events:
+                for event in events:
+                    schedule.take(event)
+                    hear(event)
+        run_inside(here, store, replace(options, device=executor.slots()[0]), hear)
+
+
+def _written(
+    grid: Mapping[str, Any],
+    changes: Mapping[str, Mapping[str, Any] | None],
+    *,
+    models: Any,
+    settings: Mapping[str, Mapping[str, Any]] | None,
+) -> dict[str, Any]:
+    """A grid as it would be written with what was given."""
+    written = dict(grid)
+    for section, given in changes.items():
+        if given is not None:
+            whole = section == "partition" and "scheme" in given
+            written[section] = dict(given) if whole else {**written.get(section, {}), **given}
+            if whole:  # how much is public, and who has enough to be tested on, is no matter of the scheme
+                kept = {key: value for key, value in grid.get(section, {}).items() if key in SPLIT_KEYS}
+                written[section] = {**kept, **written[section]}
+    for key, value in (("models", models), ("settings", settings)):
+        if value is not None:
+            written[key] = value
+    if any(value is not None for value in (*changes.values(), models, settings)):
+        for key in ("tuning", "comparison"):  # what was tuned and declared was so for the grid as it is
+            written.pop(key, None)
+    return written
+
+
+def _entries(one: Any, written: Mapping[str, Any], lent: ExitStack) -> list[Any]:
+    """What one element of `methods` is in a grid: entries of the grid keep their settings."""
+    if isinstance(one, type) and issubclass(one, Method):
+        return [lent.enter_context(method_of_class(one))]
+    if isinstance(one, Mapping):
+        return [dict(one)]
+    configured = [parse_method(entry, "methods") for entry in written.get("methods", ())]
+    return [
+        {
+            "name": choice.name,
+            "label": choice.label,
+            "codec": choice.codec,
+            "settings": dict(choice.settings),
+            "training": dict(choice.training),
+        }
+        for choice in choose_methods(str(one), configured)
+    ]

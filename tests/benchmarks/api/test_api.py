@@ -1,0 +1,158 @@
+"""`import fl_bench`: what a notebook sees of data, runs, tables, comparisons and figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fl_bench as fb
+from fl_bench.benchmarks.leaderboard.lines import lines
+from fl_bench.benchmarks.records.store import Store
+from fl_bench.errors import ConfigError
+from fl_bench.methods.fedavg import FedAvg
+from fl_bench.methods.registry import METHODS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL: dict[str, Any] = {
+    "partition": {"scheme": "latent-groups", "clients": 5, "groups": 5, "min_test": 5},
+    "models": ["mlp-8"],
+    "training": {"rounds": 2},
+    "jobs": 1,
+    "device": "cpu",
+    "progress": False,
+}
+"""Digits over 5 clients, 2 rounds."""
+
+
+class MyAverage(FedAvg):
+    """FedAvg under a name of its own, as somebody would write it in a notebook."""
+
+
+def small(out: Path, **changes: Any) -> fb.Results:
+    return fb.run(**{"methods": ["local", "fedmd"], "datasets": ["digits"], "seeds": 0, "out": out, **SMALL, **changes})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> fb.Results:
+    return small(tmp_path_factory.mktemp("results"), methods=["local", "fedmd", MyAverage], seeds=range(2))
+
+
+def test_importing_takes_no_slow_library_and_the_public_names_are_there() -> None:
+    code = (
+        "import sys, fl_bench as fb\n"
+        "assert not {'torch', 'pandas', 'matplotlib', 'typer'} & sys.modules.keys()\n"
+        "assert set(fb.PUBLIC) < set(dir(fb))\n"
+        "print(*(getattr(fb, name).__name__ for name in sorted(fb.PUBLIC)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Method", "Results", "dataset", "load", "method", "partition", "run"]
+
+
+def test_a_name_that_is_none_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'runn'"):
+        fb.runn  # noqa: B018 - the look-up is what is tested
+
+
+def test_a_data_set_is_dealt_as_runs_deal_it(results: fb.Results) -> None:
+    data = fb.dataset("digits")
+    dealt = fb.partition(data, clients=5, groups=5, min_test=5)
+    assert dealt.classes.to_numpy().sum(axis=1).tolist() == dealt.clients["train"].tolist()
+    assert dealt.classes.shape == (5, 10)
+    run = results.only(methods=["fedmd"]).clients.query("seed == 0 and round == 1")
+    held = dealt.clients["train"].tolist()
+    whole = fb.partition(data, clients=5, groups=5, min_test=5, public=0.2, val_fraction=0.2).clients["train"].tolist()
+    assert run["train_size"].tolist() == whole
+    assert held != whole
+    assert "5 clients by latent-groups" in repr(dealt)
+    assert dealt.plot().axes
+
+
+def test_frames_say_what_records_say(results: fb.Results) -> None:
+    assert set(results.runs["status"]) == {"done"}
+    assert (
+        results.runs[["method", "seed"]].to_numpy().tolist()
+        == [[method, seed] for seed in range(2) for method in ("local", "fedmd", "my-average")]
+        or len(results.runs) == 6
+    )
+    rounds = results.rounds
+    assert list(rounds.columns[:6]) == ["dataset", "setting", "method", "seed", "round", "accuracy"]
+    last = rounds[rounds["round"] == 1].set_index(["method", "seed"])["accuracy"]
+    assert last.to_dict() == pytest.approx(results.runs.set_index(["method", "seed"])["accuracy"].to_dict())
+    by_client = results.clients.query("round == 1").groupby(["method", "seed"])["accuracy"].mean()
+    assert by_client.to_dict() == pytest.approx(last.to_dict())
+    board = results.leaderboard()
+    told = {(line.method, line.view): line.acc_mean for line in lines(Store(results.folder).records())}
+    assert board.set_index(["method", "view"])["acc_mean"].to_dict() == told
+
+
+def test_a_class_is_a_method_whose_source_is_part_of_the_key(results: fb.Results, tmp_path: Path) -> None:
+    assert "my-average" not in METHODS
+    own = results.only(methods=["my-average"])
+    assert {record.cell["method"]["plugin"] is None for record in own.records} == {False}
+    average = small(tmp_path, methods=["fedavg"])
+    assert average.runs.query("method == 'fedavg'")["accuracy"].item() == own.runs.query("seed == 0")["accuracy"].item()
+
+    class MyAverage(FedAvg):
+        """Another class of the same name."""
+
+    again = small(tmp_path, methods=[MyAverage])
+    assert again.records[0].run["key"] != own.records[0].run["key"]
+
+
+def test_what_is_recorded_is_not_run_again(results: fb.Results) -> None:
+    before = {record.folder: record.run["clocks"] for record in results.records}
+    again = small(results.folder, methods=["local", "fedmd", MyAverage], seeds="0-1")
+    assert {record.folder: record.run["clocks"] for record in again.records} == before
+    assert len(fb.load(results.folder)) == 6
+
+
+def test_a_class_runs_nowhere_else(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="my-average is a class of this session, which no other process knows"):
+        small(tmp_path, methods=[MyAverage], executor="subprocess")
+
+
+def test_a_class_without_a_source_is_refused(tmp_path: Path) -> None:
+    unseen: dict[str, Any] = {"__name__": "nowhere"}
+    exec("from fl_bench.methods.fedavg import FedAvg\nclass Unseen(FedAvg): pass", unseen)
+    with pytest.raises(ConfigError, match="Python does not know the source of Unseen"):
+        small(tmp_path, methods=[unseen["Unseen"]])
+
+
+def test_a_comparison_is_said_in_every_form(results: fb.Results) -> None:
+    compared = results.compare(control="fedmd")
+    assert set(compared.verdicts["method"]) == {"local", "my-average"}
+    assert set(compared.verdicts["verdict"]) <= {"better", "worse", "equivalent", "undecided"}
+    assert "tabular" in compared.to_latex()
+    assert compared.to_markdown() == compared._repr_markdown_()
+    assert isinstance(compared.to_frame(), pd.DataFrame)
+    assert "fedmd" in str(compared)
+    with pytest.raises(ConfigError, match="did you mean"):
+        results.compare(control="fedmb")
+
+
+def test_figures_are_drawn_for_screens_and_papers(results: fb.Results) -> None:
+    figure = results.plot.curves(width=3.5)
+    assert figure.get_figwidth() == pytest.approx(3.5)
+    assert results.plot.effects(control="fedmd").axes
+    with pytest.raises(AttributeError, match="no figure is called 'curve'"):
+        results.plot.curve  # noqa: B018 - the look-up is what is tested
+    with pytest.raises(ConfigError, match="nothing to draw as sweep"):
+        results.plot.sweep()
+
+
+def test_settings_and_changes_are_those_of_a_grid(tmp_path: Path) -> None:
+    found = small(tmp_path, methods=["local"], settings={"one": {"training.rounds": 1}, "two": {"training.rounds": 2}})
+    assert sorted(found.rounds.groupby("setting").size()) == [1, 2]
+    assert np.isfinite(found.runs["accuracy"]).all()
+
+
+def test_html_is_there_for_notebooks(results: fb.Results) -> None:
+    assert "<table" in results._repr_html_()
+    assert "<table" in fb.partition("digits", clients=5)._repr_html_()
