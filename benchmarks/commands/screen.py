@@ -104,7 +104,7 @@ def tell(source: Path, question: Question) -> tuple[Told, int]:
     return (
         Told(
             name=name,
-            question=_question(found, name, records),
+            question=question_of(found, name, records),
             note=_note(store.results),
             table=asked.table,
             options=asked.options,
@@ -132,7 +132,7 @@ def _compare(asked: Asked) -> tuple[Comparison | None, str]:
     return found, ""
 
 
-def _question(declared: Sequence[Declared], name: str, records: Sequence[Record]) -> str:
+def question_of(declared: Sequence[Declared], name: str, records: Sequence[Record]) -> str:
     """What was asked: by the grid that declared, or by that of ours which has the folder's name and its data sets."""
     from ..grid.cell import DatasetChoice
     from ..grid.grid import GRIDS, read_grid

@@ -45,7 +45,6 @@ PARTS = {
     "cosmos-no-model": "no server model",
     "cosmos-random": "random clusters \\*",
     "cosmos-oracle": "true groups \\*",
-    "centralized-group": "pooled within true groups \\*",
 }
 """COSMOS without one of its parts, or with what no method has; a star has who is told the true groups."""
 
@@ -153,4 +152,4 @@ def _losses(result: Comparison, kinds: Mapping[str, list[str]]) -> str:
     ahead = sum(row.other in methods and row.significant and row.difference > 0 for row in result.per_dataset)
     said = listed([f"`{name}` on {', '.join(behind[name])}" for name in methods if name in behind])
     lost = f"it is behind {said}" if behind else "it is behind nobody"
-    return f"of single data sets ({many(len(result.per_dataset), 'difference')}), {lost}, and ahead {ahead} times"
+    return f"{many(len(result.per_dataset), 'difference')} on single data sets {lost}, and ahead {ahead} times"

@@ -114,6 +114,8 @@ def test_what_is_done_otherwise_than_declared_is_said(results: Path) -> None:
     page = page_of(results, "--methods", "cosmos,local")
     assert "not as declared: 3 methods left out (ditto, fedmd, fedavg)" in page
     assert "(signed rank, 1 of 3 declared tests)" in page
+    assert "- **Clearly worse than:** none\n- **Undecided against:** none" in page
+    assert "bounds" not in page
 
 
 def test_a_page_that_a_person_wrote_stays(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
