@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from ...statistics.comparison import compare
 from ...statistics.population import population
 from ...statistics.verdicts import many
 from ...tuning.ledger import NAME
-from ..sections import listed, table
+from ..sections import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -143,13 +144,14 @@ def _verdicts(result: Comparison, names: Iterable[str], *, named: bool = True) -
 
 
 def _losses(result: Comparison, kinds: Mapping[str, list[str]]) -> str:
-    """Where a method of the first family is ahead on single data sets, corrected over the whole table."""
-    methods = [name for own in kinds.values() for name in own]
-    behind: dict[str, list[str]] = {}
-    for row in result.per_dataset:
-        if row.other in methods and row.significant and row.difference < 0:
-            behind.setdefault(row.other, []).append(row.dataset)
-    ahead = sum(row.other in methods and row.significant and row.difference > 0 for row in result.per_dataset)
-    said = listed([f"`{name}` on {', '.join(behind[name])}" for name in methods if name in behind])
-    lost = f"it is behind {said}" if behind else "it is behind nobody"
-    return f"{many(len(result.per_dataset), 'difference')} on single data sets {lost}, and ahead {ahead} times"
+    """How often a method of the first family is ahead on a single data set, which, and where: over the whole table."""
+    methods = {name for own in kinds.values() for name in own}
+    rows = [row for row in result.per_dataset if row.other in methods and row.significant]
+    behind = [row for row in rows if row.difference < 0]
+    lost = "it is behind nowhere"
+    if behind:
+        whom = ", ".join(f"{name} {count}" for name, count in Counter(row.other for row in behind).most_common())
+        where = ", ".join(f"{name} {count}" for name, count in Counter(row.dataset for row in behind).most_common())
+        lost = f"it is behind {many(len(behind), 'time')} ({whom}; on {where})"
+    total = many(len(result.per_dataset), "difference")
+    return f"{total} on single data sets {lost}, and ahead {many(len(rows) - len(behind), 'time')}"
