@@ -70,7 +70,7 @@ def hapt(request: Request) -> Dataset:
 
     J.-L. Reyes-Ortiz et al., "Transition-Aware Human Activity Recognition Using Smartphones", Neurocomputing 171, 2016.
     The raw signals, in g and rad/s, with the labels of the authors' video; a window has the activity of most of its
-    samples. UCI hands them out under CC BY 4.0; the authors ask to be cited.
+    samples. The authors' README of 2015 asks to be cited and rules out commercial use; UCI lists them under CC BY 4.0.
     """
     path = require(request, hapt_file(), HAPT_WHEEL)
     persons = read_hapt(path)

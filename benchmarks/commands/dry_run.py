@@ -26,7 +26,7 @@ from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
 from ..records.continuing import finished_rounds
 from ..records.index import place_of
-from ..running.forecast import forecast
+from ..running.forecast import fixed_seconds, forecast
 from ..running.provenance import available_cores
 from ..running.schedule import likeness, round_seconds
 from ..tables.power import in_short
@@ -398,7 +398,8 @@ def expected_seconds(
         for name in cell.models.used
     )
     server_step = _step_seconds(cell.models.server_name, info, batch, 1) if at_server else 0.0
-    return (sum(spent.values()) - at_server) * step + at_server * server_step, "step counts and a timed step"
+    steps = (sum(spent.values()) - at_server) * step + at_server * server_step
+    return steps + fixed_seconds(cell.training.rounds), "step counts and a timed step"
 
 
 @lru_cache(maxsize=64)

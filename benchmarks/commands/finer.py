@@ -68,7 +68,7 @@ def costs(
     if as_json:
         print_json([asdict(row) for row in found])
     else:
-        print_costs(make_console(), found, asked.options.alpha)
+        print_costs(make_console(), found, asked.options.alpha, study.table.tuning)
     raise typer.Exit(code)
 
 
@@ -103,7 +103,7 @@ def clients(
     if as_json:
         print_json([asdict(row) for row in found])
     else:
-        print_clients(make_console(), found, asked.options.alpha)
+        print_clients(make_console(), found, asked.options.alpha, study.table.tuning)
     raise typer.Exit(code)
 
 
@@ -116,9 +116,11 @@ def _ask(source: Path, question: Question) -> tuple[Sequence[Record], Asked, Stu
     from ..records.declarations import read_declarations
     from ..records.store import Store
     from ..statistics.comparison import study_of
+    from ..tuning.travel import ledger_in
 
     records, code = read_undamaged(source, "rounds")
-    asked = ask_records(records, read_declarations(Store(source)), question)
+    store = Store(source)
+    asked = ask_records(records, read_declarations(store), question, ledger=ledger_in(store.results))
     study, _ = study_of(asked.table, asked.options)
     if study.control is None:
         raise ConfigError(

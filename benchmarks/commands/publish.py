@@ -92,7 +92,9 @@ def figures(
     kinds: Annotated[
         str | None,
         typer.Option(
-            "--kinds", metavar="A,B", help="ranks, effects, matrix, profiles, curves, costs, deciles, clusters, sweep."
+            "--kinds",
+            metavar="A,B",
+            help="ranks, effects, matrix, profiles, tradeoff, curves, costs, deciles, clusters, leakage, sweep.",
         ),
     ] = None,
     methods: Methods = None,
@@ -137,8 +139,8 @@ def figures(
         raise ConfigError(f"--width takes {NARROWEST:g} to {WIDEST:g} inches, got {width:g}; 3.5 is a column, 7 a page")
     records, others, code = _records(results, methods, datasets)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
-    comparison, obstacle, _ = _compare(results, records, others, question)
-    possible, no_sweep = _drawings(records, comparison, methods, width)
+    comparison, obstacle, selection = _compare(results, records, others, question)
+    possible, no_sweep = _drawings(records, comparison, selection, methods, width)
     drawings = [drawing for drawing in possible if drawing.kind in wanted]
     for drawing in drawings:
         figure = drawing.draw()
@@ -192,7 +194,7 @@ def report(
     records, others, code = _records(results, methods, datasets)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
-    pictures = take_pictures(_drawings(records, comparison, methods)[0]) if with_figures else []
+    pictures = take_pictures(_drawings(records, comparison, selection, methods)[0]) if with_figures else []
     ledger = ledger_in(Store(results).results)
     text = render_page(
         records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures, ledger=ledger
@@ -264,21 +266,31 @@ def _compare(
 
 
 def _drawings(
-    records: Sequence[Record], comparison: Comparison | None, methods: str | None, width: float | None = None
+    records: Sequence[Record],
+    comparison: Comparison | None,
+    selection: Selection,
+    methods: str | None,
+    width: float | None = None,
 ) -> tuple[list[Drawing], list[str]]:
     """What can be drawn, and for each data set without a sweep, why.
 
     Highlighted are the control (or COSMOS), then what `--methods` names, then the best.
     """
     from ..figures.blocks import read_blocks
-    from ..figures.gallery import from_blocks, from_comparison, from_sweeps
+    from ..figures.gallery import from_blocks, from_comparison, from_costs, from_sweeps
     from ..figures.sheet import Sheet, ordered
     from ..grid.brackets import split_list
+    from ..statistics.costs import costs_of
 
     blocks = read_blocks(records)
     control = None if comparison is None else comparison.control
     named = [] if methods is None else split_list(methods, "--methods")
     sheet = Sheet(width, ordered(blocks, [control or "cosmos", *named]))
     sweeps, no_sweep = from_sweeps(blocks, sheet)
-    compared = [] if comparison is None else from_comparison(comparison, sheet)
+    compared: list[Drawing] = []
+    if comparison is not None:
+        compared = [
+            *from_comparison(comparison, sheet),
+            *from_costs(costs_of(comparison, records, selection), comparison, sheet),
+        ]
     return [*compared, *from_blocks(blocks, sheet), *sweeps], no_sweep

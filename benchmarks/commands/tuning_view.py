@@ -86,8 +86,8 @@ def print_plan(asked: Asked, study: Study, store: Store, devices: list[str], *, 
     at_once = f"; {show_seconds(total / len(devices))} with {len(devices)} at a time" if len(devices) > 1 else ""
     without = f", not counting {', '.join(unknown)}, of which that is not known" if unknown else ""
     say(
-        f"at most {total / 3600:.2g} core-hours ({show_seconds(total)}{at_once}){without}; "
-        "no trial takes more steps than its method's entry in the grid"
+        f"at most {total / 3600:.2g} core-hours ({show_seconds(total)}{at_once}){without}, where nothing else runs and "
+        "beside the start of processes; no trial takes more steps than its method's entry in the grid"
     )
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .blocks import COSTS, category_place
+from .blocks import COSTS
 from .labels import label_points
 from .sheet import SCREEN
-from .style import COLOURS, INK, MARKERS, MUTED, lay_out, legend_below, set_title, styled
+from .style import INK, MUTED, lay_out, legend_below, set_title, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     from .blocks import Course
     from .sheet import Sheet
@@ -79,7 +78,7 @@ def draw(courses: Sequence[Course], *, title: str, sheet: Sheet = SCREEN) -> Fig
                 fontsize=sheet.points(7.5),
                 style="italic",
             )
-    rest = point_legend(figure, panels[-1], {course.label: course.category for course in competitors}, sheet)
+    rest = point_legend(figure, [course.label for course in competitors], sheet)
     set_title(
         figure,
         title,
@@ -107,26 +106,27 @@ def point_panels(count: int, screen: tuple[float, float], sheet: Sheet) -> tuple
     return figure, list(panels)
 
 
-def point_legend(figure: Figure, axes: Axes, categories: Mapping[str, str], sheet: Sheet) -> int:
-    """Explain marks: on screens those of categories, on paper those of methods; how many methods are grey there.
+def point_legend(figure: Figure, labels: Sequence[str], sheet: Sheet) -> int:
+    """Explain the marks of methods below all axes; how many of them are grey.
 
     Args:
-        figure: gets the legend below all axes on paper.
-        axes: gets the legend on screens.
-        categories: category of each method that has a mark.
-        sheet: its width, and how methods look.
+        figure: gets the legend.
+        labels: methods that have a mark.
+        sheet: how methods look.
     """
     from matplotlib.lines import Line2D
 
-    if not sheet.width:
-        handles = category_handles(set(categories.values()))
-        axes.legend(handles=handles, loc="lower right", frameon=False, fontsize=8, ncols=2)
-        return 0
-    shown = [label for label in sheet.order if label in categories and sheet.highlights(label)]
-    rest = len(categories) - len(shown)
+    shown = [label for label in sheet.order if label in labels and sheet.highlights(label)]
+    rest = len(labels) - len(shown)
     marks = [Line2D([], [], **sheet.mark(label), linestyle="none", markersize=5, label=label) for label in shown]
     legend_below(figure, [*marks, *sheet.others(rest, linestyle="none", marker=".")])
     return rest
+
+
+def numbers_between(spread: float, sheet: Sheet) -> list[int]:
+    """Which numbers stand between two powers of ten on an axis from one value to `spread` times as much."""
+    spread *= 10 if sheet.width else 1  # a narrow axis has room for fewer numbers
+    return [1, 2, 5] if spread < 200 else [1, 3] if spread < 2000 else [1]
 
 
 def _limits(courses: Sequence[Course]) -> tuple[float, float]:
@@ -153,24 +153,24 @@ def _panel(axes: Axes, cost: str, courses: Sequence[Course], sheet: Sheet) -> No
     best = front(points)
     positive = [spent for spent, _ in points if spent > 0]
     least, most = min(positive, default=1.0), max(positive, default=1.0)
+    shortest = 0.0
     if most > 8 * least:
-        floor = 10.0 ** math.floor(math.log10(least))
-        spread = most / least * (10 if sheet.width else 1)  # a narrow axis has room for fewer numbers
-        between = [1, 2, 5] if spread < 200 else [1, 3] if spread < 2000 else [1]
+        floor = shortest = 10.0 ** math.floor(math.log10(least))  # between it and 0 the axis is linear, and short
+        between = numbers_between(most / least, sheet)
         axes.set_xscale("symlog", linthresh=floor, linscale=0.8 if sheet.width else 0.35, subs=[2, 3, 4, 5, 6, 7, 8, 9])
         axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=floor, subs=between))
         axes.set_xlim(-0.25 * floor if len(positive) < len(points) else 0.8 * least, most * 1.6)
     else:
         axes.set_xlim(-0.03 * most, most * 1.1)
-    axes.xaxis.set_major_formatter(lambda value, _: _amount(value, cost))
+    axes.xaxis.set_major_formatter(lambda value, _: "" if 0 < value < 0.999 * shortest else _amount(value, cost))
     corners = _corners([points[place] for place in best], axes.get_xlim()[1])
     axes.plot(*zip(*corners, strict=True), color=INK, linewidth=1.1, zorder=3)
     for place, course in enumerate(courses):
         on_front = place in best
-        look = sheet.mark(course.label) if sheet.width else category_look(course.category)
+        look = sheet.mark(course.label)
         if on_front:
             axes.plot(course.cost(cost), course.mean, color=look["color"], linewidth=0.7, alpha=0.7, zorder=2)
-        stands_out = on_front or (sheet.width is not None and sheet.highlights(course.label))
+        stands_out = on_front or sheet.highlights(course.label)
         axes.plot(
             *points[place],
             **look,
@@ -206,22 +206,6 @@ def _corners(steps: Sequence[tuple[float, float]], edge: float) -> list[tuple[fl
     for spent, accuracy in steps[1:]:
         corners += [(spent, corners[-1][1]), (spent, accuracy)]
     return [*corners, (edge, corners[-1][1])]
-
-
-def category_look(category: str) -> dict[str, Any]:
-    """Colour and marker of a category, the same in every figure."""
-    place = category_place(category)[0]
-    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-
-
-def category_handles(categories: Iterable[str]) -> list[Line2D]:
-    """Entries of a legend, a category each, in their order."""
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D([], [], linestyle="none", markersize=5, label=category or "no category", **category_look(category))
-        for category in sorted(categories, key=category_place)
-    ]
 
 
 def _amount(value: float, cost: str) -> str:

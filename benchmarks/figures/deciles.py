@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..leaderboard.reported import deployed_view
-from .costs import category_handles, category_look
 from .sheet import SCREEN
-from .style import FAINT, INK, MUTED, legend_below, set_title, styled
+from .style import FAINT, INK, MUTED, set_title, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +57,7 @@ def draw(rows: Sequence[Deciles], *, title: str, sheet: Sheet = SCREEN) -> Figur
     figure = sheet.figure((9.4, 0.225 * len(ordered) + 1.3), 0.15 * len(ordered) + 0.6)
     axes = figure.subplots()
     for place, row in enumerate(ordered):
-        look = sheet.mark(row.label) if sheet.width else category_look(row.category)
+        look = sheet.mark(row.label)
         for inner, shade in enumerate((0.16, 0.28, 0.42, 0.58), 1):
             axes.barh(
                 place,
@@ -78,9 +77,7 @@ def draw(rows: Sequence[Deciles], *, title: str, sheet: Sheet = SCREEN) -> Figur
     axes.xaxis.grid(True, color=FAINT)
     axes.yaxis.grid(False)
     axes.tick_params(axis="y", length=0)
-    if not sheet.width:
-        legend_below(figure, category_handles({row.category for row in ordered}))
-    rest = sum(not sheet.highlights(row.label) for row in ordered) if sheet.width else 0
+    rest = sum(not sheet.highlights(row.label) for row in ordered)
     counts = sorted({row.clients for row in ordered})
     set_title(
         figure,

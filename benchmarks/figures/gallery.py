@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..grid.cell import safe_name
 from ..statistics.power import number
-from ..statistics.verdicts import basis, many, size
-from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep
+from ..statistics.verdicts import basis, many, points, size
+from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep, tradeoff
 from .sheet import SCREEN
 from .varied import read_sweeps
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from ..statistics.costs import Cost
     from ..statistics.result import Comparison, Effect, Pair
     from .blocks import Block
     from .sheet import Sheet
@@ -27,6 +28,7 @@ KINDS = {
     "effects": "every method against the control, with intervals",
     "matrix": "multi-comparison matrix",
     "profiles": "performance profiles",
+    "tradeoff": "points against bytes and seconds over all data sets, with intervals",
     "curves": "accuracy per round with seed bands",
     "costs": "accuracy against bytes, seconds and samples, with the Pareto front",
     "deciles": "per-client accuracy in deciles",
@@ -34,7 +36,7 @@ KINDS = {
     "leakage": "accuracy against what messages tell a curious server",
     "sweep": "accuracy against the one setting that varies, with seed bands",
 }
-"""Kinds of figures, in the order in which a reader wants them; the first four are of a comparison."""
+"""Kinds of figures, in the order in which a reader wants them; the first five are of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]
             draws["clusters"] = lambda block, where: clusters.draw(
                 clusters.read_memberships(block), title=where, sheet=sheet
             )
-        if points := leakage.read_leaks(block):
-            draws["leakage"] = lambda block, where, points=points: leakage.draw(points, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        if leaks := leakage.read_leaks(block):
+            draws["leakage"] = lambda block, where, leaks=leaks: leakage.draw(leaks, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
         for kind, draw in draws.items():
             found.append(
                 Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
@@ -128,6 +130,28 @@ def from_comparison(result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
     return found
 
 
+def from_costs(found: Sequence[Cost], result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
+    """The figure of what accuracy costs over several families of data sets; nothing of one, which has its own.
+
+    Args:
+        found: of the control against each other method.
+        result: the comparison that they belong to.
+        sheet: its width, and how methods look.
+    """
+    if result.counts.families < 2 or not any(cost.bytes or cost.seconds for cost in found):
+        return []
+    level = f"{100 * (1 - result.options.alpha):g} %"
+    interval = f"crosses: {level} intervals, the same bootstrap draws of families for both"
+    if found[0].points.low is None:
+        interval = "too few of them for intervals"
+    text = (
+        f"mean difference and geometric mean of ratios over {size(result)}; {interval}; shaded: within "
+        f"{points(result.options.rope)}; bytes of whole runs, both ways, public inputs once; seconds as measured"
+    )
+    rope = result.options.rope
+    return [_drawing("tradeoff", lambda title: tradeoff.draw(found, rope=rope, title=title, text=text, sheet=sheet))]
+
+
 def _drawing(kind: str, draw: Callable[[str], Figure]) -> Drawing:
     title = KINDS[kind][0].upper() + KINDS[kind][1:]
     return Drawing(kind, kind, title, lambda: draw(title))
@@ -152,8 +176,8 @@ def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figu
         impossible=impossible,
         families={one.other: one.family for one in result.decisions},
         title=title,
-        text=f"mean difference over {size(result)}; {spread}; filled: better or worse ({tests}); shaded: within "
-        f"{result.options.rope:g} points; at the right: wins, "
+        text=f"over {size(result)}: {spread}; filled: better or worse ({tests}); shaded: within "
+        f"{points(result.options.rope)}; at the right: wins, "
         f"ties and losses against {control}",
         sheet=sheet,
     )
@@ -164,12 +188,12 @@ def _forest(result: Comparison) -> tuple[list[Effect], str]:
     level = f"{100 * (1 - result.options.alpha):g} %"
     if result.counts.datasets == 1:
         found = {one.other: (one.estimate, one.low, one.high) for one in result.decisions}
-        spread = "lines: what the test of the verdict does not reject at its step of Holm"
+        spread = "mean difference; lines: what the test of the verdict does not reject at its step of Holm"
     else:
-        found = {one.other: (one.mean, one.low, one.high) for one in result.joint}
-        spread = f"lines: {level} simultaneous intervals, which hold for all methods of a family at once"
+        found = {one.other: (one.shift, one.low, one.high) for one in result.joint}
+        spread = f"Hodges-Lehmann shift; lines: its {level} intervals, which hold for all methods of a family at once"
     if all(low is None for _, low, _ in found.values()):
-        spread = "no intervals over so few data sets"
+        spread = f"{spread.partition(';')[0]}; no intervals over so few data sets"
     shown = []
     for effect in result.effects:
         mean, low, high = found[effect.other]
@@ -195,7 +219,7 @@ def _matrix(result: Comparison, title: str, sheet: Sheet) -> Figure:
         cells,
         {row.method: row.mean for row in result.ranks},
         title=title,
-        text=f"row minus column, points; wins, ties and losses of the row by more than {result.options.rope:g} points; "
+        text=f"row minus column, points; wins, ties and losses of the row by more than {points(result.options.rope)}; "
         f"p of the signed rank, Holm over all {many(len(result.secondary), 'pair')}; bold, framed: significant; over "
         f"{size(result)}{rest}",
         sheet=sheet,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from .costs import category_look, point_legend, point_panels
+from .costs import point_legend, point_panels
 from .labels import label_points
 from .sheet import SCREEN
 from .style import INK, MUTED, lay_out, set_title, styled
@@ -76,7 +76,7 @@ def draw(leaks: Sequence[Leak], *, title: str, sheet: Sheet = SCREEN) -> Figure:
     figure, panels = point_panels(len(shown), (9.4, 3.4 * len(shown) + 0.5), sheet)
     for axes, name in zip(panels, shown, strict=True):
         _panel(axes, name, [leak for leak in leaks if name in leak.found], sheet)
-    rest = point_legend(figure, panels[-1], {leak.label: leak.category for leak in leaks}, sheet)
+    rest = point_legend(figure, [leak.label for leak in leaks], sheet)
     seeds = max(len(leak.accuracy) for leak in leaks)
     spread = f"; crosses: lowest to highest of {seeds} seeds" if seeds > 1 else ""
     set_title(
@@ -119,7 +119,7 @@ def _panel(axes: Axes, name: str, leaks: Sequence[Leak], sheet: Sheet) -> None:
         style="italic",
     )
     for leak in leaks:
-        look = sheet.mark(leak.label) if sheet.width else category_look(leak.category)
+        look = sheet.mark(leak.label)
         across, up = leak.found[name], leak.accuracy
         x, y = fmean(across), fmean(up)
         axes.plot([min(across), max(across)], [y, y], color=look["color"], linewidth=0.8, alpha=0.6, zorder=3)

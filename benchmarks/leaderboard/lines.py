@@ -321,7 +321,8 @@ def _note(
     for name, reference in references.items():
         common = scores.keys() & reference.keys()
         if common and len(common) < len(scores):
-            notes.append(f"gap to {name} over seeds {' '.join(map(str, sorted(common)))} only")
+            seeds = f"seed{'' if len(common) == 1 else 's'} {' '.join(map(str, sorted(common)))}"
+            notes.append(f"gap to {name} over {seeds} only")
     return "; ".join(notes)
 
 

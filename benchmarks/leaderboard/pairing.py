@@ -93,8 +93,10 @@ def setting_text(cell: Mapping[str, Any]) -> str:
     scheme = partition.pop("scheme")
     knobs = ", ".join(f"{name}={_short(value)}" for name, value in partition.items())
     nets = network_word(cell) + (f" (server {models['server']})" if models.get("server") else "")
+    rounds, epochs = training["rounds"], training["local_epochs"]
     return (
-        f"{scheme}({knobs}); {nets}; {training['rounds']} rounds, {training['local_epochs']} local epochs, "
+        f"{scheme}({knobs}); {nets}; {rounds} round{'' if rounds == 1 else 's'}, "
+        f"{epochs} local epoch{'' if epochs == 1 else 's'}, "
         f"batch {training['batch_size']}, {training['optimizer']} {_short(training['lr'])}, "
         f"participation {_short(training['participation'])}"
         f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"

@@ -100,7 +100,11 @@ def recorded_rules(records: Sequence[Record], ledger: Ledger | None = None) -> L
 def _steps(training: Training, usual: Training) -> str:
     """What differs in how long clients train, in words; nothing where nothing does."""
     parts = {
-        "local epochs": (training.local_epochs, usual.local_epochs),
-        "samples per batch": (training.batch_size, usual.batch_size),
+        "local epoch{s}": (training.local_epochs, usual.local_epochs),
+        "sample{s} per batch": (training.batch_size, usual.batch_size),
     }
-    return ", ".join(f"{own} {what} ({other})" for what, (own, other) in parts.items() if own != other)
+    return ", ".join(
+        f"{own} {what.format(s='' if own == 1 else 's')} ({other})"
+        for what, (own, other) in parts.items()
+        if own != other
+    )

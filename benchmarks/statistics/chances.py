@@ -39,7 +39,8 @@ def chances(
         methods: all methods of the design; those that the table lacks count as tests, too.
         needs: whether to look for designs that would have a good chance.
     Raises:
-        DataError: nothing varies, there is no control, or the table may not be compared.
+        DataError: nothing varies, there is no control, the table may not be compared, or one block is to tell of
+            several, or several of one.
         ConfigError: the control is no method of the table.
     """
     study, _ = study_of(table, options)
@@ -49,6 +50,15 @@ def chances(
         raise DataError(
             "power is told of blocks that have all methods; --on-missing complete-blocks leaves out the others"
         )
+    seen = len(study.scores)
+    if blocks is not None and (blocks == 1) != (seen == 1):
+        raise DataError(
+            f"power over {blocks} data sets was asked, and the numbers are of one, which shows no spread over them; "
+            "leave --blocks out (the seeds of that one are then what is compared), or run a second one"
+            if seen == 1
+            else f"power on one data set was asked, and the numbers are of {seen}; one is compared by its seeds: name "
+            "it with --datasets, and leave --blocks out"
+        )
     known = list(dict.fromkeys([*methods, *study.table.methods]))
     tests = {family.name: len(family.methods) for family in plan.tested(known, study.control)}
     repetitions = max(len(condition.seeds) for condition in study.table.conditions)
@@ -57,7 +67,7 @@ def chances(
             spread_of(of_family(study, family), family.methods),
             family=family.name,
             tests=tests[family.name],
-            blocks=blocks or len(study.scores),
+            blocks=blocks or seen,
             seeds=seeds or repetitions,
             alpha=options.alpha,
             needs=needs,

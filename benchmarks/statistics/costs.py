@@ -21,7 +21,7 @@ from fl_bench.streams import numpy_stream
 from ..leaderboard.lines import lines
 from . import effects
 from .reading import SEPARATOR
-from .study import SEED
+from .study import SEED, Study
 from .table import settled
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
     from ..leaderboard.reported import Selection
     from ..records.record import Record
-    from .result import Pair
-    from .study import Study
+    from .result import Comparison, Pair
 
     Array = NDArray[np.float64]
 
@@ -43,6 +42,10 @@ class Spent:
 
     bytes: float
     seconds: float
+
+
+UNCOUNTED = Spent(math.nan, math.nan)
+"""Of runs whose bytes or seconds no record has."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Cost:
     """Of data sets: what the means are over."""
     points: Estimate
     bytes: Estimate | None
-    """A ratio; None where one of them sends nothing on some data set."""
+    """A ratio; None where one of them sends nothing on some data set, or nobody counted."""
     seconds: Estimate | None
 
 
@@ -93,12 +96,27 @@ def costs(study: Study, family: Sequence[Pair], spent: Mapping[tuple[str, str, s
     return tuple(_cost(study, pair, spent) for pair in family)
 
 
+def costs_of(result: Comparison, records: Sequence[Record], selection: Selection = "last") -> tuple[Cost, ...]:
+    """What the control of a comparison gains on each other method, and takes.
+
+    Args:
+        result: of these records.
+        records: of at least the methods that were compared.
+        selection: which round is reported.
+    """
+    study = Study(result.table, result.options, result.control)
+    return costs(study, result.primary, read_spent(records, selection))
+
+
 def _cost(study: Study, pair: Pair, spent: Mapping[tuple[str, str, str], Spent]) -> Cost:
     both = study.common((pair.method, pair.other))
     found: dict[str, list[tuple[float, float, float]]] = {}
     for at in both.conditions:
         means = dict(zip(both.methods, at.array().mean(axis=1).tolist(), strict=True))
-        one, two = (spent[at.dataset, at.setting, name.partition(SEPARATOR)[0]] for name in (pair.method, pair.other))
+        one, two = (
+            spent.get((at.dataset, at.setting, name.partition(SEPARATOR)[0]), UNCOUNTED)
+            for name in (pair.method, pair.other)
+        )
         ratios = _log_ratio(one.bytes, two.bytes), _log_ratio(one.seconds, two.seconds)
         found.setdefault(at.dataset, []).append((means[pair.method] - means[pair.other], *ratios))
     values = np.array([_means(_means(found[name]) for name in names) for names in both.families.values()])

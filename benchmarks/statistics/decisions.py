@@ -2,8 +2,9 @@
 
 Over data sets the test is the exact signed rank, its estimate the Hodges-Lehmann shift. On one data set the only
 repetitions are seeds, and the test is Student's t of differences paired by seed, its estimate their mean. Holm corrects
-within a family. An interval holds what its test does not reject at the very step at which Holm looked at it, so it
-never contradicts the verdict:
+within a family, for both questions together: is there a difference, is it smaller than the ROPE? Of each method at most
+one answer can be false (`multiple.holm_of_methods`). An interval holds what its test does not reject at the very step
+at which Holm looked at it, so it never contradicts the verdict:
 
     better, worse     without 0
     equivalent        within the ROPE (two one-sided tests, hence the interval at twice the level)
@@ -14,7 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .multiple import holm, holm_levels
+import numpy as np
+
+from .multiple import holm_of_methods
 from .pairs import seed_differences
 from .per_dataset import t_interval
 from .result import Decision
@@ -25,7 +28,6 @@ from .table import settled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from .plan import Tested
@@ -65,7 +67,7 @@ class _Blocks:
         return signed_rank(self.differences, self.families).p
 
     def p_equivalent(self, rope: float) -> float | None:
-        return None if self.families else p_equivalent(self.differences, rope)
+        return None if self.families or not rope else p_equivalent(self.differences, rope)
 
     def interval(self, alpha: float) -> tuple[float, float] | None:
         """None also where signs turn by family: no interval belongs to that test."""
@@ -94,7 +96,7 @@ class _Seeds:
             None if self._shared else t_interval(row, 0.05)
             for row in (self.differences + rope, self.differences - rope)
         ]
-        if sides[0] is None or sides[1] is None:
+        if sides[0] is None or sides[1] is None or not rope:
             return None
         above, below = (self.estimate + rope > 0), (self.estimate - rope < 0)
         return max(
@@ -111,18 +113,23 @@ def _decide(study: Study, family: Tested, samples: Sequence[_Blocks | _Seeds]) -
     alpha, rope = study.options.alpha, study.options.rope
     raw = [sample.p() for sample in samples]
     same = [sample.p_equivalent(rope) for sample in samples]
-    differ, close = (_family(values, alpha) for values in (raw, same))
+    asked = [
+        (1.0 if differs is None else differs, np.nan if close is None else close)  # a test that cannot be made counts
+        for differs, close in zip(raw, same, strict=True)
+    ]
+    adjusted, levels = holm_of_methods(asked, alpha)
     rows = []
     for place, (other, sample) in enumerate(zip(family.methods, samples, strict=True)):
-        shown = raw[place] is not None and bool(differ[0][place] <= alpha) and sample.estimate != 0
-        equivalent = same[place] is not None and bool(close[0][place] <= alpha)
+        differs, equivalent = map(bool, adjusted[place] <= alpha)
+        shown = differs and sample.estimate != 0
         verdict: Verdict = "undecided"
         if shown:
             verdict = "better" if sample.estimate > 0 else "worse"
         elif equivalent:
             verdict = "equivalent"
-        adjusted, level = (close[0], 2 * close[1]) if verdict == "equivalent" else differ
-        interval = None if raw[place] is None else sample.interval(float(level[place]))
+        claim = int(verdict == "equivalent")
+        level = (1 + claim) * float(levels[place, claim])  # two one-sided tests have the interval of twice their level
+        interval = None if raw[place] is None else sample.interval(level)
         rows.append(
             Decision(
                 method=str(study.control),
@@ -134,16 +141,10 @@ def _decide(study: Study, family: Tested, samples: Sequence[_Blocks | _Seeds]) -
                 estimate=sample.estimate,
                 low=None if interval is None else float(settled(interval[0])),
                 high=None if interval is None else float(settled(interval[1])),
-                p=None if raw[place] is None else float(adjusted[place]),
+                p=None if raw[place] is None else float(adjusted[place, claim]),
                 tests=len(family.methods),
                 planned=family.planned,
                 negligible=shown and equivalent,
             )
         )
     return tuple(rows)
-
-
-def _family(values: Sequence[float | None], alpha: float) -> tuple[Array, Array]:
-    """Adjusted p values, and the levels of Holm's steps; a test that cannot be made shows nothing."""
-    p = [1.0 if value is None else value for value in values]
-    return holm(p), holm_levels(p, alpha)

@@ -5,8 +5,8 @@ The test is the very one that is used, the exact signed rank with Holm over the 
     D = Z R / sqrt(B - 1)        Z: standard normal, R: the B residuals seen, one column per method
 
 which have the covariances that were seen, of methods that share a control too. One method then differs by so many
-points and the others by nothing, which is where Holm asks for most. With other numbers of seeds the variance of a
-column is between + within / seeds, its two parts as they were seen.
+points and the others by nothing, which is where Holm asks for most: p <= alpha / methods. With other numbers of seeds
+the variance of a column is between + within / seeds, its two parts as they were seen.
 
 On one data set rows are seeds, and the test is Student's t of differences paired by seed.
 """
@@ -45,6 +45,9 @@ WANTED = 0.8
 
 SIMULATIONS = 2000
 """Simulated comparisons; the standard error of a chance is 0.011 at most."""
+
+ALIKE = 1e-18
+"""Variances below are rounding: differences that agree to nine decimals are equal."""
 
 MOST = 100
 """Blocks, and seeds on one data set, up to which a design is looked for."""
@@ -97,8 +100,8 @@ class Chance:
     """Standard deviation of a difference over blocks (over seeds, on one data set), points."""
     from_seeds: float | None
     """Share of its variance that comes from seeds; None where each block has one."""
-    chances: tuple[float, ...]
-    """For `EFFECTS`."""
+    chances: tuple[float, ...] | None
+    """For `EFFECTS`; None where all differences that were seen are equal, which tells nothing of others."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Power:
     seen_seeds: float
     rows: tuple[Chance, ...]
     typical: str
-    """The method of median spread, to which `needs` belong."""
+    """The method of median spread, to which `needs` belong; of those whose differences are not all equal."""
     needs: tuple[Need, ...]
 
 
@@ -146,8 +149,8 @@ def spread_of(study: Study, methods: Sequence[str]) -> Spread:
         columns = np.stack([np.mean(runs[other], axis=0) for other in methods], axis=1)
         if len(columns) < 2:
             raise DataError(
-                "one data set with one seed shows no spread, so no chance can be told; run two data sets at least, or "
-                "two seeds"
+                "one data set (or family of data sets) with one seed shows no spread, so no chance can be told; run a "
+                "second one at least, or a second seed"
             )
         return Spread(control, tuple(methods), columns - columns.mean(axis=0), None, float(len(columns)), True)
     differences = np.stack([study.differences(control, other) for other in methods], axis=1)
@@ -172,10 +175,18 @@ def power_of(
         seeds: of the design, per block.
         alpha: the level.
         needs: whether to look for designs that have the chance `WANTED`.
+    Raises:
+        DataError: all differences that were seen are equal, for every method.
     """
-    chances = _chances(spread, seeds if spread.one_block else blocks, seeds, tests, alpha)
-    typical = int(np.argsort(spread.variances, kind="stable")[len(spread.methods) // 2])
     total = spread.variances
+    varied = np.flatnonzero(total > ALIKE)
+    if not len(varied):
+        raise DataError(
+            f"every difference from {spread.control} that was seen is the same, so there is no spread to tell a chance "
+            "from; run further data sets or seeds"
+        )
+    chances = _chances(spread, varied.tolist(), seeds if spread.one_block else blocks, seeds, tests, alpha)
+    typical = int(varied[np.argsort(total[varied], kind="stable")[len(varied) // 2]])
     shares = None if spread.within is None else spread.within / spread.seeds / np.where(total > 0, total, 1.0)
     return Power(
         family=family,
@@ -192,7 +203,7 @@ def power_of(
                 method=method,
                 spread=float(np.sqrt(total[place])),
                 from_seeds=None if shares is None else float(min(1.0, shares[place])),
-                chances=tuple(float(chance) for chance in chances[place]),
+                chances=chances.get(place),
             )
             for place, method in enumerate(spread.methods)
         ),
@@ -203,14 +214,12 @@ def power_of(
 
 def _needs(spread: Spread, typical: int, seeds: int, tests: int, alpha: float) -> tuple[Need, ...]:
     """What the typical method would take, by seeds."""
-    drawn: dict[int, tuple[Array, Array]] = {}  # by rows: differences of that method, and p values of all
+    drawn: dict[int, Array] = {}  # by rows: differences of that method
 
     def chance(rows: int, effect: float, scale: float) -> float:
         if rows not in drawn:
-            differences = _draw(spread, rows)
-            drawn[rows] = differences[:, :, typical], _padded(spread.p(differences), tests)
-        own, family = drawn[rows]
-        return _detected(spread.p((own * scale + effect)[:, :, None])[:, 0], family, typical, alpha)
+            drawn[rows] = _draw(spread, rows)[:, :, typical]
+        return _detected(spread, drawn[rows] * scale + effect, tests, alpha)
 
     if spread.one_block:
         return (Need(None, tuple(_least(partial(chance, effect=effect, scale=1.0), 2) for effect in EFFECTS)),)
@@ -233,21 +242,17 @@ def _least(chance: Callable[[int], float], first: int) -> int | None:
     return low
 
 
-def _chances(spread: Spread, rows: int, seeds: int, tests: int, alpha: float) -> Array:
-    """Shape (methods, effects); rows are blocks, or the seeds of the only one."""
+def _chances(
+    spread: Spread, places: Sequence[int], rows: int, seeds: int, tests: int, alpha: float
+) -> dict[int, tuple[float, ...]]:
+    """For `EFFECTS`, by place of the method; rows are blocks, or the seeds of the only one."""
     if rows < 2 or (not spread.one_block and smallest_p(rows) > alpha / tests):
-        return np.zeros((len(spread.methods), len(EFFECTS)))
-    drawn = _draw(spread, rows)
-    family, scales = _padded(spread.p(drawn), tests), spread.scales(seeds)
-    return np.array(
-        [
-            [
-                _detected(spread.p((drawn[:, :, place] * scale + effect)[:, :, None])[:, 0], family, place, alpha)
-                for effect in EFFECTS
-            ]
-            for place, scale in enumerate(scales)
-        ]
-    )
+        return dict.fromkeys(places, (0.0,) * len(EFFECTS))
+    drawn, scales = _draw(spread, rows), spread.scales(seeds)
+    return {
+        place: tuple(_detected(spread, drawn[:, :, place] * scales[place] + effect, tests, alpha) for effect in EFFECTS)
+        for place in places
+    }
 
 
 def _draw(spread: Spread, rows: int) -> Array:
@@ -271,8 +276,7 @@ def _signed_rank(differences: Array) -> Array:
 def _paired_t(differences: Array) -> Array:
     """Two-sided p values of Student's t along the second axis."""
     rows = differences.shape[1]
-    errors = differences.std(axis=1, ddof=1) / np.sqrt(rows)
-    t = np.abs(differences.mean(axis=1)) / np.where(errors > 0, errors, np.inf)
+    t = np.abs(differences.mean(axis=1)) / (differences.std(axis=1, ddof=1) / np.sqrt(rows))
     p: Array = 2 * special.stdtr(rows - 1, -t)
     return p
 
@@ -284,24 +288,13 @@ def _tails(blocks: int) -> Array:
     return tails
 
 
-def _padded(p: Array, tests: int) -> Array:
-    """With tests of the family that were not seen yet, which show nothing."""
-    return np.concatenate([p, np.ones((len(p), max(0, tests - p.shape[1])))], axis=1)
-
-
-def _detected(own: Array, family: Array, place: int, alpha: float) -> float:
-    """Share of simulations in which Holm rejects one test of a family.
+def _detected(spread: Spread, differences: Array, tests: int, alpha: float) -> float:
+    """Share of simulations in which Holm's first step rejects; nothing is shown of the others, so it stays that.
 
     Args:
-        own: its p values, shape (simulations,).
-        family: p values of all without any shift, shape (simulations, tests).
-        place: which of them it replaces.
+        spread: whose test it is.
+        differences: from one method, shape (simulations, rows).
+        tests: of the family.
         alpha: the level.
     """
-    others = np.sort(np.delete(family, place, axis=1), axis=1)
-    tests = family.shape[1]
-    passed = np.logical_and.accumulate(others <= alpha / np.arange(tests, 1, -1), axis=1)
-    passed = np.concatenate([np.ones((len(own), 1), dtype=bool), passed], axis=1)  # by how many others are before it
-    before = (others < own[:, None]).sum(axis=1)
-    rejected = np.take_along_axis(passed, before[:, None], axis=1)[:, 0] & (own <= alpha / (tests - before))
-    return float(rejected.mean())
+    return float((spread.p(differences[:, :, None])[:, 0] <= alpha / tests).mean())

@@ -8,11 +8,11 @@ import numpy as np
 
 from fl_bench.streams import numpy_stream
 
-from .multiple import holm
+from .multiple import holm, holm_of_methods
 from .power import smallest_p
 from .result import Joint
 from .shift import hodges_lehmann, p_equivalent, p_not_worse, shift_interval
-from .sign_flips import max_t, sign_flips, simultaneous_intervals
+from .sign_flips import max_t, sign_flips
 from .study import SEED
 from .table import settled
 
@@ -36,27 +36,26 @@ def joint(study: Study, family: Sequence[Pair]) -> tuple[Joint, ...]:
     columns = {name: study.scores[:, place] for place, name in enumerate(study.table.methods)}
     wide = np.stack([columns[pair.method] - columns[pair.other] for pair in family], axis=1)
     differences = [study.differences(pair.method, pair.other) for pair in family]
-    flips = sign_flips(len(wide), numpy_stream(SEED, "sign flips"))
-    nowhere = np.full(len(family), np.nan)
-    low, high = simultaneous_intervals(wide, flips, alpha) or (nowhere, nowhere)
-    largest = max_t(wide, flips)
-    equivalent = holm([p_equivalent(row, rope) for row in differences])
-    not_worse = holm([p_not_worse(row, rope) for row in differences])
+    largest = max_t(wide, sign_flips(len(wide), numpy_stream(SEED, "sign flips")))
+    unasked = [[np.nan, np.nan]] * len(family)
+    margins = [[p_equivalent(row, rope), p_not_worse(row, rope)] for row in differences] if rope else unasked
+    adjusted, _ = holm_of_methods([[pair.p, *own] for pair, own in zip(family, margins, strict=True)], alpha)
+    equivalent, not_worse = adjusted[:, 1], adjusted[:, 2]
     least = holm([smallest_p(len(row)) for row in differences])
     rows = []
     for place, (pair, row) in enumerate(zip(family, differences, strict=True)):
-        shifts = shift_interval(row, alpha)
+        alone, all_hold = shift_interval(row, alpha), shift_interval(row, alpha / len(family))
         rows.append(
             Joint(
                 method=pair.method,
                 other=pair.other,
                 tests=len(family),
                 shift=hodges_lehmann(row),
-                shift_low=None if shifts is None else shifts[0],
-                shift_high=None if shifts is None else shifts[1],
+                shift_low=None if alone is None else alone[0],
+                shift_high=None if alone is None else alone[1],
                 mean=float(settled(row.mean())),
-                low=_finite(low[place]),
-                high=_finite(high[place]),
+                low=None if all_hold is None else all_hold[0],
+                high=None if all_hold is None else all_hold[1],
                 p_max=float(largest[place]),
                 p_equivalent=float(equivalent[place]),
                 equivalent=bool(equivalent[place] <= alpha),
@@ -66,7 +65,3 @@ def joint(study: Study, family: Sequence[Pair]) -> tuple[Joint, ...]:
             )
         )
     return tuple(rows)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

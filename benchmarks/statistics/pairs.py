@@ -11,9 +11,10 @@ from fl_bench.errors import DataError
 from fl_bench.streams import numpy_stream
 
 from . import effects, ranks
-from .multiple import holm
+from .multiple import holm, holm_of_methods
 from .per_dataset import bca_interval, t_interval
 from .result import Effect, OnDataset, Pair
+from .shift import p_equivalent
 from .study import SEED
 from .table import settled
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 def against_control(study: Study) -> tuple[Pair, ...]:
     """The primary family: the control against every other method; none without a control.
 
+    Holm takes in that equivalence is asked of the same methods, as in `decisions.py`; not where signs turn by family,
+    for which there is no test of it, nor with a ROPE of 0.
+
     Raises:
         DataError: two of them share no block.
     """
@@ -41,7 +45,11 @@ def against_control(study: Study) -> tuple[Pair, ...]:
     means = _mean_ranks(study)
     size = len(methods), len(study.scores)
     raw = [ranks.control_p(means[pair.other] - means[control], *size) for pair in pairs] if means else []
-    return _adjust(pairs, [float(p) for p in holm(raw)] if means else None, study.options.alpha)
+    rope = 0.0 if study.options.blocks == "cluster" else study.options.rope
+    close = [p_equivalent(study.differences(pair.method, pair.other), rope) if rope else np.nan for pair in pairs]
+    asked = [(pair.p, own) for pair, own in zip(pairs, close, strict=True)]
+    adjusted, _ = holm_of_methods(np.reshape(asked, (-1, 2)), study.options.alpha)
+    return _adjust(pairs, adjusted[:, 0], [float(p) for p in holm(raw)] if means else None, study.options.alpha)
 
 
 def all_pairs(study: Study) -> tuple[Pair, ...]:
@@ -55,7 +63,7 @@ def all_pairs(study: Study) -> tuple[Pair, ...]:
     means = _mean_ranks(study)
     size = len(methods), len(study.scores)
     rank_p = [ranks.nemenyi_p(means[pair.method] - means[pair.other], *size) for pair in pairs] if means else None
-    return _adjust(pairs, rank_p, study.options.alpha)
+    return _adjust(pairs, holm([pair.p for pair in pairs]), rank_p, study.options.alpha)
 
 
 def effect(study: Study, pair: Pair) -> Effect:
@@ -141,11 +149,11 @@ def _pair(study: Study, method: str, other: str) -> Pair:
     )
 
 
-def _adjust(pairs: list[Pair], rank_p: list[float] | None, alpha: float) -> tuple[Pair, ...]:
+def _adjust(pairs: list[Pair], adjusted: Array, rank_p: list[float] | None, alpha: float) -> tuple[Pair, ...]:
     from_ranks: Sequence[float | None] = rank_p or [None] * len(pairs)
     return tuple(
         replace(pair, p_holm=float(p), significant=bool(p <= alpha), rank_p=other)
-        for pair, p, other in zip(pairs, holm([pair.p for pair in pairs]), from_ranks, strict=True)
+        for pair, p, other in zip(pairs, adjusted, from_ranks, strict=True)
     )
 
 

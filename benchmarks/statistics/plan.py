@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..records.declarations import recorded_before
+from .verdicts import points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,7 +118,7 @@ def _departures(meant: Declaration, table: Table, options: Options, selection: s
     if options.alpha != meant.level:
         yield f"level {options.alpha:g} instead of {meant.level:g}"
     if options.rope != meant.rope:
-        yield f"ROPE {options.rope:g} instead of {meant.rope:g} points"
+        yield f"ROPE {options.rope:g} instead of {points(meant.rope)}"
     if selection != meant.select:
         yield f"--select {selection} instead of {meant.select}"
     if options.blocks != "family":

@@ -78,7 +78,8 @@ class Omnibus:
     chi2_df: int
     chi2_p: float
     f: float | None
-    """Iman-Davenport; None where all blocks agree completely (it is infinite) and for Skillings-Mack."""
+    """Iman-Davenport, on which no sentence rests: it claims too often. None where all blocks agree completely (it is
+    infinite) and for Skillings-Mack."""
     f_df: tuple[int, int] | None
     f_p: float | None
     note: str
@@ -100,7 +101,8 @@ class Pair:
     w_minus: float
     p: float
     p_holm: float
-    """Holm-adjusted over the family: all methods against the control, or all pairs."""
+    """Holm-adjusted over the family: all methods against the control, of which equivalence is asked, too; or all
+    pairs."""
     significant: bool
     rank_biserial: float
     """(w_plus - w_minus) / (w_plus + w_minus), -1 to 1; 0 without any difference."""
@@ -146,17 +148,18 @@ class Joint:
     mean: float
     """Mean difference over the blocks that both have."""
     low: float | None
-    """Of the simultaneous interval of the mean difference; all of the family hold at once. None with too few blocks, or
-    where all differences are equal."""
+    """Of the simultaneous interval of the shift (Bonferroni); all of the family hold at once. None with too few
+    blocks."""
     high: float | None
     p_max: float
     """Two-sided, adjusted: the largest t over the family with signs of whole blocks turned, stepwise."""
     p_equivalent: float
-    """Two one-sided signed-rank tests at the ROPE, Holm over the family."""
+    """Two one-sided signed-rank tests at the ROPE, Holm over the family and all its claims; 1 with a ROPE of 0."""
     equivalent: bool
     """Whether the shift is shown to be smaller than the ROPE, at alpha over the family."""
     p_not_worse: float
-    """One-sided signed-rank test that the shift is above -ROPE, Holm over the family."""
+    """One-sided signed-rank test that the shift is above -ROPE, Holm over the family and all its claims; 1 with a ROPE
+    of 0."""
     not_worse: bool
     attainable: bool
     """Whether Holm over signed ranks could reject this pair at all, each pair with the blocks that it has."""

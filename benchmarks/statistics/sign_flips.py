@@ -10,8 +10,8 @@ in a family of whatever size, stepwise (P. Westfall and S. Young, 1993; J. Roman
 methods that are left, the farthest is compared with the largest of them. Unlike Holm over signed ranks, the least p is
 2^(1-N) however many methods there are.
 
-The simultaneous intervals are mean +- c sqrt(var / N), with c such that the largest t of the turned residuals
-d_ij - mean_j is above c in at most a share alpha; c is at least Student's for a single interval.
+It assumes differences that are symmetric around zero, and the mean feels it where they are not, more than ranks do: no
+interval is made of it, and no verdict rests on it (docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
-from .power import smallest_p
 from .table import settled
 
 if TYPE_CHECKING:
@@ -71,27 +69,6 @@ def max_t(differences: Array, flips: Array) -> Array:
     adjusted = np.empty(len(order))
     adjusted[order] = np.maximum.accumulate(shares)
     return adjusted
-
-
-def simultaneous_intervals(differences: Array, flips: Array, alpha: float) -> tuple[Array, Array] | None:
-    """Intervals of mean differences that all hold at once; None for too few blocks to hold the level.
-
-    Args:
-        differences: shape (blocks, methods), points; NaN where a block lacks the method.
-        flips: from `sign_flips`.
-        alpha: 0.05 for 95 %.
-    Returns:
-        Low and high ends, each of shape (methods,); NaN where all differences of a method are equal.
-    """
-    counts = np.isfinite(differences).sum(axis=0)
-    if smallest_p(int(counts.min())) > alpha:
-        return None
-    means = np.nanmean(differences, axis=0)
-    largest = np.sort(_sizes(differences - means, flips).max(axis=1))[::-1]
-    critical = np.maximum(largest[int(alpha * len(flips))], special.stdtrit(counts - 1, 1 - alpha / 2))
-    errors = np.nanstd(settled(differences), axis=0, ddof=1) / np.sqrt(counts)
-    half = np.where(errors > 0, critical * errors, np.nan)
-    return settled(means - half), settled(means + half)
 
 
 def _sizes(differences: Array, flips: Array) -> Array:

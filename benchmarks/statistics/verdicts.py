@@ -87,7 +87,7 @@ def verdicts(result: Comparison) -> tuple[str, ...]:
         sentence(
             decision,
             where=where(result, decision),
-            interval=_interval(decision, together.get(decision.other)),
+            interval=_interval(result, decision, together.get(decision.other)),
             margin=result.options.rope,
             basis=basis(result, decision),
             remarks=_remarks(result, decision, together.get(decision.other)),
@@ -168,10 +168,8 @@ def _omnibus(result: Comparison) -> str:
     found = result.omnibus
     assert found is not None
     chi2 = f"{found.test} chi2({found.chi2_df}) = {found.chi2:.2f}, {probability(found.chi2_p)}"
-    p = found.chi2_p  # F claims too often with few blocks or unequal spread (docs/statistics.md)
-    if found.f is not None and found.f_df is not None and found.f_p is not None:
-        chi2 = f"Iman-Davenport F({found.f_df[0]}, {found.f_df[1]}) = {found.f:.2f}, {probability(found.f_p)}; {chi2}"
-    elif found.f_p is not None:
+    p = found.chi2_p  # F claims too often with few blocks or unequal spread (docs/statistics.md), so it is not said
+    if found.f is None and found.f_p is not None:
         p = found.f_p
         chi2 = f"all blocks agree completely, {probability(p)}; {chi2}"
     differ = "differ" if p <= result.options.alpha else "are not shown to differ"
@@ -204,24 +202,30 @@ def _remarks(result: Comparison, decision: Decision, together: Joint | None) -> 
         remarks.append(f"by less than the ROPE of {points(result.options.rope)}")
     if decision.test == "paired t":
         if decision.p is None:
-            why = "repetitions share parts of their seeds" if result.table.factors else "there is no spread over seeds"
+            alike = "the difference is the same with every seed, so there is no spread to judge it by"
+            why = "repetitions share parts of their seeds" if result.table.factors else alike
             remarks.append("one seed shows nothing" if decision.units < 2 else why)
     elif decision.verdict == "undecided" and decision.low is None and together is not None and _without_zero(together):
         cannot = "does not" if together.attainable else "cannot"
-        remarks.append(f"that interval is without 0, but the test {cannot} reject")
+        remarks.append(f"that interval is without 0, but corrected the test {cannot} reject")
     return remarks
 
 
 def _without_zero(together: Joint) -> bool:
-    return together.low is not None and together.high is not None and together.low * together.high > 0
+    low, high = together.shift_low, together.shift_high
+    return low is not None and high is not None and low * high > 0
 
 
-def _interval(decision: Decision, together: Joint | None) -> str:
-    """The interval of the verdict; where its test has none, that of the mean which holds for the family at once."""
+def _interval(result: Comparison, decision: Decision, together: Joint | None) -> str:
+    """The interval of the verdict; where the step of Holm has none, that uncorrected.
+
+    Where signs turn by family it is that of the signed rank over averages of families.
+    """
     if decision.low is not None:
         return f"{decision.low:+.2f} to {decision.high:+.2f}"
-    if decision.test == "signed rank" and together is not None and together.low is not None:
-        return f"mean {together.mean:+.2f}, simultaneous interval {together.low:+.2f} to {together.high:+.2f}"
+    if decision.test == "signed rank" and together is not None and together.shift_low is not None:
+        how = "families averaged, uncorrected" if result.options.blocks == "cluster" else "uncorrected"
+        return f"{how} {together.shift_low:+.2f} to {together.shift_high:+.2f}"
     return ""
 
 

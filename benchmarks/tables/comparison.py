@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..leaderboard.budgets import unequal
 from ..statistics.comparison import CONTROL
 from ..statistics.population import observations, unit
 from ..statistics.power import BLOCK_WORDS, number
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ..statistics.result import Comparison, OnDataset, Pair
+    from ..statistics.result import Comparison, Decision, OnDataset, Pair
 
 FEW_METHODS = 6
 """Up to so many methods, all pairs are shown; of more, only those that differ."""
@@ -171,6 +172,7 @@ def _primary(result: Comparison) -> Section:
                 "than": decision.other,
                 "family": decision.family if len(families) > 1 else "",
                 "verdict": decision.verdict,
+                "unequal\ntuning": _unequal(result, decision),
                 "shift": f"{decision.estimate:+.2f}",
                 "its\ninterval": _span(decision.low, decision.high, 2, sign="+"),
                 "mean": f"{one.mean:+.2f}",
@@ -193,13 +195,18 @@ def _primary(result: Comparison) -> Section:
         "shift": f"shift: Hodges-Lehmann, points, {result.control} minus the other",
         "its\ninterval": "its interval: the shifts that the test of the verdict does not reject at its step of Holm",
         "mean": "mean: over blocks",
-        "simultaneous": f"simultaneous: {level} intervals of the mean that hold all at once (largest t), which is "
-        "another test than the verdict's: one without 0 makes no verdict",
+        "simultaneous": f"simultaneous: {level} intervals of the shifts that hold all at once (signed rank, "
+        "Bonferroni)",
         "win tie\nloss": f"win tie loss: blocks, margin {result.options.rope:g}",
         "P(impr.)": "P(impr.): share of runs that it wins, paired by seed",
         "p ranks": "p ranks: from mean ranks, Holm; depends on who else takes part",
     }
     return Section(f"Is {result.control} better?", shown, ". ".join(_said(said, shown)))
+
+
+def _unequal(result: Comparison, decision: Decision) -> str:
+    """Beside a verdict over unequal tuning: how many trials either had, `12 trials against 0`."""
+    return unequal(dict(result.table.trials), decision.method, decision.other).removeprefix("unequal tuning: ")
 
 
 def _test_over(result: Comparison) -> str:
@@ -216,6 +223,7 @@ def _on_one(result: Comparison) -> Section:
             "than": decision.other,
             "family": decision.family if len({one.family for one in result.decisions}) > 1 else "",
             "verdict": decision.verdict,
+            "unequal\ntuning": _unequal(result, decision),
             "points": f"{decision.estimate:+.2f}",
             "interval": _span(decision.low, decision.high, 2, sign="+"),
             "p Holm": "" if decision.p is None else number(decision.p),

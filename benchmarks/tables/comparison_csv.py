@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from ..leaderboard.budgets import unequal
 from ..statistics.result import Prediction
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _csv_decision(result: Comparison, decision: Decision, one: Joint) -> dict[st
         as_declared = f"not as declared: {'; '.join(result.departures)}" if result.departures else "as declared"
     return {
         "verdict": decision.verdict,
+        "unequal_tuning": unequal(dict(result.table.trials), decision.method, decision.other),
         "verdict_test": decision.test,
         "estimate": decision.estimate,
         "estimate_low": decision.low,
@@ -106,6 +108,8 @@ def _csv_decision(result: Comparison, decision: Decision, one: Joint) -> dict[st
         "tests_of": decision.family,
         "tests": decision.tests,
         "tests_planned": decision.planned,
+        "not_worse": one.not_worse,
+        "p_not_worse": one.p_not_worse,
         "simultaneous_low": one.low,
         "simultaneous_high": one.high,
         "declared": as_declared,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..statistics.mixed import LEAST
 from ..statistics.power import number
 from ..statistics.verdicts import many
 from .printing import print_table
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from ..statistics.mixed import Mixed
 
 
-def print_costs(console: Console, found: Sequence[Cost], alpha: float) -> None:
-    """Print what the control gains on each method and what it takes."""
+def print_costs(console: Console, found: Sequence[Cost], alpha: float, tuning: str) -> None:
+    """Print what the control gains on each method and what it takes; and how they were tuned, in words."""
     rows = [
         {
             "than": cost.other,
@@ -42,12 +43,12 @@ def print_costs(console: Console, found: Sequence[Cost], alpha: float) -> None:
             f"{found[0].method} minus the other in points, and how many times as many bytes and seconds it takes "
             f"(geometric mean); over {families} {'family' if families == 1 else 'families'} of data sets, {interval}. "
             "Bytes: whole runs, both ways, public inputs once. Seconds: as measured, whatever else ran; - where one of "
-            "them sends nothing",
+            f"them sends nothing. Tuning: {tuning}",
         )
 
 
-def print_clients(console: Console, found: Sequence[OnClients], alpha: float) -> None:
-    """Print the control against others on single data sets, clients and seeds taken for a sample."""
+def print_clients(console: Console, found: Sequence[OnClients], alpha: float, tuning: str) -> None:
+    """Print the control against others on single data sets, clients and seeds taken for a sample; and their tuning."""
     rows = [
         {
             "data set": row.dataset,
@@ -60,12 +61,20 @@ def print_clients(console: Console, found: Sequence[OnClients], alpha: float) ->
         for row in found
     ]
     print_table(console, rows)
-    if rows:
+    without = sum(row.found is None for row in found)
+    if without:
+        _say(
+            console,
+            f"no estimate in {without} of {many(len(rows), 'row')}: the model takes {LEAST} seeds at least, {LEAST} "
+            "clients where they stay the same, and differences that vary within them",
+        )
+    if without < len(rows):
         _say(
             console,
             f"{found[0].method} minus the other, points, for other seeds and, where they stay the same, other clients "
             f"like these: mixed model, REML, Satterthwaite; {100 * (1 - alpha):g} % intervals for each alone, * after "
-            f"Holm over all {many(len(rows), 'row')}; standard deviations of its random parts",
+            f"Holm over all {many(len(rows), 'row')}; standard deviations of its random parts. Tuning: "
+            f"{tuning}",
         )
 
 

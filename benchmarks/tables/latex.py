@@ -11,7 +11,7 @@ import numpy as np
 from ..statistics.per_dataset import t_interval
 from ..statistics.population import observations
 from ..statistics.power import number
-from ..statistics.verdicts import basis, many, repeats, where
+from ..statistics.verdicts import basis, many, points, repeats, where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,7 +194,7 @@ def _tests(result: Comparison, best: str, standing: Mapping[str, str]) -> str:
     signs = {"better": "+", "worse": "-", "equivalent": "="}
     said = ", ".join([*(f"{signs[word]} {word}" for word in used), "no mark undecided" if used else "all undecided"])
     if "equivalent" in used:
-        said += f" (equivalent: within {result.options.rope:g} points)"
+        said += f" (equivalent: within {points(result.options.rope)})"
     if result.control is not None:
         families = {one.family: f"{where(result, one)}, {basis(result, one, family=True)}" for one in result.decisions}
         test = "; ".join(f"{name}: {text}" if len(families) > 1 else text for name, text in families.items())

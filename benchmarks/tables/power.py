@@ -33,18 +33,25 @@ def print_power(console: Console, found: Sequence[Power]) -> None:
             f"the others; spread: standard deviation of the difference {spread}, points, as seen on "
             f"{many(power.seen_blocks, 'data set')} with {power.seen_seeds:g} "
             + ("seed" if power.seen_seeds == 1 else "seeds")
-            + ("; seeds: share of its variance that comes from seeds" if any("seeds" in row for row in rows) else ""),
+            + ("; seeds: share of its variance that comes from seeds" if any("seeds" in row for row in rows) else "")
+            + ("; no spread: all differences seen are equal, which tells no chance" if _any_without(power) else ""),
         )
         if power.blocks < power.floor and power.seen_blocks > 1:
             _say(console, f"no test can reject with {many(power.blocks, 'data set')}: {power.floor} are the floor")
+        if power.seeds < 2 and power.seen_blocks == 1:
+            _say(console, "no test can reject with 1 seed: t paired by seed takes 2 at least")
         if power.needs:
             _needed(console, power)
+
+
+def _any_without(power: Power) -> bool:
+    return any(row.chances is None for row in power.rows)
 
 
 def in_short(power: Power) -> str:
     """The chances of a typical method in one sentence, without a full stop."""
     (row,) = [one for one in power.rows if one.method == power.typical]
-    said = ", ".join(_percent(chance) for chance in row.chances)
+    said = ", ".join(_percent(chance) for chance in row.chances or ())  # the typical one has them
     return f"power, {_title(power)}: {', '.join(POINTS)} points are detected with a chance of {said}"
 
 
@@ -62,8 +69,8 @@ def _row(power: Power, place: int) -> dict[str, str]:
         "spread": f"{row.spread:.2f}",
         **({} if row.from_seeds is None else {"seeds": _percent(row.from_seeds)}),
         **{
-            f"{points} point{'' if points == '1' else 's'}": _percent(chance)
-            for points, chance in zip(POINTS, row.chances, strict=True)
+            f"{points} point{'' if points == '1' else 's'}": "no spread" if chance is None else _percent(chance)
+            for points, chance in zip(POINTS, row.chances or [None] * len(POINTS), strict=True)
         },
     }
 

@@ -130,10 +130,12 @@ def _best(block: Sequence[Line], method: str) -> float:
 def _caption(block: Sequence[Line]) -> str:
     ceilings = [line.in_group_ceiling for line in block if line.in_group_ceiling is not None]
     seeds = sorted({Repetition.parse(seed) for line in block for seed in line.seeds_done.split()})
+    named = " ".join(map(str, seeds))
+    over = f"mean ± std over seeds {named}" if len(seeds) > 1 else f"seed {named}" if seeds else "no seed is done"
     text = (
         f"{block[0].setting_text}\n"
-        f"accuracy: mean over clients, mean ± std over seeds {' '.join(map(str, seeds)) or '(none)'}, "
-        f"at {SELECTIONS[block[0].selection]}; a view after · is not the method's number\n"
+        f"accuracy: mean over clients, {over}, at {SELECTIONS[block[0].selection]}; "
+        f"a view after · is not the method's number\n"
         f"val: accuracy on validation data, which settings may be chosen by\n"
         f"up, down: bytes per client, mean over rounds (in the first, nothing is received)"
     )

@@ -131,7 +131,7 @@ def _parts(result: Comparison) -> list[list[str]]:
 
 def _points(one: Joint) -> str:
     edges = "" if one.low is None else f" ({one.low:+.1f} to {one.high:+.1f})"
-    return f"{one.mean:+.1f}{edges}"
+    return f"{one.shift:+.1f}{edges}"
 
 
 def _verdicts(result: Comparison, names: Iterable[str], *, named: bool = True) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fl_bench.benchmarks.commands.cli import run_command
+from fl_bench.benchmarks.figures.gallery import KINDS
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.records.record import Outcome
 
@@ -63,3 +64,21 @@ def test_a_control_that_is_not_there(results: Path, capsys: pytest.CaptureFixtur
     for command in ("costs", "clients"):
         assert run_command([command, str(results), "--control", "fedmdd"]) == 2
         assert "no method of this comparison is named 'fedmdd'; did you mean 'fedmd'?" in capsys.readouterr().err
+
+
+def test_one_seed_tells_nothing_of_other_clients(
+    store: Store, tmp_path: Path, cell_of: MakeCell, outcome: MakeOutcome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("fedmd", "local"):
+        rows = [{"round": at, "client": client, "client.acc": 50.0} for at in (0, 1) for client in (0, 1)]
+        store.write(cell_of(method), replace(outcome({"client": [0.0, 50.0]}), clients=rows))
+    assert run_command(["clients", str(tmp_path / "results"), "--control", "fedmd"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "no estimate in 1 of 1 row: the model takes 3 seeds at least" in text
+    assert "REML" not in text
+
+
+def test_the_help_names_every_kind_of_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["figures", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(KINDS)}." in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,18 @@ import pytest
 from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.grid.grid import read_grid
 from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.running.executor import Event
+from fl_bench.benchmarks.running.forecast import fixed_seconds
+from fl_bench.benchmarks.running.here import Local
+from fl_bench.benchmarks.running.runner import Options, run_cell
 from fl_bench.benchmarks.tuning.ledger import read_ledger
 from fl_bench.benchmarks.tuning.travel import carried
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from fl_bench.benchmarks.grid.cell import Cell
 
 GRID = """\
 name: tiny
@@ -26,6 +34,17 @@ models: [mlp-8]
 training: {rounds: 2, local_epochs: 2, lr: 5e-3}
 methods: [local, fedmd]
 seeds: 0-1
+"""
+
+POOR = """\
+name: poor
+datasets: [digits, vowel]
+partition: {scheme: iid, clients: 3, public: 0.2, val_fraction: 0.3, max_train: 300}
+models: [mlp-8]
+training: {rounds: 2, local_epochs: 2, lr: 1e-4}
+methods: [local, fedavg]
+seeds: [0]
+comparison: {control: fedavg}
 """
 
 
@@ -49,6 +68,9 @@ def test_the_plan_comes_first_and_runs_nothing(grid: Path, tmp_path: Path, capsy
     plan = json.loads(capsys.readouterr().out)
     assert plan["runs_at_most"] == 12
     each = [method["seconds_per_trial"] for method in plan["methods"]]
+    assert (
+        min(each) > 2 * fixed_seconds(2) > 2 * fixed_seconds(1)
+    )  # two seeds; the steps of so small a net take no time
     assert plan["core_hours_at_most"] == pytest.approx(3 * sum(each) / 3600)
     assert {method["trials"] for method in plan["methods"]} == {3}
 
@@ -110,3 +132,53 @@ def test_from_a_grid_to_a_comparison(grid: Path, tmp_path: Path, capsys: pytest.
     capsys.readouterr()
     assert run_command(["compare", str(out), "--control", "fedmd"]) == 0
     assert "3 trials each, validation, seed 100" in " ".join(capsys.readouterr().out.split())
+
+
+def in_this_process(
+    local: Local, cells: Sequence[Cell], store: Store, options: Options, *, timeout: float | None = None
+) -> Iterator[Event]:
+    """What `Local.run` does, without the processes that take most of the time of so small runs."""
+    assert (local.jobs, timeout) == (1, None)
+    for cell in cells:
+        yield Event("started", cell)
+        yield Event("ended", cell, ending=run_cell(cell, store, replace(options, device="cpu")))
+
+
+@pytest.mark.slow
+def test_tpe_repeated_and_by_data_set_goes_to_a_comparison_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(Local, "run", in_this_process)
+    grid = tmp_path / "poor.yaml"
+    grid.write_text(POOR, encoding="utf-8")
+    tune = ["tune", str(grid), "--sampler", "tpe", "--per", "dataset", "--repeat", "2", "--trials", "2"]
+    tuned, out = tmp_path / "tuned.yaml", tmp_path / "out"
+    places = ["--seeds", "100", "--jobs", "1", "--out", str(tmp_path / "trials"), "--write", str(tuned)]
+    assert run_command([*tune, *places]) == 0
+    ledger, _ = read_ledger(tmp_path / "tuned.tuning.json")
+    assert (ledger.per, ledger.sampler) == ("dataset", "tpe")
+    assert [tuning.seeds for tuning in ledger.tunings] == [(100,), (101,)]
+    for tuning in ledger.tunings:
+        searched = {(search.method, search.places): search for search in tuning.searches}
+        assert searched.keys() == {(method, (name,)) for method in ("local", "fedavg") for name in ("digits", "vowel")}
+        assert all(len(search.trials) == 2 for search in searched.values())
+    assert run_command(["run", str(tuned), "--out", str(out), "--jobs", "1"]) == 0
+    chosen = {(one.method, one.places[0]): one.choice.settings["training.lr"] for one in ledger.tunings[0].searches}
+    assert len(set(chosen.values())) > 2  # what is chosen differs by data set
+    records = Store(out).records()
+    rates = {
+        (one.label, one.cell["dataset"]): one.cell["method"].get("training", one.cell["training"])["lr"]
+        for one in records
+    }
+    assert rates == chosen
+    capsys.readouterr()
+    assert run_command(["compare", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "control fedavg" in said
+    assert "2 trials each, validation, seed 100" in said
+    assert "choices of 2 tunings with other seeds, the first one used: local on digits: " in said
+    for command in ("costs", "clients"):  # they follow the declaration, too
+        assert run_command([command, str(out)]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("Tuning: 2 trials each" if command == "costs" else "no estimate in 2 of 2 rows") in said

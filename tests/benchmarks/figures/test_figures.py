@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 
 from fl_bench.benchmarks.figures import (
     clusters,
@@ -21,13 +22,17 @@ from fl_bench.benchmarks.figures import (
     gallery,
     matrix,
     profiles,
+    tradeoff,
 )
 from fl_bench.benchmarks.figures.blocks import read_blocks
-from fl_bench.benchmarks.figures.style import render
+from fl_bench.benchmarks.figures.sheet import Sheet
+from fl_bench.benchmarks.figures.style import caption, render
 from fl_bench.benchmarks.statistics.comparison import compare
+from fl_bench.benchmarks.statistics.costs import Cost, Estimate, costs_of
 from fl_bench.benchmarks.statistics.numbers import read_table
 from fl_bench.benchmarks.statistics.plan import Plan
 from fl_bench.benchmarks.statistics.ranks import cliques
+from fl_bench.benchmarks.statistics.reading import read_records
 from fl_bench.benchmarks.statistics.result import Options
 
 if TYPE_CHECKING:
@@ -99,6 +104,56 @@ def test_pooled_bounds_do_not_compete(course: Callable[..., Course]) -> None:
         bold = {text.get_text() for text in axes.texts if text.get_weight() == "bold"}
         assert bold == {"fedavg"}
     assert "pooled-bound" in texts(figure)
+
+
+# ---- costs over several data sets ------------------------------------------------------------------------------------
+
+
+def test_better_methods_stand_higher_and_cheaper_ones_to_the_left() -> None:
+    # The control is 2 points (1 to 3) ahead of `fedavg` for 4 (2 to 8) times the bytes and half (.4 to .8) the seconds,
+    # and 1 behind `local`, which sends nothing.
+    ahead = Cost("cosmos", "fedavg", 9, Estimate(2, 1, 3), Estimate(4, 2, 8), Estimate(0.5, 0.4, 0.8))
+    behind = Cost("cosmos", "local", 9, Estimate(-1, None, None), None, Estimate(2, None, None))
+    figure = tradeoff.draw([ahead, behind], rope=1, title="t", text="x")
+    sent, waited = figure.axes
+    assert sent.get_xlabel() == "times as many bytes as cosmos"
+    points = [
+        [tuple(line.get_xydata()[0]) for line in axes.lines if len(line.get_xydata()) == 1] for axes in figure.axes
+    ]
+    assert points == [[(0.25, -2), (1, 0)], [(2, -2), (0.5, 1), (1, 0)]]
+    crosses = [line.get_xydata().tolist() for line in sent.lines if line.get_alpha() == 0.6]
+    assert crosses == [[[0.125, -2], [0.5, -2]], [[0.25, -3], [0.25, -1]]]
+    assert not any(line.get_alpha() == 0.6 for line in waited.lines if line.get_ydata()[0] == 1)
+    assert {text.get_text() for text in waited.texts} == {"cosmos", "fedavg", "local"}
+    assert "without a ratio of bytes, where one of the two sends nothing: local" in caption(figure)
+
+
+def test_costs_over_data_sets_are_drawn_from_records(
+    store: Store, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+) -> None:
+    for dataset in ("digits", "vowel"):
+        for method, accuracy, seconds in (("fedmd", 60.0, 2.0), ("local", 50.0, 1.0)):
+            made = outcome({"client": [0.0, accuracy]}, seconds=seconds)
+            store.write(cell_of(method, datasets=(dataset,)), made)
+    records = store.records()
+    both = compare(read_records(records), Options("fedmd"))
+    (found,) = costs_of(both, records)
+    assert (found.points.value, found.seconds.value if found.seconds else None) == pytest.approx((10, 2))
+    (drawing,) = gallery.from_costs([found], both)
+    assert "too few of them for intervals" in caption(drawing.draw())
+    one = compare(read_records([one for one in records if one.cell["dataset"] == "vowel"]), Options("fedmd"))
+    assert gallery.from_costs([found], one) == []
+
+
+def test_methods_have_the_colour_of_their_place_whatever_their_category(course: Callable[..., Course]) -> None:
+    sheet = Sheet(None, ("b", "a"))
+    courses = [course("a", [1, 50]), course("b", [1, 40])]  # of one category
+    for axes in costs.draw(courses, title="t", sheet=sheet).axes:
+        marks = {line.get_marker(): line.get_color() for line in axes.lines if line.get_marker() not in ("None", "")}
+        assert {sheet.mark(name)["marker"]: sheet.mark(name)["color"] for name in "ab"} == marks
+    rows = [deciles.deciles(name, "", [10.0, 90.0]) for name in "ab"]
+    bars = deciles.draw(rows, title="t", sheet=sheet).axes[0].patches
+    assert {to_hex(bar.get_facecolor()) for bar in bars} == {sheet.mark(name)["color"].lower() for name in "ab"}
 
 
 # ---- performance profiles --------------------------------------------------------------------------------------------

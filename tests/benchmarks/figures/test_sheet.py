@@ -20,11 +20,13 @@ from fl_bench.benchmarks.figures import (
     matrix,
     profiles,
     sweep,
+    tradeoff,
 )
 from fl_bench.benchmarks.figures.blocks import Block
 from fl_bench.benchmarks.figures.sheet import HIGHLIGHTED, Sheet, ordered
 from fl_bench.benchmarks.figures.style import GREY, LEAST_POINTS, MUTED, caption, render
 from fl_bench.benchmarks.figures.varied import Line, Sweep
+from fl_bench.benchmarks.statistics.costs import Cost, Estimate
 from fl_bench.benchmarks.statistics.result import Effect
 
 if TYPE_CHECKING:
@@ -46,11 +48,16 @@ KINDS = (
     "clusters",
     "leakage",
     "sweep",
+    "tradeoff",
 )
 
 
 def effect(other: str, difference: float) -> Effect:
     return Effect("cosmos", other, difference, difference - 1, difference + 1, 3, 1, 2, 0.5)
+
+
+def span(value: float) -> Estimate:
+    return Estimate(value, value - 0.5, value + 0.5)
 
 
 @pytest.fixture
@@ -98,6 +105,9 @@ def drawn(course: Callable[..., Course]) -> Callable[[str, float | None], Figure
                 for place, label in enumerate(METHODS)
             ]
             return leakage.draw(leaks, title="digits", sheet=sheet)
+        if kind == "tradeoff":
+            found = [Cost("cosmos", label, 9, span(place), span(2.0), span(1.5)) for place, label in enumerate(METHODS)]
+            return tradeoff.draw(found[1:], rope=1.0, title="t", text="x", sheet=sheet)
         ends = [(float(place), float(place + 5)) for place in range(len(METHODS))]
         lines = tuple(
             Line(label, "averaging", (0.1, 1.0), end, end, end) for label, end in zip(METHODS, ends, strict=True)
@@ -163,7 +173,7 @@ def test_names_that_leave_no_room_for_the_ranks_are_cut() -> None:
         assert (box.x0 >= 0, box.x1 <= figure.bbox.x1) == (True, True), text.get_text()
 
 
-@pytest.mark.parametrize("kind", ["curves", "sweep", "profiles", "costs", "leakage"])
+@pytest.mark.parametrize("kind", ["curves", "sweep", "profiles", "costs", "leakage", "tradeoff"])
 def test_eight_methods_stand_out_and_the_others_are_one_grey_entry(
     drawn: Callable[[str, float | None], Figure], kind: str
 ) -> None:

@@ -14,7 +14,8 @@ from fl_bench.benchmarks.leaderboard.budgets import budgets, how_choices_vary, i
 from fl_bench.benchmarks.statistics.comparison import compare
 from fl_bench.benchmarks.statistics.reading import read_records
 from fl_bench.benchmarks.statistics.result import Options
-from fl_bench.benchmarks.tables.comparison import heading, markdown
+from fl_bench.benchmarks.tables.comparison import heading, markdown, sections
+from fl_bench.benchmarks.tables.comparison_csv import as_csv
 from fl_bench.benchmarks.tables.latex import latex
 from fl_bench.benchmarks.tuning.ledger import Tuning
 from fl_bench.benchmarks.tuning.travel import leave
@@ -99,6 +100,9 @@ def test_no_plain_verdict_over_unequal_budgets(records: list[Record]) -> None:
     assert "; unequal tuning: 12 trials against 0" in than_fedavg
     assert "; unequal tuning: 12 trials against 3" in than_local
     assert any("local (unequal tuning: 12 trials against 3)" in sentence for sentence in result.summary)
+    rows = next(section.rows for section in sections(result) if any("unequal\ntuning" in row for row in section.rows))
+    assert [row["unequal\ntuning"] for row in rows] == ["12 trials against 0", "12 trials against 3"]
+    assert "unequal tuning: 12 trials against 3" in as_csv(result)
     assert result.tuning == "unequal tuning, validation, seed 100: 12 trials: fedmd; 3 trials: local; 0 trials: fedavg"
 
 

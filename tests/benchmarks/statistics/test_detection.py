@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from fl_bench.benchmarks.statistics import detection
@@ -17,6 +19,7 @@ from fl_bench.benchmarks.statistics.result import Options
 from fl_bench.benchmarks.statistics.signed_rank import signed_rank
 from fl_bench.benchmarks.statistics.study import Study
 from fl_bench.benchmarks.statistics.table import Table
+from fl_bench.benchmarks.tables.power import print_power
 from fl_bench.errors import DataError
 
 MakeTable = Callable[..., Table]
@@ -42,16 +45,6 @@ def test_p_values_are_those_of_the_test_that_is_used() -> None:
     found = spread_like([[0.0] * 3, [1.0] * 3]).p(drawn)
     expected = [[signed_rank(drawn[at, :, place]).p for place in range(3)] for at in range(50)]
     assert found == pytest.approx(np.array(expected))
-
-
-def test_a_test_is_rejected_where_holm_rejects_it() -> None:
-    generator = np.random.default_rng(0)
-    family, own = generator.uniform(0, 0.1, (400, 4)), generator.uniform(0, 0.1, 400)
-    replaced = family.copy()
-    replaced[:, 2] = own
-    expected = np.mean([holm(row)[2] <= 0.05 for row in replaced])
-    assert 0.1 < expected < 0.9
-    assert detection._detected(own, family, 2, 0.05) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("shift", "chance"), [(0.5, 0.110), (1.0, 0.355), (2.0, 0.871)])
@@ -126,11 +119,42 @@ def test_more_data_sets_more_seeds_and_fewer_tests_help(table_of: MakeTable) -> 
 
 def test_what_shows_no_spread_is_refused(table_of: MakeTable) -> None:
     table = table_of(np.array([[[51.0, 50.0]]]), methods=["ours", "theirs"])
-    with pytest.raises(DataError, match="one data set with one seed shows no spread"):
+    with pytest.raises(DataError, match="with one seed shows no spread"):
         chances(table, Options("ours"), whole_table(table.methods, "ours"))
+    constant = np.full((1, 4, 2), 50.0)
+    constant[0, :, 0] += 3
+    with pytest.raises(DataError, match="every difference from ours that was seen is the same"):
+        chances(
+            table_of(constant, methods=["ours", "theirs"]), Options("ours"), whole_table(["ours", "theirs"], "ours")
+        )
     two = table_of(numbers(2, 1, 2), methods=["ours", "theirs"])
     with pytest.raises(DataError, match="name it with --control"):
         chances(two, Options(), whole_table(two.methods, None))
+
+
+def test_a_method_without_spread_has_no_chance_instead_of_none_at_all(table_of: MakeTable) -> None:
+    values = numbers(1, 5, 3)
+    values[..., 2] = values[..., 0] - 2  # two points behind ours with every seed
+    table = table_of(values, methods=["ours", "varied", "constant"])
+    (power,) = chances(table, Options("ours"), whole_table(table.methods, "ours"))
+    varied, constant = sorted(power.rows, key=lambda row: row.method, reverse=True)
+    assert (constant.method, constant.chances) == ("constant", None)
+    assert varied.chances is not None
+    assert power.typical == "varied"
+    console = Console(file=io.StringIO(), width=200)
+    print_power(console, [power])
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said.count("no spread") == 4
+    assert "no spread: all differences seen are equal" in said
+
+
+def test_one_data_set_tells_nothing_of_several_and_several_nothing_of_one(table_of: MakeTable) -> None:
+    one, several = (table_of(numbers(count, 3, 2), methods=["ours", "theirs"]) for count in (1, 4))
+    plan = whole_table(["ours", "theirs"], "ours")
+    with pytest.raises(DataError, match="power over 14 data sets was asked, and the numbers are of one"):
+        chances(one, Options("ours"), plan, blocks=14)
+    with pytest.raises(DataError, match="power on one data set was asked, and the numbers are of 4"):
+        chances(several, Options("ours"), plan, blocks=1)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 
 from fl_bench.benchmarks.statistics.comparison import compare
 from fl_bench.benchmarks.statistics.joint import joint
-from fl_bench.benchmarks.statistics.multiple import holm
+from fl_bench.benchmarks.statistics.multiple import holm_of_methods
 from fl_bench.benchmarks.statistics.pairs import against_control
 from fl_bench.benchmarks.statistics.result import Options
-from fl_bench.benchmarks.statistics.shift import p_equivalent, p_not_worse
+from fl_bench.benchmarks.statistics.shift import p_equivalent, p_not_worse, shift_interval
+from fl_bench.benchmarks.statistics.signed_rank import signed_rank
 from fl_bench.benchmarks.statistics.study import Study
 
 if TYPE_CHECKING:
@@ -57,8 +59,10 @@ def test_every_kind_of_verdict(study: Study) -> None:
 def test_margins_are_corrected_over_the_family(study: Study) -> None:
     found = joint(study, against_control(study))
     rows = [study.differences("a", other) for other in "bcd"]
-    assert [row.p_equivalent for row in found] == holm([p_equivalent(row, 1.5) for row in rows]).tolist()
-    assert [row.p_not_worse for row in found] == holm([p_not_worse(row, 1.5) for row in rows]).tolist()
+    asked = [[signed_rank(row).p, p_equivalent(row, 1.5), p_not_worse(row, 1.5)] for row in rows]
+    assert [[row.p_equivalent, row.p_not_worse] for row in found] == holm_of_methods(asked, 0.05)[0][:, 1:].tolist()
+    without = replace(study, options=replace(study.options, rope=0.0))
+    assert {(row.p_equivalent, row.not_worse) for row in joint(without, against_control(without))} == {(1.0, False)}
 
 
 def test_a_family_does_not_pay_for_another(study: Study) -> None:
@@ -66,9 +70,8 @@ def test_a_family_does_not_pay_for_another(study: Study) -> None:
     alone, whole = joint(study, pairs[:1])[0], joint(study, pairs)[0]
     assert alone.tests == 1
     assert alone.p_not_worse < whole.p_not_worse
-    assert alone.low is not None
-    assert whole.low is not None
-    assert alone.low > whole.low
+    assert (alone.low, alone.high) == shift_interval(study.differences("a", "b"), 0.05)
+    assert (whole.low, whole.high) == shift_interval(study.differences("a", "b"), 0.05 / 3)
     assert joint(study, ()) == ()
 
 
@@ -80,7 +83,7 @@ def test_pairs_are_attainable_with_the_blocks_that_they_have(table_of: Callable[
     options = Options(control="a", on_missing="skillings-mack")
     result = compare(table_of(values, methods=["a", "b", "c"]), options)
     assert [row.attainable for row in result.joint] == [True, True]
-    assert all(row.low is not None for row in result.joint)
+    assert [row.low is None for row in result.joint] == [False, True]  # six blocks do not reach .05 / 2
     values[2:4, :, 2] = np.nan
     result = compare(table_of(values, methods=["a", "b", "c"]), options)
     assert [row.attainable for row in result.joint] == [True, False]

@@ -88,7 +88,7 @@ def test_a_comparison_as_declared_departs_from_nothing(table: Table) -> None:
     [
         ({"control": "fedmd"}, "last", "control fedmd instead of ours"),
         ({"alpha": 0.1}, "last", "level 0.1 instead of 0.05"),
-        ({"rope": 3.0}, "last", "ROPE 3 instead of 1 points"),
+        ({"rope": 3.0}, "last", "ROPE 3 instead of 1 point"),
         ({}, "val", "--select val instead of last"),
         ({"blocks": "setting"}, "last", "--blocks setting"),
     ],

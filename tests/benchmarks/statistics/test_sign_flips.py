@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fl_bench.benchmarks.statistics.sign_flips import DRAWN, max_t, sign_flips, simultaneous_intervals
+from fl_bench.benchmarks.statistics.sign_flips import DRAWN, max_t, sign_flips
 
 
 @pytest.fixture
@@ -71,32 +71,4 @@ def test_no_difference_and_only_one_block() -> None:
     generator = np.random.default_rng(0)
     flips = sign_flips(7, generator)
     assert max_t(np.zeros((7, 2)), flips).tolist() == [1.0, 1.0]
-    assert simultaneous_intervals(np.full((7, 1), 2.0), flips, 0.05) is not None
-    assert np.isnan(simultaneous_intervals(np.full((7, 1), 2.0), flips, 0.05)).all()
     assert max_t(np.ones((1, 1)), sign_flips(1, generator)).tolist() == [1.0]
-
-
-def test_intervals_by_hand() -> None:
-    # 0 to 5: residuals -2.5 ... 2.5. Of the 32 ways one may be beyond: signs + + + - - - turn them all negative, which
-    # has the largest t; the next turns all but the smallest, 0.5: sum 8 of squares 17.5, mean 4/3.
-    values = np.arange(6.0)[:, None]
-    found = simultaneous_intervals(values, sign_flips(6, np.random.default_rng(0)), 0.05)
-    assert found is not None
-    error = np.sqrt(17.5 / 5 / 6)
-    turned = np.array([2.5, 1.5, -0.5, 0.5, 1.5, 2.5])
-    second = t(turned)
-    assert found[1] - 2.5 == pytest.approx([second * error])
-    assert 2.5 - found[0] == pytest.approx([second * error])
-
-
-def test_intervals_are_wider_over_more_methods_and_absent_below_six_blocks(generator: np.random.Generator) -> None:
-    differences = generator.normal(0, 1, (10, 6))
-    flips = sign_flips(10, generator)
-    alone = simultaneous_intervals(differences[:, :1], flips, 0.05)
-    together = simultaneous_intervals(differences, flips, 0.05)
-    assert alone is not None
-    assert together is not None
-    assert together[1][0] - together[0][0] > 1.15 * (alone[1][0] - alone[0][0])
-    student = stats.t.ppf(0.975, 9) * differences[:, 0].std(ddof=1) / np.sqrt(10)
-    assert (alone[1][0] - alone[0][0]) / 2 >= student - 1e-9
-    assert simultaneous_intervals(differences[:5], sign_flips(5, generator), 0.05) is None
