@@ -103,6 +103,8 @@ def _placed(groups: Mapping[str, Sequence[Effect]]) -> Iterator[tuple[int, Effec
     """Rows from the bottom up, with the name of a family above its methods where there are several."""
     place = 0
     for name in reversed(list(groups)):
-        for row in (*groups[name], *([name] if len(groups) > 1 else [])):
-            yield place, row
-            place += 1
+        rows: list[Effect | str] = [*groups[name]]
+        if len(groups) > 1:
+            rows.append(name)
+        yield from enumerate(rows, place)
+        place += len(rows)
