@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..records.record import Record
     from ..report.screen import Told
     from ..statistics.result import Comparison
+    from ..statistics.table import Table
     from .question import Asked, Question
 
 NOTE_BYTES, PAGE_BYTES = 20_000, 2**20
@@ -109,12 +110,25 @@ def tell(source: Path, question: Question) -> tuple[Told, int]:
             table=asked.table,
             options=asked.options,
             plan=asked.plan,
-            records=newest(records),
+            records=_of(asked.table, newest(records), question),
             comparison=comparison,
             obstacle=obstacle,
         ),
         code,
     )
+
+
+def _of(table: Table, records: Sequence[Record], question: Question) -> Sequence[Record]:
+    """The records of what the command line names of methods and data sets; all where it names none."""
+    from ..statistics.reading import SEPARATOR
+
+    methods = {name.partition(SEPARATOR)[0] for name in table.methods}
+    return [
+        record
+        for record in records
+        if (question.methods is None or record.label in methods)
+        and (question.datasets is None or record.cell["dataset"] in table.datasets)
+    ]
 
 
 def _compare(asked: Asked) -> tuple[Comparison | None, str]:

@@ -116,6 +116,7 @@ def test_what_is_done_otherwise_than_declared_is_said(results: Path) -> None:
     assert "(signed rank, 1 of 3 declared tests)" in page
     assert "- **Clearly worse than:** none\n- **Undecided against:** none" in page
     assert "bounds" not in page
+    assert "the last round, of 14 runs |" in page  # two methods on seven data sets
 
 
 def test_a_page_that_a_person_wrote_stays(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
