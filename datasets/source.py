@@ -78,6 +78,11 @@ class Facts:
     the name before a colon."""
 
 
+def cache_folder() -> Path:
+    """The user's cache: data that were fetched, and what plans found out."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fl-bench"
+
+
 @dataclass(frozen=True)
 class Request:
     """One request for a data set: its name as written, and where files may come from."""
@@ -98,8 +103,7 @@ class Request:
     def roots(self) -> tuple[Path, ...]:
         """Folders to search, in order: `--data-dir`, `$FL_BENCH_DATA`, the per-user cache."""
         named = [self.data_dir, os.environ.get("FL_BENCH_DATA")]
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return *(user_path(folder) for folder in named if folder), Path(cache) / "fl-bench"
+        return *(user_path(folder) for folder in named if folder), cache_folder()
 
     def places(self, folder: str, system: Sequence[Path] = ()) -> list[Path]:
         """Where files may be, in order: each root and `folder` inside it, then the system's own folders."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from ..figures.gallery import Drawing
     from ..leaderboard.reported import Selection
     from ..records.record import Record
+    from ..records.store import Store
+    from ..report.page import About
     from ..statistics.result import Comparison
 
 FORMATS = ("svg", "pdf", "png")
@@ -177,16 +180,19 @@ def report(
     with_figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="With figures, or without (then matplotlib is not needed).")
     ] = True,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in the browser when it is written.")] = False,
 ) -> None:
-    """Write one HTML page that needs no network: leaderboard, comparison with verdicts, figures, every run, provenance.
+    """Write one HTML page that needs no network: the finding, methods by data sets, costs, clients, every run.
 
     \b
     fl-bench report
+    fl-bench report results/offline --open
     fl-bench report results -o report/ --on-missing complete-blocks
     """
     from ..figures.style import check_matplotlib
     from ..records.store import Store
-    from ..report.page import render_page, take_pictures, write_page
+    from ..report.page import render_page, write_page
+    from ..report.pictures import ON_PAGE, take_pictures
     from ..tuning.travel import ledger_in
 
     if with_figures:
@@ -194,16 +200,45 @@ def report(
     records, others, code = _records(results, methods, datasets)
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
-    pictures = take_pictures(_drawings(records, comparison, selection, methods)[0]) if with_figures else []
-    ledger = ledger_in(Store(results).results)
+    drawings = _drawings(records, comparison, selection, methods)[0] if with_figures else []
+    store = Store(results)
     text = render_page(
-        records, selection=selection, comparison=comparison, obstacle=obstacle, pictures=pictures, ledger=ledger
+        records,
+        about=_about(store),
+        selection=selection,
+        comparison=comparison,
+        obstacle=obstacle,
+        pictures=take_pictures([drawing for drawing in drawings if drawing.kind in ON_PAGE]),
+        ledger=ledger_in(store.results),
     )
     path = write_page(out, text)
-    say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB); open it in a browser")
+    say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB){'' if show else '; --open shows it in the browser'}")
+    if show and not webbrowser.open(path.resolve().as_uri()):
+        say("found no browser that could be started")
     if obstacle:
         say(f"without a comparison: {obstacle}")
     raise typer.Exit(code)
+
+
+def _about(store: Store) -> About:
+    """The grid that declared the records' comparison, or else their folder; and what the grid is for, if it is a
+    packaged one that has not changed since.
+
+    Raises:
+        DataError: the declarations cannot be read.
+    """
+    from hashlib import sha256
+
+    from ..grid.grid import GRIDS, read_grid
+    from ..records.declarations import history, read_declarations
+    from ..report.page import About
+
+    declared = history(read_declarations(store))
+    if not declared:
+        return About(store.results.resolve().name or "fl-bench")
+    last, packaged = declared[-1], GRIDS / f"{declared[-1].grid}.yaml"
+    same = packaged.is_file() and sha256(packaged.read_bytes()).hexdigest() == last.sha256
+    return About(last.grid, read_grid(packaged).description if same else "")
 
 
 def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], list[str], int]:

@@ -50,6 +50,8 @@ class Drawing:
     title: str
     """What it shows, and of what; also the text for who cannot see it."""
     draw: Callable[[], Figure]
+    data: object = None
+    """All that it is drawn of, with a `repr` that differs where the figures do."""
 
 
 def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]:
@@ -72,10 +74,10 @@ def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]
             )
         if leaks := leakage.read_leaks(block):
             draws["leakage"] = lambda block, where, leaks=leaks: leakage.draw(leaks, title=where, sheet=sheet)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        data = (block.courses, [run.run for runs in block.records.values() for run in runs], leaks, sheet)
         for kind, draw in draws.items():
-            found.append(
-                Drawing(kind, f"{kind}-{name}", f"{where}: {KINDS[kind]}", lambda d=draw, b=block, w=where: d(b, w))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
-            )
+            title = f"{where}: {KINDS[kind]}"
+            found.append(Drawing(kind, f"{kind}-{name}", title, partial(draw, block, where), data))
     return found
 
 
@@ -87,7 +89,7 @@ def from_sweeps(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> tuple[list[Dr
         alone = sum((other.dataset, other.setting) == (one.dataset, one.setting) for other in sweeps) == 1
         name = f"sweep-{safe_name(one.dataset)}-{safe_name(one.setting)}{'' if alone else f'-{one.rest}'}"
         title = f"{one.dataset}: accuracy against {one.setting}{'' if alone else f' [{one.rest}]'}"
-        found.append(Drawing("sweep", name, title, partial(sweep.draw, one, title=title, sheet=sheet)))
+        found.append(Drawing("sweep", name, title, partial(sweep.draw, one, title=title, sheet=sheet), (one, sheet)))
     return found, reasons
 
 
@@ -127,7 +129,7 @@ def from_comparison(result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
         found.append(
             _drawing("profiles", lambda title: profiles.draw(profiles.profiles(scores), title=title, sheet=sheet))
         )
-    return found
+    return [replace(drawing, data=(result, sheet)) for drawing in found]
 
 
 def from_costs(found: Sequence[Cost], result: Comparison, sheet: Sheet = SCREEN) -> list[Drawing]:
@@ -149,12 +151,13 @@ def from_costs(found: Sequence[Cost], result: Comparison, sheet: Sheet = SCREEN)
         f"{points(result.options.rope)}; bytes of whole runs, both ways, public inputs once; seconds as measured"
     )
     rope = result.options.rope
-    return [_drawing("tradeoff", lambda title: tradeoff.draw(found, rope=rope, title=title, text=text, sheet=sheet))]
+    drawing = _drawing("tradeoff", lambda title: tradeoff.draw(found, rope=rope, title=title, text=text, sheet=sheet))
+    return [replace(drawing, data=(found, rope, text, sheet))]
 
 
 def _drawing(kind: str, draw: Callable[[str], Figure]) -> Drawing:
     title = KINDS[kind][0].upper() + KINDS[kind][1:]
-    return Drawing(kind, kind, title, lambda: draw(title))
+    return Drawing(kind, kind, title, partial(draw, title))
 
 
 def _impossible(result: Comparison) -> bool:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..leaderboard.lines import lines
 from ..leaderboard.own_rate import OWN_RATE, OWN_STEPS
 from ..leaderboard.pairing import comparisons
 from ..tables.values import show_bytes, show_seconds
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..leaderboard.lines import Line
-    from ..leaderboard.reported import Selection
     from ..records.checks import Status
     from ..records.record import Record
 
@@ -28,15 +26,6 @@ class Cell:
 
     text: str
     value: float | str | None = None
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where the mean and its interval lie between the edges of the comparison, in percent of the width."""
-
-    low: float
-    mean: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,8 @@ class Entry:
     """Among the methods' own numbers of its data set and setting, 1 is best."""
     accuracy: float | None
     accuracy_text: str
-    span: Span | None
+    interval: str
+    """95 %, of the mean over seeds; nothing from one seed."""
     numbers: tuple[Cell, ...]
     """By `COLUMNS`."""
     runs: str
@@ -73,11 +63,12 @@ COLUMNS = (
 """The numbers beside the accuracy, with what they mean."""
 
 
-def entries(records: Sequence[Record], selection: Selection) -> list[Entry]:
+def entries(records: Sequence[Record], scored: Sequence[Line]) -> list[Entry]:
     """All lines, by data set and setting; in each the methods by accuracy, best first, their other views behind them.
 
-    Raises:
-        DataError: a record cannot be read, or records look comparable and are not.
+    Args:
+        records: what tells the category of a method.
+        scored: the lines of their leaderboard.
     """
     categories = {
         (dataset, setting, method): next((str(run.facts["category"]) for run in runs if "category" in run.facts), "")
@@ -85,31 +76,21 @@ def entries(records: Sequence[Record], selection: Selection) -> list[Entry]:
         for method, runs in methods.items()
     }
     blocks: dict[tuple[str, str], list[Line]] = defaultdict(list)
-    for line in lines(records, selection):
+    for line in scored:
         blocks[line.dataset, line.setting].append(line)
     found = []
     for block in blocks.values():
         own = {line.method: line.acc_mean for line in block if line.deployed}
         numbers = [value for value in own.values() if value is not None]
-        edges = _edges(block)
         for line in sorted(block, key=lambda line: (-(own.get(line.method) or 0), line.method, not line.deployed)):
             accuracy = own.get(line.method)
             place = None if accuracy is None or not line.deployed else 1 + sum(other > accuracy for other in numbers)
             category = categories[line.dataset, line.setting, line.method]
-            found.append(_entry(line, category, place, edges))
+            found.append(_entry(line, category, place))
     return found
 
 
-def _edges(block: Sequence[Line]) -> tuple[float, float]:
-    """The range that intervals are drawn in, percent: all means, and half as much around them."""
-    means = [line.acc_mean for line in block if line.acc_mean is not None]
-    if not means:
-        return 0.0, 100.0
-    margin = 0.1 * max(max(means) - min(means), 1.0)
-    return min(means) - margin, max(means) + margin
-
-
-def _entry(line: Line, category: str, place: int | None, edges: tuple[float, float]) -> Entry:
+def _entry(line: Line, category: str, place: int | None) -> Entry:
     spread = "" if line.acc_std is None else f" ± {line.acc_std:.2f}"
     return Entry(
         dataset=line.dataset,
@@ -121,7 +102,7 @@ def _entry(line: Line, category: str, place: int | None, edges: tuple[float, flo
         place=place,
         accuracy=line.acc_mean,
         accuracy_text="no number" if line.acc_mean is None else f"{line.acc_mean:.2f}{spread}",
-        span=_span(line, edges),
+        interval=_interval(line),
         numbers=(
             Cell("" if line.val is None else f"{line.val:.2f}", line.val),
             _signed(line.gap_to_local),
@@ -147,13 +128,11 @@ def _signed(value: float | None) -> Cell:
     return Cell("" if value is None else f"{value:+.2f}", value)
 
 
-def _span(line: Line, edges: tuple[float, float]) -> Span | None:
-    if line.acc_mean is None:
-        return None
-    low = line.acc_mean if line.acc_ci95_low is None else line.acc_ci95_low
-    high = line.acc_mean if line.acc_ci95_high is None else line.acc_ci95_high
-    places = [100 * (value - edges[0]) / (edges[1] - edges[0]) for value in (low, line.acc_mean, high)]
-    return Span(*(round(min(max(place, 0.0), 100.0), 2) for place in places))
+def _interval(line: Line) -> str:
+    """Cut at 0 and 100: no accuracy is beyond."""
+    if line.acc_ci95_low is None or line.acc_ci95_high is None:
+        return ""
+    return f"{max(line.acc_ci95_low, 0):.1f} to {min(line.acc_ci95_high, 100):.1f}"
 
 
 def _runs(line: Line) -> str:

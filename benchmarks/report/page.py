@@ -5,14 +5,13 @@ A pure function of the records: no time of writing, no machine of the reader's, 
 
 from __future__ import annotations
 
-import base64
-import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.files import write_file
 
+from ..figures.blocks import read_blocks
 from ..leaderboard.lines import lines
 from ..leaderboard.own_rate import OWN_RATE, OWN_STEPS, cautioned
 from ..leaderboard.pairing import cautions
@@ -20,24 +19,39 @@ from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
 from ..leaderboard.sampling import decided_by_new
 from ..leaderboard.versions import newest
-from ..statistics.verdicts import many
+from ..statistics.costs import costs as costs_of
+from ..statistics.costs import spent_in
+from ..statistics.population import population
+from ..statistics.study import Study
+from ..statistics.verdicts import many, repeats
 from ..tables.comparison import heading, sections
+from ..tables.finer import cost_table
+from ..tables.latex import SPECIAL
 from ..tables.values import show
 from .board import COLUMNS, entries
+from .by_dataset import badges_of, by_dataset
+from .clients import of_clients
+from .finding import ranking, views
 from .runs import drill_down, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..figures.gallery import Drawing
+    from jinja2 import Environment
+
+    from ..leaderboard.lines import Line
     from ..leaderboard.reported import Selection
     from ..records.record import Record
     from ..statistics.result import Comparison
     from ..tuning.ledger import Ledger
     from .board import Entry
+    from .pictures import Picture
 
 TEMPLATES = Path(__file__).parent / "templates"
-"""report.html, and the style and script that go into it."""
+"""report.html with its parts, and the styles and scripts that go into it."""
+
+SCRIPTS = ("shared.js", "tables.js", "finding.js", "by-dataset.js", "charts.js", "clients.js", "runs.js")
+"""In the order in which they run."""
 
 BADGES = {
     "oracle: test labels": (
@@ -62,18 +76,6 @@ FEW = 6
 """Verdicts that stand open; more are folded."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure on the page."""
-
-    kind: str
-    title: str
-    width: int
-    """Pixels that it wants to have."""
-    source: str
-    """A data address that holds all of it."""
-
-
 def write_page(folder: Path, text: str) -> Path:
     """Write the page as index.html.
 
@@ -85,6 +87,16 @@ def write_page(folder: Path, text: str) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class About:
+    """What the records are of."""
+
+    title: str = "fl-bench report"
+    """The grid's name, or that of the results folder."""
+    question: str = ""
+    """What the grid was run to answer, or what it is for; nothing where nobody said."""
+
+
 def render_page(
     records: Sequence[Record],
     *,
@@ -93,6 +105,7 @@ def render_page(
     obstacle: str,
     pictures: Sequence[Picture],
     ledger: Ledger | None = None,
+    about: About | None = None,
 ) -> str:
     """The whole page.
 
@@ -103,9 +116,49 @@ def render_page(
         obstacle: why there is no comparison, for the reader.
         pictures: the figures, in order.
         ledger: of the results folder that the records are from.
+        about: what stands above.
     Raises:
         DataError: a record cannot be read.
     """
+    scored = lines(records, selection, ledger)
+    board = entries(records, scored)
+    data = drill_down(records)
+    bounds = {entry.method for entry in board if entry.category == "bound"}
+    table = by_dataset(scored, bounds, comparison)
+    content = _comparison(comparison, scored) if comparison is not None else {}
+    template = _environment().get_template("report.html")
+    return template.render(
+        style=_assets("report.css", "charts.css"),
+        script=_assets(*SCRIPTS),
+        about=about or About(),
+        lead=_lead(newest(records), board),
+        cautions=_cautions(records, scored),
+        selection=SELECTIONS[selection],
+        board=board,
+        columns=COLUMNS,
+        choices=_choices(board),
+        settings=data["settings"],
+        table=table,
+        badges_of=badges_of(board),
+        comparison=comparison,
+        content=content,
+        few=FEW,
+        obstacle=obstacle,
+        pictures=pictures,
+        unfinished=[run for run in data["runs"] if run["status"] != "done"],
+        origins=provenance(data),
+        badges=_badges(board),
+        data={
+            **data,
+            "table": asdict(table),
+            "control": None if comparison is None else comparison.control,
+            "clients": of_clients(read_blocks(records)),
+            "latex": SPECIAL,
+        },
+    )
+
+
+def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -117,60 +170,41 @@ def render_page(
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["shown"] = show
-    board = entries(records, selection)
-    scored = lines(records, selection, ledger)
+    return environment
+
+
+def _assets(*names: str) -> str:
+    return "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+
+
+def _comparison(result: Comparison, scored: Sequence[Line]) -> dict[str, Any]:
+    """What is said of a comparison: the finding from every control, the ranking, costs, and all tables."""
+    spent = spent_in(scored)
+    ranked, apart = ranking(result, spent)
+    costs: list[dict[str, Any]] = []
+    caption = ""
+    if result.control is not None:
+        study = Study(result.table, result.options, result.control)
+        costs, caption = cost_table(costs_of(study, result.primary, spent), result.options.alpha, result.table.tuning)
+    return {
+        "views": views(result),
+        "ranked": ranked,
+        "apart": apart,
+        "population": f"{population(result.table, result.options.blocks)}, {repeats(result)}",
+        "costs": costs,
+        "costs_caption": caption,
+        "heading": heading(result),
+        "sections": sections(result),
+    }
+
+
+def _cautions(records: Sequence[Record], scored: Sequence[Line]) -> list[str]:
     of_clients = [
         f"{dataset}: {said}"
         for told in (decided_by_new(scored), over_poisoned(scored))
         for (dataset, _), said in told.items()
     ]
-    data = drill_down(records)
-    kept = newest(records)
-    return environment.get_template("report.html").render(
-        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
-        lead=_lead(kept, board),
-        cautions=[*cautions(records), *cautioned(scored), *dict.fromkeys(of_clients)],
-        selection=SELECTIONS[selection],
-        board=board,
-        columns=COLUMNS,
-        choices=_choices(board),
-        settings=data["settings"],
-        comparison=comparison,
-        heading=[] if comparison is None else heading(comparison),
-        sections=[] if comparison is None else sections(comparison),
-        few=FEW,
-        obstacle=obstacle,
-        pictures=pictures,
-        unfinished=[run for run in data["runs"] if run["status"] != "done"],
-        origins=provenance(data),
-        badges=_badges(board),
-        data=data,
-    )
-
-
-def take_pictures(drawings: Sequence[Drawing]) -> list[Picture]:
-    """Draw figures for the page.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
-    from ..figures.style import render
-
-    pictures = []
-    for drawing in drawings:
-        figure = drawing.draw()
-        content = slim(render(figure, "svg").decode())
-        source = "data:image/svg+xml;base64," + base64.b64encode(content.encode()).decode()
-        pictures.append(Picture(drawing.kind, drawing.title, round(96 * figure.get_figwidth()), source))
-    return pictures
-
-
-def slim(svg: str) -> str:
-    """The same picture in fewer bytes: no comments, no line ends within it, places to a hundredth of a point."""
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
-    return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]).strip(), svg)
+    return [*cautions(records), *cautioned(scored), *dict.fromkeys(of_clients)]
 
 
 def _lead(records: Sequence[Record], board: Sequence[Entry]) -> str:

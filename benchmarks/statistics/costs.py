@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..leaderboard.lines import Line
     from ..leaderboard.reported import Selection
     from ..records.record import Record
     from .result import Comparison, Pair
@@ -78,11 +79,20 @@ def read_spent(records: Sequence[Record], selection: Selection = "last") -> dict
     Raises:
         DataError: runs of one comparison did not share partition, weights, draws and public order.
     """
-    return {
-        (line.dataset, line.setting, line.method): Spent(line.bytes_total + (line.bytes_one_off or 0.0), line.seconds)
-        for line in lines(records, selection)
-        if line.bytes_total is not None and line.seconds is not None
-    }
+    return spent_in(lines(records, selection))
+
+
+def spent_in(scored: Iterable[Line]) -> dict[tuple[str, str, str], Spent]:
+    """The same from the lines of a leaderboard."""
+    found = ((line, spent_on(line)) for line in scored)
+    return {(line.dataset, line.setting, line.method): spent for line, spent in found if spent is not None}
+
+
+def spent_on(line: Line) -> Spent | None:
+    """What the runs of one line took; None where none is finished."""
+    if line.bytes_total is None or line.seconds is None:
+        return None
+    return Spent(line.bytes_total + (line.bytes_one_off or 0.0), line.seconds)
 
 
 def costs(study: Study, family: Sequence[Pair], spent: Mapping[tuple[str, str, str], Spent]) -> tuple[Cost, ...]:

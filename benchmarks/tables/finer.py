@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 def print_costs(console: Console, found: Sequence[Cost], alpha: float, tuning: str) -> None:
     """Print what the control gains on each method and what it takes; and how they were tuned, in words."""
+    rows, caption = cost_table(found, alpha, tuning)
+    print_table(console, rows)
+    if caption:
+        _say(console, caption)
+
+
+def cost_table(found: Sequence[Cost], alpha: float, tuning: str) -> tuple[list[dict[str, Any]], str]:
+    """What the control gains on each method and what it takes, a row each, and what the columns are."""
     rows = [
         {
             "than": cost.other,
@@ -33,18 +41,17 @@ def print_costs(console: Console, found: Sequence[Cost], alpha: float, tuning: s
         }
         for cost in found
     ]
-    print_table(console, rows)
-    if rows:
-        families = found[0].families
-        none = "too few for an interval"
-        interval = none if found[0].points.low is None else f"{100 * (1 - alpha):g} % intervals, bootstrap over them"
-        _say(
-            console,
-            f"{found[0].method} minus the other in points, and how many times as many bytes and seconds it takes "
-            f"(geometric mean); over {families} {'family' if families == 1 else 'families'} of data sets, {interval}. "
-            "Bytes: whole runs, both ways, public inputs once. Seconds: as measured, whatever else ran; - where one of "
-            f"them sends nothing. Tuning: {tuning}",
-        )
+    if not rows:
+        return [], ""
+    families = found[0].families
+    none = "too few for an interval"
+    interval = none if found[0].points.low is None else f"{100 * (1 - alpha):g} % intervals, bootstrap over them"
+    return rows, (
+        f"{found[0].method} minus the other in points, and how many times as many bytes and seconds it takes "
+        f"(geometric mean); over {families} {'family' if families == 1 else 'families'} of data sets, {interval}. "
+        "Bytes: whole runs, both ways, public inputs once. Seconds: as measured, whatever else ran; - where one of "
+        f"them sends nothing. Tuning: {tuning}"
+    )
 
 
 def print_clients(console: Console, found: Sequence[OnClients], alpha: float, tuning: str) -> None:

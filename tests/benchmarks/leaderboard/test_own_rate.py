@@ -142,7 +142,7 @@ def test_records_say_it_wherever_they_are_read(store: Store, write: Callable[...
     assert "fedavg †" not in table
     assert "† scaffold: own rate, sgd 0.1 (scaffold.lr)" in table
     assert caution in table
-    assert {entry.method: entry.badges for entry in entries(records, "last")} == {
+    assert {entry.method: entry.badges for entry in entries(records, lines(records))} == {
         "fedavg": (),
         "scaffold": ("own rate: sgd 0.1 (scaffold.lr)",),
     }
@@ -184,7 +184,7 @@ def test_training_of_its_own_is_said_wherever_records_are_read(
     table = " ".join(text(shown).split())
     assert "fedavg † ‡ 60.00" in table
     assert "‡ fedavg: own steps, 3 local epochs (1)" in table
-    badges = {entry.method: entry.badges for entry in entries(records, "last")}
+    badges = {entry.method: entry.badges for entry in entries(records, lines(records))}
     assert badges["fedavg"] == ("own rate: adam 0.02 (training.lr)", "own steps: 3 local epochs (1)")
     assert "adam 0.02 (training.lr), 3 local epochs (1)" in files(records)["digits.csv"]
     one = screen(width=400)
