@@ -32,6 +32,7 @@ from .options import (
     Select,
     Settings,
     Timeout,
+    Trackers,
     Use,
     Wait,
     check_timeout,
@@ -69,12 +70,16 @@ def run(
     download: Download = False,
     plugin: Plugins = None,
     timeout: Timeout = None,
+    tracker: Trackers = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
     ] = False,
     wait: Wait = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
+    ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="The same, with the time of a training step measured again.")
     ] = False,
     select: Select = "last",
     as_json: AsJson = False,
@@ -90,6 +95,7 @@ def run(
     fl-bench run my-grid.yaml --jobs 4 --dry-run
     """
     from ...federation.settings import Execution
+    from ..export.live import followed, read_tracker
     from ..grid.configure import configure
     from ..grid.executors import read_executor
     from ..grid.grid import Overrides, expand, find_grid, read_grid
@@ -109,6 +115,7 @@ def run(
     execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
     load_plugins(plugins)
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
+    trackers = [read_tracker(text) for text in tracker or ()]
     path = find_grid(grid)
     overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
     file = read_grid(path)
@@ -117,11 +124,11 @@ def run(
     if tuning is not None:
         check_seeds(expanded, tuning[0])
     store = Store(out.absolute())  # wherever a plugin may go
-    if dry_run:
+    if dry_run or estimate:
         from .dry_run import print_plan
 
-        ledger = None if tuning is None else tuning[0]
-        print_plan(expanded, store, chosen.slots(), execution, retry=retry, as_json=as_json, ledger=ledger)
+        ledger, slots = None if tuning is None else tuning[0], chosen.slots()
+        print_plan(expanded, store, slots, execution, retry=retry, as_json=as_json, anew=estimate, ledger=ledger)
         return
     store.check_writable()
     if tuning is not None:
@@ -131,6 +138,8 @@ def run(
     waiting, earlier = _look(expanded, store, retry=retry)
     fetch(waiting, data_dir, download=download)
     chosen.slots()  # what is wrong with it is said before anything runs
+    for one in trackers:
+        one.ready()
     _say_what_is_there(expanded, store, waiting, earlier)
     _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
@@ -142,7 +151,7 @@ def run(
     running = (
         until_ended(run_cells, schedule.cells, store, options) if wait else run_cells(schedule.cells, store, options)
     )
-    code, skipped = run_all(schedule, running)
+    code, skipped = run_all(schedule, followed(running, trackers) if trackers else running)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)

@@ -115,6 +115,25 @@ def unpack_declarations(store: Store) -> Path | None:
     return path
 
 
+def agreed(several: Sequence[Sequence[Declared]]) -> tuple[Declared, ...] | None:
+    """The declarations of several results folders as those of one, by date; None where one grid's last ones differ.
+
+    Args:
+        several: the declarations of each folder, oldest first.
+    """
+    last: dict[str, Declaration] = {}
+    for declared in several:
+        for grid, comparison in {one.grid: one.comparison for one in declared}.items():
+            if last.setdefault(grid, comparison) != comparison:
+                return None
+    found: list[Declared] = []
+    for one in sorted((one for declared in several for one in declared), key=lambda one: one.date):
+        before = [other for other in found if other.grid == one.grid]
+        if not before or before[-1].comparison != one.comparison:
+            found.append(one)
+    return tuple(found)
+
+
 def history(declared: Sequence[Declared], grid: str | None = None) -> tuple[Declared, ...]:
     """The declarations of one grid, of which the last counts: of that which declared last, or of a named one.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..leaderboard.budgets import unequal
-from ..statistics.comparison import CONTROL
+from ..statistics.plan import CONTROL
 from ..statistics.population import observations, unit
 from ..statistics.power import BLOCK_WORDS, number
 from ..statistics.verdicts import basis, many, points, size

@@ -234,7 +234,7 @@ class Tuned:
                 (cell,) = self.cells(settings, place, self._asked.budget.seeds[:1], number)
             except ConfigError:
                 return None
-            planned = forecast(cell, nets=False)
+            planned = forecast(cell)
             if planned is None:
                 return None
             total += sum(work.steps for work in planned.work.values())

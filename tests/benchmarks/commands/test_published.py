@@ -111,8 +111,9 @@ def test_the_table_of_leaks_is_that_of_the_records() -> None:
 def test_a_missing_record_is_named_and_nothing_claimed(
     texts: dict[str, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = next(name for name in texts if name.startswith("vowel/fedmd-2-"))
-    write_bundle(tmp_path / "x.tar.xz", {key: value for key, value in texts.items() if key != name})
+    some = {key: value for key, value in texts.items() if key.startswith(("vowel/", "digits/"))}
+    some.pop(next(name for name in some if name.startswith("vowel/fedmd-2-")))
+    write_bundle(tmp_path / "x.tar.xz", some)
     assert run_command(["compare", str(tmp_path / "x.tar.xz")]) == 2
     said = capsys.readouterr()
     assert said.out == ""
