@@ -262,7 +262,8 @@ def _declare(grid: Grid, path: Path, store: Store, recorded: int) -> None:
     if grid.declaration is None:
         return
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    before = declare(store, Declared(grid.name, digest, now(), recorded, len(grid.cells), grid.declaration))
+    meant = Declared(grid.name, digest, now(), recorded, len(grid.cells), grid.declaration, grid.question)
+    before = declare(store, meant)
     if before is not None:
         say(
             f"the grid {grid.name} declared another comparison at {before.date}: it is kept, and this one counts as "
