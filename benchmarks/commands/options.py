@@ -18,6 +18,16 @@ WRONG, FAILED, STOPPED = 2, 1, 130
 Plugins = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Load a plugin file; may be given again.")
 ]
+RESULTS = Path("fl-bench-results")
+"""The results folder of every command that is given no other."""
+
+Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of records and leaderboards.")]
 DataDir = Annotated[
@@ -88,6 +98,14 @@ Use = Annotated[
         "graphs=false, channels_last=true, compile=true.",
     ),
 ]
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        metavar="NAME[KEY=VALUE;...]",
+        help="Show accuracy by round while runs run: tensorboard, mlflow, trackio or wandb; may be given again.",
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option(
@@ -99,6 +117,10 @@ Timeout = Annotated[
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait for runs that other processes have, and run what they leave undone.")
 ]
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every round, too.")]
+
+Explain = Annotated[bool, typer.Option("--explain", help="Say below tables what each column means.")]
 
 Control = Annotated[
     str | None,
@@ -134,17 +156,6 @@ CompareFamilies = Annotated[
 CompareMethods = Annotated[
     str | None,
     typer.Option("--methods", metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot."),
-]
-OnlySettings = Annotated[
-    str | None,
-    typer.Option(
-        "--settings",
-        metavar="KEY=VALUE,...",
-        help="Only records in these settings: alpha=0.1,alpha=1 in either, alpha=0.1,clients=25 in both at once.",
-    ),
-]
-CompareDatasets = Annotated[
-    str | None, typer.Option("--datasets", metavar="A,B", help="Compare on these data sets only.")
 ]
 DeclaredBy = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -14,6 +14,7 @@ from fl_bench.files import write_file
 from ..tables.terminal import make_console, say
 from .options import (
     FAILED,
+    RESULTS,
     AsJson,
     Changes,
     Clients,
@@ -36,6 +37,7 @@ from .options import (
     Settings,
     Timeout,
     Use,
+    Verbose,
     Wait,
     check_timeout,
     given_flags,
@@ -90,8 +92,8 @@ def tune(
     device: Device = None,
     executor: ExecutorName = "local",
     use: Use = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the trials' records.")] = Path(
-        "results/tuning"
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the trials' records.")] = (
+        RESULTS / "tuning"
     ),
     data_dir: DataDir = None,
     download: Download = False,
@@ -99,6 +101,7 @@ def tune(
     timeout: Timeout = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run again what failed or timed out, once.")] = False,
     wait: Wait = False,
+    verbose: Verbose = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be tried, with estimates; run nothing.")
     ] = False,
@@ -158,7 +161,7 @@ def tune(
         say(sentence)
     store = Store(out.absolute())
     study = Study(asked, store, retry=retry)
-    print_plan(asked, study, store, chosen.slots(), as_json=as_json and dry_run)
+    print_plan(asked, study, store, chosen.slots(), execution, as_json=as_json and dry_run)
     if dry_run:
         return
     assert write is not None
@@ -167,7 +170,7 @@ def tune(
         say(f"put back, its process was killed while it was replaced: {place}")
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
-    code = _run(study, store, options, chosen, timeout=timeout, wait=wait, data=(data_dir, download))
+    code = _run(study, store, options, chosen, timeout=timeout, wait=wait, verbose=verbose, data=(data_dir, download))
     if code:
         raise typer.Exit(code)
     ledger = study.ledger()
@@ -187,6 +190,7 @@ def _run(
     *,
     timeout: float | None,
     wait: bool,
+    verbose: bool,
     data: tuple[Path | None, bool],
 ) -> int:
     """Run what the tuning asks for until it asks for nothing more; the exit code, 0 when all is recorded."""
@@ -208,7 +212,7 @@ def _run(
             if wait
             else run_cells(schedule.cells, store, options)
         )
-        code, skipped = run_all(schedule, running)
+        code, skipped = run_all(schedule, running, store.results, verbose=verbose)
         if code:
             return code
         if skipped:

@@ -18,7 +18,7 @@ from fl_bench.errors import DataError
 from ...federation.settings import UNSEEN
 from ..records.checks import Status
 from .clusterless import clusterless
-from .pairing import check_pairing, comparisons, names_of, setting_text
+from .pairing import check_pairing, comparisons, names_of, setting_brief, setting_text
 from .reported import deployed_view, reported_in
 from .training_rules import recorded_rules
 from .versions import left_out, superseded
@@ -50,7 +50,11 @@ class Line:
     setting_name: str
     """What tells it from the other settings of the data set, such as `alpha=0.1`; empty where there is one. Files have
     no such column: it depends on which records there are."""
+    setting_brief: str
+    """The setting in a few words; files have no such column."""
     method: str
+    category: str
+    """What kind of method it is, such as `bound`; nothing where it is not on record. Files have no such column."""
     view: str
     deployed: bool
     """Whether this view is the method's number; the others say something about it."""
@@ -278,7 +282,9 @@ def _line(
         setting=block[1],
         setting_text=setting_text(group[0].cell),
         setting_name="",
+        setting_brief=setting_brief(group[0].cell),
         method=label,
+        category=next((str(run.facts["category"]) for run in group if "category" in run.facts), ""),
         view=view,
         deployed=view == deployed,
         selection=selection,

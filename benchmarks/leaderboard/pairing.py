@@ -107,6 +107,14 @@ def setting_text(cell: Mapping[str, Any]) -> str:
     )
 
 
+def setting_brief(cell: Mapping[str, Any]) -> str:
+    """The setting in a few words: `latent-groups, 40 clients; mlp-64; 10 rounds`."""
+    return (
+        f"{partition_word(cell)}, {cell['partition']['clients']} clients; {network_word(cell)}; "
+        f"{cell['training']['rounds']} rounds"
+    )
+
+
 def network_word(cell: Mapping[str, Any]) -> str:
     """The clients' networks: `mlp-64`, `mlp-32+mlp-64`."""
     return "+".join(cell["models"]["names"])
