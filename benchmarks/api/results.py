@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ..commands.question import Question, ask_records
+from ..export.export import export_records
+from ..export.frames import board_frame, clients_frame, identity, rounds_frame, runs_frame
 from ..figures.blocks import read_blocks
-from ..leaderboard.lines import lines
-from ..leaderboard.naming import only_settings, setting_hash
+from ..leaderboard.naming import only_settings
 from ..records.declarations import read_declarations
 from ..records.store import Store, read_results
 from ..statistics.comparison import compare
@@ -20,15 +18,13 @@ from .compared import Compared
 from .plots import Plots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
 
     from ..grid.cell import Cell
     from ..leaderboard.reported import Selection
     from ..records.record import Record
-    from ..records.rows import Row
-
-IDENTITY = ["dataset", "setting", "method", "seed"]
-"""Columns that every frame begins with: which run a row belongs to."""
 
 
 def load(results: str | Path = "fl-bench-results") -> Results:
@@ -89,7 +85,7 @@ class Results:
         found = [
             record
             for record in only_settings(self.records, asked)
-            if all(_identity(record)[key] in keep[key] for key in keep)
+            if all(identity(record)[key] in keep[key] for key in keep)
         ]
         return Results(found, self.folder, self.damaged)
 
@@ -97,30 +93,19 @@ class Results:
     def runs(self) -> pd.DataFrame:
         """A row per run: `status`, `reason`, `accuracy` of the deployed models after the last round (percent, mean over
         clients; none where the run is not done), `seconds` of wall time, `key`."""
-        rows = [
-            {
-                **_identity(record),
-                "status": record.status,
-                "reason": record.reason,
-                "accuracy": _last(record),
-                "seconds": record.seconds,
-                "key": record.run["key"],
-            }
-            for record in self.records
-        ]
-        return pd.DataFrame(rows)
+        return runs_frame(self.records)
 
     @property
     def rounds(self) -> pd.DataFrame:
         """A row per run and round: `accuracy` of the deployed models (percent, mean over clients), `validation` of the
         same models, then the columns of `rounds.csv` (docs/records.md)."""
-        return self._table(lambda record: record.rounds, "acc_mean", {"val_acc_mean": "validation"})
+        return rounds_frame(self.records)
 
     @property
     def clients(self) -> pd.DataFrame:
         """A row per run, round and client: `accuracy` of the deployed models (percent), then the columns of
         `clients.csv`."""
-        return self._table(lambda record: record.clients, "acc", {})
+        return clients_frame(self.records)
 
     def leaderboard(self, select: Selection = "last") -> pd.DataFrame:
         """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md) and
@@ -128,9 +113,27 @@ class Results:
 
         Args:
             select: the round that is reported: `last`, or the best by validation accuracy (`val`).
+        Raises:
+            DataError: records of one comparison contradict each other.
         """
-        found = [asdict(line) for line in lines(self.records, select, ledger_in(self.folder))]
-        return pd.DataFrame(found).drop(columns=["protocols", "trained_with"], errors="ignore")
+        return board_frame(self.records, select, ledger_in(self.folder))
+
+    def export(self, to: str, out: str | Path, *, select: Selection = "last") -> list[Path]:
+        """Write the results for another tool, as `fl-bench export` does.
+
+        Args:
+            to: `csv` or `parquet`, the four tables above; or a tracker, `tensorboard`, `mlflow`, `trackio` or `wandb`,
+                each run as one of theirs, in files: nothing is sent.
+            out: the folder.
+            select: the round that the leaderboard reports.
+        Returns:
+            What was written.
+
+        Raises:
+            ConfigError: there is no such target, its package is missing, or a tracker's folder is not empty.
+            StorageError: the disk does not take it.
+        """
+        return export_records(self.records, to, Path(out), select=select, ledger=ledger_in(self.folder))
 
     def compare(
         self,
@@ -175,17 +178,6 @@ class Results:
         """Figures: `results.plot.curves()`, `results.plot.costs(width=3.5)`; see `Plots`."""
         return Plots(read_blocks(self.records), self.compare)
 
-    def _table(self, read: Callable[[Record], Sequence[Row]], column: str, renamed: dict[str, str]) -> pd.DataFrame:
-        rows = []
-        for record in self.records:
-            deployed = f"{record.facts.get('deployed')}.{column}"
-            identity = _identity(record)
-            for row in read(record):
-                values = {renamed.get(name, name): value for name, value in row.items() if name != deployed}
-                rows.append({**identity, "round": row["round"], "accuracy": row.get(deployed), **values})
-            record.let_go()
-        return pd.DataFrame(rows)
-
     def __len__(self) -> int:
         return len(self.records)
 
@@ -201,19 +193,3 @@ class Results:
         columns = ["dataset", "setting_name", "method", "acc_mean", "acc_std", "seeds", "badges"]
         shown = board[board["deployed"]][columns].rename(columns={"setting_name": "setting"})
         return f"<p>{repr(self).strip('<>')}</p>{shown.to_html(index=False, float_format='{:.2f}'.format)}"
-
-
-def _identity(record: Record) -> dict[str, Any]:
-    return {
-        "dataset": str(record.cell["dataset"]),
-        "setting": setting_hash(record.cell),
-        "method": record.label,
-        "seed": str(record.repetition) if record.repetition.varied else record.cell["seed"],
-    }
-
-
-def _last(record: Record) -> float | None:
-    if record.status != "done" or not record.rounds:
-        return None
-    value = record.rounds[-1].get(f"{record.facts.get('deployed')}.acc_mean")
-    return float(value) if isinstance(value, int | float) else None

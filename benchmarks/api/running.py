@@ -15,6 +15,7 @@ from ...methods.base import Method
 from ...methods.registry import METHODS
 from ..commands.progress import reporter
 from ..commands.supervision import fetch
+from ..export.live import Live, read_tracker
 from ..grid.cell import SPLIT_KEYS
 from ..grid.choices import choose_methods, parse_method
 from ..grid.configure import configure
@@ -60,6 +61,7 @@ def run(
     download: bool = False,
     retry: bool = False,
     timeout: float | None = None,
+    trackers: Iterable[str] = (),
     progress: bool = True,
 ) -> Results:
     """Run every method on every data set with every seed, and read the records.
@@ -88,6 +90,7 @@ def run(
         download: whether missing data may be fetched.
         retry: whether runs that are not `done` are run again.
         timeout: seconds that a run may take.
+        trackers: where to show accuracy by round meanwhile, `tensorboard` or `mlflow[folder=here]`.
         progress: whether to show what runs.
     Returns:
         The records of this grid, whatever their status.
@@ -115,6 +118,9 @@ def run(
         recover(store)
         cells = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
         chosen = read_executor(executor, {"jobs": jobs, "device": device})
+        following = [read_tracker(text) for text in trackers]
+        for tracker in following:
+            tracker.ready()
         folder = None if data_dir is None else Path(data_dir)
         fetch(cells, folder, download=download)
         here = [cell for cell in cells if known_here_only(METHODS[cell.method])]
@@ -129,7 +135,16 @@ def run(
             retry=retry,
             execution=Execution(),
         )
-        _run(cells, here, store, options, chosen, timeout=timeout, progress=progress)
+        _run(
+            cells,
+            here,
+            store,
+            options,
+            chosen,
+            [Live(tracker) for tracker in following],
+            timeout=timeout,
+            progress=progress,
+        )
         store.look_again()
         return Results.of_cells(expanded.cells, store)
 
@@ -140,6 +155,7 @@ def _run(
     store: Store,
     options: Options,
     executor: Any,
+    lives: Sequence[Live],
     *,
     timeout: float | None,
     progress: bool,
@@ -154,8 +170,12 @@ def _run(
     def hear(event: Event) -> None:
         if report is not None:
             report.take(event)
+        for live in lives:
+            live.take(event)
 
     with ExitStack() as shown:
+        for live in lives:
+            shown.callback(live.close)
         if report is not None:
             shown.enter_context(report)
         if apart:

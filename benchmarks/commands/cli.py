@@ -21,8 +21,10 @@ from .choices import describe, list_
 from .compare import compare
 from .contraction import contraction
 from .doctor import doctor
+from .export import export
 from .finer import clients, costs
 from .fsck import fsck
+from .merge import merge
 from .options import FAILED, STOPPED, WRONG
 from .overlap import overlap
 from .packing import pack, unpack
@@ -138,6 +140,8 @@ app.command()(figures)
 app.command()(report)
 app.command()(pack)
 app.command()(unpack)
+app.command()(merge)
+app.command()(export)
 app.command()(fsck)
 app.command()(doctor)
 app.command()(overlap)

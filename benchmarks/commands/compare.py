@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
-PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
-"""Lines of a page between which a comparison belongs."""
-
 
 def compare(
     source: Source = RESULTS,
@@ -60,11 +57,18 @@ def compare(
         Path | None,
         typer.Option(
             "--out",
-            metavar="FILE",
-            help="Write to a file instead; in one with the lines `<!-- comparison -->` and `<!-- /comparison -->`, "
-            "between them.",
+            metavar="FILE|FOLDER",
+            help="Write to a file instead; with --page, into this folder.",
         ),
     ] = None,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page",
+            help="Write a page of one screen into RESULTS: README.md, with a plot and all tables in an appendix beside "
+            "it.",
+        ),
+    ] = False,
 ) -> None:
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
@@ -77,6 +81,7 @@ def compare(
     fl-bench compare results --methods cosmos,fedmd,local --control cosmos
     fl-bench compare sweep --settings alpha=0.1
     fl-bench compare table.csv --control ours --format latex --out table.tex
+    fl-bench compare results --page
     """
     from ..statistics.comparison import compare as analyse
     from .progress import saying
@@ -89,6 +94,10 @@ def compare(
     question = Question(
         control, alpha, rope, select, blocks, on_missing, methods, datasets, settings, families=families, grid=declared
     )
+    if page:
+        from .screen import write_screen
+
+        raise typer.Exit(write_screen(source, question, out))
     asked, code = ask(source, question)
     with saying("testing, and drawing samples for intervals"):
         result = analyse(asked.table, asked.options, asked.plan)
@@ -99,28 +108,20 @@ def compare(
     elif out is None:
         put(_text(result, form).removesuffix("\n"))
     else:
-        text = _text(result, form)
         if out.exists() and not out.is_file():
             raise StorageError(f"cannot write {out}: it is no ordinary file; without --out the comparison is printed")
         try:
-            page = out.read_bytes().decode() if out.is_file() else ""
+            _ = out.read_bytes().decode() if out.is_file() else ""
         except UnicodeDecodeError:
             raise StorageError(
-                f"cannot write {out}: it exists and is no UTF-8 text, so it may be something else than a page for a "
+                f"cannot write {out}: it exists and is no UTF-8 text, so it may be something else than a "
                 "comparison; it was left as it is. Give --out another name, or delete it first"
             ) from None
         except OSError as error:
             raise StorageError(f"cannot write {out}: {error.strerror}") from None
-        write_file(out, _placed(page, text))
+        write_file(out, _text(result, form))
         say(f"wrote {out}")
     raise typer.Exit(code)
-
-
-def _placed(page: str, text: str) -> str:
-    """A page with the text in its place, or the text alone where the page has no place for it."""
-    before, begin, rest = page.partition(PLACE[0])
-    _, end, after = rest.partition(PLACE[1])
-    return f"{before}{begin}\n{text.strip()}\n\n{end}{after}" if begin and end else text
 
 
 def _text(result: Comparison, form: str) -> str:

@@ -98,6 +98,14 @@ Use = Annotated[
         "graphs=false, channels_last=true, compile=true.",
     ),
 ]
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        metavar="NAME[KEY=VALUE;...]",
+        help="Show accuracy by round while runs run: tensorboard, mlflow, trackio or wandb; may be given again.",
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option(

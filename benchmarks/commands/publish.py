@@ -256,8 +256,8 @@ def report(
 
 
 def _about(store: Store) -> About:
-    """The grid that declared the records' comparison, or else their folder; and what the grid is for, if it is a
-    packaged one that has not changed since.
+    """The grid that declared the records' comparison, or else their folder; and what the grid asks, or what it is for
+    if it is a packaged one that has not changed since.
 
     Raises:
         DataError: the declarations cannot be read.
@@ -273,7 +273,8 @@ def _about(store: Store) -> About:
         return About(store.results.resolve().name or "fl-bench")
     last, packaged = declared[-1], GRIDS / f"{declared[-1].grid}.yaml"
     same = packaged.is_file() and sha256(packaged.read_bytes()).hexdigest() == last.sha256
-    return About(last.grid, read_grid(packaged).description if same else "")
+    said = read_grid(packaged).description if same else ""
+    return About(last.grid, last.question or said)
 
 
 def _records(results: Path, filters: Filters) -> tuple[list[Record], list[str], int]:

@@ -41,6 +41,7 @@ from .options import (
     Select,
     Settings,
     Timeout,
+    Trackers,
     Use,
     Verbose,
     Wait,
@@ -91,6 +92,7 @@ def run(
     download: Download = False,
     plugin: Plugins = None,
     timeout: Timeout = None,
+    tracker: Trackers = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
     ] = False,
@@ -101,6 +103,9 @@ def run(
     wait: Wait = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
+    ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="The same, with the time of a training step measured again.")
     ] = False,
     verbose: Verbose = False,
     select: Select = "last",
@@ -121,6 +126,7 @@ def run(
     fl-bench run my-grid.yaml --jobs 4 --dry-run
     """
     from ...federation.settings import Execution
+    from ..export.live import followed, read_tracker
     from ..grid.configure import configure
     from ..grid.dealing import dealt_otherwise
     from ..grid.exclusion import without
@@ -142,6 +148,7 @@ def run(
     execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
     load_plugins(plugins)
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
+    trackers = [read_tracker(text) for text in tracker or ()]
     path = find_grid(grid)
     flags = given_flags(
         scheme=scheme,
@@ -163,11 +170,21 @@ def run(
     if tuning is not None:
         check_seeds(expanded, tuning[0])
     store = Store(out.absolute())  # wherever a plugin may go
-    if dry_run:
+    if dry_run or estimate:
         from .dry_run import print_plan
 
-        ledger = None if tuning is None else tuning[0]
-        print_plan(expanded, store, chosen.slots(), execution, retry=retry, force=force, as_json=as_json, ledger=ledger)
+        ledger, slots = None if tuning is None else tuning[0], chosen.slots()
+        print_plan(
+            expanded,
+            store,
+            slots,
+            execution,
+            retry=retry,
+            force=force,
+            as_json=as_json,
+            anew=estimate,
+            ledger=ledger,
+        )
         return
     store.check_writable()
     if tuning is not None:
@@ -177,6 +194,8 @@ def run(
     waiting, earlier = _look(expanded, store, retry=retry)
     fetch(expanded.cells if force else waiting, data_dir, download=download)
     chosen.slots()  # what is wrong with it is said before anything runs
+    for one in trackers:
+        one.ready()
     if force:
         _supersede(expanded, store)
         waiting, earlier = list(expanded.cells), []
@@ -193,7 +212,8 @@ def run(
     running = (
         until_ended(run_cells, schedule.cells, store, options) if wait else run_cells(schedule.cells, store, options)
     )
-    code, skipped = run_all(schedule, running, store.results, verbose=verbose)
+    events = followed(running, trackers) if trackers else running
+    code, skipped = run_all(schedule, events, store.results, verbose=verbose)
     if code == 0:
         code = _conclude(expanded, store, selection, as_json=as_json, explain=explain)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
@@ -242,7 +262,8 @@ def _declare(grid: Grid, path: Path, store: Store, recorded: int) -> None:
     if grid.declaration is None:
         return
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    before = declare(store, Declared(grid.name, digest, now(), recorded, len(grid.cells), grid.declaration))
+    meant = Declared(grid.name, digest, now(), recorded, len(grid.cells), grid.declaration, grid.question)
+    before = declare(store, meant)
     if before is not None:
         say(
             f"the grid {grid.name} declared another comparison at {before.date}: it is kept, and this one counts as "

@@ -161,7 +161,7 @@ def tune(
         say(sentence)
     store = Store(out.absolute())
     study = Study(asked, store, retry=retry)
-    print_plan(asked, study, store, chosen.slots(), as_json=as_json and dry_run)
+    print_plan(asked, study, store, chosen.slots(), execution, as_json=as_json and dry_run)
     if dry_run:
         return
     assert write is not None

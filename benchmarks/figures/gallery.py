@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..statistics.costs import Cost
-    from ..statistics.result import Comparison, Pair
+    from ..statistics.result import Comparison, Effect, Pair
     from .blocks import Block
     from .sheet import Sheet
 
@@ -176,25 +176,42 @@ def _impossible(result: Comparison) -> bool:
 
 
 def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figure:
-    spread = "no intervals over so few data sets"
-    if any(effect.low is not None for effect in result.effects):
-        spread = f"lines: {100 * (1 - result.options.alpha):g} % intervals, hierarchical bootstrap"
+    shown, spread = _forest(result)
     impossible = {one.other for one in result.joint if not one.attainable}
     if impossible and result.counts.blocks > 1:
         spread += "; dotted: with so few blocks no difference can be significant"
     tests = "; ".join(dict.fromkeys(basis(result, one, family=True) for one in result.decisions))
     return effects.draw(
-        result.effects,
+        shown,
         control=control,
         rope=result.options.rope,
         significant={one.other for one in result.decisions if one.verdict in ("better", "worse")},
         impossible=impossible,
+        families={one.other: one.family for one in result.decisions},
         title=title,
-        text=f"mean difference over {size(result)}; {spread}; filled: better or worse ({tests}); shaded: within "
+        text=f"over {size(result)}: {spread}; filled: better or worse ({tests}); shaded: within "
         f"{points(result.options.rope)}; at the right: wins, "
         f"ties and losses against {control}",
         sheet=sheet,
     )
+
+
+def _forest(result: Comparison) -> tuple[list[Effect], str]:
+    """The effects with the intervals to draw, and these in words: such as hold for all methods of a family at once."""
+    level = f"{100 * (1 - result.options.alpha):g} %"
+    if result.counts.datasets == 1:
+        found = {one.other: (one.estimate, one.low, one.high) for one in result.decisions}
+        spread = "mean difference; lines: what the test of the verdict does not reject at its step of Holm"
+    else:
+        found = {one.other: (one.shift, one.low, one.high) for one in result.joint}
+        spread = f"Hodges-Lehmann shift; lines: its {level} intervals, which hold for all methods of a family at once"
+    if all(low is None for _, low, _ in found.values()):
+        spread = f"{spread.partition(';')[0]}; no intervals over so few data sets"
+    shown = []
+    for effect in result.effects:
+        mean, low, high = found[effect.other]
+        shown.append(replace(effect, difference=mean, low=low, high=high))
+    return shown, spread
 
 
 def _matrix(result: Comparison, title: str, sheet: Sheet) -> Figure:

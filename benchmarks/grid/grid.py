@@ -1,6 +1,7 @@
 """Grids (benchmarks room): YAML and command line in, cells out, everything checked; trains nothing, loads no data.
 
 name: quick                             # says which grid it is; part of no key
+question: Does COSMOS beat FedMD?       # optional: what the grid is run to answer, one sentence; part of no key
 datasets: [digits]
 partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}   # or public: {share: 0.2, noise: 3};
                                         # a list is an axis, {alpha: [0.1, 1]}: the whole comparison once per value
@@ -52,7 +53,7 @@ from .changes import SchemeChange, scheme_change, with_changes
 from .choices import MethodChoice, choose_methods, parse_methods, refuse_repeats
 from .configure import blame, check_name, configure, plain
 from .dealing import with_own_clients
-from .declaration import read_declaration
+from .declaration import check_question, read_declaration
 from .fitting import check_setting
 from .flags import add_flags
 from .foreign import with_foreign
@@ -98,6 +99,8 @@ class GridFile:
     """Parts of the randomness that further runs vary one at a time, around every seed: their own seeds, by name."""
     description: str = ""
     """What the grid is for."""
+    question: str = ""
+    """What it is run to answer, one sentence with a question mark; the page of its results begins with it."""
     partition: dict[str, Any] = field(default_factory=dict)
     """How data are dealt to clients."""
     models: Any = ("mlp-64",)
@@ -169,6 +172,8 @@ class Grid:
     """Why a cell cannot run, by key."""
     declaration: Declaration | None = None
     """The comparison as the grid's file declares it, whatever the command line leaves out."""
+    question: str = ""
+    """What the grid's file asks."""
 
 
 def find_grid(name: str) -> Path:
@@ -211,6 +216,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     with blame(origin):
         for key, name in (("name", file.name), *(("settings", setting) for setting in file.settings)):
             check_name(name, key)
+        check_question(file.question)
     with blame(origin if given.seeds is None else "--seeds"):
         seeds = parse_seeds(file.seeds if given.seeds is None else given.seeds)
     with blame(origin):
@@ -258,7 +264,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
                 cells[cell.key] = cell
                 if reason:
                     reasons[cell.key] = reason
-    return Grid(file.name, tuple(cells.values()), reasons, declaration)
+    return Grid(file.name, tuple(cells.values()), reasons, declaration, file.question)
 
 
 def _declaration(file: GridFile, choices: Sequence[MethodChoice]) -> Declaration | None:

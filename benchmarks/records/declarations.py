@@ -16,7 +16,7 @@ from fl_bench.files import write_file
 from fl_bench.limits import DECLARATION_BYTES, RECORD_DEPTH
 
 from ..grid.configure import configure
-from ..grid.declaration import Declaration  # noqa: TC001 - files are read by their annotations
+from ..grid.declaration import Declaration, check_question
 from . import bundle
 from .texts import read_text
 
@@ -48,12 +48,15 @@ class Declared:
     runs: int
     """All runs of the grid as it was started."""
     comparison: Declaration
+    question: str = ""
+    """What the grid is run to answer; a file says nothing of an empty one."""
 
     def __post_init__(self) -> None:
         try:
             datetime.strptime(self.date, CLOCK)  # the form says UTC
         except ValueError:
             raise ConfigError(f"date must look like 2026-01-31T12:00:00+00:00, found {self.date!r:.80}") from None
+        check_question(self.question)
         if not 0 <= self.recorded <= self.runs:
             raise ConfigError(f"recorded must lie between 0 and {self.runs} runs, found {self.recorded}")
 
@@ -112,6 +115,25 @@ def unpack_declarations(store: Store) -> Path | None:
     return path
 
 
+def agreed(several: Sequence[Sequence[Declared]]) -> tuple[Declared, ...] | None:
+    """The declarations of several results folders as those of one, by date; None where one grid's last ones differ.
+
+    Args:
+        several: the declarations of each folder, oldest first.
+    """
+    last: dict[str, Declaration] = {}
+    for declared in several:
+        for grid, comparison in {one.grid: one.comparison for one in declared}.items():
+            if last.setdefault(grid, comparison) != comparison:
+                return None
+    found: list[Declared] = []
+    for one in sorted((one for declared in several for one in declared), key=lambda one: one.date):
+        before = [other for other in found if other.grid == one.grid]
+        if not before or before[-1].comparison != one.comparison:
+            found.append(one)
+    return tuple(found)
+
+
 def history(declared: Sequence[Declared], grid: str | None = None) -> tuple[Declared, ...]:
     """The declarations of one grid, of which the last counts: of that which declared last, or of a named one.
 
@@ -138,7 +160,8 @@ def now() -> str:
 
 def as_text(declared: Sequence[Declared]) -> str:
     """The file's content."""
-    return json.dumps({"format": FORMAT, "declared": [asdict(one) for one in declared]}, indent=1) + "\n"
+    written = [{key: value for key, value in asdict(one).items() if key != "question" or value} for one in declared]
+    return json.dumps({"format": FORMAT, "declared": written}, indent=1) + "\n"
 
 
 def _path(store: Store) -> Path:

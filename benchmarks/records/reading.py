@@ -79,8 +79,12 @@ def check_name(record: Record) -> Record:
 
 
 def without_clocks(folder: Path) -> dict[str, Any]:
-    """All of a record but its clocks; two runs of one cell on one machine agree in it exactly."""
-    record = read_record(folder)
+    """All of a folder's record but its clocks; two runs of one cell on one machine agree in it exactly."""
+    return beside_clocks(read_record(folder))
+
+
+def beside_clocks(record: Record) -> dict[str, Any]:
+    """All of a record but its clocks: run.json by name, and the two tables."""
     run = {name: value for name, value in record.run.items() if name != "clocks"}
     tables = {
         name: [{key: str(value) for key, value in row.items() if not key.startswith("seconds_")} for row in rows]

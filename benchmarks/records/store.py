@@ -86,6 +86,13 @@ class Store:
                 f"cannot write records to {self.results}: {error.strerror}; name another folder with --out"
             ) from None
 
+    def why_not_writable(self) -> str:
+        """Why records can probably not be written here; nothing where they can. Nothing is made to find out."""
+        place = next(place for place in (self.runs, *self.runs.parents) if place.exists())
+        if os.access(place, os.W_OK | os.X_OK):
+            return ""
+        return f"cannot write records to {self.results}: {place} may not be written to; name another folder with --out"
+
     def find(self, cell: Cell) -> Record | None:
         """The record of a cell, under whatever label; None when there is none.
 

@@ -77,12 +77,13 @@ class Executor(Protocol):
         """
 
 
-def package_of(extra: str, package: str | None = None) -> ModuleType:
-    """The package that an executor of ours needs, which an extra of the executor's name installs.
+def package_of(extra: str, package: str | None = None, *, asked: str | None = None) -> ModuleType:
+    """The package that an executor, a tracker or a form of files of ours needs, which an extra of its name installs.
 
     Args:
-        extra: the executor and the extra.
-        package: what to import; called like the executor by default.
+        extra: its name, and the extra's.
+        package: what to import; called like it by default.
+        asked: what the user asked for; None: `--executor` with the name.
     Raises:
         ConfigError: it is not installed; says how to install it.
     """
@@ -90,5 +91,5 @@ def package_of(extra: str, package: str | None = None) -> ModuleType:
         return import_module(package or extra)
     except ImportError as error:
         raise ConfigError(
-            f"--executor {extra} cannot import its package ({error}): pip install 'fl-bench[{extra}]'"
+            f"{asked or f'--executor {extra}'} cannot import its package ({error}): pip install 'fl-bench[{extra}]'"
         ) from None

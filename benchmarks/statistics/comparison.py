@@ -15,7 +15,7 @@ from . import pairs, standing
 from .decisions import decisions
 from .families import apart, together
 from .joint import joint
-from .plan import whole_table
+from .plan import CONTROL, whole_table
 from .population import unit
 from .power import BLOCK_WORDS, blocks_needed, families
 from .prediction import beliefs, predictions
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from .plan import Plan, Tested
     from .result import Pair
     from .table import Gap, Table
-
-CONTROL = "cosmos"
-"""The control where none is named."""
 
 
 def compare(table: Table, options: Options | None = None, plan: Plan | None = None) -> Comparison:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..grid.names import in_order
 from ..leaderboard.budgets import unequal
-from ..statistics.comparison import CONTROL
+from ..statistics.plan import CONTROL
 from ..statistics.population import observations, unit
 from ..statistics.power import BLOCK_WORDS, number
 from ..statistics.verdicts import basis, many, points, size

@@ -11,6 +11,7 @@ from ..grid.grid import LedgerReference
 from .ledger import NAME, read_ledger, seeds_in_words, sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from ..grid.grid import Grid, GridFile
@@ -84,3 +85,13 @@ def ledger_in(results: Path) -> Ledger | None:
     """
     place = results / NAME
     return read_ledger(place)[0] if place.exists() else None
+
+
+def agreed_ledger(folders: Iterable[Path]) -> str | None:
+    """The text of the ledger of several results folders, as far as they have one; None where none has, or they differ.
+
+    Raises:
+        DataError: one is no ledger, or does not agree with itself.
+    """
+    texts = {read_ledger(folder / NAME)[1] for folder in folders if (folder / NAME).exists()}
+    return texts.pop() if len(texts) == 1 else None

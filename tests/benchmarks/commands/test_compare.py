@@ -276,19 +276,6 @@ def test_the_same_bytes_every_time(table: Path, tmp_path: Path) -> None:
     assert b"\x1b" not in written[0]
 
 
-def test_a_page_keeps_what_stands_around_the_comparison(table: Path, tmp_path: Path) -> None:
-    page, command = tmp_path / "page.md", ["compare", str(table), "--format", "markdown", "--out"]
-    page.write_text("before\n<!-- comparison -->\nold\n<!-- /comparison -->\nafter\n", encoding="utf-8")
-    alone = tmp_path / "alone.md"
-    for _ in range(2):  # and a second time changes nothing
-        assert run_command([*command, str(page)]) == 0
-        assert run_command([*command, str(alone)]) == 0
-        text = alone.read_text(encoding="utf-8").strip()
-        assert page.read_text(encoding="utf-8") == (
-            f"before\n<!-- comparison -->\n\n{text}\n\n<!-- /comparison -->\nafter\n"
-        )
-
-
 def test_a_file_that_is_no_text_is_left_alone(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = tmp_path / "figure.png"
     found.write_bytes(b"\x89PNG\r\n\x1a\n\xff")

@@ -1,0 +1,47 @@
+"""The command `fl-bench export` (benchmarks room): records as tables in files, or as runs of a tracker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..tables.terminal import say
+from .damaged import read_undamaged
+from .options import AsJson, Select, read_selection
+
+
+def export(
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
+        "results"
+    ),
+    to: Annotated[
+        str, typer.Option("--to", metavar="csv|parquet|tensorboard|mlflow|trackio|wandb", help="What to write.")
+    ] = "csv",
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("export"),
+    select: Select = "last",
+    as_json: AsJson = False,
+) -> None:
+    """Write records for other tools.
+
+    csv and parquet are four tables: runs, rounds, clients and leaderboard. The others are experiment trackers: each run
+    becomes one of theirs, with its settings, a step per round and its status, in files below --out. Nothing is sent.
+
+    \b
+    fl-bench export results/catalogue --to csv --out tables
+    fl-bench export results/catalogue --to tensorboard --out logs
+    """
+    from ..export.export import export_records
+    from ..records.store import Store
+    from ..tables.printing import print_json
+    from ..tuning.travel import ledger_in
+
+    selection = read_selection(select)
+    records, code = read_undamaged(results, "rounds")
+    written = export_records(records, to, out, select=selection, ledger=ledger_in(Store(results).results))
+    if as_json:
+        print_json({"to": to, "runs": len(records), "written": [str(path) for path in written]})
+    else:
+        say(f"wrote {len(records)} runs to {', '.join(map(str, written))}")
+    raise typer.Exit(code)

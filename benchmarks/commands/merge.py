@@ -1,0 +1,47 @@
+"""The command `fl-bench merge` (benchmarks room): the records of several results folders in one."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
+from typing import Annotated
+
+import typer
+
+from fl_bench.errors import ConfigError
+
+from ..tables.terminal import say
+from .options import AsJson  # noqa: TC001 - typer reads annotations when it runs
+
+
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders of records, or bundles.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder to make.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the records of several results folders into a new one.
+
+    A run that several have must be the same in all but for its clocks; otherwise it is named, and nothing is written.
+    The ledger of a tuning and what was declared of the comparison come along where the folders agree in them.
+
+    \b
+    fl-bench merge mine theirs.tar.xz --out both
+    """
+    from ..records.merging import merge_records
+    from ..records.store import Store
+    from ..tables.printing import print_json
+    from ..tuning.ledger import NAME
+    from ..tuning.travel import agreed_ledger
+
+    if len(sources) < 2:
+        raise ConfigError(f"merge takes two folders or more, got {sources[0]} alone")
+    folders = [Store(source).results for source in sources]
+    ledger = agreed_ledger(folders)
+    merged = merge_records(sources, out, {} if ledger is None else {NAME: ledger})
+    left_out = [NAME] if ledger is None and any((folder / NAME).exists() for folder in folders) else []
+    left_out += [] if merged.declared else ["comparison.json"]
+    if as_json:
+        print_json({"out": str(out), "runs": merged.runs, "in several": merged.several, "left out": left_out})
+        return
+    say(f"wrote {merged.runs} runs of {len(sources)} folders to {out}, {merged.several} of which several had")
+    for name in left_out:
+        say(f"left out {name}, in which the folders differ")
