@@ -2,7 +2,7 @@
 #
 #   docker build -t fl-bench .                                   for NVIDIA GPUs, and CPUs
 #   docker build -t fl-bench --build-arg TORCH_INDEX=URL .       for CPUs alone, some gigabytes smaller
-#   docker run --rm -v "$PWD:/work" fl-bench run --methods cosmos,fedmd --out my-results
+#   docker run --rm -v "$PWD:/work" fl-bench run --methods cosmos,fedmd
 #   docker run --rm --gpus all -v "$PWD:/work" fl-bench doctor
 #
 # URL is the package index of CPU builds that PyTorch's installation page names. Without it torch comes from where pip

@@ -1,5 +1,5 @@
 # What a contributor runs; `make check` is what has to be green before a commit.
-.PHONY: check lint types links docs test golden fuzz mutate bench page reference planted clusters cosmos defaults faults faults-page format
+.PHONY: check lint types links docs test golden fuzz mutate bench page reference planted clusters cosmos results defaults faults faults-page format
 
 check: lint types test
 
@@ -63,6 +63,10 @@ page:
 # docs/cosmos.md and all of docs/cosmos-studies.md again, from committed results; nothing is run, a minute at most.
 cosmos:
 	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.studies
+
+# The page of each folder in results/, with plot and appendix where a comparison was declared, and the index of them.
+results:
+	OMP_NUM_THREADS=1 $(PYTHON) -P -m fl_bench.benchmarks.studies.published
 
 # The section on the number of clusters in docs/cosmos-studies.md again, from the stored results.
 # `python -P -m fl_bench.benchmarks.studies.clusters letter vowel` measures these data sets anew first.

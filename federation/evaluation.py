@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from .forward import CHUNK, side_by_side, stacked_outputs
-from .memory import LONGEST, in_pieces, kept_bytes, samples_at_once
+from .memory import LONGEST, in_pieces, samples_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,14 +140,14 @@ def _stacked_logits(
     """The same with all models at once, their rows padded to the most that a model has."""
     padded = pad_sequence(list(rows), batch_first=True)
     weights = {name: tensor[list(models)] for name, tensor in deployed.weights.items()}
-    per_sample = len(models) * kept_bytes(deployed.module, data.about.shape, 1, data.dtype)
+    most = samples_at_once(deployed.module, len(models), data.about.shape, data.dtype, data.device)
     pieces: list[Tensor] = []
 
     def run(columns: Sequence[int]) -> None:
         inputs = data.inputs_of(padded[:, columns[0] : columns[-1] + 1])
         pieces.append(stacked_outputs(deployed.module.eval(), weights, inputs, shared=False))
 
-    in_pieces(range(padded.shape[1]), samples_at_once(per_sample, data.device), run)
+    in_pieces(range(padded.shape[1]), most, run)
     logits = torch.cat(pieces, dim=1)
     return torch.cat([logits[place, : own.numel()] for place, own in enumerate(rows)])
 

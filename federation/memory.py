@@ -28,7 +28,7 @@ OVERHEAD = 3.0
 gradients, and the copies that batched convolutions make. Measured on an H200 with ten nets of the zoo: up to 2.2."""
 
 LONGEST = 4096
-"""Samples per forward pass of a prediction on a GPU, where memory would take more."""
+"""Samples per forward pass of a prediction at most, where memory would take more."""
 
 
 def in_pieces(items: Sequence[int], size: int, work: Callable[[Sequence[int]], None]) -> None:
@@ -75,9 +75,22 @@ def members_at_once(members: Members, phase: Phase) -> int:
     return max(1, min(len(members), room(members.data.device, len(members) * need) // need))
 
 
-def samples_at_once(per_sample: int, device: torch.device) -> int:
-    """Samples per forward pass in evaluation mode, of which each takes about so many bytes of activations twice."""
-    return max(1, min(LONGEST, room(device, 2 * LONGEST * per_sample) // max(1, 2 * per_sample)))
+def samples_at_once(
+    module: nn.Module, count: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> int:
+    """Samples per forward pass of so many models in evaluation mode; each takes its bytes of activations about twice.
+
+    Args:
+        module: the module of each model.
+        count: models.
+        shape: of a sample.
+        dtype: of weights and inputs.
+        device: where they are; only a GPU is short of memory.
+    """
+    if device.type != "cuda":  # where an estimate would load torch's compiler, which takes as long as torch itself
+        return LONGEST
+    per_sample = 2 * count * kept_bytes(module, shape, 1, dtype)
+    return max(1, min(LONGEST, room(device, LONGEST * per_sample) // max(1, per_sample)))
 
 
 def member_bytes(module: nn.Module, shape: tuple[int, ...], batch: int, slots: int, dtype: torch.dtype) -> int:

@@ -33,7 +33,7 @@ from .data import gathered
 from .feeding import ROWS, Draws, batches_of, draw, first_pass, make_batch
 from .forward import stacked_outputs
 from .graphs import NotRecordable, Recorder
-from .memory import in_pieces, kept_bytes, members_at_once, samples_at_once
+from .memory import in_pieces, members_at_once, samples_at_once
 from .models.dropout import masks_from
 from .optimizers import clip_rows
 from .phase import training_mode
@@ -107,8 +107,8 @@ class StackedEngine:
                 logits = inputs.new_empty(len(members), len(inputs), *found.shape[2:])
             logits[:, rows[0] : rows[-1] + 1] = found
 
-        per_sample = len(members) * kept_bytes(models.template, tuple(inputs.shape[1:]), 1, inputs.dtype)
-        in_pieces(range(len(inputs)), samples_at_once(per_sample, inputs.device), run)
+        most = samples_at_once(models.template, len(members), tuple(inputs.shape[1:]), inputs.dtype, inputs.device)
+        in_pieces(range(len(inputs)), most, run)
         return inputs.new_empty(len(members), 0, members.data.about.classes) if logits is None else logits
 
 

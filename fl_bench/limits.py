@@ -49,6 +49,8 @@ LEDGER_BYTES = 2**24
 """Bytes of the ledger of a tuning, 16 MB; one of 20 methods, 12 trials and 14 data sets takes 0.3 MB."""
 DECLARATION_BYTES = 2**20
 """Bytes of what grids declared of comparisons (`comparison.json`), 1 MB; a declaration of 20 methods takes 1 kB."""
+PLAN_BYTES = 2**22
+"""Bytes of the answers that plans keep (`plans.json`), 4 MB; those of a grid on ten data sets take 0.1 MB."""
 RECORD_DEPTH = 32
 """Lists and mappings inside one another in a run.json."""
 RECORD_NUMBER = 10.0**100

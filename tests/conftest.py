@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fl_bench.benchmarks.grid import plugins
+from fl_bench.benchmarks.grid.executors import EXECUTORS
 from fl_bench.datasets.catalogue import DATASETS
 from fl_bench.datasets.dataset import Dataset, Description
 from fl_bench.datasets.partition import PARTITIONS
@@ -177,7 +178,7 @@ class World:
 @pytest.fixture(autouse=True)
 def _plugins_end_with_their_test() -> Iterator[None]:
     """What a test registers is gone after it: other tests take every method there is, and some plugins end badly."""
-    registries: tuple[Any, ...] = (METHODS, DATASETS, PARTITIONS, MODELS)
+    registries: tuple[Any, ...] = (METHODS, DATASETS, PARTITIONS, MODELS, EXECUTORS)
     before = [set(registry.names()) for registry in registries]
     files = set(plugins._digests)
     yield
@@ -185,6 +186,7 @@ def _plugins_end_with_their_test() -> Iterator[None]:
         for name in set(registry.names()) - names:
             del registry._entries[name]
     for file in set(plugins._digests) - files:
+        plugins._paths.pop(file, None)  # which one that registers nothing has not
         del plugins._digests[file], sys.modules[file]
 
 

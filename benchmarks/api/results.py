@@ -9,6 +9,7 @@ from ..commands.question import Question, ask_records
 from ..export.export import export_records
 from ..export.frames import board_frame, clients_frame, identity, rounds_frame, runs_frame
 from ..figures.blocks import read_blocks
+from ..leaderboard.naming import only_settings
 from ..records.declarations import read_declarations
 from ..records.store import Store, read_results
 from ..statistics.comparison import compare
@@ -69,10 +70,23 @@ class Results:
         methods: Iterable[str] | None = None,
         settings: Iterable[str] | None = None,
     ) -> Results:
-        """The results of some data sets, methods or settings; names as in the columns of `runs`."""
-        wanted = {"dataset": datasets, "method": methods, "setting": settings}
+        """The results of some data sets, methods or settings.
+
+        Args:
+            datasets: names as in the columns of `runs`; all by default.
+            methods: the same.
+            settings: as `--settings` takes them, `["alpha=0.1"]`, or as in the columns of `runs`.
+        Raises:
+            ConfigError: no run has such a setting.
+        """
+        wanted = {"dataset": datasets, "method": methods}
         keep = {name: set(values) for name, values in wanted.items() if values is not None}
-        found = [record for record in self.records if all(identity(record)[key] in keep[key] for key in keep)]
+        asked = None if settings is None else ",".join(settings)
+        found = [
+            record
+            for record in only_settings(self.records, asked)
+            if all(identity(record)[key] in keep[key] for key in keep)
+        ]
         return Results(found, self.folder, self.damaged)
 
     @property
@@ -94,7 +108,8 @@ class Results:
         return clients_frame(self.records)
 
     def leaderboard(self, select: Selection = "last") -> pd.DataFrame:
-        """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md).
+        """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md) and
+        `setting_name`, such as `alpha=0.1`, where a data set has several.
 
         Args:
             select: the round that is reported: `last`, or the best by validation accuracy (`val`).
@@ -175,5 +190,6 @@ class Results:
         if not self.records:
             return f"<p>{repr(self).strip('<>')}</p>"
         board = self.leaderboard()
-        shown = board[board["deployed"]][["dataset", "setting", "method", "acc_mean", "acc_std", "seeds", "badges"]]
+        columns = ["dataset", "setting_name", "method", "acc_mean", "acc_std", "seeds", "badges"]
+        shown = board[board["deployed"]][columns].rename(columns={"setting_name": "setting"})
         return f"<p>{repr(self).strip('<>')}</p>{shown.to_html(index=False, float_format='{:.2f}'.format)}"

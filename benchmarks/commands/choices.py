@@ -30,7 +30,7 @@ def list_(
     """
     from ..grid.plugins import load_plugins
     from ..tables.printing import print_json, print_table
-    from .listing import CAPTIONS, COLUMNS, LISTINGS
+    from .listing import CAPTIONS, COLUMNS, HIDDEN, LISTINGS, NARROW
 
     if what not in LISTINGS:
         raise unknown_name("listing", what, LISTINGS)
@@ -38,9 +38,13 @@ def list_(
     rows = LISTINGS[what]()
     if as_json:
         print_json(rows)
-    else:
-        shown = [{name: row[name] for name in COLUMNS.get(what, row)} for row in rows]
-        print_table(make_console(), shown, caption=CAPTIONS.get(what, ""))
+        return
+    console, caption = make_console(), CAPTIONS.get(what, "")
+    columns = COLUMNS.get(what, list(rows[0]))
+    hidden = HIDDEN.get(what, ()) if console.width < NARROW else ()
+    if hidden:
+        caption = f"hidden: {', '.join(hidden)} (in {NARROW} columns, or --json)"
+    print_table(console, [{name: row[name] for name in columns if name not in hidden} for row in rows], caption=caption)
 
 
 def describe(

@@ -31,6 +31,7 @@ from .packing import pack, unpack
 from .partition import partition
 from .power import power
 from .publish import figures, leaderboard, report
+from .remove import rm
 from .reproduce import reproduce
 from .run import run
 from .scaffold import new_method
@@ -47,6 +48,7 @@ app = typer.Typer(
     "fl-bench tune --help               equal budgets for every method, on validation data\n"
     "fl-bench list methods              what there is\n"
     "fl-bench new method my-method      start a method of your own",
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -99,6 +101,8 @@ def run_command(arguments: Sequence[str]) -> int:
         if message is None:
             raise
         text = message()
+        if text.startswith("No such option: -o"):
+            text += " here: it changes a setting of what runs; --out names an output"
         say(text if text.startswith("Usage") else f"error: {text}")
         return WRONG
     return code if isinstance(code, int) else 0
@@ -124,6 +128,7 @@ app.command()(tune)
 app.command(name="list")(list_)
 app.command()(describe)
 app.command()(show)
+app.command()(rm)
 app.command()(leaderboard)
 app.command()(compare)
 app.command()(power)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fl_bench.errors import StorageError, unknown_name
+from fl_bench.errors import ConfigError, StorageError, unknown_name
 from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, put, say
-from .options import (  # noqa: TC001 - typer reads annotations when it runs
+from .filters import OnlyDatasets, OnlySettings  # noqa: TC001 - typer reads annotations when it runs
+from .options import (
+    RESULTS,
+    AsJson,
     BlocksOption,
-    CompareDatasets,
     CompareFamilies,
     CompareMethods,
     CompareSelect,
     Control,
     DeclaredAlpha,
     DeclaredBy,
+    Explain,
     Missing,
     Rope,
+    Source,
 )
 from .question import Question, ask
 
@@ -30,17 +34,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "markdown", "csv", "json", "latex")
 
-PLACE = ("<!-- comparison -->\n", "<!-- /comparison -->\n")
-"""Lines of a page between which a comparison belongs."""
-
 
 def compare(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
-        ),
-    ] = Path("results"),
+    source: Source = RESULTS,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -49,18 +45,30 @@ def compare(
     on_missing: Missing = "refuse",
     select: CompareSelect = None,
     methods: CompareMethods = None,
-    datasets: CompareDatasets = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     declared: DeclaredBy = None,
-    form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it.")] = "table",
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it. Default: table.")
+    ] = None,
+    explain: Explain = False,
+    as_json: AsJson = False,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            metavar="FILE",
-            help="Write to a file instead; in one with the lines `<!-- comparison -->` and `<!-- /comparison -->`, "
-            "between them.",
+            metavar="FILE|FOLDER",
+            help="Write to a file instead; with --page, into this folder.",
         ),
     ] = None,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page",
+            help="Write a page of one screen into RESULTS: README.md, with a plot and all tables in an appendix beside "
+            "it.",
+        ),
+    ] = False,
 ) -> None:
     """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
 
@@ -71,46 +79,49 @@ def compare(
     \b
     fl-bench compare
     fl-bench compare results --methods cosmos,fedmd,local --control cosmos
+    fl-bench compare sweep --settings alpha=0.1
     fl-bench compare table.csv --control ours --format latex --out table.tex
+    fl-bench compare results --page
     """
     from ..statistics.comparison import compare as analyse
+    from .progress import saying
 
+    if as_json and form not in (None, "json"):
+        raise ConfigError(f"--json is --format json, and --format {form} asks for another; give one of them")
+    form = "json" if as_json else form or "table"
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
     question = Question(
-        control, alpha, rope, select, blocks, on_missing, methods, datasets, families=families, grid=declared
+        control, alpha, rope, select, blocks, on_missing, methods, datasets, settings, families=families, grid=declared
     )
+    if page:
+        from .screen import write_screen
+
+        raise typer.Exit(write_screen(source, question, out))
     asked, code = ask(source, question)
-    result = analyse(asked.table, asked.options, asked.plan)
+    with saying("testing, and drawing samples for intervals"):
+        result = analyse(asked.table, asked.options, asked.plan)
     if out is None and form == "table":
         from ..tables.comparison import print_comparison
 
-        print_comparison(make_console(), result)
+        print_comparison(make_console(), result, explain=explain)
     elif out is None:
         put(_text(result, form).removesuffix("\n"))
     else:
-        text = _text(result, form)
         if out.exists() and not out.is_file():
             raise StorageError(f"cannot write {out}: it is no ordinary file; without --out the comparison is printed")
         try:
-            page = out.read_bytes().decode() if out.is_file() else ""
+            _ = out.read_bytes().decode() if out.is_file() else ""
         except UnicodeDecodeError:
             raise StorageError(
-                f"cannot write {out}: it exists and is no UTF-8 text, so it may be something else than a page for a "
+                f"cannot write {out}: it exists and is no UTF-8 text, so it may be something else than a "
                 "comparison; it was left as it is. Give --out another name, or delete it first"
             ) from None
         except OSError as error:
             raise StorageError(f"cannot write {out}: {error.strerror}") from None
-        write_file(out, _placed(page, text))
+        write_file(out, _text(result, form))
         say(f"wrote {out}")
     raise typer.Exit(code)
-
-
-def _placed(page: str, text: str) -> str:
-    """A page with the text in its place, or the text alone where the page has no place for it."""
-    before, begin, rest = page.partition(PLACE[0])
-    _, end, after = rest.partition(PLACE[1])
-    return f"{before}{begin}\n{text.strip()}\n\n{end}{after}" if begin and end else text
 
 
 def _text(result: Comparison, form: str) -> str:

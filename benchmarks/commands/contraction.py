@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -13,7 +13,8 @@ from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, say
 from .damaged import read_undamaged
-from .options import Alpha, AsJson  # noqa: TC001 - typer reads annotations when it runs
+from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings, chosen
+from .options import RESULTS, Alpha, AsJson, Results
 
 if TYPE_CHECKING:
     from ..figures.style import Format
@@ -22,16 +23,16 @@ FORMATS = ("svg", "pdf", "png")
 
 
 def contraction(
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
-        "results"
-    ),
+    results: Results = RESULTS,
     risk: Annotated[
         str, typer.Option(metavar="cross-entropy|brier|zero-one|all", help="The risk that is looked at, or each.")
     ] = "cross-entropy",
     predictions: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="Predictions to hold against the records; else our own.")
     ] = None,
-    datasets: Annotated[str | None, typer.Option(metavar="A,B", help="Only these data sets.")] = None,
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     reasons: Annotated[
         bool, typer.Option("--reasons", help="Also what each prediction says, and the number that decided.")
     ] = False,
@@ -40,7 +41,7 @@ def contraction(
     as_json: AsJson = False,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FOLDER", help="Also write a picture per data set, and all as JSON."),
+        typer.Option("--out", metavar="FOLDER", help="Also write a picture per data set, and all as JSON."),
     ] = None,
     form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="Format of the pictures.")] = "svg",
 ) -> None:
@@ -52,7 +53,7 @@ def contraction(
     \b
     fl-bench run contraction --out study
     fl-bench run contraction-doses --out study
-    fl-bench contraction study --reasons -o pictures
+    fl-bench contraction study --reasons --out pictures
     """
     from ..contraction.outcomes import outcomes
     from ..contraction.predictions import PREDICTIONS, read_predictions
@@ -60,7 +61,6 @@ def contraction(
     from ..contraction.study import Study, base_blocks
     from ..figures.contraction import draw
     from ..figures.style import check_matplotlib, save
-    from ..grid.brackets import split_list
     from ..grid.cell import safe_name
     from ..tables.contraction import as_plain, print_predictions, print_study
     from ..tables.printing import print_json
@@ -75,19 +75,16 @@ def contraction(
         check_matplotlib()
     predicted = read_predictions(predictions or PREDICTIONS)
     records, code = read_undamaged(results, "rounds", "clients")
-    blocks = read_blocks(records)
+    blocks = read_blocks(Filters(methods, None, settings).take(records))
     bases = base_blocks(blocks, predicted)
     if not bases:
         labels = sorted({label for block in blocks for label in block.arms})
         raise ConfigError(f"no records of the arm {predicted.claim!r} that the predictions are about, only of {labels}")
     names = [block.dataset for block in bases]
-    chosen = names if datasets is None else split_list(datasets, "--datasets")
-    for name in chosen:
-        if name not in names:
-            raise unknown_name("data set of these records", name, names)
+    wanted = names if datasets is None else chosen(datasets, "--datasets", "data set", names)
     console, plain = make_console(), []
     for one in [known for known in RISKS if risk in (known, "all")]:
-        studies = [Study(block, predicted, one, draws=draws, alpha=alpha) for block in bases if block.dataset in chosen]
+        studies = [Study(block, predicted, one, draws=draws, alpha=alpha) for block in bases if block.dataset in wanted]
         held = [(prediction, outcomes(prediction, studies, blocks)) for prediction in predicted.predictions]
         plain.append(as_plain(one, studies, held))
         if not as_json:

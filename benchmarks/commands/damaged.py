@@ -31,8 +31,10 @@ def read_undamaged(results: Path, *tables: Table) -> tuple[list[Record], int]:
         DataError: the bundle cannot be read, or no record can.
     """
     from ..records.store import read_results
+    from .progress import saying
 
-    records, damaged = read_results(results, tables)
+    with saying(f"reading the records of {results}"):
+        records, damaged = read_results(results, tables)
     say_damaged([one.problem for one in damaged])
     return records, FAILED if damaged else 0
 

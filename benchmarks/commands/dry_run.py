@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import replace
-from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import DataError
 
-from ...datasets.catalogue import dataset_info, family_of
-from ...federation.models import build_net
+from ...datasets.catalogue import family_of
 from ...methods.planning import KINDS
 from ...methods.registry import METHODS
 from ..grid.cell import short_hash
-from ..grid.dealing import dealt_differently
+from ..grid.dealing import dealt_otherwise
 from ..grid.repetition import Repetition
+from ..leaderboard.naming import in_setting, setting_hash, setting_names
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, own_rates
-from ..leaderboard.pairing import setting_hash
 from ..leaderboard.training_rules import planned_rules
 from ..records.continuing import finished_rounds
 from ..records.index import place_of
-from ..running.forecast import fixed_seconds, forecast
-from ..running.provenance import available_cores
-from ..running.schedule import likeness, round_seconds
-from ..tables.power import in_short
+from ..running.estimates import Estimates
+from ..running.forecast import forecast
+from ..running.schedule import round_seconds
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
 from ..tables.values import show_count, show_seconds
@@ -38,8 +32,6 @@ from .outdated import outdated, sentence
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ...datasets.source import Facts
-    from ...federation.models.net import Net
     from ...federation.settings import Execution
     from ...methods.planning import Kind
     from ..grid.cell import Cell
@@ -48,7 +40,6 @@ if TYPE_CHECKING:
     from ..records.record import Record
     from ..records.store import Store
     from ..running.forecast import Forecast
-    from ..running.schedule import RoundSeconds
     from ..statistics.plan import Plan
     from ..statistics.table import Blocks
     from ..tuning.ledger import Ledger
@@ -58,10 +49,6 @@ REMARKS = {
     "expected": "steps depend on the data or on draws, and these are expected ones",
 }
 """What a `Plan` may say of its steps, in words."""
-PROBE_STEPS = 20
-"""Training steps that the measurement of a step's time takes."""
-PROBE_SAMPLES = 1024
-"""Samples of such a step at most; a larger batch is taken to need so much more time."""
 
 
 def print_plan(
@@ -72,17 +59,20 @@ def print_plan(
     *,
     retry: bool,
     as_json: bool,
+    anew: bool = False,
     ledger: Ledger | None = None,
+    force: bool = False,
 ) -> None:
     """Print what would happen to each cell, and what the grid will not be able to show; see `plan_grid`."""
-    rows = plan_grid(grid, store, devices, execution, retry=retry)
+    rows = plan_grid(grid, store, devices, execution, retry=retry, anew=anew, force=force)
     if as_json:
         print_json(rows)
         return
     console = make_console()
     kinds = [kind for kind in KINDS if any(row[f"steps_{kind}"] for row in rows)]
-    for dataset, own in groupby(rows, key=itemgetter("dataset")):
-        print_table(console, [_shown(row, kinds) for row in own], title=dataset, folding=("method", "seed", "state"))
+    for (dataset, setting), own in groupby(rows, key=itemgetter("dataset", "setting")):
+        title = in_setting(dataset, setting)
+        print_table(console, [_shown(row, kinds) for row in own], title=title, folding=("method", "seed", "state"))
     waiting = [row["estimated_seconds"] for row in rows if row["estimated_seconds"] is not None]
     remarks = [
         "up, down: bytes per client and round in closed form; each class may round the public pool up by one, "
@@ -104,8 +94,9 @@ def print_plan(
     for remark in remarks:
         console.print(remark, markup=False, highlight=False)
     moved = sentence({row["key"]: row["moved"] for row in rows if row["moved"]}, grid.cells)
-    notes = [*grid_dealing(grid), *grid_rates(grid, ledger), *grid_power(grid), *grid_chances(grid, store)]
-    for said in (*([moved] if moved else ()), *notes):
+    notes = [*dealt_otherwise(grid.cells), *grid_rates(grid, ledger), *grid_power(grid), *grid_chances(grid, store)]
+    unwritable = store.why_not_writable()
+    for said in (*([moved] if moved else ()), *notes, *([unwritable] if unwritable else ())):
         say(said)
 
 
@@ -145,9 +136,16 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def plan_grid(
-    grid: Grid, store: Store, devices: Sequence[str], execution: Execution, *, retry: bool
+    grid: Grid,
+    store: Store,
+    devices: Sequence[str],
+    execution: Execution,
+    *,
+    retry: bool,
+    anew: bool = False,
+    force: bool = False,
 ) -> list[dict[str, Any]]:
-    """A row per cell: what would happen to it, how, bytes and seconds; imports torch to time a step of each net.
+    """A row per cell: what would happen to it, how, bytes and seconds.
 
     Args:
         grid: the cells.
@@ -155,42 +153,55 @@ def plan_grid(
         devices: the device of each job.
         execution: how runs use them.
         retry: whether cells that ended badly would run again.
+        anew: whether a step of each net is timed again that was timed before.
+        force: whether all would, from their first round.
     Raises:
         DataError: the bundle cannot be read.
     """
     records, bad = store.readable()
     recorded = {place_of(record.name): record for record in records}
     damaged = {place_of(one.name): one.problem for one in bad}
+    if force:
+        recorded, damaged = {}, {}
     places = {cell.key: place_of(cell.folder) for cell in grid.cells}
     there = recorded.keys() | damaged.keys()
     moved = outdated([cell for cell in grid.cells if places[cell.key] not in there], records)
-    known = round_seconds(records)
+    estimates = Estimates(devices, execution, round_seconds(records), anew=anew)
+    states, alikes = {}, {}
+    for cell in grid.cells:
+        record, problem = recorded.get(places[cell.key]), damaged.get(places[cell.key])
+        state = "damaged" if problem else _state(cell, record, grid, retry=retry)
+        states[cell.key] = state, store.holder(cell) if state.startswith("to run") else None
+        draws = cell.repetition.seeds.draws if _draws_clients(cell) else None
+        # Repetitions do the same work.
+        alikes[cell.key] = short_hash({**cell.as_dict(), "seed": draws, "varied": None}, 10)
+    running = {key for key, (state, holder) in states.items() if state.startswith("to run") and holder is None}
+    estimates.prepare({alikes[cell.key]: cell for cell in grid.cells if cell.key in running}.values())
+    settings = {cell.key: setting_hash(cell.as_dict()) for cell in grid.cells}
+    names = setting_names({(cell.dataset.name, settings[cell.key]): cell.as_dict() for cell in grid.cells})
     forecasts: dict[tuple[str, bool], Forecast | None] = {}
     engines: dict[str, str] = {}
     rows = []
     for cell in grid.cells:
         place = places[cell.key]
         record, problem = recorded.get(place), damaged.get(place)
-        state = "damaged" if problem else _state(cell, record, grid, retry=retry)
-        holder = store.holder(cell) if state.startswith("to run") else None
-        to_run = state.startswith("to run") and holder is None
-        checkpoint = store.checkpoint(cell) if to_run else None
+        (state, holder), alike, to_run = states[cell.key], alikes[cell.key], cell.key in running
+        checkpoint = store.checkpoint(cell) if to_run and not force else None
         state = "running" if holder is not None else state if checkpoint is None else "to continue"
-        draws = cell.repetition.seeds.draws if _draws_clients(cell) else None
-        alike = short_hash({**cell.as_dict(), "seed": draws, "varied": None}, 10)  # repetitions do the same work
         if (alike, to_run) not in forecasts:
-            forecasts[alike, to_run] = forecast(cell, nets=to_run)
+            forecasts[alike, to_run] = forecast(cell, estimates.weigh(cell) if to_run else None)
         if to_run and alike not in engines:
-            engines[alike] = _engine(cell, devices, execution)
+            engines[alike] = estimates.engine(cell)
         planned, rules = forecasts[alike, to_run], planned_rules(cell)
         up, down = (planned.up_bytes, planned.down_bytes) if planned is not None and planned.sent else (None, None)
-        seconds, basis = expected_seconds(cell, planned, known, devices[0]) if to_run else (None, "")
+        seconds, basis = estimates.seconds(cell, planned) if to_run else (None, "")
         if seconds is not None:
             seconds *= 1 - min(finished_rounds(checkpoint) / cell.training.rounds, 1)
         earlier = None if record is None else record.reason
         rows.append(
             {
                 "dataset": cell.dataset.name,
+                "setting": names[cell.dataset.name, settings[cell.key]],
                 "method": cell.label,
                 **cell.repetition.as_dict(),
                 "state": state,
@@ -210,16 +221,6 @@ def plan_grid(
             }
         )
     return rows
-
-
-def grid_dealing(grid: Grid) -> list[str]:
-    """A sentence for each data set that came with clients and would be dealt to others."""
-    found = {}
-    for cell in grid.cells:
-        dealt = cell.dataset.location, cell.scheme.name, cell.split.clients
-        if dealt not in found:
-            found[dealt] = dealt_differently(cell.scheme, cell.split, cell.dataset.location)
-    return [sentence for sentence in found.values() if sentence]
 
 
 def grid_rates(grid: Grid, ledger: Ledger | None = None) -> list[str]:
@@ -263,10 +264,6 @@ def _blocks(grid: Grid) -> tuple[int, Blocks]:
 
 def grid_chances(grid: Grid, store: Store) -> list[str]:
     """How likely the grid shows differences, from the spread of those of its runs that are there; else nothing."""
-    from ..statistics.chances import chances
-    from ..statistics.reading import read_records
-    from ..statistics.result import Options
-
     plan, methods, control = _plan(grid)
     records = []
     for cell in grid.cells:
@@ -277,6 +274,11 @@ def grid_chances(grid: Grid, store: Store) -> list[str]:
     there = {record.label for record in records}
     if control not in there or len(there) < 2:
         return []
+    from ..statistics.chances import chances  # SciPy takes a second to load
+    from ..statistics.reading import read_records
+    from ..statistics.result import Options
+    from ..tables.power import in_short
+
     meant = grid.declaration
     options = Options(control, on_missing="complete-blocks")
     if meant is not None:
@@ -299,8 +301,7 @@ def grid_chances(grid: Grid, store: Store) -> list[str]:
 
 def _plan(grid: Grid) -> tuple[Plan, list[str], str | None]:
     """The tests of a grid's comparison, the methods that would be compared, and the control."""
-    from ..statistics.comparison import CONTROL
-    from ..statistics.plan import Plan, whole_table
+    from ..statistics.plan import CONTROL, Plan, whole_table
 
     meant = grid.declaration
     pooled = {
@@ -327,104 +328,3 @@ def _state(cell: Cell, record: Record | None, grid: Grid, *, retry: bool) -> str
 def _draws_clients(cell: Cell) -> bool:
     """Whether the seed decides who works in a round."""
     return cell.training.participation < 1 or cell.faults.absent > 0 or cell.faults.late > 0
-
-
-def _engine(cell: Cell, devices: Sequence[str], execution: Execution) -> str:
-    """How clients would be trained: by which engine, how many at a time, in how much memory."""
-    import torch
-
-    from ...federation.memory import member_bytes, room
-
-    device, facts, training = torch.device(devices[0]), dataset_info(cell.dataset.location), cell.training
-    if facts.shape is None or facts.classes is None:
-        return training.engine
-    stacked = [name for name in cell.models.used if _stacks(cell, name, facts, device.type)]
-    looped = [name for name in cell.models.used if name not in stacked]
-    threads = (execution.threads or max(1, available_cores() // len(devices))) if device.type == "cpu" else 1
-    loop = "loop" if threads == 1 else f"loop, {threads} threads"
-    if not stacked:
-        return loop
-    clients = cell.split.seen if execution.stack is None else min(execution.stack, cell.split.seen)
-    dtype = getattr(torch, training.dtype_name)
-    slots = 2 if training.optimizer == "adam" else int(training.momentum > 0)
-    need = max(member_bytes(_net(name, facts), facts.shape, training.batch_size, slots, dtype) for name in stacked)
-    fit = max(1, min(clients, room(device, clients * need) // need))
-    found = f"stacked, {fit} of {cell.split.seen} at once, {fit * need / 2**30:.2g} GiB"
-    return f"{found}; {loop} for {', '.join(looped)}" if looped else found
-
-
-def _stacks(cell: Cell, name: str, facts: Facts, kind: str) -> bool:
-    """Whether clients of an architecture would be trained all at once."""
-    from ...federation.engine import chosen_engine
-
-    return chosen_engine(cell.training.engine, kind, _net(name, facts), _members(cell)) == "stacked"
-
-
-def _members(cell: Cell) -> int:
-    """Clients of an architecture."""
-    return max(1, cell.split.seen // len(cell.models.used))
-
-
-@lru_cache(maxsize=64)
-def _net(name: str, facts: Facts) -> Net:
-    """A net for a data set whose shape and classes are known."""
-    assert facts.shape is not None
-    assert facts.classes is not None
-    return build_net(name, facts.shape, facts.classes, key=0, vocabulary=facts.vocabulary)
-
-
-def expected_seconds(
-    cell: Cell, planned: Forecast | None, known: RoundSeconds, device: str
-) -> tuple[float | None, str]:
-    """Estimated seconds of a run, and what the estimate is made from; None and nothing where there is none.
-
-    Args:
-        cell: the run.
-        planned: what it would do.
-        known: seconds per round of runs that are done.
-        device: where it would compute.
-    """
-    alike = known.get(likeness(cell.as_dict()))
-    if alike:
-        return fmean(alike) * cell.training.rounds, f"{len(alike)} finished run{'s' if len(alike) > 1 else ''}"
-    info = dataset_info(cell.dataset.location)
-    if planned is None or info.shape is None or info.classes is None or device != "cpu":
-        return None, ""
-    batch = cell.training.batch_size
-    spent = {kind: work.passes for kind, work in planned.work.items()}
-    at_server = sum(spent.values()) if METHODS[cell.method].requires.pooled_data else spent["server"]
-    step = fmean(
-        _step_seconds(name, info, batch, _members(cell) if _stacks(cell, name, info, device) else 1)
-        for name in cell.models.used
-    )
-    server_step = _step_seconds(cell.models.server_name, info, batch, 1) if at_server else 0.0
-    steps = (sum(spent.values()) - at_server) * step + at_server * server_step
-    return steps + fixed_seconds(cell.training.rounds), "step counts and a timed step"
-
-
-@lru_cache(maxsize=64)
-def _step_seconds(name: str, facts: Facts, batch: int, members: int) -> float:
-    """Median seconds of one client's training step on one thread of this machine's processor, `members` at a time."""
-    import torch
-    import torch.nn.functional as F
-
-    from ...federation.forward import stacked_outputs
-
-    torch.set_num_threads(1)
-    net = deepcopy(_net(name, facts))
-    weights = {key: tensor.detach().expand(members, *tensor.shape).clone() for key, tensor in net.state_dict().items()}
-    trained = [weights[key].requires_grad_() for key, _ in net.named_parameters()] if members > 1 else net.parameters()
-    optimizer = torch.optim.Adam(trained)
-    timed = min(batch, PROBE_SAMPLES)
-    inputs, labels = torch.zeros(timed, *(facts.shape or ())), torch.zeros(members * timed, dtype=torch.int64)
-    times = []
-    for _ in range(PROBE_STEPS):
-        began = time.perf_counter()
-        optimizer.zero_grad()
-        outputs = stacked_outputs(net, weights, inputs, shared=True).flatten(0, 1) if members > 1 else net(inputs)
-        (members * F.cross_entropy(outputs, labels)).backward()  # type: ignore[no-untyped-call]  # untyped in torch
-        optimizer.step()
-        times.append(time.perf_counter() - began)
-        if sum(times) > 2:
-            break
-    return sorted(times)[len(times) // 2] / members * batch / timed

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,19 +11,22 @@ from fl_bench.errors import ConfigError
 
 from ..tables.terminal import make_console
 from .damaged import read_undamaged
-from .options import (  # noqa: TC001 - typer reads annotations when it runs
+from .filters import OnlyDatasets, OnlySettings  # noqa: TC001 - typer reads annotations when it runs
+from .options import (
+    RESULTS,
     AsJson,
-    CompareDatasets,
     CompareMethods,
     CompareSelect,
     Control,
     DeclaredAlpha,
     DeclaredBy,
+    Results,
 )
 from .question import Question, ask_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ..records.record import Record
     from ..statistics.study import Study
@@ -33,16 +35,15 @@ if TYPE_CHECKING:
 PAIRWISE = "skillings-mack"
 """Each pair on what both have: a row says of how much it is."""
 
-Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of records, or a bundle.")]
-
 
 def costs(
-    source: Results = Path("results"),
+    source: Results = RESULTS,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     select: CompareSelect = None,
     methods: CompareMethods = None,
-    datasets: CompareDatasets = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     declared: DeclaredBy = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +61,15 @@ def costs(
     from ..tables.printing import print_json
 
     question = Question(
-        control, alpha, None, select, on_missing=PAIRWISE, methods=methods, datasets=datasets, grid=declared
+        control,
+        alpha,
+        None,
+        select,
+        on_missing=PAIRWISE,
+        methods=methods,
+        datasets=datasets,
+        settings=settings,
+        grid=declared,
     )
     records, asked, study, code = _ask(source, question)
     spent = costing.read_spent(records, asked.selection)
@@ -73,12 +82,13 @@ def costs(
 
 
 def clients(
-    source: Results = Path("results"),
+    source: Results = RESULTS,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     select: CompareSelect = None,
     methods: CompareMethods = None,
-    datasets: CompareDatasets = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     declared: DeclaredBy = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,14 +102,24 @@ def clients(
     from ..statistics.clients import on_clients
     from ..tables.finer import print_clients
     from ..tables.printing import print_json
+    from .progress import saying
 
     question = Question(
-        control, alpha, None, select, on_missing=PAIRWISE, methods=methods, datasets=datasets, grid=declared
+        control,
+        alpha,
+        None,
+        select,
+        on_missing=PAIRWISE,
+        methods=methods,
+        datasets=datasets,
+        settings=settings,
+        grid=declared,
     )
     records, asked, study, code = _ask(source, question)
     chosen = [record for record in records if record.cell["dataset"] in study.table.datasets]
     others = [name for name in study.table.methods if name != study.control]
-    found = on_clients(chosen, str(study.control), others, asked.options.alpha, asked.selection)
+    with saying("fitting mixed models"):
+        found = on_clients(chosen, str(study.control), others, asked.options.alpha, asked.selection)
     if as_json:
         print_json([asdict(row) for row in found])
     else:
@@ -113,12 +133,14 @@ def _ask(source: Path, question: Question) -> tuple[Sequence[Record], Asked, Stu
     Raises:
         ConfigError: there is no control.
     """
+    from ..leaderboard.naming import only_settings
     from ..records.declarations import read_declarations
     from ..records.store import Store
     from ..statistics.comparison import study_of
     from ..tuning.travel import ledger_in
 
     records, code = read_undamaged(source, "rounds")
+    records = only_settings(records, question.settings)
     store = Store(source)
     asked = ask_records(records, read_declarations(store), question, ledger=ledger_in(store.results))
     study, _ = study_of(asked.table, asked.options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,10 +9,12 @@ import typer
 from fl_bench.errors import ConfigError
 
 from ..tables.terminal import put, say
-from .options import FAILED, AsJson
+from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings
+from .options import FAILED, RESULTS, AsJson, Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from ..records.audit import Finding
     from ..records.record import Record
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 
 def fsck(
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
-        "results"
-    ),
+    results: Results = RESULTS,
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     quarantine: Annotated[
         bool,
         typer.Option(
@@ -43,15 +45,21 @@ def fsck(
     """
     from ..records.audit import audit
     from ..records.store import Store
+    from ..statistics.verdicts import many
     from ..tables.printing import print_json
+    from .progress import saying
 
     store = Store(results)
     if not store.bundle.is_file() and not store.runs.is_dir():
         raise ConfigError(f"{results} has no records; name a folder with `runs` or `records.tar.xz` in it")
     if quarantine and store.is_bundle:
         raise ConfigError(f"--quarantine takes a results folder, got the bundle {results}; name {results.parent}")
-    findings, sound = audit(store)
+    with saying(f"checking the records of {results}"):
+        findings, sound = audit(store)
     findings += _contradictions(sound)
+    filters = Filters(methods, datasets, settings)
+    if filters:
+        findings, sound = _asked_for(findings, sound, filters)
     moves = _quarantine(store, findings) if quarantine else {}
     if as_json:
         print_json(
@@ -70,8 +78,26 @@ def fsck(
         for one in findings:
             done = f"moved to {moves[one.place]}" if one.place in moves else one.remedy
             put(f"{one.place}: {one.problem}; {done}")
-    say(f"{len(sound)} records are sound, {len(findings)} findings in {results}")
+    say(f"{many(len(sound), 'record')} sound, {many(len(findings), 'finding')} in {results}")
     raise typer.Exit(FAILED if findings else 0)
+
+
+def _asked_for(
+    findings: Sequence[Finding], sound: Sequence[Record], filters: Filters
+) -> tuple[list[Finding], list[Record]]:
+    """Findings and sound records of what is asked for; a record that cannot be read is of any setting.
+
+    Raises:
+        ConfigError: there is nothing of it.
+    """
+    from ..leaderboard.naming import only_settings
+
+    kept = [one for one in only_settings(sound, filters.settings) if filters.may_be(one.folder)]
+    left_out = {one.folder for one in sound} - {one.folder for one in kept}
+    found = [one for one in findings if filters.may_be(one.place) and one.place not in left_out]
+    if not kept and not found:
+        raise ConfigError(f"nothing here is of {filters}; `fl-bench leaderboard` shows what there is")
+    return found, kept
 
 
 def _contradictions(sound: Sequence[Record]) -> Iterator[Finding]:

@@ -130,6 +130,12 @@ SYMBOLS = (
 )
 """What the letters of `Method.wire` mean."""
 
+NARROW = 120
+"""Characters per line below which `HIDDEN` columns are left out."""
+
+HIDDEN = {"datasets": ("family", "summary")}
+"""Columns that would make a third part of a table at 80 columns, and say least."""
+
 CAPTIONS = {"methods": SYMBOLS}
 """What stands below a table."""
 

@@ -18,6 +18,16 @@ WRONG, FAILED, STOPPED = 2, 1, 130
 Plugins = Annotated[
     list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Load a plugin file; may be given again.")
 ]
+RESULTS = Path("fl-bench-results")
+"""The results folder of every command that is given no other."""
+
+Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of records and leaderboards.")]
 DataDir = Annotated[
@@ -28,7 +38,8 @@ Select = Annotated[
     str, typer.Option("--select", metavar="last|val", help="Report the last round, or the best on validation data.")
 ]
 Changes = Annotated[
-    list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML.")
+    list[str] | None,
+    typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML, and [A,B] are two of them."),
 ]
 
 GridName = Annotated[str, typer.Argument(metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.")]
@@ -39,7 +50,28 @@ Methods = Annotated[
 Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Data sets instead of the grid's.")]
 Rounds = Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")]
 Settings = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Only these of the grid's settings, which are named changes.")
+    str | None,
+    typer.Option(
+        metavar="KEY=VALUE,...|A,B", help="Only these of the grid's settings: its named changes and values of its axes."
+    ),
+]
+Scheme = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A[,B]",
+        help="How data are dealt to clients, of `fl-bench list partitions`; what the grid says for another scheme is "
+        "left out. Default: the grid's; natural for data that come with clients, else latent-groups.",
+    ),
+]
+Clients = Annotated[str | None, typer.Option(metavar="N[,N]", help="Number of clients.")]
+Groups = Annotated[str | None, typer.Option(metavar="N[,N]", help="Number of latent groups.")]
+Concentration = Annotated[
+    str | None, typer.Option("--alpha", metavar="A[,B]", help="Dirichlet concentration: small is skewed.")
+]
+Mixing = Annotated[str | None, typer.Option(metavar="A[,B]", help="Share of samples mixed between groups.")]
+Public = Annotated[str | None, typer.Option(metavar="A[,B]", help="Share of samples in the public pool.")]
+Participation = Annotated[
+    str | None, typer.Option(metavar="A[,B]", help="Share of the clients that is drawn in each round.")
 ]
 Jobs = Annotated[
     int | None,
@@ -86,6 +118,10 @@ Wait = Annotated[
     bool, typer.Option("--wait", help="Wait for runs that other processes have, and run what they leave undone.")
 ]
 
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every round, too.")]
+
+Explain = Annotated[bool, typer.Option("--explain", help="Say below tables what each column means.")]
+
 Control = Annotated[
     str | None,
     typer.Option(
@@ -121,9 +157,6 @@ CompareMethods = Annotated[
     str | None,
     typer.Option("--methods", metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot."),
 ]
-CompareDatasets = Annotated[
-    str | None, typer.Option("--datasets", metavar="A,B", help="Compare on these data sets only.")
-]
 DeclaredBy = Annotated[
     str | None,
     typer.Option(
@@ -141,6 +174,11 @@ CompareSelect = Annotated[
         help="Compare the last round, or the best on validation data. Default: as declared, or last.",
     ),
 ]
+
+
+def given_flags(**flags: str | None) -> dict[str, str]:
+    """What options that stand for settings were given, by their names in `grid.flags.FLAGS`."""
+    return {name: text for name, text in flags.items() if text is not None}
 
 
 def check_timeout(seconds: float | None) -> None:

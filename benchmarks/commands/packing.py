@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import Annotated
 
 import typer
@@ -11,14 +11,14 @@ from fl_bench.errors import ConfigError, DataError, StorageError
 
 from ..tables.terminal import say
 from .damaged import say_damaged
-from .options import FAILED
+from .options import FAILED, RESULTS
 
 
 def pack(
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records.")] = RESULTS,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FILE.tar.xz", help="Where to write. Default: RESULTS/records.tar.xz."),
+        typer.Option("--out", metavar="FILE.tar.xz", help="Where to write. Default: RESULTS/records.tar.xz."),
     ] = None,
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove the folders of the records once the bundle was read back.")
@@ -31,7 +31,7 @@ def pack(
     \b
     fl-bench pack results
     fl-bench pack results --remove
-    fl-bench pack results -o mine.tar.xz && fl-bench compare mine.tar.xz
+    fl-bench pack results --out mine.tar.xz && fl-bench compare mine.tar.xz
     """
     from ..records.bundle import SUFFIX, is_bundle, read_bundle, write_bundle
     from ..records.declarations import as_text, read_declarations
@@ -70,7 +70,7 @@ def pack(
 def unpack(
     results: Annotated[
         Path, typer.Argument(metavar="[RESULTS]", help="Folder with a records.tar.xz, or a bundle.")
-    ] = Path("results"),
+    ] = RESULTS,
 ) -> None:
     """Restore the folders of the records in a bundle, beside it; the bundle and folders that are there stay.
 

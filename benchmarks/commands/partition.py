@@ -7,26 +7,31 @@ from typing import Annotated
 
 import typer
 
-from fl_bench.errors import ConfigError
-
 from ..tables.terminal import make_console, say
-from .options import AsJson, Changes, DataDir, Download, Plugins  # noqa: TC001 - typer reads annotations when it runs
+from .options import (
+    AsJson,
+    Changes,
+    Clients,
+    Concentration,
+    DataDir,
+    Download,
+    Groups,
+    Mixing,
+    Plugins,
+    Public,
+    Scheme,
+    given_flags,
+)
 
 
 def partition(
     dataset: Annotated[str, typer.Argument(help="A data set of `fl-bench list datasets`.")],
-    scheme: Annotated[
-        str | None,
-        typer.Option(
-            help="A scheme of `fl-bench list partitions`; by default natural for data that come with clients, else "
-            "latent-groups."
-        ),
-    ] = None,
-    clients: Annotated[int | None, typer.Option(help="Number of clients.")] = None,
-    groups: Annotated[int | None, typer.Option(help="Number of latent groups.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Dirichlet concentration.")] = None,
-    mixing: Annotated[float | None, typer.Option(help="Share of samples mixed between groups.")] = None,
-    public: Annotated[float | None, typer.Option(help="Share of samples in the public pool.")] = None,
+    scheme: Scheme = None,
+    clients: Clients = None,
+    groups: Groups = None,
+    alpha: Concentration = None,
+    mixing: Mixing = None,
+    public: Public = None,
     changes: Changes = None,
     seed: Annotated[int, typer.Option(help="Seed of the partition.")] = 0,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the picture as PNG.")] = None,
@@ -47,28 +52,21 @@ def partition(
     from ...datasets.catalogue import check_dataset_name
     from ..grid.cell import resolve_partition
     from ..grid.dealing import with_own_clients
-    from ..grid.grid import Overrides, parse_options
+    from ..grid.flags import add_flags
+    from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..grid.seeds import parse_seeds
+    from ..grid.sweeps import refuse_axes
     from ..running.examining import examine
     from ..tables.printing import print_json
     from .partition_view import print_partition, write_png
 
     load_plugins(plugin or [])
-    options = {
-        "scheme": scheme,
-        "clients": clients,
-        "groups": groups,
-        "alpha": alpha,
-        "mixing": mixing,
-        "public": public,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    values = parse_options(Overrides(options=changes or ()))
-    for name in values.keys() & given.keys():
-        raise ConfigError(f"--{name} and -o {name} are the same setting; give one of them")
+    flags = given_flags(scheme=scheme, clients=clients, groups=groups, alpha=alpha, mixing=mixing, public=public)
+    values = add_flags(assignments(changes or (), "-o", "clients=25"), flags, "partition.")
+    refuse_axes({f"partition.{key}": value for key, value in values.items()})
     check_dataset_name(dataset)
-    chosen, settings = resolve_partition(with_own_clients({**given, **values}, dataset))
+    chosen, settings = resolve_partition(with_own_clients(values, dataset))
     parse_seeds([seed])
     view = examine(dataset, chosen, settings, seed, data_dir=data_dir, download=download)
     if as_json:

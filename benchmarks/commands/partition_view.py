@@ -51,7 +51,9 @@ def write_png(view: dict[str, Any], path: Path) -> None:
         DataError: the file cannot be written.
     """
     from ..figures.dealing import draw
+    from ..figures.style import check_matplotlib
 
+    check_matplotlib()
     figure = draw(view)
     try:
         figure.savefig(path, format="png", dpi=150)

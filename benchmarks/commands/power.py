@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..tables.terminal import make_console
-from .options import (  # noqa: TC001 - typer reads annotations when it runs
+from .filters import OnlyDatasets, OnlySettings  # noqa: TC001 - typer reads annotations when it runs
+from .options import (
+    RESULTS,
     AsJson,
-    CompareDatasets,
     CompareFamilies,
     CompareMethods,
     CompareSelect,
     Control,
     DeclaredAlpha,
     DeclaredBy,
+    Source,
 )
 from .question import Question, ask
 
 
 def power(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
-        ),
-    ] = Path("results"),
+    source: Source = RESULTS,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     on_missing: Annotated[
@@ -37,7 +33,8 @@ def power(
     ] = "complete-blocks",
     select: CompareSelect = None,
     methods: CompareMethods = None,
-    datasets: CompareDatasets = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     families: CompareFamilies = None,
     declared: DeclaredBy = None,
     blocks: Annotated[
@@ -58,6 +55,7 @@ def power(
     from ..statistics.chances import chances
     from ..tables.power import print_power
     from ..tables.printing import print_json
+    from .progress import saying
 
     question = Question(
         control,
@@ -67,11 +65,13 @@ def power(
         on_missing=on_missing,
         methods=methods,
         datasets=datasets,
+        settings=settings,
         families=families,
         grid=declared,
     )
     asked, code = ask(source, question)
-    found = chances(asked.table, asked.options, asked.plan, blocks=blocks, seeds=seeds)
+    with saying("simulating comparisons"):
+        found = chances(asked.table, asked.options, asked.plan, blocks=blocks, seeds=seeds)
     if as_json:
         print_json([asdict(one) for one in found])
     else:

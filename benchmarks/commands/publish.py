@@ -13,18 +13,24 @@ from fl_bench.files import write_file
 
 from ..tables.terminal import make_console, say
 from .damaged import read_undamaged
+from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings
 from .options import (
     FAILED,
+    RESULTS,
     AsJson,
     CompareSelect,
     Control,
     DeclaredAlpha,
+    Explain,
     Missing,
+    Results,
     Rope,
     Select,
     read_selection,
 )
+from .progress import saying
 from .question import Question, ask_records
+from .reasons import say_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,33 +47,41 @@ FORMATS = ("svg", "pdf", "png")
 NARROWEST, WIDEST = 3.0, 12.0
 """Inches of a figure for a paper: below, names leave no room for data."""
 
-Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")]
-Methods = Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods.")]
-Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Only these data sets.")]
-
 
 def leaderboard(
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if files differ from the records.")
     ] = False,
     select: Select = "last",
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
 
+    With a filter the lines are printed, and no file is written.
+
     \b
     fl-bench leaderboard
-    fl-bench leaderboard results --check
+    fl-bench leaderboard results/offline --check
+    fl-bench leaderboard results/offline --datasets digits --methods cosmos,fedmd
     """
     from ..leaderboard.files import differences, files, write
     from ..leaderboard.lines import lines
+    from ..leaderboard.versions import newest
     from ..records.store import Store
     from ..tables.results import print_lines_json, print_results
     from ..tuning.travel import ledger_in
 
     selection = read_selection(select)
+    filters = Filters(methods, datasets, settings)
+    if check and filters:
+        raise ConfigError("--check compares whole files; leave out --methods, --datasets and --settings")
     records, code = read_undamaged(results, "rounds")
+    records = filters.take(records)
     content = files(records, selection)
     folder = Store(results).results / "leaderboards"
     if check:
@@ -78,19 +92,21 @@ def leaderboard(
             raise typer.Exit(FAILED)
         say(f"{folder} is what {len(records)} records say")
         raise typer.Exit(code)
-    write(folder, content)
+    if not filters:
+        write(folder, content)
     board = lines(records, selection, ledger_in(Store(results).results))
     if as_json:
         print_lines_json(board)
     else:
-        print_results(make_console(), board)
-        say(f"wrote {', '.join(sorted(content))} to {folder}")
+        print_results(make_console(), board, explain=explain)
+        say_reasons(newest(records))
+        say(f"wrote {', '.join(sorted(content))} to {folder}" if not filters else "no file written, with a filter")
     raise typer.Exit(code)
 
 
 def figures(
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("figures"),
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("figures"),
     form: Annotated[str, typer.Option("--format", metavar="svg,pdf,png", help="Formats to write.")] = "svg",
     kinds: Annotated[
         str | None,
@@ -100,8 +116,9 @@ def figures(
             help="ranks, effects, matrix, profiles, tradeoff, curves, costs, deciles, clusters, leakage, sweep.",
         ),
     ] = None,
-    methods: Methods = None,
-    datasets: Datasets = None,
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -114,20 +131,22 @@ def figures(
     captions: Annotated[
         bool, typer.Option("--captions", help="Write what a figure shows beside it, as .txt, not on the terminal.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw what the records say: curves, costs, clients and clusters of each data set, and the comparison over all.
 
     \b
     fl-bench figures
-    fl-bench figures results --kinds curves,costs --datasets digits --format pdf,png -o paper
+    fl-bench figures results --kinds curves,costs --datasets digits --format pdf,png --out paper
     fl-bench figures results --methods cosmos,fedmd,fedavg,local
     fl-bench figures doses --kinds sweep
-    fl-bench figures results --width 3.5 --format pdf --captions -o paper
+    fl-bench figures results --width 3.5 --format pdf --captions --out paper
     """
     from ..figures.gallery import KINDS
     from ..figures.style import Format, caption, check_matplotlib, save
     from ..grid.brackets import split_list
     from ..leaderboard.pairing import cautions
+    from ..tables.printing import print_json
 
     check_matplotlib()
     formats = split_list(form, "--format")
@@ -140,13 +159,15 @@ def figures(
             raise unknown_name("kind of figure", name, KINDS)
     if width is not None and not NARROWEST <= width <= WIDEST:
         raise ConfigError(f"--width takes {NARROWEST:g} to {WIDEST:g} inches, got {width:g}; 3.5 is a column, 7 a page")
-    records, others, code = _records(results, methods, datasets)
+    records, others, code = _records(results, Filters(methods, datasets, settings))
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
     possible, no_sweep = _drawings(records, comparison, selection, methods, width)
     drawings = [drawing for drawing in possible if drawing.kind in wanted]
+    written = []
     for drawing in drawings:
-        figure = drawing.draw()
+        with saying(f"drawing {drawing.title}"):
+            figure = drawing.draw()
         for name in formats:
             save(figure, out / drawing.name, cast("Format", name))
         say(f"{', '.join(str(out / f'{drawing.name}.{name}') for name in formats)}: {drawing.title}")
@@ -154,6 +175,8 @@ def figures(
             write_file(out / f"{drawing.name}.txt", caption(figure) + "\n")
         elif width is not None:
             say(caption(figure))
+        files = [str(out / f"{drawing.name}.{name}") for name in formats]
+        written.append({"kind": drawing.kind, "title": drawing.title, "caption": caption(figure), "files": files})
     lacking = [name for name in wanted if name not in {drawing.kind for drawing in drawings}]
     if lacking:
         say(f"not drawn: {', '.join(lacking)}")
@@ -162,16 +185,19 @@ def figures(
             say(f"no sweep: {reason}")
     if obstacle:
         say(f"no comparison: {obstacle}")
+    if as_json:
+        print_json({"figures": written, "not drawn": lacking, "no comparison": obstacle or None})
     for caution in cautions(records):
         say(caution)
     raise typer.Exit(code)
 
 
 def report(
-    results: Results = Path("results"),
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("report"),
-    methods: Methods = None,
-    datasets: Datasets = None,
+    results: Results = RESULTS,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("report"),
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     control: Control = None,
     alpha: DeclaredAlpha = None,
     rope: Rope = None,
@@ -181,48 +207,57 @@ def report(
         bool, typer.Option("--figures/--no-figures", help="With figures, or without (then matplotlib is not needed).")
     ] = True,
     show: Annotated[bool, typer.Option("--open", help="Show the page in the browser when it is written.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write one HTML page that needs no network: the finding, methods by data sets, costs, clients, every run.
 
     \b
     fl-bench report
     fl-bench report results/offline --open
-    fl-bench report results -o report/ --on-missing complete-blocks
+    fl-bench report results/offline --out page --on-missing complete-blocks
     """
     from ..figures.style import check_matplotlib
     from ..records.store import Store
     from ..report.page import render_page, write_page
     from ..report.pictures import ON_PAGE, take_pictures
+    from ..tables.printing import print_json
     from ..tuning.travel import ledger_in
 
     if with_figures:
         check_matplotlib()
-    records, others, code = _records(results, methods, datasets)
+    records, others, code = _records(results, Filters(methods, datasets, settings))
     question = Question(control, alpha, rope, select, on_missing=on_missing)
     comparison, obstacle, selection = _compare(results, records, others, question)
     drawings = _drawings(records, comparison, selection, methods)[0] if with_figures else []
+    drawings = [drawing for drawing in drawings if drawing.kind in ON_PAGE]
+    with saying(f"drawing {len(drawings)} figures"):
+        pictures = take_pictures(drawings)
     store = Store(results)
-    text = render_page(
-        records,
-        about=_about(store),
-        selection=selection,
-        comparison=comparison,
-        obstacle=obstacle,
-        pictures=take_pictures([drawing for drawing in drawings if drawing.kind in ON_PAGE]),
-        ledger=ledger_in(store.results),
-    )
+    with saying("writing the page"):
+        text = render_page(
+            records,
+            about=_about(store),
+            selection=selection,
+            comparison=comparison,
+            obstacle=obstacle,
+            pictures=pictures,
+            ledger=ledger_in(store.results),
+        )
     path = write_page(out, text)
     say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB){'' if show else '; --open shows it in the browser'}")
     if show and not webbrowser.open(path.resolve().as_uri()):
         say("found no browser that could be started")
     if obstacle:
         say(f"without a comparison: {obstacle}")
+    if as_json:
+        size = len(text.encode())
+        print_json({"page": str(path), "bytes": size, "records": len(records), "no comparison": obstacle or None})
     raise typer.Exit(code)
 
 
 def _about(store: Store) -> About:
-    """The grid that declared the records' comparison, or else their folder; and what the grid is for, if it is a
-    packaged one that has not changed since.
+    """The grid that declared the records' comparison, or else their folder; and what the grid asks, or what it is for
+    if it is a packaged one that has not changed since.
 
     Raises:
         DataError: the declarations cannot be read.
@@ -238,11 +273,12 @@ def _about(store: Store) -> About:
         return About(store.results.resolve().name or "fl-bench")
     last, packaged = declared[-1], GRIDS / f"{declared[-1].grid}.yaml"
     same = packaged.is_file() and sha256(packaged.read_bytes()).hexdigest() == last.sha256
-    return About(last.grid, read_grid(packaged).description if same else "")
+    said = read_grid(packaged).description if same else ""
+    return About(last.grid, last.question or said)
 
 
-def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[list[Record], list[str], int]:
-    """The records of the methods and data sets that were asked for, the federated methods that were not, the exit code.
+def _records(results: Path, filters: Filters) -> tuple[list[Record], list[str], int]:
+    """The records that were asked for, the federated methods that were not, the exit code.
 
     Raises:
         ConfigError: there are none, or a name is unknown.
@@ -252,27 +288,11 @@ def _records(results: Path, methods: str | None, datasets: str | None) -> tuple[
     from ..statistics.reading import POOLED
 
     records, code = read_undamaged(results, "rounds", "clients")
-    labels = {record.label for record in records}
-    for name in [] if methods is None else split_list(methods, "--methods"):
-        if name not in labels:
-            raise unknown_name("method of these records", name, labels)
-    names = {str(record.cell["dataset"]) for record in records}
-    for name in [] if datasets is None else split_list(datasets, "--datasets"):
-        if name not in names:
-            raise unknown_name("data set of these records", name, names)
-    others: list[str] = []
-    if methods is not None:
-        chosen = set(split_list(methods, "--methods"))
-        others = sorted(
-            {one.label for one in records if one.label not in chosen and one.facts.get("deployed") != POOLED}
-        )
-        records = [record for record in records if record.label in chosen]
-    if datasets is not None:
-        chosen = set(split_list(datasets, "--datasets"))
-        records = [record for record in records if record.cell["dataset"] in chosen]
-    if not records:
-        raise ConfigError("none of these methods has a record on these data sets")
-    return records, others, code
+    kept = filters.take(records)
+    if filters.methods is None:
+        return kept, [], code
+    federated = {one.label for one in records if one.facts.get("deployed") != POOLED}
+    return kept, sorted(federated.difference(split_list(filters.methods, "--methods"))), code
 
 
 def _compare(
@@ -293,7 +313,8 @@ def _compare(
     if question.control is not None and question.control not in asked.table.methods:
         raise unknown_name("method of this comparison", question.control, asked.table.methods)
     try:
-        return compare(asked.table, asked.options, asked.plan), "", asked.selection
+        with saying("comparing"):
+            return compare(asked.table, asked.options, asked.plan), "", asked.selection
     except ConfigError:
         raise
     except FLBenchError as error:

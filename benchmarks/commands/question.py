@@ -9,6 +9,7 @@ from fl_bench.errors import ConfigError, unknown_name
 
 from .damaged import read_undamaged
 from .options import read_selection
+from .reasons import say_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ class Question:
     on_missing: str = "refuse"
     methods: str | None = None
     datasets: str | None = None
+    settings: str | None = None
     families: str | None = None
     grid: str | None = None
     """Whose declaration counts; None: that which was made last."""
@@ -73,7 +75,11 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
         records, code = read_undamaged(source, "rounds")
         store = Store(source)
         ledger = ledger_in(store.results)
-        return ask_records(records, read_declarations(store), question, ledger=ledger), code
+        asked = ask_records(records, read_declarations(store), question, ledger=ledger)
+        say_reasons(_compared(records, asked.table))
+        return asked, code
+    if question.settings is not None:
+        raise ConfigError(f"--settings chooses among records, and {source} is a table of numbers: leave it out")
     options = _options(question, None)
     selection = read_selection(question.select or "last")
     table = read_table(source)
@@ -101,10 +107,12 @@ def ask_records(
         ConfigError: an option is impossible, a method, data set or grid unknown.
         DataError: records contradict each other.
     """
+    from ..leaderboard.naming import only_settings
     from ..records.declarations import history
     from ..statistics.plan import follow, whole_table
     from ..statistics.reading import POOLED, SEPARATOR, read_records
 
+    records = only_settings(records, question.settings)
     found = history(declared, question.grid)
     meant = found[-1].comparison if found else None
     options = _options(question, found[-1] if found else None)
@@ -126,6 +134,21 @@ def ask_records(
     names = {name.partition(SEPARATOR)[0] for name in table.methods}
     compared = [record for record in records if record.label in names]
     return Asked(table, options, follow(found, table, options, selection, compared), selection)
+
+
+def _compared(records: Sequence[Record], table: Table) -> list[Record]:
+    """The records that a table was made of."""
+    from ..leaderboard.naming import setting_hash
+    from ..leaderboard.versions import newest
+    from ..statistics.reading import SEPARATOR
+
+    methods = {name.partition(SEPARATOR)[0] for name in table.methods}
+    places = {(at.dataset, at.setting) for at in table.conditions}
+    return [
+        record
+        for record in newest(records)
+        if record.label in methods and (record.cell["dataset"], setting_hash(record.cell)) in places
+    ]
 
 
 def _options(question: Question, declared: Declared | None) -> Options:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..tables.terminal import make_console, say
 from .damaged import say_damaged
-from .options import FAILED, AsJson, DataDir
+from .filters import OnlyDatasets, OnlyMethods, OnlySettings  # noqa: TC001 - typer reads annotations when it runs
+from .options import FAILED, RESULTS, AsJson, DataDir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,10 @@ def reproduce(
     grid: Annotated[str, typer.Argument(metavar="GRID", help="cosmos-paper or cosmos-paper-64.")],
     results: Annotated[
         Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle, that the grid was run into.")
-    ] = Path("results"),
+    ] = RESULTS,
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,10 +39,10 @@ def reproduce(
 
     \b
     fl-bench reproduce cosmos-paper
-    fl-bench reproduce cosmos-paper-64 my-results --json
+    fl-bench reproduce cosmos-paper-64 cosmos-results --json
     """
     from ...datasets.catalogue import available
-    from ..grid.grid import expand, find_grid, read_grid
+    from ..grid.grid import Overrides, expand, find_grid, read_grid
     from ..leaderboard.published import lacking, read_published, rows
     from ..records.store import Store
     from ..tables.printing import print_json
@@ -47,7 +51,7 @@ def reproduce(
     published, curves = read_published(grid)
     path = find_grid(grid)
     file = read_grid(path)
-    cells = expand(file, str(path)).cells
+    cells = expand(file, str(path), Overrides(methods=methods, datasets=datasets, settings=settings)).cells
     records, damaged = Store(results).readable(["rounds"])
     say_damaged([one.problem for one in damaged])
     code = FAILED if damaged else 0
@@ -86,11 +90,12 @@ def reproduce(
 def _settings(file: GridFile, dataset: str, lacking: Sequence[Lacking]) -> str:
     """The option that names the settings of a grid whose mixes of networks lack, where it is not all of them."""
     from ..grid.cell import resolve_models
-    from ..grid.grid import with_changes
+    from ..grid.changes import with_changes
 
     wanted = {one.nets for one in lacking if one.dataset == dataset}
     mixes = {
-        name: resolve_models(with_changes(file, changes)["models"]).names for name, changes in file.settings.items()
+        name: resolve_models(with_changes(file.sections, changes, {})["models"]).names
+        for name, changes in file.settings.items()
     }
     names = [name for name, nets in mixes.items() if nets in wanted]
     return "" if len(names) == len(file.settings) else f" --settings {','.join(names)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,28 +16,40 @@ from ..tables.terminal import make_console, say
 from .damaged import say_damaged
 from .options import (
     FAILED,
+    RESULTS,
     AsJson,
     Changes,
+    Clients,
+    Concentration,
     DataDir,
     Datasets,
     Device,
     Download,
     ExecutorName,
+    Explain,
     GridName,
+    Groups,
     Jobs,
     Methods,
+    Mixing,
     Out,
+    Participation,
     Plugins,
+    Public,
     Rounds,
+    Scheme,
     Select,
     Settings,
     Timeout,
     Trackers,
     Use,
+    Verbose,
     Wait,
     check_timeout,
+    given_flags,
     read_selection,
 )
+from .reasons import say_reasons
 from .supervision import fetch, run_all
 
 if TYPE_CHECKING:
@@ -54,18 +66,28 @@ if TYPE_CHECKING:
 def run(
     grid: GridName = "quick",
     methods: Methods = None,
+    exclude: Annotated[
+        str | None, typer.Option("--exclude", metavar="A,B", help="Leave out these of the methods that would run.")
+    ] = None,
     datasets: Datasets = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
     ] = None,
     rounds: Rounds = None,
+    scheme: Scheme = None,
+    clients: Clients = None,
+    groups: Groups = None,
+    alpha: Concentration = None,
+    mixing: Mixing = None,
+    public: Public = None,
+    participation: Participation = None,
     settings: Settings = None,
     changes: Changes = None,
     jobs: Jobs = None,
     device: Device = None,
     executor: ExecutorName = "local",
     use: Use = None,
-    out: Out = Path("results"),
+    out: Out = RESULTS,
     data_dir: DataDir = None,
     download: Download = False,
     plugin: Plugins = None,
@@ -74,14 +96,25 @@ def run(
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Run all of it again; what there is of it moves to `superseded` in the folder."),
+    ] = False,
     wait: Wait = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="The same, with the time of a training step measured again.")
+    ] = False,
+    verbose: Verbose = False,
     select: Select = "last",
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a grid: every method on every data set with every seed, and print the comparison.
+
+    Several values make the comparison run once with each: --alpha 0.1,1 or -o "training.lr=[0.01,0.1]".
 
     Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
     when a run failed, timed out or is still in another process's hands, 2 when something asked for is impossible.
@@ -89,13 +122,16 @@ def run(
     \b
     fl-bench run --methods cosmos,fedmd
     fl-bench run --methods "cosmos[clusters=3],fedmd" --seeds 0-4 -o training.lr=0.01
+    fl-bench run --scheme dirichlet-class --alpha 0.1,1,10 --methods "cosmos[clusters=2|3],fedmd"
     fl-bench run my-grid.yaml --jobs 4 --dry-run
     """
     from ...federation.settings import Execution
     from ..export.live import followed, read_tracker
     from ..grid.configure import configure
+    from ..grid.dealing import dealt_otherwise
+    from ..grid.exclusion import without
     from ..grid.executors import read_executor
-    from ..grid.grid import Overrides, expand, find_grid, read_grid
+    from ..grid.grid import Overrides, expand, find_grid, read_grid, scheme_changes
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..records.recovery import recover
@@ -114,18 +150,41 @@ def run(
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
     trackers = [read_tracker(text) for text in tracker or ()]
     path = find_grid(grid)
-    overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or ())
+    flags = given_flags(
+        scheme=scheme,
+        clients=clients,
+        groups=groups,
+        alpha=alpha,
+        mixing=mixing,
+        public=public,
+        participation=participation,
+    )
+    overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or (), flags)
     file = read_grid(path)
     expanded = expand(file, str(path), overrides)
+    if exclude is not None:
+        expanded = without(expanded, exclude)
+    for sentence in scheme_changes(file, overrides):
+        say(sentence)
     tuning = carried(file, path)
     if tuning is not None:
         check_seeds(expanded, tuning[0])
     store = Store(out.absolute())  # wherever a plugin may go
-    if dry_run:
+    if dry_run or estimate:
         from .dry_run import print_plan
 
-        ledger = None if tuning is None else tuning[0]
-        print_plan(expanded, store, chosen.slots(), execution, retry=retry, as_json=as_json, ledger=ledger)
+        ledger, slots = None if tuning is None else tuning[0], chosen.slots()
+        print_plan(
+            expanded,
+            store,
+            slots,
+            execution,
+            retry=retry,
+            force=force,
+            as_json=as_json,
+            anew=estimate,
+            ledger=ledger,
+        )
         return
     store.check_writable()
     if tuning is not None:
@@ -133,11 +192,16 @@ def run(
     for place in recover(store).values():
         say(f"put back, its process was killed while it was replaced: {place}")
     waiting, earlier = _look(expanded, store, retry=retry)
-    fetch(waiting, data_dir, download=download)
+    fetch(expanded.cells if force else waiting, data_dir, download=download)
     chosen.slots()  # what is wrong with it is said before anything runs
     for one in trackers:
         one.ready()
+    if force:
+        _supersede(expanded, store)
+        waiting, earlier = list(expanded.cells), []
     _say_what_is_there(expanded, store, waiting, earlier)
+    for sentence in dealt_otherwise(expanded.cells):
+        say(sentence)
     _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)
@@ -148,9 +212,10 @@ def run(
     running = (
         until_ended(run_cells, schedule.cells, store, options) if wait else run_cells(schedule.cells, store, options)
     )
-    code, skipped = run_all(schedule, followed(running, trackers) if trackers else running)
+    events = followed(running, trackers) if trackers else running
+    code, skipped = run_all(schedule, events, store.results, verbose=verbose)
     if code == 0:
-        code = _conclude(expanded, store, selection, as_json=as_json)
+        code = _conclude(expanded, store, selection, as_json=as_json, explain=explain)
         missing = sum(finished(cell, store, retry=retry) is None for cell in skipped)
         if missing:
             say(
@@ -159,6 +224,20 @@ def run(
             )
             code = FAILED
     raise typer.Exit(code)
+
+
+def _supersede(grid: Grid, store: Store) -> None:
+    """Move what there is of a grid out of the way."""
+    from ..records.index import place_of
+    from ..records.recovery import SUPERSEDED, supersede
+    from ..statistics.verdicts import many
+
+    moved = supersede(store, [place_of(cell.folder) for cell in grid.cells])
+    if moved:
+        say(
+            f"moved {many(len(moved), 'record')} to {store.results / SUPERSEDED}; should this stop, the same command "
+            "without --force goes on"
+        )
 
 
 def _look(grid: Grid, store: Store, *, retry: bool) -> tuple[list[Cell], list[Ending]]:
@@ -183,7 +262,8 @@ def _declare(grid: Grid, path: Path, store: Store, recorded: int) -> None:
     if grid.declaration is None:
         return
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    before = declare(store, Declared(grid.name, digest, now(), recorded, len(grid.cells), grid.declaration))
+    meant = Declared(grid.name, digest, now(), recorded, len(grid.cells), grid.declaration, grid.question)
+    before = declare(store, meant)
     if before is not None:
         say(
             f"the grid {grid.name} declared another comparison at {before.date}: it is kept, and this one counts as "
@@ -191,7 +271,7 @@ def _declare(grid: Grid, path: Path, store: Store, recorded: int) -> None:
         )
 
 
-def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) -> int:
+def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool, explain: bool) -> int:
     """Print the comparison of a grid's records; the exit code is 1 when a run failed or timed out, or is damaged."""
     from ..leaderboard.lines import lines
     from ..tables.results import print_lines_json, print_results
@@ -212,11 +292,16 @@ def _conclude(grid: Grid, store: Store, selection: Selection, *, as_json: bool) 
     if as_json:
         print_lines_json(board)
     else:
-        print_results(make_console(), board)
-    for cell, record in found:
-        if record.status in ("failed", "timeout", "diverged"):
-            on = f"; --retry goes on after round {len(record.rounds) - 1}" if store.has_checkpoint(cell) else ""
-            say(f"{record.status}: {record.folder}: {record.reason}{on}")
+        print_results(make_console(), board, explain=explain)
+    cells = {record.name: cell for cell, record in found}
+    say_reasons(
+        records,
+        lambda record: (
+            f"; --retry goes on after round {len(record.rounds) - 1}"
+            if store.has_checkpoint(cells[record.name])
+            else ""
+        ),
+    )
     say(f"records: {store.runs}\nleaderboards of all records: fl-bench leaderboard {store.results}")
     say_damaged(damaged)
     return FAILED if damaged or any(record.status in ("failed", "timeout") for record in records) else 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from fl_bench.errors import ConfigError, unknown_name
 
 from ...federation.settings import UNSEEN
 from ..grid.cell import method_settings
@@ -13,10 +10,7 @@ from ..leaderboard.clusterless import clusterless, without_cluster
 from ..leaderboard.own_rate import OWN_RATE, OWN_STEPS
 from ..leaderboard.pairing import setting_text
 from ..leaderboard.training_rules import recorded_rules
-from ..leaderboard.versions import newest
-from ..records.reading import read_record
 from ..records.rows import seconds_of
-from ..records.store import Store
 from ..tables.charts import curves
 from ..tables.printing import print_table
 from ..tables.values import show_bytes, show_seconds
@@ -36,39 +30,6 @@ BY_DRAW = {"took part %": "acc_drawn", "never %": "acc_new"}
 
 HONEST = {"honest %": "acc_honest"}
 """And where some are poisoned."""
-
-
-def find_record(name: str, results: Path) -> tuple[Record, list[str]]:
-    """The record of a folder, or the only one whose dataset/folder name begins with `name`, or else contains it.
-
-    Of a run with records of several protocols it is the newest.
-
-    Returns:
-        The record, and the names of those of older protocols that it was preferred to.
-
-    Raises:
-        ConfigError: none or several do.
-        DataError: it cannot be read.
-    """
-    if (Path(name) / "run.json").exists():
-        return read_record(Path(name)), []
-    store = Store(results)
-    names = store.names()
-    hits = [full for full in names if full.startswith(name)] or [full for full in names if name in full]
-    if len(hits) == 1:
-        return store.read(hits[0]), []
-    if len({hit.rpartition("-")[0] for hit in hits}) == 1:  # one label and seed
-        records = [store.read(hit) for hit in hits]
-        kept = newest(records)
-        if len(kept) == 1:
-            return kept[0], [record.name for record in records if record is not kept[0]]
-    if not names:
-        raise ConfigError(f"{results} has no records; name another folder with --out, or a record's own folder")
-    if not hits:
-        raise unknown_name("record", name, names)
-    shown = "".join(f"\n  {hit}" for hit in sorted(hits)[:10])
-    more = f"\n  and {len(hits) - 10} more" if len(hits) > 10 else ""
-    raise ConfigError(f"{name!r} is part of {len(hits)} records; write more of the name:{shown}{more}")
 
 
 def print_record(console: Console, record: Record) -> None:

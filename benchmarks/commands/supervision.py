@@ -17,13 +17,23 @@ if TYPE_CHECKING:
     from ..running.executor import Event
     from ..running.schedule import Schedule
 
+LOG = "run.log"
+"""What happened to the cells of a results folder, with times."""
+
 STOPS = (signal.SIGINT, signal.SIGTERM)
 """What stops a grid: Ctrl-C, and what batch systems send."""
 
 
-def run_all(schedule: Schedule, running: Generator[Event, None, None]) -> tuple[int, list[Cell]]:
-    """Report what happens to the cells until they are run.
+def run_all(
+    schedule: Schedule, running: Generator[Event, None, None], results: Path, *, verbose: bool = False
+) -> tuple[int, list[Cell]]:
+    """Report what happens to the cells until they are run, on standard error and in `run.log` of the results folder.
 
+    Args:
+        schedule: the cells.
+        running: what runs them.
+        results: the results folder.
+        verbose: whether every round has a line.
     Returns:
         The exit code, 0 unless stopped, or a record cannot be written, or what runs the cells is gone; and the cells
         left to other processes.
@@ -36,9 +46,10 @@ def run_all(schedule: Schedule, running: Generator[Event, None, None]) -> tuple[
     # A background job of a shell ignores Ctrl-C, and goes on doing so.
     heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _interrupt) for number in heard}
+    console, log = make_console(stderr=True), results / LOG
     try:
         with (
-            reporter(make_console(stderr=True), len(schedule.cells), schedule.left) as report,
+            reporter(console, len(schedule.cells), schedule.left, verbose=verbose, log=log) as report,
             closing(running) as events,
         ):
             for event in events:

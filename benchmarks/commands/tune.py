@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -14,23 +14,33 @@ from fl_bench.files import write_file
 from ..tables.terminal import make_console, say
 from .options import (
     FAILED,
+    RESULTS,
     AsJson,
     Changes,
+    Clients,
+    Concentration,
     DataDir,
     Datasets,
     Device,
     Download,
     ExecutorName,
     GridName,
+    Groups,
     Jobs,
     Methods,
+    Mixing,
+    Participation,
     Plugins,
+    Public,
     Rounds,
+    Scheme,
     Settings,
     Timeout,
     Use,
+    Verbose,
     Wait,
     check_timeout,
+    given_flags,
 )
 from .supervision import fetch, run_all
 
@@ -69,14 +79,21 @@ def tune(
     methods: Methods = None,
     datasets: Datasets = None,
     rounds: Rounds = None,
+    scheme: Scheme = None,
+    clients: Clients = None,
+    groups: Groups = None,
+    alpha: Concentration = None,
+    mixing: Mixing = None,
+    public: Public = None,
+    participation: Participation = None,
     settings: Settings = None,
     changes: Changes = None,
     jobs: Jobs = None,
     device: Device = None,
     executor: ExecutorName = "local",
     use: Use = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the trials' records.")] = Path(
-        "results/tuning"
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the trials' records.")] = (
+        RESULTS / "tuning"
     ),
     data_dir: DataDir = None,
     download: Download = False,
@@ -84,6 +101,7 @@ def tune(
     timeout: Timeout = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run again what failed or timed out, once.")] = False,
     wait: Wait = False,
+    verbose: Verbose = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be tried, with estimates; run nothing.")
     ] = False,
@@ -102,7 +120,7 @@ def tune(
     from ...federation.settings import Execution
     from ..grid.configure import configure
     from ..grid.executors import read_executor
-    from ..grid.grid import Overrides, find_grid, read_grid
+    from ..grid.grid import Overrides, find_grid, read_grid, scheme_changes
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..grid.seeds import parse_seeds
@@ -127,11 +145,23 @@ def tune(
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
     path = find_grid(grid)
     budget = Budget(trials, tuple(parse_seeds(seeds)), cast("Any", per), cast("Any", sampler), repeat)
-    overrides = Overrides(methods, datasets, None, rounds, settings, changes or ())
-    asked = Asked(read_grid(path), str(path), overrides, budget)
+    flags = given_flags(
+        scheme=scheme,
+        clients=clients,
+        groups=groups,
+        alpha=alpha,
+        mixing=mixing,
+        public=public,
+        participation=participation,
+    )
+    overrides = Overrides(methods, datasets, None, rounds, settings, changes or (), flags)
+    file = read_grid(path)
+    asked = Asked(file, str(path), overrides, budget)
+    for sentence in scheme_changes(file, overrides):
+        say(sentence)
     store = Store(out.absolute())
     study = Study(asked, store, retry=retry)
-    print_plan(asked, study, store, chosen.slots(), as_json=as_json and dry_run)
+    print_plan(asked, study, store, chosen.slots(), execution, as_json=as_json and dry_run)
     if dry_run:
         return
     assert write is not None
@@ -140,7 +170,7 @@ def tune(
         say(f"put back, its process was killed while it was replaced: {place}")
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
-    code = _run(study, store, options, chosen, timeout=timeout, wait=wait, data=(data_dir, download))
+    code = _run(study, store, options, chosen, timeout=timeout, wait=wait, verbose=verbose, data=(data_dir, download))
     if code:
         raise typer.Exit(code)
     ledger = study.ledger()
@@ -160,6 +190,7 @@ def _run(
     *,
     timeout: float | None,
     wait: bool,
+    verbose: bool,
     data: tuple[Path | None, bool],
 ) -> int:
     """Run what the tuning asks for until it asks for nothing more; the exit code, 0 when all is recorded."""
@@ -181,7 +212,7 @@ def _run(
             if wait
             else run_cells(schedule.cells, store, options)
         )
-        code, skipped = run_all(schedule, running)
+        code, skipped = run_all(schedule, running, store.results, verbose=verbose)
         if code:
             return code
         if skipped:
@@ -235,6 +266,5 @@ def _command(grid: str, budget: Budget, overrides: Any) -> str:
     parts += [f"--repeat {budget.repeat}"] if budget.repeat != 1 else []
     given = {"methods": overrides.methods, "datasets": overrides.datasets, "settings": overrides.settings}
     parts += [f'--{name} "{value}"' for name, value in given.items() if value is not None]
-    parts += [f"--rounds {overrides.rounds}"] if overrides.rounds is not None else []
-    parts += [f"-o {change}" for change in overrides.options]
+    parts += overrides.changes
     return " ".join(" ".join(parts).split())

@@ -5,30 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..leaderboard.budgets import how_choices_vary
+from ..running.estimates import Estimates
 from ..running.forecast import forecast
 from ..running.schedule import round_seconds
 from ..statistics.verdicts import many
 from ..tables.printing import print_json, print_table
 from ..tables.terminal import make_console, say
 from ..tables.values import show_seconds
-from .dry_run import expected_seconds
 
 if TYPE_CHECKING:
+    from ...federation.settings import Execution
     from ..records.store import Store
     from ..tuning.asked import Asked
     from ..tuning.ledger import Ledger
     from ..tuning.study import Study
 
 
-def print_plan(asked: Asked, study: Study, store: Store, devices: list[str], *, as_json: bool) -> None:
+def print_plan(
+    asked: Asked, study: Study, store: Store, devices: list[str], execution: Execution, *, as_json: bool
+) -> None:
     """What would be tried of each method, how many runs that are at most, and how long they take."""
     budget = asked.budget
     waiting = len(study.waiting())
-    known = round_seconds(store.readable()[0])
+    estimates = Estimates(devices, execution, round_seconds(store.readable()[0]))
+    runs = [
+        [cell for place in asked.places for cell in method.cells({}, place, budget.seeds[:1], 0)]
+        for method in asked.methods
+    ]
+    estimates.prepare(cell for cells in runs for cell in cells)
     rows: list[dict[str, Any]] = []
-    for method in asked.methods:
-        cells = [cell for place in asked.places for cell in method.cells({}, place, budget.seeds[:1], 0)]
-        seconds = [expected_seconds(cell, forecast(cell), known, devices[0])[0] for cell in cells]
+    for method, cells in zip(asked.methods, runs, strict=True):
+        seconds = [estimates.seconds(cell, forecast(cell))[0] for cell in cells]
         found = [value for value in seconds if value is not None]
         each = sum(found) * len(budget.seeds) if len(found) == len(seconds) else None
         rows.append(

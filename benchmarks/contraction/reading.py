@@ -10,7 +10,8 @@ import numpy as np
 from fl_bench.errors import ConfigError, DataError
 
 from ...federation.settings import UNSEEN
-from ..leaderboard.pairing import check_pairing, comparisons, setting_text
+from ..leaderboard.naming import in_setting
+from ..leaderboard.pairing import check_pairing, comparisons, names_of, setting_text
 from ..leaderboard.reported import deployed_view
 from ..statistics.verdicts import many
 
@@ -99,15 +100,17 @@ def read_blocks(records: Sequence[Record]) -> list[Block]:
             "`fl-bench run contraction` does"
         )
     check_pairing(risky)
+    found = comparisons(risky)
+    names = names_of(found)
+    without = len(records) - len(risky)
     return [
-        _block(dataset, setting, methods, without=len(records) - len(risky))
-        for (dataset, setting), methods in comparisons(risky).items()
+        _block(*place, methods, where=in_setting(place[0], names[place]), without=without)
+        for place, methods in found.items()
     ]
 
 
-def _block(dataset: str, setting: str, methods: Mapping[str, Sequence[Record]], *, without: int) -> Block:
+def _block(dataset: str, setting: str, methods: Mapping[str, Sequence[Record]], *, where: str, without: int) -> Block:
     cell = next(iter(methods.values()))[0].cell
-    where = f"{dataset} [{setting}]"
     rounds = int(cell["training"]["rounds"])
     if rounds < LEAST_ROUNDS:
         raise ConfigError(

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 from ..leaderboard.lines import lines
-from ..leaderboard.pairing import setting_hash
+from ..leaderboard.naming import setting_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from fl_bench.errors import DataError
 
 from ..grid.cell import trained
-from ..leaderboard.pairing import comparisons, setting_text
+from ..grid.names import in_order
+from ..leaderboard.naming import in_setting
+from ..leaderboard.pairing import comparisons, names_of, setting_text
 from ..leaderboard.reported import deployed_view
 
 if TYPE_CHECKING:
@@ -79,16 +81,25 @@ class Block:
     """The done runs of each course, by label, in the order of its seeds."""
     left_out: tuple[str, ...]
     """Runs without an accuracy, in words."""
+    setting_name: str = ""
+    """What tells it from the other settings of the data set; empty where there is one."""
+
+    @property
+    def label(self) -> str:
+        """The data set, and which of its settings, as tables call it."""
+        return in_setting(self.dataset, self.setting_name)
 
 
 def read_blocks(records: Sequence[Record]) -> list[Block]:
-    """All blocks of the records, sorted by dataset and setting.
+    """All blocks of the records, sorted by data set and the name of the setting.
 
     Raises:
         DataError: a record cannot be read.
     """
     blocks = []
-    for (dataset, setting), methods in comparisons(records).items():
+    found = comparisons(records)
+    names = names_of(found)
+    for (dataset, setting), methods in found.items():
         courses, done, left_out = [], {}, []
         for label, group in methods.items():
             left_out += [f"{label} seed {run.repetition} ({run.status})" for run in group if run.status != "done"]
@@ -100,8 +111,9 @@ def read_blocks(records: Sequence[Record]) -> list[Block]:
                 courses.append(_course(label, finished))
         courses.sort(key=lambda course: (category_place(course.category), course.label))
         words = setting_text(next(iter(methods.values()))[0].cell)
-        blocks.append(Block(dataset, setting, words, tuple(courses), done, tuple(left_out)))
-    return blocks
+        name = names[dataset, setting]
+        blocks.append(Block(dataset, setting, words, tuple(courses), done, tuple(left_out), name))
+    return sorted(blocks, key=lambda block: (block.dataset, in_order(block.setting_name)))
 
 
 def category_place(category: str) -> tuple[int, str]:

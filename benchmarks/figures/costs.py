@@ -162,7 +162,7 @@ def _panel(axes: Axes, cost: str, courses: Sequence[Course], sheet: Sheet) -> No
         axes.set_xlim(-0.25 * floor if len(positive) < len(points) else 0.8 * least, most * 1.6)
     else:
         axes.set_xlim(-0.03 * most, most * 1.1)
-    axes.xaxis.set_major_formatter(lambda value, _: "" if 0 < value < 0.999 * shortest else _amount(value, cost))
+    axes.xaxis.set_major_formatter(lambda value, _: "" if 0 < value < 0.999 * shortest else amount(value, cost))
     corners = _corners([points[place] for place in best], axes.get_xlim()[1])
     axes.plot(*zip(*corners, strict=True), color=INK, linewidth=1.1, zorder=3)
     for place, course in enumerate(courses):
@@ -208,8 +208,8 @@ def _corners(steps: Sequence[tuple[float, float]], edge: float) -> list[tuple[fl
     return [*corners, (edge, corners[-1][1])]
 
 
-def _amount(value: float, cost: str) -> str:
-    """A tick of an axis of costs, short; nothing below zero."""
+def amount(value: float, cost: str) -> str:
+    """A tick of an axis of costs, one of `COSTS`, short; nothing below zero."""
     if value < 0:
         return ""
     units = {"bytes": ("B", "kB", "MB", "GB", "TB"), "samples": ("", "k", "M", "G", "T"), "seconds": ("s",)}[cost]

@@ -108,7 +108,7 @@ def bound_look(place: int) -> dict[str, Any]:
     return {"color": MUTED, "linewidth": 1, "linestyle": (0, (2 + 3 * place, 2))}
 
 
-def label_panels(grid: NDArray[Any], names: Sequence[str], below: str) -> None:
+def label_panels(grid: NDArray[Any], names: Sequence[str], below: str, beside: str = "accuracy, %") -> None:
     """Titles where there are several panels, labels at the outer edges, and nothing where there is no panel."""
     if len(names) > 1:
         for axes, name in zip(grid.flat, names, strict=False):
@@ -116,7 +116,7 @@ def label_panels(grid: NDArray[Any], names: Sequence[str], below: str) -> None:
     for axes in grid.flat[len(names) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
-        axes.set_ylabel("accuracy, %")
+        axes.set_ylabel(beside)
     columns = grid.shape[1]
     for column in range(columns):
         axes = grid[(len(names) - 1 - column) // columns, column]

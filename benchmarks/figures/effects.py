@@ -8,7 +8,7 @@ from .sheet import SCREEN
 from .style import INK, MUTED, set_title, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -24,11 +24,12 @@ def draw(
     rope: float,
     significant: Collection[str],
     impossible: Collection[str] = (),
+    families: Mapping[str, str] | None = None,
     title: str,
     text: str,
     sheet: Sheet = SCREEN,
 ) -> Figure:
-    """A row per method, the one that the control is farthest ahead of at the bottom.
+    """A row per method, the one that the control is farthest ahead of at the bottom; families one above the other.
 
     Differences are the other way round than in tables, method minus control, so that better methods stand to the right.
 
@@ -38,16 +39,29 @@ def draw(
         rope: half width of the shaded region of equivalence, points.
         significant: methods that differ significantly: filled marks, bold names.
         impossible: methods whose test cannot reject with these blocks, whatever the numbers: dotted intervals.
+        families: the family of tests of each method; without it, or with one, none is named.
         title: what stands above.
         text: tests, intervals and number of blocks, in words.
         sheet: its width.
     """
-    ordered = sorted(effects, key=lambda effect: (-effect.difference, effect.other))
-    figure = sheet.figure((9.4, 0.2 * len(ordered) + 1.6), 0.15 * len(ordered) + 0.7)
+    rows = dict(_placed(_grouped(effects, families or {})))
+    figure = sheet.figure((9.4, 0.2 * len(rows) + 1.6), 0.15 * len(rows) + 0.7)
     axes = figure.subplots()
     axes.axvspan(-rope, rope, color="#e3edf5", linewidth=0, zorder=0)
     axes.axvline(0, color="#0072B2", linewidth=1.2, zorder=1)
-    for place, effect in enumerate(ordered):
+    for place, effect in rows.items():
+        if isinstance(effect, str):
+            axes.annotate(
+                effect,
+                (0, place),
+                xytext=(4, 0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                va="center",
+                fontsize=sheet.points(7.5),
+                color=MUTED,
+            )
+            continue
         if effect.low is not None and effect.high is not None:
             dash = (0, (1, 1.2)) if effect.other in impossible else "-"
             interval = [-effect.high, -effect.low], [place, place]
@@ -66,11 +80,31 @@ def draw(
             fontsize=sheet.points(7.5),
             color=MUTED,
         )
-    axes.set_yticks(range(len(ordered)), [effect.other for effect in ordered], color=INK)
-    for label, effect in zip(axes.get_yticklabels(), ordered, strict=True):
-        label.set_fontweight("bold" if effect.other in significant else "normal")
-    axes.set(xlabel=f"points ahead of {control}", ylim=(-0.8, len(ordered) - 0.2))
+    named = {place: effect.other for place, effect in rows.items() if not isinstance(effect, str)}
+    axes.set_yticks(list(named), list(named.values()), color=INK)
+    for label, name in zip(axes.get_yticklabels(), named.values(), strict=True):
+        label.set_fontweight("bold" if name in significant else "normal")
+    axes.set(xlabel=f"points ahead of {control}", ylim=(-0.8, len(rows) - 0.2))
     axes.yaxis.grid(False)
     axes.tick_params(axis="y", length=0)
     set_title(figure, title, text, on_paper=sheet.on_paper)
     return figure
+
+
+def _grouped(effects: Sequence[Effect], families: Mapping[str, str]) -> dict[str, list[Effect]]:
+    """Effects by family, families in the order in which they come, the largest lead of the control first."""
+    found: dict[str, list[Effect]] = {}
+    for effect in effects:
+        found.setdefault(families.get(effect.other, ""), []).append(effect)
+    return {name: sorted(group, key=lambda effect: (-effect.difference, effect.other)) for name, group in found.items()}
+
+
+def _placed(groups: Mapping[str, Sequence[Effect]]) -> Iterator[tuple[int, Effect | str]]:
+    """Rows from the bottom up, with the name of a family above its methods where there are several."""
+    place = 0
+    for name in reversed(list(groups)):
+        rows: list[Effect | str] = [*groups[name]]
+        if len(groups) > 1:
+            rows.append(name)
+        yield from enumerate(rows, place)
+        place += len(rows)

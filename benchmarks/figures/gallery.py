@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..grid.cell import safe_name
+from ..leaderboard.naming import in_setting
 from ..statistics.power import number
 from ..statistics.verdicts import basis, many, points, size
 from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep, tradeoff
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..statistics.costs import Cost
-    from ..statistics.result import Comparison, Pair
+    from ..statistics.result import Comparison, Effect, Pair
     from .blocks import Block
     from .sheet import Sheet
 
@@ -34,9 +35,13 @@ KINDS = {
     "deciles": "per-client accuracy in deciles",
     "clusters": "who is in which cluster, per round",
     "leakage": "accuracy against what messages tell a curious server",
-    "sweep": "accuracy against the one setting that varies, with seed bands",
+    "sweep": "accuracy, bytes and seconds against the one setting that varies, with seed bands",
 }
 """Kinds of figures, in the order in which a reader wants them; the first five are of a comparison."""
+
+
+SWEPT = ("bytes", "seconds")
+"""Costs that are drawn against a setting."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,10 @@ def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]
     for block in blocks:
         if not block.courses:
             continue
-        alone = sum(other.dataset == block.dataset for other in blocks) == 1
-        where = block.dataset if alone else f"{block.dataset} [{block.setting}]"
-        name = safe_name(block.dataset) if alone else f"{safe_name(block.dataset)}-{block.setting}"
+        where = block.label
+        name = safe_name(block.dataset)
+        if block.setting_name:
+            name += f"-{safe_name(block.setting_name.replace(', ', '-'))}"
         draws: dict[str, Callable[[Block, str], Figure]] = {
             "curves": lambda block, where: curves.draw(block.courses, title=where, sheet=sheet),
             "costs": lambda block, where: costs.draw(block.courses, title=where, sheet=sheet),
@@ -85,11 +91,15 @@ def from_sweeps(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> tuple[list[Dr
     """The figures of settings that vary, and for each data set without one, why."""
     sweeps, reasons = read_sweeps(blocks)
     found = []
-    for one in sweeps:
-        alone = sum((other.dataset, other.setting) == (one.dataset, one.setting) for other in sweeps) == 1
-        name = f"sweep-{safe_name(one.dataset)}-{safe_name(one.setting)}{'' if alone else f'-{one.rest}'}"
-        title = f"{one.dataset}: accuracy against {one.setting}{'' if alone else f' [{one.rest}]'}"
-        found.append(Drawing("sweep", name, title, partial(sweep.draw, one, title=title, sheet=sheet), (one, sheet)))
+    for accuracy in sweeps:
+        for one in (accuracy, *(accuracy.measured(cost) for cost in SWEPT)):
+            if not one.lines:
+                continue
+            parts = [*([] if one is accuracy else [one.measure]), safe_name(one.dataset), safe_name(one.setting)]
+            parts += [safe_name(one.where.replace(", ", "-"))] if one.where else []
+            title = f"{in_setting(one.dataset, one.where)}: {one.measure} against {one.setting}"
+            draw = partial(sweep.draw, one, title=title, sheet=sheet)
+            found.append(Drawing("sweep", "-".join(["sweep", *parts]), title, draw, (one, sheet)))
     return found, reasons
 
 
@@ -166,25 +176,42 @@ def _impossible(result: Comparison) -> bool:
 
 
 def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figure:
-    spread = "no intervals over so few data sets"
-    if any(effect.low is not None for effect in result.effects):
-        spread = f"lines: {100 * (1 - result.options.alpha):g} % intervals, hierarchical bootstrap"
+    shown, spread = _forest(result)
     impossible = {one.other for one in result.joint if not one.attainable}
     if impossible and result.counts.blocks > 1:
         spread += "; dotted: with so few blocks no difference can be significant"
     tests = "; ".join(dict.fromkeys(basis(result, one, family=True) for one in result.decisions))
     return effects.draw(
-        result.effects,
+        shown,
         control=control,
         rope=result.options.rope,
         significant={one.other for one in result.decisions if one.verdict in ("better", "worse")},
         impossible=impossible,
+        families={one.other: one.family for one in result.decisions},
         title=title,
-        text=f"mean difference over {size(result)}; {spread}; filled: better or worse ({tests}); shaded: within "
+        text=f"over {size(result)}: {spread}; filled: better or worse ({tests}); shaded: within "
         f"{points(result.options.rope)}; at the right: wins, "
         f"ties and losses against {control}",
         sheet=sheet,
     )
+
+
+def _forest(result: Comparison) -> tuple[list[Effect], str]:
+    """The effects with the intervals to draw, and these in words: such as hold for all methods of a family at once."""
+    level = f"{100 * (1 - result.options.alpha):g} %"
+    if result.counts.datasets == 1:
+        found = {one.other: (one.estimate, one.low, one.high) for one in result.decisions}
+        spread = "mean difference; lines: what the test of the verdict does not reject at its step of Holm"
+    else:
+        found = {one.other: (one.shift, one.low, one.high) for one in result.joint}
+        spread = f"Hodges-Lehmann shift; lines: its {level} intervals, which hold for all methods of a family at once"
+    if all(low is None for _, low, _ in found.values()):
+        spread = f"{spread.partition(';')[0]}; no intervals over so few data sets"
+    shown = []
+    for effect in result.effects:
+        mean, low, high = found[effect.other]
+        shown.append(replace(effect, difference=mean, low=low, high=high))
+    return shown, spread
 
 
 def _matrix(result: Comparison, title: str, sheet: Sheet) -> Figure:

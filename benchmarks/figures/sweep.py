@@ -1,9 +1,12 @@
-"""Accuracy against the one setting that varies, with the range of the seeds (benchmarks room, figures)."""
+"""Accuracy or costs against the one setting that varies, with the range of the seeds (benchmarks room, figures)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..grid.names import short
+from .blocks import COSTS
+from .costs import amount
 from .curves import bound_look, by_category, finish_paper, label_panels, panel_grid, plain_bounds
 from .labels import label_lines
 from .sheet import SCREEN
@@ -18,13 +21,16 @@ if TYPE_CHECKING:
     from .sheet import Sheet
     from .varied import Line, Sweep
 
+BESIDE = {"accuracy": "accuracy, %", "bytes": "bytes sent", "seconds": "seconds of training"}
+"""What stands beside the vertical axis."""
+
 DECADES = 30
 """From this ratio of the largest to the smallest value on, the axis is logarithmic."""
 
 
 @styled
 def draw(sweep: Sweep, *, title: str, sheet: Sheet = SCREEN) -> Figure:
-    """A line per method, mean over seeds, lowest to highest seed as a band.
+    """A line per method, mean over seeds, lowest to highest seed as a band; of costs, those of whole runs.
 
     As many methods as there are colours share a panel; else each category has one, with all other methods faint behind
     it and the bounds in every one.
@@ -44,7 +50,8 @@ def draw(sweep: Sweep, *, title: str, sheet: Sheet = SCREEN) -> Figure:
     for axes, (name, own) in zip(grid.flat, panels.items(), strict=False):
         _panel(axes, own, bounds if name != "bound" else [], sweep.lines, sheet)
     rest = finish_paper(figure, panels, bounds, sweep.lines, sheet)
-    label_panels(grid, list(panels), f"{sweep.setting} ({sweep.of})" if sweep.of else sweep.setting)
+    below = f"{short(sweep.setting)} ({sweep.of})" if sweep.of else short(sweep.setting)
+    label_panels(grid, list(panels), below, BESIDE[sweep.measure])
     set_title(figure, title, caption(sweep) + sheet.rule(rest), on_paper=sheet.on_paper)
     return figure
 
@@ -56,7 +63,8 @@ def caption(sweep: Sweep) -> str:
     seeds = several if len(sweep.seeds) > 1 else f"seed {sweep.seeds[0]}"
     gaps = "" if sweep.balanced else "; not every method has every seed at every value"
     whose = "mean accuracy of honest clients" if sweep.honest else "mean client accuracy"
-    return f"{whose} after round {after}, all other settings equal; {seeds}{gaps}"
+    what = f"{whose} after round {after}" if sweep.measure == "accuracy" else f"{COSTS[sweep.measure]}, {after} rounds"
+    return f"{what}, all other settings equal; {seeds}{gaps}"
 
 
 def _scale(axes: Axes, sweep: Sweep) -> None:
@@ -74,8 +82,23 @@ def _scale(axes: Axes, sweep: Sweep) -> None:
     axes.xaxis.set_tick_params(which="minor", bottom=False, labelbottom=False)
     lowest = min(value for line in sweep.lines for value in line.lowest)
     highest = max(value for line in sweep.lines for value in line.highest)
+    if sweep.measure != "accuracy":
+        _scale_costs(axes, sweep.measure, lowest, highest)
+        return
     margin = 0.06 * max(highest - lowest, 2.0)
     axes.set_ylim(max(lowest - margin, 0.0), min(highest + margin, 100.5))
+
+
+def _scale_costs(axes: Axes, cost: str, lowest: float, highest: float) -> None:
+    """From nothing on, or logarithmic where methods are far apart."""
+    if lowest > 0 and highest / lowest >= DECADES:
+        axes.set_yscale("log")
+        edge = (highest / lowest) ** 0.05
+        axes.set_ylim(lowest / edge, highest * edge)
+        axes.yaxis.set_tick_params(which="minor", labelleft=False)
+    else:
+        axes.set_ylim(0.0, 1.08 * highest)
+    axes.yaxis.set_major_formatter(lambda value, _: amount(value, cost))
 
 
 def _panel(axes: Axes, own: Sequence[Line], bounds: Sequence[Line], everyone: Sequence[Line], sheet: Sheet) -> None:

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ...datasets.public import PublicSettings
-from ...datasets.split import SplitSettings
-from ...federation.faults import Faults
-from ...federation.settings import ModelMix, Training
 from ..grid.cell import short_hash
-from ..grid.configure import written
-from .blocks import category_place
+from ..grid.names import in_order, named
+from ..leaderboard.naming import POISON, POOL, VOID, Flat, differing, flat_setting
+from .blocks import COSTS, category_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .blocks import Block, Course
-
-Flat = dict[str, Any]
-"""A setting as dotted names and values."""
-
-POOL = "partition.public."
-
-POISON = "faults.poison."
-
-VOID = {f"{POOL}foreign": 0, f"{POOL}removed": 0, f"{POOL}missing": 0, f"{POISON}clients": 0, "faults.absent": 0}
-"""Doses whose setting is absent where there is nothing of them."""
 
 OF = {
     f"{POOL}foreign": (f"{POOL}from", "foreign_digest", "plugins.public dataset"),
@@ -42,8 +29,17 @@ OF = {
 
 
 @dataclass(frozen=True)
+class Band:
+    """A number at each value of the setting, over seeds."""
+
+    mean: tuple[float, ...]
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Line:
-    """One method over the values of the setting; accuracies in percent after the last round."""
+    """One method over the values of the setting; accuracies in percent after the last round, or what is `measured`."""
 
     label: str
     category: str
@@ -54,6 +50,8 @@ class Line:
     lowest: tuple[float, ...]
     """Of the seeds."""
     highest: tuple[float, ...]
+    spent: tuple[tuple[str, Band], ...] = ()
+    """What whole runs cost, by names of `COSTS`."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,20 @@ class Sweep:
     """Rounds after which accuracies are taken, ascending; mostly one."""
     honest: bool
     """Whether some clients are poisoned somewhere, and accuracies are those of the others."""
+    measure: str = "accuracy"
+    """What lines show: this, or one of `COSTS`."""
+    where: str = ""
+    """What tells it from other sweeps of the same setting on the data set: `clients=25`; empty where there is none."""
+
+    def measured(self, measure: str) -> Sweep:
+        """The same of what runs cost; methods that spend nothing of it have no line."""
+        bands = [(line, dict(line.spent)[measure]) for line in self.lines]
+        lines = [
+            replace(line, mean=band.mean, lowest=band.lowest, highest=band.highest)
+            for line, band in bands
+            if any(band.highest)
+        ]
+        return replace(self, measure=measure, lines=tuple(lines))
 
 
 def read_sweeps(blocks: Sequence[Block]) -> tuple[list[Sweep], list[str]]:
@@ -99,52 +111,17 @@ def read_sweeps(blocks: Sequence[Block]) -> tuple[list[Sweep], list[str]]:
 
 def flat(block: Block) -> Flat:
     """The setting of a block as dotted names and plain values, defaults filled in."""
-    cell = next(iter(block.records.values()))[0].cell
-    named = {
-        name: part for name, part in cell.items() if name not in ("dataset", "method", "protocol", "seed", "varied")
-    }
-    public = named["partition"].get("public")
-    if not isinstance(public, dict):
-        named = {**named, "partition": {**named["partition"], "public": {"share": public}}}
-    values = {**_defaults(), **_flattened(named)}
+    record = next(iter(block.records.values()))[0]
+    values = flat_setting(record.cell)
     if values[f"{POOL}size"] is None:  # the whole pool, which records count
-        values[f"{POOL}size"] = next(iter(block.records.values()))[0].facts.get("public_samples")
+        values[f"{POOL}size"] = record.facts.get("public_samples")
     return values
-
-
-def _defaults() -> Flat:
-    """Settings that records leave out at their default."""
-    known: dict[str, Any] = {"partition": SplitSettings, "partition.public": PublicSettings}
-    known |= {"training": Training, "models": ModelMix, "faults": Faults}
-    values = {
-        f"{section}.{written(setting.name)}": setting.default
-        for section, kind in known.items()
-        for setting in fields(kind)
-        if setting.metadata.get("later") and setting.default is not MISSING and not is_dataclass(setting.default)
-    }
-    return {**values, **VOID}
-
-
-def _flattened(values: Mapping[str, Any], prefix: str = "") -> Flat:
-    result: Flat = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            result.update(_flattened(value, f"{prefix}{name}."))
-        else:
-            result[f"{prefix}{name}"] = value
-    return result
-
-
-def _differing(flats: Sequence[tuple[Flat, Block]]) -> list[str]:
-    """Names of settings that are not the same everywhere; one that a setting lacks counts as null."""
-    names = {name for values, _ in flats for name in values}
-    return sorted(name for name in names if len({_text(values.get(name)) for values, _ in flats}) > 1)
 
 
 def _sweeps(dataset: str, flats: Sequence[tuple[Flat, Block]]) -> list[Sweep]:
     """One for each setting and each group of blocks that differ in it alone, where no larger one has them all."""
-    groups: dict[frozenset[str], Sweep] = {}
-    for name in _differing(flats):
+    groups: dict[frozenset[str], tuple[Sweep, Flat]] = {}
+    for name in differing([values for values, _ in flats]):
         own = (name, *OF.get(name, ()))
         alike: dict[str, list[tuple[Flat, Block]]] = defaultdict(list)
         for values, block in flats:
@@ -157,8 +134,22 @@ def _sweeps(dataset: str, flats: Sequence[tuple[Flat, Block]]) -> list[Sweep]:
                 by_value = {float(values[name]): block for values, block in reversed(chosen)}
                 if len(by_value) > 1:
                     among = frozenset(block.setting for block in by_value.values())
-                    groups.setdefault(among, _sweep(dataset, name, of, short_hash([rest, of], 6), by_value))
-    return [sweep for among, sweep in groups.items() if not any(among < other for other in groups)]
+                    sweep = _sweep(dataset, name, of, short_hash([rest, of], 6), by_value)
+                    groups.setdefault(among, (sweep, json.loads(rest)))
+    return _told_apart([found for among, found in groups.items() if not any(among < other for other in groups)])
+
+
+def _told_apart(found: Sequence[tuple[Sweep, Flat]]) -> list[Sweep]:
+    """The sweeps, those of one setting named by what else differs between them."""
+    told = []
+    for sweep, rest in found:
+        alike = [(other, equal) for other, equal in found if other.setting == sweep.setting]
+        names = differing([equal for _, equal in alike])
+        parts = [(other.of, named({name: equal[name] for name in names if name in equal})) for other, equal in alike]
+        own = sweep.of, named({name: rest[name] for name in names if name in rest})
+        where = ", ".join(filter(None, own)) if parts.count(own) == 1 else sweep.rest
+        told.append(replace(sweep, where=where if len(alike) > 1 else ""))
+    return sorted(told, key=lambda sweep: (sweep.setting, in_order(sweep.where)))
 
 
 def _doses(name: str, members: Sequence[tuple[Flat, Block]]) -> dict[str, list[tuple[Flat, Block]]]:
@@ -217,14 +208,20 @@ def _line(label: str, points: Mapping[float, Course]) -> Line:
         mean=tuple(map(fmean, last)),
         lowest=tuple(map(min, last)),
         highest=tuple(map(max, last)),
+        spent=tuple((cost, _spent(cost, points)) for cost in COSTS),
     )
+
+
+def _spent(cost: str, points: Mapping[float, Course]) -> Band:
+    runs = [[spent[-1] for spent in course.costs[cost]] for course in points.values()]
+    return Band(tuple(map(fmean, runs)), tuple(map(min, runs)), tuple(map(max, runs)))
 
 
 def _reason(flats: Sequence[tuple[Flat, Block]]) -> str:
     """Why there is no sweep, in words."""
     if len(flats) < 2:
         return "all runs have one setting; run others into the same folder, such as with -o partition.public.noise=3"
-    names = _differing(flats)
+    names = differing([values for values, _ in flats])
     if len(names) == 1:
         return f"settings differ in {names[0]}, which is no number"
     several = f"{', '.join(names[:-1])} and {names[-1]}"

@@ -46,13 +46,33 @@ def bracketed(inside: str, item: str) -> dict[str, Any]:
     Raises:
         ConfigError: a part without `=`, a key given twice, or a value that is not YAML.
     """
-    values: dict[str, Any] = {}
+    return {key: parse_yaml(text, item) for key, text in _texts(inside, item).items()}
+
+
+def alternatives(inside: str, item: str) -> dict[str, list[Any]]:
+    """The same where each setting may have several values, `clusters=2|3|5`.
+
+    Raises:
+        ConfigError: as `bracketed`, or nothing stands beside a bar.
+    """
+    found = {}
+    for key, text in _texts(inside, item).items():
+        several = _split(text, "|")
+        if len(several) > 1 and not all(several):
+            raise ConfigError(f"{item!r}: a value must stand on both sides of |, found {key}={text}")
+        found[key] = [parse_yaml(value, item) for value in several]
+    return found
+
+
+def _texts(inside: str, item: str) -> dict[str, str]:
+    """What stands behind each `=`."""
+    texts: dict[str, str] = {}
     for part in (piece for chunk in _split(inside, ";") for piece in _split(chunk, ",")):
         key, equals, value = (text.strip() for text in part.partition("="))
-        if not equals or not key or key in values:
+        if not equals or not key or key in texts:
             raise ConfigError(f"{item!r}: write each setting once, as key=value, found {part!r}")
-        values[key] = parse_yaml(value, item)
-    return values
+        texts[key] = value
+    return texts
 
 
 def _split(text: str, separator: str) -> list[str]:

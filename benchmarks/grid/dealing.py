@@ -11,10 +11,11 @@ from ...datasets.catalogue import natural_clients
 from ...datasets.partition import PARTITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ...datasets.partition import Partition
     from ...datasets.split import SplitSettings
+    from .cell import Cell
 
 USUAL, NATURAL = "latent-groups", "natural"
 """The scheme of data without clients of their own, and of those with."""
@@ -23,8 +24,9 @@ USUAL, NATURAL = "latent-groups", "natural"
 def with_own_clients(partition: Mapping[str, Any], location: str) -> dict[str, Any]:
     """The settings of a partition for one data set, its scheme and number of clients filled in where they are not said.
 
-    Data that came with clients, such as persons, are dealt to these, and to all of them unless `clients` says how many.
-    Whoever names a scheme, or settings that only the usual one has (`groups`, `alpha`), is dealt by that.
+    Data that came with clients, such as persons, are dealt to these, and to all of them unless `clients` says how many,
+    also where `natural` is named. Whoever names another scheme, or settings that only the usual one has (`groups`,
+    `alpha`), is dealt by that.
 
     Args:
         partition: settings as written.
@@ -34,7 +36,8 @@ def with_own_clients(partition: Mapping[str, Any], location: str) -> dict[str, A
         DataError: it cannot be read.
     """
     if "scheme" in partition:
-        return dict(partition)
+        own = natural_clients(location) if partition["scheme"] == NATURAL and "clients" not in partition else None
+        return dict(partition) if own is None else {"clients": own, **partition}
     usual = {setting.name for setting in fields(PARTITIONS[USUAL])}
     own = None if usual & partition.keys() else natural_clients(location)
     if own is None:
@@ -65,5 +68,15 @@ def dealt_differently(scheme: Partition, split: SplitSettings, location: str) ->
         return f"{location} came with {own} clients, of whom some are joined: there are {split.clients}"
     return (
         f"{location} came with {own} clients of its own, and is dealt to {split.clients} by {scheme.name} instead "
-        f"(partition.scheme={NATURAL} keeps them)"
+        f"(--scheme {NATURAL} keeps them)"
     )
+
+
+def dealt_otherwise(cells: Iterable[Cell]) -> list[str]:
+    """A sentence for each data set that came with clients and would be dealt to others."""
+    found = {}
+    for cell in cells:
+        dealt = cell.dataset.location, cell.scheme.name, cell.split.clients
+        if dealt not in found:
+            found[dealt] = dealt_differently(cell.scheme, cell.split, cell.dataset.location)
+    return [sentence for sentence in found.values() if sentence]

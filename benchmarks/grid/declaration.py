@@ -89,6 +89,23 @@ class ComparisonSection:
     """The reported round: the last, or the best on validation data."""
 
 
+LONGEST = 200
+"""Characters of a question at most: it is the first line of a page of one screen."""
+
+
+def check_question(text: str) -> None:
+    """Refuse what is no single sentence that asks.
+
+    Raises:
+        ConfigError: it has several lines, no question mark at its end, or too many characters.
+    """
+    if text and not (len(text) <= LONGEST and text.endswith("?") and text.isprintable()):
+        raise ConfigError(
+            f"question must be one sentence that ends in a question mark, in one line of at most {LONGEST} characters, "
+            f"found {show_value(text)}"
+        )
+
+
 def read_declaration(
     section: Mapping[str, Any], methods: Mapping[str, str], datasets: Iterable[str], seeds: Sequence[int]
 ) -> Declaration | None:

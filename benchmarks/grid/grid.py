@@ -1,14 +1,16 @@
 """Grids (benchmarks room): YAML and command line in, cells out, everything checked; trains nothing, loads no data.
 
 name: quick                             # says which grid it is; part of no key
+question: Does COSMOS beat FedMD?       # optional: what the grid is run to answer, one sentence; part of no key
 datasets: [digits]
-partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}   # or public: {share: 0.2, noise: 3}
+partition: {scheme: latent-groups, groups: 5, clients: 25, public: 0.2}   # or public: {share: 0.2, noise: 3};
+                                        # a list is an axis, {alpha: [0.1, 1]}: the whole comparison once per value
 models: [mlp-64]                        # or {names: [cnn-small, lenet5], assignment: balanced, server: cnn}
 training: {rounds: 10, lr: 1e-3}
 faults: {absent: 0.1, poison: {kind: label-flip, clients: 0.2}}           # optional: what goes wrong (docs/faults.md)
 methods:
   - fedmd                               # default settings
-  - cosmos: {clusters: 5}               # its settings
+  - cosmos: {clusters: 5}               # its settings; {clusters: [2, 5]} makes two methods
   - {name: cosmos, label: cosmos-k1, codec: float16, settings: {clusters: 1}}
   - fedavg: {training: {lr: 1e-2}}      # local training of its own; also beside `settings`, as `training`
 always: [local]                         # methods that run whatever --methods says
@@ -33,10 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
 
-from ...datasets.catalogue import dataset_info
-from ...datasets.split import check as check_split
 from ...federation.codecs import Codec
-from ...federation.models.registry import check_model
 from ...federation.settings import Training
 from ...methods.base import unsupported
 from .brackets import split_list
@@ -50,13 +49,19 @@ from .cell import (
     resolve_own_training,
     resolve_partition,
 )
-from .choices import MethodChoice, choose_methods, parse_method, refuse_repeats
-from .configure import blame, check_name, configure, known_keys, plain
-from .dealing import check_own_clients, with_own_clients
-from .declaration import read_declaration
-from .foreign import check_public, with_foreign
+from .changes import SchemeChange, scheme_change, with_changes
+from .choices import MethodChoice, choose_methods, parse_methods, refuse_repeats
+from .configure import blame, check_name, configure, plain
+from .dealing import with_own_clients
+from .declaration import check_question, read_declaration
+from .fitting import check_setting
+from .flags import add_flags
+from .foreign import with_foreign
+from .names import choose
+from .per_dataset import check_per_dataset, on_dataset
 from .plain_yaml import assignments, read_yaml
 from .seeds import parse_seeds, refuse_too_many, vary_seeds
+from .sweeps import Setting, swept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,9 +71,6 @@ if TYPE_CHECKING:
 
 GRIDS = Path(__file__).parents[1] / "grids"
 """The grids that come with fl-bench."""
-
-SECTIONS = ("partition", "training", "models", "faults")
-"""Parts of a grid that `-o` and `settings` reach into."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class GridFile:
     """Parts of the randomness that further runs vary one at a time, around every seed: their own seeds, by name."""
     description: str = ""
     """What the grid is for."""
+    question: str = ""
+    """What it is run to answer, one sentence with a question mark; the page of its results begins with it."""
     partition: dict[str, Any] = field(default_factory=dict)
     """How data are dealt to clients."""
     models: Any = ("mlp-64",)
@@ -118,6 +122,12 @@ class GridFile:
     """What methods have otherwise on single data sets, `settings` and `training`: by data set, then by label."""
 
     @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The parts that `-o` and `settings` reach into, in their long form."""
+        models = models_section(self.models)
+        return {"partition": self.partition, "training": self.training, "models": models, "faults": self.faults}
+
+    @property
     def words_on_tuning(self) -> str:
         """What records say of the tuning: nothing where a ledger does, which is no part of a record."""
         return self.tuning if isinstance(self.tuning, str) else ""
@@ -135,6 +145,21 @@ class Overrides:
     """Names of the grid's `settings`."""
     options: Sequence[str] = ()
     """`key=value` texts of `-o`."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """What options that stand for settings were given, by their names in `flags.FLAGS`."""
+
+    @property
+    def all_flags(self) -> dict[str, str]:
+        """The same with `--rounds`."""
+        return {**self.flags, **({} if self.rounds is None else {"rounds": str(self.rounds)})}
+
+    @property
+    def changes(self) -> list[str]:
+        """The settings that the command line changes, as it has them."""
+        return [
+            *(f"-o {text}" for text in self.options),
+            *(f"--{name} {text}" for name, text in self.all_flags.items()),
+        ]
 
 
 @dataclass(frozen=True)
@@ -147,6 +172,8 @@ class Grid:
     """Why a cell cannot run, by key."""
     declaration: Declaration | None = None
     """The comparison as the grid's file declares it, whatever the command line leaves out."""
+    question: str = ""
+    """What the grid's file asks."""
 
 
 def find_grid(name: str) -> Path:
@@ -189,6 +216,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     with blame(origin):
         for key, name in (("name", file.name), *(("settings", setting) for setting in file.settings)):
             check_name(name, key)
+        check_question(file.question)
     with blame(origin if given.seeds is None else "--seeds"):
         seeds = parse_seeds(file.seeds if given.seeds is None else given.seeds)
     with blame(origin):
@@ -200,27 +228,27 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
         datasets = [DatasetChoice.of(name) for name in names]
     written, chosen = asked_methods(file, origin, given)
     with blame(f"{origin}: per_dataset"):
-        _check_per_dataset(file, written)
+        check_per_dataset(file.per_dataset, file.datasets, written)
     with blame(origin):
         declaration = _declaration(file, written)
-    settings = chosen_settings(file, given)
+    with blame(origin):
+        settings = chosen_settings(file, given)
     runs = len(settings) * len(datasets) * len(repetitions) * len(chosen)
     refuse_too_many(runs, "fewer --seeds, --methods or --settings")
-    options = parse_options(given)
-    shown = [*(f"-o {text}" for text in given.options), *([] if given.rounds is None else [f"--rounds {given.rounds}"])]
+    shown = given.changes
     cells: dict[str, Cell] = {}
     reasons: dict[str, str] = {}
-    for (setting, changes), dataset in product(settings.items(), datasets):
+    for (setting, asked), dataset in product(settings.items(), datasets):
         place = f"{origin}: settings.{setting}" if setting else origin
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
-            shared = _resolve(file, changes, options, dataset)
-            _check_setting(shared, dataset)
+            shared = _resolve(file, asked, dataset)
+            check_setting(shared, dataset)
             firsts = [
                 _cell(
                     shared,
                     dataset,
                     repetitions[0],
-                    _on_dataset(file, dataset, choice) if choice in written else choice,
+                    on_dataset(file.per_dataset, dataset.location, choice) if choice in written else choice,
                     file.words_on_tuning if choice in written and not shown else "",
                 )
                 for choice in chosen
@@ -236,7 +264,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
                 cells[cell.key] = cell
                 if reason:
                     reasons[cell.key] = reason
-    return Grid(file.name, tuple(cells.values()), reasons, declaration)
+    return Grid(file.name, tuple(cells.values()), reasons, declaration, file.question)
 
 
 def _declaration(file: GridFile, choices: Sequence[MethodChoice]) -> Declaration | None:
@@ -254,8 +282,8 @@ def asked_methods(file: GridFile, origin: str, given: Overrides) -> tuple[list[M
         ConfigError: names the file or option, what was found and what would do.
     """
     with blame(origin):
-        configured = [parse_method(entry, "methods") for entry in file.methods]
-        always = [parse_method(entry, "always", configured) for entry in file.always]
+        configured = [choice for entry in file.methods for choice in parse_methods(entry, "methods")]
+        always = [choice for entry in file.always for choice in parse_methods(entry, "always", configured)]
         refuse_repeats([choice.label for choice in configured])
     chosen = [*configured] if given.methods is None else choose_methods(given.methods, configured)
     chosen += [choice for choice in always if choice.label not in {own.label for own in chosen}]
@@ -278,55 +306,17 @@ def why_unsupported(cell: Cell) -> str | None:
 
 
 def parse_options(given: Overrides) -> dict[str, Any]:
-    """The changes of `-o key=value` and `--rounds`, by dotted key; values are YAML.
+    """The changes of `-o key=value` and of options such as `--alpha`, by dotted key; values are YAML.
 
     Raises:
         ConfigError: a text without `=`, or a key given twice.
     """
-    changes = assignments(given.options, "-o", "training.lr=0.01")
-    if given.rounds is not None:
-        if "training.rounds" in changes:
-            raise ConfigError("--rounds and -o training.rounds are the same setting; give one of them")
-        changes["training.rounds"] = given.rounds
-    return changes
+    return add_flags(assignments(given.options, "-o", "training.lr=0.01"), given.all_flags)
 
 
-@dataclass(frozen=True)
-class _OnDataset:
-    """What a method of a grid has otherwise on one data set."""
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-
-
-def with_changes(file: GridFile, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a grid that changes reach into, `SECTIONS`, with changes by dotted key, as plain values.
-
-    Raises:
-        ConfigError: a key that reaches into none of them.
-    """
-    sections: dict[str, Any] = {
-        "partition": dict(file.partition),
-        "training": dict(file.training),
-        "models": models_section(file.models),
-        "faults": dict(file.faults),
-    }
-    for key, value in changes.items():
-        section, _, setting = key.partition(".")
-        if key == "models":
-            sections["models"] = models_section(value)
-        elif section in SECTIONS and setting:
-            sections[section][setting] = value
-        else:
-            known_keys({key: value}, [f"{name}.<setting>" for name in SECTIONS], "an override (-o or settings)")
-    return sections
-
-
-def _resolve(
-    file: GridFile, changes: Mapping[str, Any], options: Mapping[str, Any], dataset: DatasetChoice
-) -> dict[str, Any]:
+def _resolve(file: GridFile, asked: Setting, dataset: DatasetChoice) -> dict[str, Any]:
     """What all cells of one setting and data set share, as keyword arguments of `Cell`."""
-    sections = with_changes(file, {**changes, **options})
+    sections = with_changes(file.sections, asked.changes, asked.options)
     scheme, split = resolve_partition(with_own_clients(sections["partition"], dataset.location))
     split, foreign = with_foreign(split)
     training = configure(Training, sections["training"], "training")
@@ -335,58 +325,34 @@ def _resolve(
     return {**shared, "shared_training": training, "faults": faults}
 
 
-def chosen_settings(file: GridFile, given: Overrides) -> Mapping[str, Mapping[str, Any]]:
-    """The named changes that the command line asks for, or all of the grid's; one without a name where it has none."""
+def chosen_settings(file: GridFile, given: Overrides) -> dict[str, Setting]:
+    """The settings that are asked for of a grid, by name.
+
+    They are its named changes with every combination of its axes and the command line's; without both, one that
+    changes nothing, whose name is empty.
+
+    Raises:
+        ConfigError: an impossible axis, or a name that no setting has.
+    """
+    settings = swept(file.sections, file.settings or {"": {}}, parse_options(given))
     if given.settings is None:
-        return file.settings or {"": {}}
-    names = split_list(given.settings, "--settings")
-    for name in names:
-        if not file.settings:
-            raise ConfigError(f"--settings {name}: the grid {file.name} has no settings to choose from")
-        if name not in file.settings:
-            raise unknown_name(f"setting of the grid {file.name}", name, file.settings)
-    return {name: file.settings[name] for name in names}
+        return settings
+    if list(settings) == [""]:
+        raise ConfigError(f"--settings {given.settings}: the grid {file.name} has no settings to choose from")
+    candidates = {name: set(split_list(name, "settings")) for name in settings}
+    chosen = choose(given.settings, candidates, kind=f"setting of the grid {file.name}")
+    return {name: settings[name] for name in chosen}
 
 
-def _check_per_dataset(file: GridFile, written: Sequence[MethodChoice]) -> None:
-    """Refuse data sets and methods that the grid does not have."""
-    labels = [choice.label for choice in written]
-    for dataset, changes in file.per_dataset.items():
-        if dataset not in file.datasets:
-            raise unknown_name("data set of this grid", dataset, file.datasets)
-        for label, own in changes.items():
-            if label not in labels:
-                raise unknown_name("method of this grid", label, labels)
-            configure(_OnDataset, own, f"{dataset}.{label}")
-
-
-def _on_dataset(file: GridFile, dataset: DatasetChoice, choice: MethodChoice) -> MethodChoice:
-    """A method as the grid has it on one data set."""
-    found = file.per_dataset.get(dataset.location, {}).get(choice.label)
-    if found is None:
-        return choice
-    own = configure(_OnDataset, found, f"per_dataset.{dataset.location}.{choice.label}")
-    settings, training = {**choice.settings, **own.settings}, {**choice.training, **own.training}
-    return replace(choice, settings=settings, training=training)
-
-
-def _check_setting(shared: Mapping[str, Any], dataset: DatasetChoice) -> None:
-    facts = dataset_info(dataset.location)
-    scheme, split, models = (shared[name] for name in ("scheme", "split", "models"))
-    check_own_clients(scheme, split, dataset.location)
-    check_split(scheme, split, facts.classes, facts.train)
-    check_public(split, shared["foreign"], dataset)
-    if isinstance(models.assignment, tuple) and len(models.assignment) != split.clients:
-        raise ConfigError(f"models.assignment names {len(models.assignment)} nets for {split.clients} clients")
-    if isinstance(models.assignment, tuple) and split.unseen:
-        raise ConfigError(
-            f"partition.unseen={split.unseen} keeps clients out of training, who must not be named a net each; "
-            "models.assignment may be `balanced` or `random` there"
-        )
-    if facts.shape is not None:
-        for name in (*models.used, models.server_name):
-            with blame(f"models on {dataset.name}"):
-                check_model(name, facts.shape, facts.vocabulary)
+def scheme_changes(file: GridFile, given: Overrides) -> list[str]:
+    """What another scheme than the grid's leaves out of it, a sentence for each scheme and what it leaves out."""
+    asked = chosen_settings(file, given).values()
+    kept: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    for one in asked:
+        move = scheme_change(file.sections, one.changes, one.options)
+        if move is not None:
+            kept.setdefault((move.scheme, move.left), {}).update(dict.fromkeys(move.kept))
+    return [str(SchemeChange(scheme, left, tuple(parts))) for (scheme, left), parts in kept.items()]
 
 
 def _cell(

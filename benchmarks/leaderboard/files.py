@@ -27,6 +27,10 @@ PLACES = {"seconds": 2, "bytes_up": 1, "bytes_down": 1, "bytes_total": 0, "bytes
 """Decimals of a column; 4 for all others."""
 
 
+OWN_TO_TABLES = ("setting_name", "setting_brief", "category")
+"""Columns of lines that files do not have."""
+
+
 def files(records: Sequence[Record], selection: Selection = "last") -> dict[str, str]:
     """The leaderboards as file name to content."""
     board = lines(records, selection)
@@ -74,7 +78,7 @@ def differences(folder: Path, content: Mapping[str, str]) -> list[str]:
 
 
 def _table(kind: type[Line] | type[OverallLine], rows: Sequence[Line] | Sequence[OverallLine]) -> str:
-    names = [column.name for column in fields(kind)]
+    names = [column.name for column in fields(kind) if column.name not in OWN_TO_TABLES]
     if all(protocol == Protocol() for row in rows for protocol in row.protocols):
         names.remove("protocols")  # tables that were published before there were versions keep their bytes
     if all(getattr(row, "acc_new", None) is None for row in rows):

@@ -18,7 +18,7 @@ from fl_bench.errors import DataError
 from ...federation.settings import UNSEEN
 from ..records.checks import Status
 from .clusterless import clusterless
-from .pairing import check_pairing, comparisons, setting_text
+from .pairing import check_pairing, comparisons, names_of, setting_brief, setting_text
 from .reported import deployed_view, reported_in
 from .training_rules import recorded_rules
 from .versions import left_out, superseded
@@ -47,7 +47,14 @@ class Line:
     setting: str
     """Hash of partition, models and training: lines of different settings must not be compared."""
     setting_text: str
+    setting_name: str
+    """What tells it from the other settings of the data set, such as `alpha=0.1`; empty where there is one. Files have
+    no such column: it depends on which records there are."""
+    setting_brief: str
+    """The setting in a few words; files have no such column."""
     method: str
+    category: str
+    """What kind of method it is, such as `bound`; nothing where it is not on record. Files have no such column."""
     view: str
     deployed: bool
     """Whether this view is the method's number; the others say something about it."""
@@ -173,8 +180,13 @@ def lines(records: Sequence[Record], selection: Selection = "last", ledger: Ledg
     """
     check_pairing(records)
     older = superseded(records)
-    blocks = comparisons(records).items()
-    return [line for block, methods in blocks for line in _block(block, methods, older, selection, ledger)]
+    blocks = comparisons(records)
+    names = names_of(blocks)
+    return [
+        replace(line, setting_name=names[block])
+        for block, methods in blocks.items()
+        for line in _block(block, methods, older, selection, ledger)
+    ]
 
 
 def overall(board: Sequence[Line]) -> list[OverallLine]:
@@ -269,7 +281,10 @@ def _line(
         dataset=block[0],
         setting=block[1],
         setting_text=setting_text(group[0].cell),
+        setting_name="",
+        setting_brief=setting_brief(group[0].cell),
         method=label,
+        category=next((str(run.facts["category"]) for run in group if "category" in run.facts), ""),
         view=view,
         deployed=view == deployed,
         selection=selection,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fl_bench.errors import DataError
 
 from ..grid.cell import short_hash
+from .naming import in_setting, setting_hash, setting_names
 from .versions import left_out, mixture, newest, superseded
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def comparisons(records: Sequence[Record]) -> dict[tuple[str, str], dict[str, li
         names = _labels(blocks[block])
         named[block] = {names[key]: blocks[block][key] for key in sorted(names, key=lambda key: names[key])}
     return named
+
+
+def names_of(blocks: Mapping[tuple[str, str], Mapping[str, Sequence[Record]]]) -> dict[tuple[str, str], str]:
+    """The names of the settings of `comparisons`, which tell those of one data set apart."""
+    return setting_names({block: next(iter(methods.values()))[0].cell for block, methods in blocks.items()})
 
 
 def check_pairing(records: Sequence[Record]) -> None:
@@ -74,17 +80,13 @@ def contradictions(records: Sequence[Record]) -> Iterator[tuple[str, dict[str | 
 def cautions(records: Sequence[Record]) -> list[str]:
     """What a reader of tables or figures of these records must know of their protocols, a sentence each."""
     places: dict[str, list[str]] = defaultdict(list)
-    for (dataset, setting), methods in comparisons(records).items():
+    blocks = comparisons(records)
+    names = names_of(blocks)
+    for (dataset, setting), methods in blocks.items():
         caution = mixture({name: [record.protocol for record in group] for name, group in methods.items()})
-        places[caution].append(f"{dataset} [{setting}]")
-    mixed = [f"{caution}: {', '.join(blocks)}" for caution, blocks in places.items() if caution]
+        places[caution].append(in_setting(dataset, names[dataset, setting]))
+    mixed = [f"{caution}: {', '.join(where)}" for caution, where in places.items() if caution]
     return [*filter(None, [left_out(superseded(records), newest(records))]), *mixed]
-
-
-def setting_hash(cell: Mapping[str, Any]) -> str:
-    """Six hex digits for all of a cell but dataset, method, protocol and repetition."""
-    other = ("dataset", "method", "protocol", "seed", "varied")
-    return short_hash({name: value for name, value in cell.items() if name not in other}, 6)
 
 
 def setting_text(cell: Mapping[str, Any]) -> str:
@@ -102,6 +104,14 @@ def setting_text(cell: Mapping[str, Any]) -> str:
         f"{'; deployed views only' if training.get('views') == 'deployed' else ''}"
         f"{'; with risks' if training.get('risks') else ''}"
         f"{'; faults ' + _short(cell['faults']) if cell.get('faults') else ''}"
+    )
+
+
+def setting_brief(cell: Mapping[str, Any]) -> str:
+    """The setting in a few words: `latent-groups, 40 clients; mlp-64; 10 rounds`."""
+    return (
+        f"{partition_word(cell)}, {cell['partition']['clients']} clients; {network_word(cell)}; "
+        f"{cell['training']['rounds']} rounds"
     )
 
 

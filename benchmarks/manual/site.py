@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PAPERS = {
     "index.md": "README.md",
     "results.md": "results/README.md",
-    "results-mixed.md": "results/offline-mixed/README.md",
+    "results-offline.md": "results/offline/README.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "conduct.md": "CODE_OF_CONDUCT.md",

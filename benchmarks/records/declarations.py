@@ -16,7 +16,7 @@ from fl_bench.files import write_file
 from fl_bench.limits import DECLARATION_BYTES, RECORD_DEPTH
 
 from ..grid.configure import configure
-from ..grid.declaration import Declaration  # noqa: TC001 - files are read by their annotations
+from ..grid.declaration import Declaration, check_question
 from . import bundle
 from .texts import read_text
 
@@ -48,12 +48,15 @@ class Declared:
     runs: int
     """All runs of the grid as it was started."""
     comparison: Declaration
+    question: str = ""
+    """What the grid is run to answer; a file says nothing of an empty one."""
 
     def __post_init__(self) -> None:
         try:
             datetime.strptime(self.date, CLOCK)  # the form says UTC
         except ValueError:
             raise ConfigError(f"date must look like 2026-01-31T12:00:00+00:00, found {self.date!r:.80}") from None
+        check_question(self.question)
         if not 0 <= self.recorded <= self.runs:
             raise ConfigError(f"recorded must lie between 0 and {self.runs} runs, found {self.recorded}")
 
@@ -157,7 +160,8 @@ def now() -> str:
 
 def as_text(declared: Sequence[Declared]) -> str:
     """The file's content."""
-    return json.dumps({"format": FORMAT, "declared": [asdict(one) for one in declared]}, indent=1) + "\n"
+    written = [{key: value for key, value in asdict(one).items() if key != "question" or value} for one in declared]
+    return json.dumps({"format": FORMAT, "declared": written}, indent=1) + "\n"
 
 
 def _path(store: Store) -> Path:

@@ -59,6 +59,9 @@ TRIES = 20
 FULL_CLAIM = 4096
 """Bytes that are read of a claim; one has about 300."""
 
+NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the system says of a folder that this process may not write to."""
+
 CONTINUED = (".pt", ".rounds")
 """What a claim leaves to the next one, which goes on from it."""
 
@@ -208,11 +211,13 @@ def release_all() -> None:
 def holder(folder: Path) -> Holder | None:
     """Who holds the cell of a folder; None when nobody does.
 
+    Where this process may not write, the ages of claims are by the clock of this machine.
+
     Raises:
         RecordError: the file system does not say.
     """
     try:
-        return max(_holders(folder), key=lambda held: held.number, default=None)
+        return max(_holders(folder, read_only=True), key=lambda held: held.number, default=None)
     except OSError as error:
         raise RecordError(f"cannot read the claims in {folder}: {error.strerror}") from error
 
@@ -269,15 +274,20 @@ def _supersede(claim: Claim) -> None:
         raise PermissionError(errno.EACCES, f"{left[0].name}, which is over, cannot be removed")
 
 
-def _holders(folder: Path) -> list[Holder]:
-    """The claims that are not over, by number."""
+def _holders(folder: Path, *, read_only: bool = False) -> list[Holder]:
+    """The claims that are not over, by number.
+
+    Args:
+        folder: of the cell.
+        read_only: whether a folder will do that takes no file.
+    """
     found, now = [], None
     for number, path in sorted(numbered(folder)):
         if path.suffix != ".claim":
             continue
         try:
             about, stat = _read(path), path.stat()
-            now = _now(folder) if now is None else now
+            now = _now(folder, read_only=read_only) if now is None else now
         except FileNotFoundError:  # it has just been released
             continue
         held = Holder(number, now - stat.st_mtime, about, empty=stat.st_size == 0)
@@ -309,12 +319,16 @@ def _content(path: Path) -> bytes:
         return file.read(FULL_CLAIM)
 
 
-def _now(folder: Path) -> float:
+def _now(folder: Path, *, read_only: bool) -> float:
     """The time, as the folder's file system has it."""
     probe = folder / f"{secrets.token_hex(8)}.now"
     try:
         with probe.open("wb") as file:
             return os.fstat(file.fileno()).st_mtime
+    except OSError as error:
+        if read_only and error.errno in NOT_OURS:
+            return time.time()
+        raise
     finally:
         with suppress(OSError):
             probe.unlink()

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from .index import Place
     from .store import Store
 
-QUARANTINE = "quarantine"
-"""Where bad records are moved to, beside `runs`; nothing reads it."""
+QUARANTINE, SUPERSEDED = "quarantine", "superseded"
+"""Where bad records are moved to, and those that somebody took away, beside `runs`; nothing reads them there."""
 
 
 def lost_record(store: Store, old: Path) -> Path | None:
@@ -67,8 +68,8 @@ def recover(store: Store) -> dict[Path, Path]:
     return back
 
 
-def set_aside(store: Store, place: Path) -> Path:
-    """Move something to the quarantine, under a name that is free.
+def set_aside(store: Store, place: Path, where: str = QUARANTINE) -> Path:
+    """Move something to the quarantine, or to another such folder, under a name that is free.
 
     Returns:
         Where it is now.
@@ -77,7 +78,7 @@ def set_aside(store: Store, place: Path) -> Path:
         RecordError: the disk does not take it.
     """
     inside = place.relative_to(store.runs) if place.is_relative_to(store.runs) else place.relative_to(store.results)
-    target = free_name(store.results / QUARANTINE / inside)
+    target = free_name(store.results / where / inside)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(place, target)
@@ -86,12 +87,13 @@ def set_aside(store: Store, place: Path) -> Path:
     return target
 
 
-def pull_from_bundle(store: Store, places: Iterable[Path]) -> dict[Path, Path]:
-    """Write records of the bundle into the quarantine, then the bundle without them.
+def pull_from_bundle(store: Store, places: Iterable[Path], where: str = QUARANTINE) -> dict[Path, Path]:
+    """Write records of the bundle into the quarantine, or another such folder, then the bundle without them.
 
     Args:
         store: the results folder.
         places: of the records, inside of the bundle's path.
+        where: the folder.
     Returns:
         Where each is now.
 
@@ -102,7 +104,7 @@ def pull_from_bundle(store: Store, places: Iterable[Path]) -> dict[Path, Path]:
     texts, moved = dict(store.packed.texts), {}
     for place in places:
         name = place.relative_to(store.bundle).as_posix()
-        target = free_name(store.results / QUARANTINE / name)
+        target = free_name(store.results / where / name)
         with in_one_step(target) as temporary:
             for file, text in texts.pop(name).items():
                 write_text(temporary / file, text)
@@ -110,6 +112,35 @@ def pull_from_bundle(store: Store, places: Iterable[Path]) -> dict[Path, Path]:
     if moved:
         write_bundle(store.bundle, texts, read_beside(store.bundle))
         store.look_again()
+    return moved
+
+
+def supersede(store: Store, places: Iterable[Place]) -> dict[Path, Path]:
+    """Move all records of some cells to `superseded`, packed ones too, and what unfinished runs of them left.
+
+    Args:
+        store: the results folder.
+        places: of the cells, as `place_of` says.
+    Returns:
+        Where each record is now, by where it was; nothing is deleted.
+
+    Raises:
+        RecordError: somebody is running one of the cells, or the disk does not take it.
+        DataError: the bundle does not read back.
+    """
+    wanted = list(dict.fromkeys(places))
+    store.look_again()
+    for place in wanted:
+        if store.held(place):
+            raise RecordError(f"{place[0]}, seed {place[1]}, key {place[2]} is being run; stop that run first")
+    packed = [store.bundle / name for place in wanted for name in store.packed.of(place)]
+    moved = pull_from_bundle(store, packed, SUPERSEDED)
+    for place in wanted:
+        for folder in store.folders_of(place):
+            moved[folder] = set_aside(store, folder, SUPERSEDED)
+        if store.part_of(place).exists():
+            set_aside(store, store.part_of(place), SUPERSEDED)
+    store.look_again()
     return moved
 
 

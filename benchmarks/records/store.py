@@ -86,6 +86,13 @@ class Store:
                 f"cannot write records to {self.results}: {error.strerror}; name another folder with --out"
             ) from None
 
+    def why_not_writable(self) -> str:
+        """Why records can probably not be written here; nothing where they can. Nothing is made to find out."""
+        place = next(place for place in (self.runs, *self.runs.parents) if place.exists())
+        if os.access(place, os.W_OK | os.X_OK):
+            return ""
+        return f"cannot write records to {self.results}: {place} may not be written to; name another folder with --out"
+
     def find(self, cell: Cell) -> Record | None:
         """The record of a cell, under whatever label; None when there is none.
 
@@ -220,7 +227,7 @@ class Store:
 
     def held(self, place: Place) -> bool:
         """Whether somebody is running a cell."""
-        return lease.holder(self._part_of(place)) is not None
+        return lease.holder(self.part_of(place)) is not None
 
     @contextlib.contextmanager
     def claim(self, cell: Cell) -> Iterator[Claim]:
@@ -270,7 +277,7 @@ class Store:
 
     def drop_checkpoint_of(self, record: Record) -> None:
         """Forget what the unfinished run of a record left, unless it is going on."""
-        part = self._part_of(place_of(record.name))
+        part = self.part_of(place_of(record.name))
         if lease.holder(part) is None:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -338,10 +345,11 @@ class Store:
         return folder
 
     def _part(self, cell: Cell) -> Path:
-        """What is there of a cell until it has ended; the label is no part of the name, as it is none of the key."""
-        return self._part_of(place_of(cell.folder))
+        """`part_of` a cell; the label is no part of the name, as it is none of the key."""
+        return self.part_of(place_of(cell.folder))
 
-    def _part_of(self, place: Place) -> Path:
+    def part_of(self, place: Place) -> Path:
+        """Where what is there of a cell lies until its run has ended by itself."""
         dataset, seed, key = place
         return self.runs / dataset / f".{seed}-{key}.part"
 

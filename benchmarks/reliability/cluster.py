@@ -40,6 +40,10 @@ class Cluster:
         """Add a node with one CPU, and variables of its own."""
         self.nodes.append(self.ray.add_node(num_cpus=1, include_dashboard=False, env_vars=environment))
 
+    def count(self) -> int:
+        """How many nodes the head knows of and has not given up, the head and those that others added included."""
+        return sum(bool(node["Alive"]) for node in self.ray.global_state.node_table())
+
     def lose_node(self) -> None:
         """Kill the oldest node."""
         self.ray.remove_node(self.nodes.pop(0), allow_graceful=False)

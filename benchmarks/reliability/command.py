@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PATIENCE = 420.0
-"""Seconds after which a command counts as hanging."""
+"""Seconds without a word after which a command counts as hanging, however busy the machine is."""
 
 WORKERS = (b"spawn_main", b"fl_bench.benchmarks.running.worker")
 """Words in the command line of a process that runs cells."""
@@ -69,11 +69,16 @@ class Command:
         Raises:
             BrokenError: it hangs; then it is killed.
         """
-        try:
-            return self.process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self.kill_group()
-            raise BrokenError(f"the command had not ended after {seconds:g} s; it said: {self.said[-500:]}") from None
+        heard = 0
+        while True:
+            try:
+                return self.process.wait(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                said = self.said
+            if len(said) == heard:
+                self.kill_group()
+                raise BrokenError(f"the command has not said a word for {seconds:g} s; its last ones: {said[-500:]}")
+            heard = len(said)
 
     def workers(self) -> list[int]:
         """Its processes that run cells now."""

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MOMENT = 10.0
 """Seconds that a cut takes which nobody should notice."""
 
+JOINING = 300.0
+"""Seconds that a node may take to join, on a machine that is busy."""
+
 
 def network_cut(place: Place) -> Seen:
     """One of two nodes of a Ray cluster is in a network of its own, and the way to it is cut in the middle of its cell,
@@ -150,6 +153,7 @@ def _far_node(cluster: Cluster) -> Iterator[_Far]:
         raise NotHereError("there is no `ip` (iproute2), which makes network namespaces")
     number = os.getpid() % 65536
     far = _Far(f"flb{number}", f"10.{200 + number // 256 % 50}.{number % 256}")
+    nodes = cluster.count()
     try:
         far.make()
         ray = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--block"]
@@ -168,6 +172,11 @@ def _far_node(cluster: Cluster) -> Iterator[_Far]:
             stderr=subprocess.DEVNULL,
         )
         try:
+            until = time.monotonic() + JOINING
+            while cluster.count() == nodes:  # else the grid may be over before it takes a cell
+                if time.monotonic() > until:
+                    raise NotHereError(f"a node in a network namespace had not joined the cluster after {JOINING:g} s")
+                time.sleep(0.5)
             yield far
         finally:
             node.kill()

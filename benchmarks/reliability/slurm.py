@@ -79,11 +79,14 @@ def slurm_command_killed(place: Place) -> Seen:
 
     Recovery: the same command again.
     """
-    with _slurm(place):
+    with _slurm(place) as node:
 
         def hit(place: Place, command: Command, most: int) -> int:
             was_there = place.moment(command, CHANGES)
             kill(command.process.pid)
+            names = set(node.ask("squeue", "--noheader", "--format=%j").split())
+            if len(names) > 1:
+                raise BrokenError(f"{len(names)} jobs take the same cells: {', '.join(sorted(names))}")
             return was_there
 
         return storm(place, place.times(5), 2, hit, executor=EXECUTOR)

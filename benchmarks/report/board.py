@@ -34,6 +34,7 @@ class Entry:
 
     dataset: str
     setting: str
+    setting_name: str
     method: str
     view: str
     deployed: bool
@@ -95,6 +96,7 @@ def _entry(line: Line, category: str, place: int | None) -> Entry:
     return Entry(
         dataset=line.dataset,
         setting=line.setting,
+        setting_name=line.setting_name,
         method=line.method,
         view=line.view,
         deployed=line.deployed,

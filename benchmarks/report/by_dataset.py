@@ -6,13 +6,14 @@ where to look, and no more.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..grid.names import in_order
+from ..leaderboard.naming import in_setting
 from ..statistics.costs import spent_on
 from ..statistics.per_dataset import t_interval
 from ..statistics.reading import POOLED
@@ -104,12 +105,9 @@ def by_dataset(scored: Sequence[Line], bounds: Collection[str], result: Comparis
         result: what gives the order and the differences; None where nothing can be compared.
     """
     own = {(line.method, line.dataset, line.setting): line for line in scored if line.deployed}
-    places = sorted({(dataset, setting) for _, dataset, setting in own})
-    settings = Counter(dataset for dataset, _ in places)
-    columns = tuple(
-        Column(dataset, setting, dataset if settings[dataset] == 1 else f"{dataset} [{setting}]")
-        for dataset, setting in places
-    )
+    names = {(line.dataset, line.setting): line.setting_name for line in own.values()}
+    places = sorted(names, key=lambda place: (place[0], in_order(names[place]), place[1]))
+    columns = tuple(Column(*place, in_setting(place[0], names[place])) for place in places)
     methods, apart = _order(own.values(), bounds, result)
     rows = [[own.get((method, at.dataset, at.setting)) for at in columns] for method in methods]
     values = {one.name: [[_value(one, line) for line in row] for row in rows] for one in MEASURES}

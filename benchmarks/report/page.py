@@ -137,6 +137,7 @@ def render_page(
         board=board,
         columns=COLUMNS,
         choices=_choices(board),
+        setting_names=_setting_names(board),
         settings=data["settings"],
         table=table,
         badges_of=badges_of(board),
@@ -223,6 +224,13 @@ def _choices(board: Sequence[Entry]) -> dict[str, list[str]]:
     """What the filters offer."""
     names = ("dataset", "setting", "category", "view")
     return {name: sorted({str(getattr(entry, name)) for entry in board} - {""}) for name in names}
+
+
+def _setting_names(board: Sequence[Entry]) -> dict[str, str]:
+    """What the page calls each setting, by its hash: what tells it from others, or the hash where there are none."""
+    return {entry.setting: entry.setting for entry in board} | {
+        entry.setting: entry.setting_name for entry in board if entry.setting_name
+    }
 
 
 def _badges(board: Sequence[Entry]) -> list[dict[str, Any]]:

@@ -1,20 +1,26 @@
 """The folder of a job array (benchmarks room): what its tasks are to do, and what each of them says.
 
     <results>/.jobs/<name>/order.json     an order of the worker protocol, with all cells; every task takes from them
+                           submitted      the ids of its jobs, once the batch system has taken or refused them
                            <task>.jsonl   what a task says, a line of JSON each (`Said`); a requeued task appends
                            batch/         the files of the batch system: its scripts, and what tasks print
 
-Whoever has the folder can follow the tasks, the process that submitted them or another. It goes once all is done.
+Whoever has the folder can follow the tasks, the process that submitted them or another. It goes once all is done. A
+folder is an array's from when it has an order until it has none: that file comes last and goes last.
 """
 
 from __future__ import annotations
 
 import secrets
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
+
+from fl_bench.errors import StorageError
+from fl_bench.files import write_file
 
 from ..records.record import RecordError
 from .wire import MOST_LINE, ProtocolError, from_line, read_as, to_line
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
 
 FOLDER = ".jobs"
 """Where the folders of job arrays are, in a results folder."""
+
+STALE = 3600.0
+"""Seconds after which a folder without an order is none that somebody makes: its command was killed."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +73,30 @@ class Array:
         array = cls(results / FOLDER / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}")
         try:
             array.path.mkdir(parents=True)
-            array.order.write_bytes(order)
             with array.log("earlier").open("wb") as file:
                 file.writelines(to_line(asdict(Said("round", key, seconds=seconds))) for key, seconds in spent)
+            write_file(array.order, order.decode())
         except OSError as error:
             raise RecordError(f"cannot write {array.path}: {error.strerror}") from error
+        except StorageError as error:
+            raise RecordError(str(error)) from error
         return array
 
     @classmethod
     def all(cls, results: Path) -> list[Array]:
         """Those of a results folder, by age."""
         return [cls(place.parent) for place in sorted((results / FOLDER).glob("*/order.json"))]
+
+    @classmethod
+    def sweep(cls, results: Path) -> None:
+        """Remove folders of which a killed command had made no array within `STALE`, and `.jobs` when it is empty."""
+        for place in (results / FOLDER).glob("*"):
+            array = cls(place)
+            with suppress(OSError):
+                if not array.order.exists() and time.time() - place.stat().st_mtime > STALE:
+                    array.remove()
+        with suppress(OSError):  # there are others
+            (results / FOLDER).rmdir()
 
     @property
     def name(self) -> str:
@@ -85,6 +107,23 @@ class Array:
     def order(self) -> Path:
         """The order's file."""
         return self.path / "order.json"
+
+    @property
+    def submitted(self) -> Path:
+        """The file with the ids of its jobs."""
+        return self.path / "submitted"
+
+    @property
+    def age(self) -> float:
+        """Seconds since its order was written, by the clocks of this machine and of the file server."""
+        with suppress(OSError):
+            return time.time() - self.order.stat().st_mtime
+        return float("inf")
+
+    def taken(self, ids: Iterable[str]) -> None:
+        """Note the jobs that the batch system made of it, none where it refused; a full disk is no reason to stop."""
+        with suppress(StorageError):
+            write_file(self.submitted, "\n".join(ids) + "\n")
 
     @property
     def batch(self) -> Path:
@@ -105,10 +144,14 @@ class Array:
         return say
 
     def remove(self) -> None:
-        """Remove the folder, and that of all arrays with the last one."""
+        """Remove the folder; whoever is killed meanwhile leaves the order, by which the next one finds the rest."""
+        for place in [*self.path.glob("*")] if self.path.is_dir() else []:
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            elif place != self.order:
+                with suppress(OSError):
+                    place.unlink()
         shutil.rmtree(self.path, ignore_errors=True)
-        with suppress(OSError):  # there are others
-            self.path.parent.rmdir()
 
     def printed(self) -> str:
         """The last line that a task printed where errors go; empty without one."""

@@ -48,7 +48,7 @@ class Child:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **WORKER, "PYTHONPATH": _path(), "PYTHONSAFEPATH": "1", **(environment or {})},
+            env={**os.environ, **WORKER, "PYTHONPATH": search_path(), "PYTHONSAFEPATH": "1", **(environment or {})},
         )
         self._heard = heard
         self._reader = threading.Thread(target=self._listen, daemon=True)
@@ -101,6 +101,6 @@ class Child:
         self._heard(self, None)
 
 
-def _path() -> str:
-    """Where the worker finds what this process finds, wherever it starts; relative folders and '' mean this one."""
+def search_path() -> str:
+    """Where a child process finds what this one finds, wherever it starts; relative folders and '' mean this one."""
     return os.pathsep.join(os.path.abspath(folder) for folder in sys.path if folder)

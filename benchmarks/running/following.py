@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from .sbatch import Cluster, Task
 
 ENDING = 30.0
-"""Seconds that tasks have to end once there is nothing to do any more."""
+"""Seconds that tasks have to end once there is nothing to do any more, and again once they were asked to."""
+
+SUBMITTING = 20.0
+"""Seconds after which a submission whose command was killed has come to the queue, or will never come."""
 
 PAUSE = 5.0
 """Seconds between two looks at what tasks said, and at the queue."""
@@ -108,6 +111,9 @@ class _Following:
     def begin(self) -> Iterator[Event]:
         """Find the tasks that will take cells, and submit others for the rest."""
         running = self.cluster.tasks() or []
+        if self._on_their_way(running):
+            yield self._say("tasks are being submitted, or whoever did was killed: waiting until the queue shows them")
+            running = self._wait_for_them()
         taken: set[str] = set()
         for array in Array.all(self.store.results):
             theirs = [task for task in running if task.array == array.name]
@@ -150,20 +156,30 @@ class _Following:
             yield Event("skipped", self.left.pop(key), reason=reason)
 
     def tidy(self) -> None:
-        """Remove the folders of arrays that are over: no task of theirs is left, and all of their cells are done."""
-        arrays, until = Array.all(self.store.results), time.monotonic() + ENDING
-        while arrays:
-            tasks = self.cluster.tasks()
-            if tasks is None:  # nothing is known
-                return
-            busy = {task.array for task in tasks}
-            ending = {task.array for task in tasks if task.state != "PENDING"} & {array.name for array in arrays}
-            if not ending or time.monotonic() > until:
-                for array in arrays:
-                    if array.name not in busy and self._is_done(array):
-                        array.remove()
-                return
-            time.sleep(min(PAUSE, 1.0))
+        """Remove the folders of arrays that are over, whose cells are all done.
+
+        Tasks that they still have find nothing to do. Those that wait are cancelled, and so are those that run when
+        their time to end is over.
+        """
+        over = [array for array in Array.all(self.store.results) if self._is_done(array)]
+        began, asked = time.monotonic(), set[str]()
+        while over and (tasks := self.cluster.tasks()) is not None:  # else nothing is known
+            seconds = time.monotonic() - began
+            theirs = [task for task in tasks if task.array in {array.name for array in over}]
+            idle = [task for task in theirs if task.job not in asked and (task.state == "PENDING" or seconds > ENDING)]
+            if idle:
+                self.cluster.cancel(idle)
+                asked.update(task.job for task in idle)
+            busy = {task.array for task in theirs}
+            for array in over:
+                if array.name not in busy:
+                    array.remove()
+            over = [array for array in over if array.name in busy]
+            if seconds > 2 * ENDING:
+                break
+            if over:
+                time.sleep(min(PAUSE, 1.0))
+        Array.sweep(self.store.results)
 
     def farewell(self) -> str:
         """What becomes of the tasks."""
@@ -174,6 +190,27 @@ class _Following:
             if ids
             else ""
         )
+
+    def _on_their_way(self, running: Sequence[Task]) -> list[Array]:
+        """Arrays with cells of ours whose command does not know the jobs yet, or was killed before it did."""
+        there = {task.array for task in running}
+        return [
+            array
+            for array in Array.all(self.store.results)
+            if array.name not in there
+            and not array.submitted.exists()
+            and array.age < SUBMITTING
+            and self._keys_of(array)
+        ]
+
+    def _wait_for_them(self) -> list[Task]:
+        """Look at the queue until nothing is on its way; the tasks that it shows."""
+        until = time.monotonic() + SUBMITTING
+        while True:
+            running = self.cluster.tasks() or []
+            if not self._on_their_way(running) or time.monotonic() > until:
+                return running
+            time.sleep(min(PAUSE, 1.0))
 
     def _submit(self, free: Sequence[Cell]) -> Iterator[Event]:
         spent = {cell.key: seconds for cell in free if (seconds := self._spent(cell.key)) > 0}

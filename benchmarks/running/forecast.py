@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ...datasets.catalogue import dataset_info
 from ...federation.codecs import Codec
 from ...federation.faults import Faults, Met
-from ...federation.models import NetBytes, net_bytes
+from ...federation.models import NetBytes
 from ...federation.rounds import drawn_clients
 from ...methods.base import Facts, Plan
 from ...methods.planning import KINDS, PlannedWork, planned_work
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fl_bench.streams import Seeds
 
     from ...methods.planning import Kind
@@ -55,33 +57,22 @@ class Forecast:
     """Whether the method has a plan of its bytes."""
 
 
-def forecast(cell: Cell, *, nets: bool = True) -> Forecast | None:
+def forecast(cell: Cell, weigh: Callable[[str], NetBytes] | None = None) -> Forecast | None:
     """The closed forms of a cell on data of known size, clients being of average size; None where it is not known.
 
     Args:
         cell: what would run.
-        nets: whether its nets are built to be weighed, which imports torch. Without, its bytes mean nothing, and the
-            work is the same.
+        weigh: what a net of it weighs, by name. Without, the bytes mean nothing, and the work is the same.
     """
     info, training, clients = dataset_info(cell.dataset.location), cell.training, cell.split.seen
     if info.shape is None or info.classes is None or info.train is None:
         return None
     public = cell.split.public_rows(info.train, info.classes)
     number_bytes = 8 if training.precision == "float64" else 4
-    built = partial(
-        net_bytes,
-        shape=info.shape,
-        classes=info.classes,
-        width=cell.models.width,
-        number=number_bytes,
-        vocabulary=info.vocabulary,
-    )
     rounds = min(training.rounds, PLANNED_ROUNDS)
     drawn, heard = _draws(clients, training.participation, cell.repetition.seeds, cell.faults, rounds)
 
-    def weigh(name: str) -> NetBytes:
-        return built(name) if nets else NOMINAL
-
+    weighed = weigh or (lambda _: NOMINAL)
     groups = getattr(cell.scheme, "groups", None) if cell.scheme.expected_in_group_share() is not None else None
     used, method = cell.models.used, cell.build_method()
     plans = [
@@ -89,8 +80,8 @@ def forecast(cell: Cell, *, nets: bool = True) -> Forecast | None:
             Facts(
                 public=public,
                 classes=info.classes,
-                net=weigh(name),
-                server=weigh(cell.models.server_name),
+                net=weighed(name),
+                server=weighed(cell.models.server_name),
                 clients=clients,
                 number_bytes=number_bytes,
                 codec=Codec.parse(cell.codec),

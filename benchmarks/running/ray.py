@@ -7,42 +7,29 @@ of a GPU; what workers say streams back, and the driver alone writes records and
 from __future__ import annotations
 
 import re
-import statistics
-import time
-from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError
 
 from ..grid.executors import executor
-from .executor import Event, ExecutorLost, package_of
-from .handshake import Mixture
-from .local import START_LIMIT, choose_devices
+from .executor import package_of
+from .local import choose_devices
 from .provenance import available_cores
-from .ray_cluster import Cancel, Nodes, Over, Said, Submit
+from .ray_driver import GPU, Driver, gpus_of, room
 from .ray_link import Link
-from .ray_tasks import EXIT, ON
 from .remote import Remote
-from .shares import Shares
-from .unfinished import death
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from ..grid.cell import Cell
     from ..records.store import Store
-    from .job import Job
+    from .executor import Event
     from .ray_cluster import Node
     from .runner import Options
 
-BATCH_SECONDS = 120.0
-"""Seconds that the cells of a task may take together; beside longer ones, loading libraries is nothing."""
-
 DEVICES = ("auto", "cpu", "cuda")
-
-GPU = "cuda:0"
-"""The device of a worker with a GPU: it sees the one that Ray gave it, and no other."""
 
 
 @executor("ray")
@@ -90,7 +77,7 @@ class Ray:
         link = self._link()
         try:
             device = self._device(link.nodes)
-            return [device] * (self.jobs or max(1, room(link.nodes, self.cpus, _gpus(device, 1.0))))
+            return [device] * (self.jobs or max(1, room(link.nodes, self.cpus, gpus_of(device, 1.0))))
         finally:
             link.close()
 
@@ -111,7 +98,7 @@ class Ray:
             device = self._device(link.nodes)
             remote = Remote(cells, store, options, timeout=timeout, kept_every=self.kept_every)
             try:
-                yield from _Driver(self, link, remote, device).run()
+                yield from Driver(self, link, remote, device).run()
             finally:
                 remote.close()
         finally:
@@ -132,237 +119,10 @@ class Ray:
                 f"ray.device is cuda, and none of the cluster's {len(nodes)} nodes has a GPU; device=cpu always works"
             )
         device = "cpu" if self.device == "cpu" or not gpus else GPU
-        if nodes and not room(nodes, self.cpus, _gpus(device, 1.0)) and any(node.cpus for node in nodes):
+        if nodes and not room(nodes, self.cpus, gpus_of(device, 1.0)) and any(node.cpus for node in nodes):
             most = max(node.cpus for node in nodes)
             raise ConfigError(
                 f"ray.cpus is {self.cpus}, and no node of the cluster has as many"
                 f"{' beside a GPU' if device == GPU else f' (the largest has {most:g})'}; give fewer"
             )
         return device
-
-
-def room(nodes: Sequence[Node], cpus: int, gpus: float) -> int:
-    """How many tasks a cluster has room for, if nobody else used it.
-
-    Args:
-        nodes: its nodes.
-        cpus: CPUs of each task.
-        gpus: GPUs of each task, at most 1.
-    """
-    count = 0
-    for node in nodes:
-        tasks = int(node.cpus // cpus)
-        count += min(tasks, int(node.gpus) * int(1 / gpus + 1e-9)) if gpus else tasks
-    return count
-
-
-def batch_size(waiting: int, slots: int, seconds: Sequence[float], most: int) -> int:
-    """How many cells a task takes: fewer towards the end, so that nobody waits long for the last ones.
-
-    Args:
-        waiting: cells that no task has.
-        slots: tasks that run at a time.
-        seconds: how long cells took so far.
-        most: never more than so many.
-    """
-    fair = waiting // (2 * max(1, slots))
-    if seconds:
-        fair = min(fair, int(BATCH_SECONDS / max(statistics.fmean(seconds), 1e-9)))
-    return max(1, min(most, fair))
-
-
-def _gpus(device: str, share: float) -> float:
-    return share if device == GPU else 0.0
-
-
-@dataclass
-class _Task:
-    number: int
-    jobs: deque[Job]
-    """What it has not ended, in its order; the first is what it does."""
-    share: float
-    node: str = ""
-    """The machine it runs on, once it does."""
-    name: str = ""
-    """Ray's name for that node."""
-    lost: bool = False
-    """Whether the node is gone, or it waited while one went."""
-
-    @property
-    def limit(self) -> float | None:
-        """When it is late, by the monotonic clock; while it waits for a node it is not."""
-        return self.jobs[0].limit if self.node and self.jobs else None
-
-
-@dataclass
-class _Driver:
-    """One run of the executor: which tasks there are, and what becomes of their cells."""
-
-    settings: Ray
-    link: Link
-    remote: Remote
-    device: str
-    shares: Shares = field(default_factory=Shares)
-    tasks: dict[int, _Task] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
-    """How long cells took."""
-    left_out: dict[str, str] = field(default_factory=dict)
-    """Nodes that would give other numbers or cannot work, by Ray's names for them, and why."""
-    known: set[str] = field(default_factory=set)
-    """Ray's names for the nodes that were there at the last look."""
-    gone: tuple[str, ...] = ()
-    """Ray's names for those that went when nodes last did."""
-    said: deque[Event] = field(default_factory=deque)
-    count: int = 0
-    seen: float = field(default_factory=time.monotonic)
-    """When there was a node with room, by the monotonic clock."""
-
-    def run(self) -> Generator[Event, None, None]:
-        while True:
-            self._submit()
-            yield from self._events()
-            if not self.tasks:
-                return
-            limits = [limit for task in self.tasks.values() if (limit := task.limit) is not None]
-            for word in self.link.words(max(0.0, min(limits) - time.monotonic()) if limits else START_LIMIT):
-                if isinstance(word, Said) and word.task in self.tasks:
-                    self._hear(self.tasks[word.task], word.line)
-                elif isinstance(word, Over) and word.task in self.tasks:
-                    self._over(self.tasks[word.task], word)
-                elif isinstance(word, Nodes):
-                    self._look_at(word)
-            for task in list(self.tasks.values()):
-                if task.limit is not None and time.monotonic() >= task.limit:
-                    self.remote.late(task.jobs[0])
-                    self._tidy(task)
-            yield from self._events()
-
-    @property
-    def nodes(self) -> list[Node]:
-        """The nodes that take our tasks."""
-        return [node for node in self.link.nodes if node.name not in self.left_out]
-
-    def _events(self) -> Generator[Event, None, None]:
-        while self.said:
-            yield self.said.popleft()
-        for event in self.remote.events():
-            if event.kind == "ended":
-                self.seconds.append(event.seconds)
-            yield event
-
-    def _submit(self) -> None:
-        """Submit tasks while there is room, and one more, which a new node finds waiting."""
-        while self.remote.waiting:
-            if self.settings.jobs is not None:
-                if len(self.tasks) >= self.settings.jobs:
-                    return
-            elif not self._has_room() and any(not task.node for task in self.tasks.values()):
-                return
-            task = self._task()
-            if task is None:
-                return
-            orders, gpus = tuple(job.order for job in task.jobs), _gpus(self.device, task.share)
-            without = tuple(dict.fromkeys([*self.left_out, *self.gone]))
-            self.link.submit(Submit(task.number, orders, self.settings.cpus, gpus, without))
-            self.tasks[task.number] = task
-
-    def _has_room(self) -> bool:
-        slots = room(self.nodes, self.settings.cpus, 0.0)
-        if self.device == GPU:
-            taken = sum(task.share for task in self.tasks.values())
-            return len(self.tasks) < slots and taken < sum(node.gpus for node in self.nodes)
-        return len(self.tasks) < slots
-
-    def _task(self) -> _Task | None:
-        """The next cells that wait, as a task; None when none does."""
-        slots = self.settings.jobs or room(self.nodes, self.settings.cpus, _gpus(self.device, 1.0))
-        size = 1 if self.device == GPU else batch_size(self.remote.waiting, slots, self.seconds, self.settings.batch)
-        share = self.shares.of if self.device == GPU else None
-        jobs: deque[Job] = deque()
-        while len(jobs) < size and (job := self.remote.next(self.device, share)) is not None:
-            jobs.append(job)
-        if not jobs:
-            return None
-        self.count += 1
-        return _Task(self.count, jobs, jobs[0].share or 0.0)
-
-    def _hear(self, task: _Task, line: bytes) -> None:
-        job = task.jobs[0]
-        if line.startswith(ON):
-            task.name, _, task.node = line.removeprefix(ON).decode(errors="replace").partition(" ")
-            job.began = time.monotonic()
-        elif line.startswith(EXIT):
-            code = line.removeprefix(EXIT).decode(errors="replace")
-            self.remote.lost(job, "crash", death(int(code) if code.lstrip("-").isdecimal() else None))
-        else:
-            try:
-                self.remote.hear(job, line)
-            except ConfigError as error:
-                self._leave_out(task, error)
-            if job.memory is not None:
-                self.shares.measured(job.cell, *job.memory)
-        self._tidy(task)
-
-    def _leave_out(self, task: _Task, error: ConfigError) -> None:
-        """Give no more tasks to the node of one; where no other node has room, that is an error.
-
-        Raises:
-            ConfigError: says of every node why not.
-        """
-        if task.name not in self.left_out:
-            self.left_out[task.name] = error.words if isinstance(error, Mixture) else str(error)
-            reason = f"the node {task.node} is left out: {self.left_out[task.name]}"
-            self.said.append(Event("said", task.jobs[0].cell, reason=reason))
-        if not room(self.nodes, self.settings.cpus, _gpus(self.device, 1.0)):
-            if len(self.left_out) == 1:
-                raise error
-            raise ConfigError(f"no node of the Ray cluster can be used: {' / '.join(self.left_out.values())}")
-
-    def _over(self, task: _Task, word: Over) -> None:
-        """A task has ended, whether it was to end or not."""
-        if word.cause == "broken":
-            raise ConfigError(f"{word.reason}; every node needs the same fl-bench (pip install 'fl-bench[ray]')")
-        if word.cause == "gone":
-            raise ExecutorLost(word.reason)
-        where = f" on {task.node}" if task.node else ""
-        self.remote.lost(task.jobs[0], word.cause or "crash", f"{word.reason or 'the task ended too early'}{where}")
-        self._tidy(task)
-
-    def _tidy(self, task: _Task) -> None:
-        """Turn to the next cell of a task whose first is over; end a task that is spoilt, or has no more."""
-        job = task.jobs[0]
-        if not job.over:
-            return
-        task.jobs.popleft()
-        if task.jobs and not job.spoilt:
-            task.jobs[0].began = time.monotonic()
-            return
-        for other in reversed(task.jobs):
-            self.remote.give_back(other)
-        del self.tasks[task.number]
-        if job.spoilt:
-            self.link.submit(Cancel(task.number, task.lost))
-
-    def _look_at(self, word: Nodes) -> None:
-        """See which nodes are gone; give up where the cluster has had no room for a task for too long.
-
-        Ray itself may wait for ever for a node that hangs: for a task there, or for one that was about to go there. It
-        asks that node for room on behalf of all tasks that want the same; those that stay away from it want another.
-        """
-        names = {node.name for node in word.nodes}
-        gone, self.known = self.known - names, names
-        self.gone = tuple(sorted(gone)) or self.gone
-        for task in [task for task in self.tasks.values() if gone and (not task.node or task.name in gone)]:
-            task.lost = True
-            if task.node:
-                self.remote.lost(task.jobs[0], "node", f"the node {task.node} is gone")
-            else:
-                self.remote.give_back(task.jobs[0])
-            self._tidy(task)
-        if self.settings.jobs is not None or room(self.nodes, self.settings.cpus, _gpus(self.device, 1.0)):
-            self.seen = time.monotonic()
-        elif time.monotonic() - self.seen > START_LIMIT:
-            raise ConfigError(
-                f"no node of the Ray cluster at {word.head} has had room for a task for {START_LIMIT / 60:g} minutes"
-                f"{''.join(f'; left out: {why}' for why in self.left_out.values())}"
-            )

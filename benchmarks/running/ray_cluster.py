@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fl_bench.errors import ConfigError
@@ -34,6 +34,9 @@ GRACE = 5.0
 
 FETCH = 15.0
 """Seconds that a line may take to come from the node that has it; one that hangs would hold all others up."""
+
+ANSWER = 60.0
+"""Seconds that nodes have to answer whether they have fl-bench."""
 
 CRASHES = ("WorkerCrashedError", "OutOfMemoryError")
 """Ray's errors for a task whose process died; `OutOfMemoryError` is the node's memory, not a GPU's."""
@@ -104,6 +107,8 @@ class Over:
     cause: Literal["node", "crash", "broken", "gone"] | None = None
     """Why it ended too early."""
     reason: str = ""
+    unfit: tuple[tuple[str, str], ...] = ()
+    """Where `broken`: the nodes on which no task of ours can begin, each with Ray's name for it and the machine's."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,14 @@ class _Tasks:
     streams: dict[Any, int] = field(default_factory=dict)
     leaving: dict[Any, float] = field(default_factory=dict)
     """Those that were cancelled, with when they have to be gone."""
+    broken: list[Over] = field(default_factory=list)
+    """What is to be said once the nodes have answered."""
+    asked: dict[Any, tuple[str, str]] = field(default_factory=dict)
+    """Tasks without orders, with the nodes that they are to begin on."""
+    until: float = 0.0
+    """When these nodes have to have answered."""
+    unfit: dict[str, str] = field(default_factory=dict)
+    """The machines of those that have no fl-bench, by Ray's names for the nodes."""
 
     def serve(self, pipe: Connection) -> None:
         """Take commands and pass on lines until the pipe ends."""
@@ -205,6 +218,7 @@ class _Tasks:
                         self._cancel(command.task, lost=command.lost)
                 self._insist()
                 self._pass_on()
+                self._hear_nodes(remote)
         finally:
             for number in list(self.streams.values()):
                 self._cancel(number)
@@ -275,4 +289,35 @@ class _Tasks:
                 self.say(Over(number))
             except self.ray.exceptions.RayError as error:
                 del self.streams[stream]
-                self.say(Over(number, *cause_of(error)))
+                over = Over(number, *cause_of(error))
+                if over.cause == "broken":  # Ray says on which machine, and not on which node
+                    self.broken.append(over)
+                else:
+                    self.say(over)
+
+    def _hear_nodes(self, remote: Any) -> None:
+        """Where tasks are broken, ask each node whether one can begin there at all; then say of them what was found."""
+        if self.broken and not self.asked:
+            affinity = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+            self.until = time.monotonic() + ANSWER
+            for node in self.ray.nodes():
+                name = node["NodeID"]
+                if node["Alive"] and name not in self.unfit:
+                    options = {"num_returns": "streaming", "max_retries": 0, "num_cpus": 0}
+                    there = remote.options(**options, scheduling_strategy=affinity(name, soft=False)).remote([])
+                    self.asked[there] = (name, node["NodeManagerHostname"])
+        for there, (name, machine) in list(self.asked.items()):
+            try:
+                if not self.ray.wait([there], timeout=0)[0] and time.monotonic() < self.until:
+                    continue
+                self.ray.get(next(there), timeout=FETCH)
+            except StopIteration:
+                pass
+            except self.ray.exceptions.RayError as error:
+                if cause_of(error)[0] == "broken":
+                    self.unfit[name] = machine
+            del self.asked[there]
+        if not self.asked:
+            for over in self.broken:
+                self.say(replace(over, unfit=tuple(self.unfit.items())))
+            self.broken.clear()

@@ -27,11 +27,13 @@ def attend(orders: Sequence[bytes]) -> Iterator[bytes]:
     """Give orders of one cell each to one worker, one after the other.
 
     Args:
-        orders: lines, as `Order.text` makes them.
+        orders: lines, as `Order.text` makes them; without any, this is all about whether fl-bench is there.
     Yields:
         Where this is, then what the worker says. The worker ends with the task, however the task ends.
     """
     yield ON + f"{_node()} {platform.node()}".encode()
+    if not orders:
+        return
     said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     child = Child(lambda _, line: said.put(line))
     try:

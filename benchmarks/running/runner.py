@@ -211,7 +211,7 @@ class _Attempt:
             raise Unsupported(impossible)
         with self._measured("seconds_loading"):
             dataset, dealt = _dealt(cell, options.data_dir)
-            warm_up(dataset.about, cell.models, cell.training, options.device, options.execution)
+            warm_up(METHODS[cell.method], dataset.about, cell.models, cell.training, options.device, options.execution)
         yield None
         with self._measured("seconds_setup"):
             self._run = Run(

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -64,6 +65,9 @@ class Cluster(Protocol):
 
     def tasks(self) -> list[Task] | None:
         """The tasks that have not ended, of all arrays of this user; None where that cannot be known now."""
+
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """Ask tasks to end that have nothing to do any more; some may have ended meanwhile."""
 
     def stop(self) -> None:
         """End what would not go on by itself after this process."""
@@ -121,6 +125,10 @@ class Slurm:
             if name.startswith(PREFIX)
         ]
 
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """`scancel` them; see `Cluster`."""
+        _output("scancel", *(task.job for task in tasks))
+
     def stop(self) -> None:
         """Leave everything to SLURM."""
 
@@ -147,11 +155,15 @@ class Here:
         """Those that this process started and that run."""
         return [Task(job.job_id, name, "RUNNING", "None") for name, job in self._jobs if not job.done()]
 
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """Ask them to end; see `Cluster`."""
+        for task in tasks:
+            with suppress(ProcessLookupError):
+                os.kill(int(task.job), signal.SIGTERM)
+
     def stop(self) -> None:
-        """Ask them to end, and wait until they have."""
-        for _, job in self._jobs:
-            if not job.done():
-                os.kill(int(job.job_id), signal.SIGTERM)
+        """Ask all to end, and wait until they have."""
+        self.cancel(self.tasks() or ())
         while self.tasks():
             time.sleep(0.05)
 

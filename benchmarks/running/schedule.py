@@ -247,6 +247,6 @@ def fitted(points: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
 def _passes(cell: Cell) -> float | None:
     """Passes through nets that a cell is planned to take."""
     with suppress(Exception):  # a plan may be anybody's code, and an estimate is worth no grid
-        planned = forecast(cell, nets=False)
+        planned = forecast(cell)
         return None if planned is None else sum(work.passes for work in planned.work.values()) or None
     return None

@@ -108,7 +108,13 @@ class SlurmArray:
             order = self._order(free, store, options, timeout)
             array = Array.new(store.results.resolve(), order.text(), spent.items())
             tasks = min(self.tasks, -(-len(free) // self._workers))
-            return array, cluster.submit(array, Pull(str(array.path), self._workers), tasks)
+            try:
+                ids = cluster.submit(array, Pull(str(array.path), self._workers), tasks)
+            except ConfigError:  # refused: nobody waits for them
+                array.taken([])
+                raise
+            array.taken(ids)
+            return array, ids
 
         return follow(cells, store, cluster, submit, retry=options.retry, detach=self.detach)
 

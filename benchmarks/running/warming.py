@@ -6,6 +6,9 @@ else be in the first round of whichever method comes first. Nothing of the cell 
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,6 +21,8 @@ from ...datasets.split import SplitSettings, split
 from ...methods.registry import METHODS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...datasets.dataset import Description
     from ...federation.settings import Execution, ModelMix, Training
 
@@ -28,10 +33,18 @@ SAMPLES = 12
 """Samples of a client, of which some are for testing; batches have the size of the cell's all the same."""
 
 
-def warm_up(about: Description, models: ModelMix, training: Training, device: str, execution: Execution) -> bool:
+def warm_up(
+    method: Callable[..., object],
+    about: Description,
+    models: ModelMix,
+    training: Training,
+    device: str,
+    execution: Execution,
+) -> bool:
     """Train each net of a cell for a round on made-up data of the same shape, once in a process.
 
     Args:
+        method: the cell's, as it is registered.
         about: the cell's data set.
         models: its nets.
         training: how it trains.
@@ -40,11 +53,20 @@ def warm_up(about: Description, models: ModelMix, training: Training, device: st
     Returns:
         Whether the round came to its end. What fails here fails in the cell's own run again, which says so.
     """
-    # The optimizer imports torch's compiler, which takes seconds.
-    torch.optim.SGD([torch.zeros(1, device=device)], lr=1.0)
+    if builds_optimizers(method):  # which import torch's compiler, as long as torch itself takes; ours do not
+        torch.optim.SGD([torch.zeros(1, device=device)], lr=1.0)
     plain = replace(training, rounds=1, local_epochs=1, participation=1.0, admission_epochs=None)
     samples = about.shape, about.classes, about.vocabulary
     return _warm_up(*samples, models, plain, device, replace(execution, compile=False))
+
+
+def builds_optimizers(method: Callable[..., object]) -> bool:
+    """Whether the file of a method names `torch.optim`, or cannot be read."""
+    try:
+        source = inspect.getsource(sys.modules[method.__module__])
+    except (OSError, TypeError, KeyError):
+        return True
+    return re.search(r"\boptim\b", source) is not None
 
 
 @lru_cache(maxsize=64)

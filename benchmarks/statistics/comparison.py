@@ -10,11 +10,12 @@ import numpy as np
 
 from fl_bench.errors import DataError, unknown_name
 
+from ..leaderboard.naming import in_setting
 from . import pairs, standing
 from .decisions import decisions
 from .families import apart, together
 from .joint import joint
-from .plan import whole_table
+from .plan import CONTROL, whole_table
 from .population import unit
 from .power import BLOCK_WORDS, blocks_needed, families
 from .prediction import beliefs, predictions
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from .plan import Plan, Tested
     from .result import Pair
     from .table import Gap, Table
-
-CONTROL = "cosmos"
-"""The control where none is named."""
 
 
 def compare(table: Table, options: Options | None = None, plan: Plan | None = None) -> Comparison:
@@ -121,13 +119,12 @@ def describe_gaps(gaps: Iterable[Gap]) -> tuple[str, ...]:
     """What is missing, a line per data set, setting, reason and seeds."""
     seeds: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for gap in gaps:
-        seeds[gap.dataset, gap.setting, gap.status, gap.method].append(str(gap.seed))
+        seeds[gap.dataset, gap.setting_name, gap.status, gap.method].append(str(gap.seed))
     methods: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for (dataset, setting, status, method), lacking in seeds.items():
         methods[dataset, setting, status, " ".join(lacking)].append(method)
     return tuple(
-        f"{dataset}{f' [{setting}]' if setting else ''}, seed{'s' if ' ' in lacking else ''} {lacking}, {status}: "
-        + ", ".join(names)
+        f"{in_setting(dataset, setting)}, seed{'s' if ' ' in lacking else ''} {lacking}, {status}: " + ", ".join(names)
         for (dataset, setting, status, lacking), names in methods.items()
     )
 

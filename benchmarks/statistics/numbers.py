@@ -176,6 +176,7 @@ def _row(cells: Mapping[str, str], dataset: str, method: str, number: str, place
         dataset=dataset,
         setting=setting,
         setting_text=setting,
+        setting_name=setting,
         classes=_whole(cells["classes"], "classes", place) if cells.get("classes") else None,
         seed=_whole(cells.get("seed", "0"), "seed", place),
         method=method,
@@ -225,7 +226,8 @@ def _with_settings(rows: Sequence[Row]) -> tuple[list[Row], str]:
 def _split(row: Row, match: re.Match[str] | None) -> Row:
     if match is None:
         return row
-    return replace(row, dataset=match["dataset"], setting=match["setting"], setting_text=match["setting"])
+    found = match["setting"]
+    return replace(row, dataset=match["dataset"], setting=found, setting_text=found, setting_name=found)
 
 
 def _check_percent(rows: Sequence[Row], path: Path) -> str:

@@ -109,7 +109,7 @@ def _on_dataset(pair: Pair, condition: Condition, alpha: float, level: float) ->
     runs = dict(zip(sorted((pair.method, pair.other)), condition.array(), strict=True))
     differences = runs[pair.method] - runs[pair.other]
     student = t_interval(differences, level)
-    bca = bca_interval(differences, alpha, numpy_stream(SEED, "bca", condition.label))
+    bca = bca_interval(differences, alpha, numpy_stream(SEED, "bca", condition.key))
     return OnDataset(
         dataset=condition.dataset,
         setting=condition.setting,

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .result import Options
     from .table import Table
 
+CONTROL = "cosmos"
+"""The control where none is named."""
+
 ALL, UNDECLARED = "methods", "not declared"
 """The family of all methods where nothing else is said; and that of methods which a declaration does not know."""
 

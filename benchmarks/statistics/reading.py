@@ -14,7 +14,7 @@ from ..grid.configure import plain
 from ..leaderboard.budgets import budgets, how_choices_vary, in_words
 from ..leaderboard.lines import lines
 from ..leaderboard.own_rate import cautioned
-from ..leaderboard.pairing import check_pairing, comparisons, network_word, partition_word, setting_text
+from ..leaderboard.pairing import check_pairing, comparisons, names_of, network_word, partition_word, setting_text
 from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS, deployed_view, reported_in
 from ..leaderboard.sampling import decided_by_new
@@ -56,6 +56,7 @@ def read_records(
     """
     check_pairing(records)
     found = comparisons(records)
+    names = names_of(found)
     groups = [(name, group) for block in found.values() for name, group in block.items()]
     pooled = {name for name, group in groups if deployed_view(group) == POOLED}
     known = {name for name, _ in groups}
@@ -78,6 +79,7 @@ def read_records(
                         dataset=dataset,
                         setting=setting,
                         setting_text=setting_text(record.cell),
+                        setting_name=names[dataset, setting],
                         classes=classes,
                         seed=record.repetition.seed,
                         method=column,

@@ -30,6 +30,7 @@ class Row:
     partition: str = ""
     spread: float | None = None
     """What stands after ±, where the number has it."""
+    setting_name: str = ""
 
 
 def numbered(rows: Sequence[Row]) -> list[Row]:
@@ -55,6 +56,7 @@ def conditions(rows: Sequence[Row]) -> tuple[Condition, ...]:
                 dataset=dataset,
                 setting=setting,
                 setting_text=some.setting_text,
+                setting_name=some.setting_name,
                 classes=some.classes,
                 seeds=tuple(seeds),
                 accuracy=tuple(tuple(run.accuracy if run else None for run in line) for line in grid),

@@ -12,6 +12,8 @@ import numpy as np
 
 from fl_bench.errors import DataError, unknown_name
 
+from ..leaderboard.naming import in_setting
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -64,6 +66,8 @@ class Condition:
 
     spreads: tuple[float | None, ...] = ()
     """What stands after ±, for each method, where a table has no seeds but numbers with spreads."""
+    setting_name: str = ""
+    """What tells it from the other settings of the data set; empty where there is one."""
 
     @property
     def unit(self) -> str:
@@ -73,7 +77,12 @@ class Condition:
     @property
     def label(self) -> str:
         """The name of this condition in tables."""
-        return f"{self.dataset} [{self.setting}]" if self.setting else self.dataset
+        return in_setting(self.dataset, self.setting_name)
+
+    @property
+    def key(self) -> str:
+        """What names it whatever other settings there are."""
+        return in_setting(self.dataset, self.setting)
 
     def array(self) -> NDArray[np.float64]:
         """The accuracies, shape (methods, seeds), NaN for gaps."""
@@ -110,10 +119,10 @@ class Gap:
     """The seed, or the levels of the table's factors."""
     status: str
     """`missing`, or how the run ended."""
+    setting_name: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.dataset} [{self.setting}]" if self.setting else self.dataset
-        return f"{self.method} on {place}, seed {self.seed}: {self.status}"
+        return f"{self.method} on {in_setting(self.dataset, self.setting_name)}, seed {self.seed}: {self.status}"
 
 
 @dataclass(frozen=True)
@@ -168,7 +177,7 @@ class Table:
     def gaps(self) -> tuple[Gap, ...]:
         """Every number that is not there, by condition, method and seed."""
         return tuple(
-            Gap(condition.dataset, condition.setting, method, seed, status)
+            Gap(condition.dataset, condition.setting, method, seed, status, condition.setting_name)
             for condition in self.conditions
             for method, row in zip(self.methods, condition.status, strict=True)
             for seed, status in zip(condition.repetitions(self.factors), row, strict=True)

@@ -147,6 +147,12 @@ def basis(result: Comparison, decision: Decision, *, family: bool = False) -> st
     return f"{test}, Holm over {decision.tests} tests" if decision.tests > 1 else test
 
 
+def qualified(result: Comparison, decision: Decision) -> str:
+    """The other method's name, with what has to be said of how both were tuned."""
+    tuning = unequal(dict(result.table.trials), decision.method, decision.other)
+    return f"{decision.other} ({tuning})" if tuning else decision.other
+
+
 def many(count: int, word: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{count} {word}{'' if count == 1 else 's'}"
@@ -178,7 +184,7 @@ def _by_family(result: Comparison) -> list[str]:
         own = [decision for decision in result.decisions if decision.family == family]
         parts = []
         for verdict in get_args(Verdict):
-            names = [_qualified(result, decision) for decision in own if decision.verdict == verdict]
+            names = [qualified(result, decision) for decision in own if decision.verdict == verdict]
             if names:
                 parts.append(f"{WORDS[verdict]} {', '.join(names)}")
         units = max(own, key=lambda decision: decision.units)
@@ -186,12 +192,6 @@ def _by_family(result: Comparison) -> list[str]:
         over = f"{where(result, units)}, {basis(result, units, family=True)}"
         sentences.append(f"{name}{result.control} is {'; '.join(parts)} ({over}).")
     return sentences
-
-
-def _qualified(result: Comparison, decision: Decision) -> str:
-    """The other method's name, with what has to be said of how both were tuned."""
-    tuning = unequal(dict(result.table.trials), decision.method, decision.other)
-    return f"{decision.other} ({tuning})" if tuning else decision.other
 
 
 def _remarks(result: Comparison, decision: Decision, together: Joint | None) -> list[str]:

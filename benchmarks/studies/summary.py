@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .baselines import page as baselines
 from .clusters import page as clusters
 from .contraction import page as contraction
 from .planted import page as planted
@@ -27,6 +28,7 @@ def write(page: Path = PAGE) -> Path:
         "planted": planted.facts(),
         "contraction": contraction.told(),
         "server": server.facts(),
+        "baselines": baselines.told(),
     }
     page.write_text(wrapped(TEXT.read_text(encoding="utf-8").format(**facts)), encoding="utf-8")
     return page

@@ -10,8 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..grid.names import in_order
 from ..leaderboard.budgets import unequal
-from ..statistics.comparison import CONTROL
+from ..statistics.plan import CONTROL
 from ..statistics.population import observations, unit
 from ..statistics.power import BLOCK_WORDS, number
 from ..statistics.verdicts import basis, many, points, size
@@ -45,10 +46,18 @@ class Section:
     title: str
     rows: list[dict[str, Any]]
     caption: str = ""
+    brief: str = ""
+    """As much of the caption as nobody can do without; empty where that is all of it."""
 
 
-def print_comparison(console: Console, result: Comparison) -> None:
-    """The comparison at the terminal: what was compared, what may be said, and the tables behind it."""
+def print_comparison(console: Console, result: Comparison, *, explain: bool = False) -> None:
+    """The comparison at the terminal: what was compared, what may be said, and the tables behind it.
+
+    Args:
+        console: where to.
+        result: what was found.
+        explain: whether captions say what every column is.
+    """
     for line in (*heading(result), ""):
         console.print(line, markup=False, highlight=False)
     sentences = [*result.summary, *(result.verdicts if len(result.verdicts) <= FEW_VERDICTS else ())]
@@ -57,8 +66,9 @@ def print_comparison(console: Console, result: Comparison) -> None:
     for section in sections(result):
         console.print(f"\n{section.title}", markup=False, highlight=False, style="bold")
         print_table(console, section.rows)
-        if section.caption:
-            console.print(section.caption, markup=False, highlight=False)
+        caption = section.caption if explain or not section.brief else f"{section.brief} (--explain)"
+        if caption:
+            console.print(caption, markup=False, highlight=False)
     if result.notes:
         console.print("\nnotes", markup=False, highlight=False, style="bold")
     for note in result.notes:
@@ -70,7 +80,7 @@ def plain(result: Comparison) -> str:
     from rich.console import Console
 
     buffer = io.StringIO()
-    print_comparison(Console(file=buffer, width=PIPE_WIDTH), result)
+    print_comparison(Console(file=buffer, width=PIPE_WIDTH), result, explain=True)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
@@ -116,7 +126,8 @@ def heading(result: Comparison) -> list[str]:
 def sections(result: Comparison) -> list[Section]:
     """The tables, in the order in which they are read."""
     if result.counts.datasets == 1 and result.primary:
-        found = [_on_one(result), _standing(result)]
+        several = [_datasets(result)] if result.per_dataset and len(result.table.conditions) > 1 else []
+        found = [_on_one(result), *several, _standing(result)]
     elif result.primary:
         found = [
             _standing(result),
@@ -159,7 +170,8 @@ def _standing(result: Comparison) -> Section:
         "interval": f"intervals: {level}, hierarchical bootstrap over {'families, ' if families else ''}data sets, "
         "settings and seeds",
     }
-    return Section("Where the methods stand", shown, "; ".join(_said(said, shown)))
+    brief = f"mean %: over {several}; intervals: {level}, bootstrap over {several}"
+    return Section("Where the methods stand", shown, "; ".join(_said(said, shown)), brief)
 
 
 def _primary(result: Comparison) -> Section:
@@ -201,7 +213,8 @@ def _primary(result: Comparison) -> Section:
         "P(impr.)": "P(impr.): share of runs that it wins, paired by seed",
         "p ranks": "p ranks: from mean ranks, Holm; depends on who else takes part",
     }
-    return Section(f"Is {result.control} better?", shown, ". ".join(_said(said, shown)))
+    brief = f"points, {result.control} minus the other, over {_test_over(result)}; * at {number(result.options.alpha)}"
+    return Section(f"Is {result.control} better?", shown, ". ".join(_said(said, shown)), brief)
 
 
 def _unequal(result: Comparison, decision: Decision) -> str:
@@ -265,7 +278,7 @@ def _predictions(result: Comparison) -> Section:
 
 def _datasets(result: Comparison) -> Section:
     """Methods down and data sets across, or the other way round where there are more data sets."""
-    conditions = result.table.conditions
+    conditions = sorted(result.table.conditions, key=lambda at: in_order(at.label))
     settings = len(result.table.settings) > 1
     labels = {(at.dataset, at.setting): at.label if settings else at.dataset for at in conditions}
     others = list(dict.fromkeys(row.other for row in result.per_dataset))
@@ -293,6 +306,7 @@ def _datasets(result: Comparison) -> Section:
         rows,
         f"points, paired by seed; {spread}; * after Holm over all {many(len(result.per_dataset), 'difference')}. "
         "Each says something about its data set only",
+        f"points, {result.control} minus the other; {spread.partition(',')[0]}; * after Holm",
     )
 
 
@@ -314,7 +328,8 @@ def _pairs(result: Comparison) -> Section:
             f". p ranks: Nemenyi, critical difference of mean ranks {ranks.critical_difference:.2f} "
             f"(against one method, Bonferroni-Dunn: {ranks.control_difference:.2f}); not told apart: {groups}"
         )
-    return Section("All pairs", _without_empty(rows), caption)
+    brief = f"points, the method minus the other; * after Holm over {many(len(result.secondary), 'pair')}"
+    return Section("All pairs", _without_empty(rows), caption, brief)
 
 
 def _stability(result: Comparison) -> Section:

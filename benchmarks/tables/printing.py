@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from .terminal import visible
 from .values import show
 
 if TYPE_CHECKING:
@@ -30,94 +31,110 @@ def print_table(
     *,
     title: str = "",
     caption: str = "",
-    whole: bool = False,
     folding: Sequence[str] | None = None,
+    apart: int = 0,
 ) -> None:
     """Print rows as a table; columns are the keys of the first row, numbers stand to the right.
 
-    A table that is wider than the console goes on in further ones, each with the first column again.
+    A table that is wider than the console goes on in further ones, each with the first column again. No word and no
+    number is broken: where two columns alone are too wide, lines are longer than the console.
 
     Args:
         console: where to.
         rows: what to print; None becomes nothing.
         title: above the table.
         caption: below it.
-        whole: whether no cell may wrap.
-        folding: else the columns whose cells may, and the table stays in one piece; None: columns of text.
+        folding: the columns whose cells may wrap at spaces; None: columns of text.
+        apart: how many of the last rows stand below a rule.
     """
-    columns = list(rows[0]) if rows else []
-    widths = {name: _width(name, [show(row.get(name)) for row in rows]) for name in columns}
+    from rich.text import Text
+
+    cells = {name: [visible(show(row.get(name))) for row in rows] for name in (rows[0] if rows else ())}
+    natural = {name: max(_heading(name), *map(_length, own)) for name, own in cells.items()}
     if folding is None:
-        folding = [name for name in columns[1:] if widths[name] > SHORT]
-        parts = [columns] if whole else _parts(widths, console.width)
-    else:
-        parts = [columns]
-    for part in parts:
-        one = {"title": title if part is parts[0] else "", "caption": caption if part is parts[-1] else ""}
-        if part is not parts[0]:
+        folding = [name for name in list(cells)[1:] if natural[name] > SHORT]
+    least = {
+        name: max(_heading(name), min(natural[name], SHORT), *(_length(cell, broken=True) for cell in own))
+        if name in folding
+        else natural[name]
+        for name, own in cells.items()
+    }
+    if title:
+        console.print(Text(visible(title), style="bold"))
+    numeric = [name for name in cells if all(isinstance(row.get(name), int | float | None) for row in rows)]
+    for number, part in enumerate(_parts(least, console.width)):
+        if number:
             console.print()
-        _print_part(console, rows, part, unbroken=[name for name in part if whole or name not in folding], **one)
+        widths = _fitted(part, least, natural, console.width)
+        _print_part(console, {name: cells[name] for name in part}, widths, numeric, len(rows) - apart)
+    if caption:
+        console.print(Text(visible(caption)))
 
 
-def _width(name: str, cells: Sequence[str]) -> int:
-    """Characters that a column takes; its heading may break at spaces."""
+def _heading(name: str) -> int:
+    """Characters of a heading; a long one breaks at spaces."""
+    whole = _length(name)
+    return whole if whole <= SHORT // 2 else _length(name, broken=True)
+
+
+def _length(text: str, *, broken: bool = False) -> int:
+    """Characters of the longest line of a text, which may be broken at spaces."""
     from rich.cells import cell_len
 
-    return max(cell_len(line) for text in (*name.split(), *cells) for line in text.splitlines() or [""])
+    lines = text.splitlines()
+    return max((cell_len(part) for line in lines for part in (line.split() if broken else [line])), default=0)
 
 
-def _parts(widths: Mapping[str, int], width: int) -> list[list[str]]:
+def _parts(least: Mapping[str, int], width: int) -> list[list[str]]:
     """Columns that fit beside each other, part by part; every part begins with the first column."""
-    first, *others = widths or [""]
+    first, *others = least or [""]
     parts: list[list[str]] = [[first]]
-    left = width - widths.get(first, 0)
+    left = width - least.get(first, 0)
     for name in others:
-        needed = GAP + min(widths[name], SHORT)
+        needed = GAP + least[name]
         if needed > left and len(parts[-1]) > 1:
             parts.append([first])
-            left = width - widths[first]
+            left = width - least[first]
         parts[-1].append(name)
         left -= needed
-    return parts if widths else [[]]
+    return parts if least else [[]]
+
+
+def _fitted(part: Sequence[str], least: Mapping[str, int], natural: Mapping[str, int], width: int) -> dict[str, int]:
+    """The widths of columns beside each other: what is left of a line goes to those that fold, the narrowest first."""
+    widths = {name: least[name] for name in part}
+    left = width - sum(widths.values()) - GAP * (len(part) - 1)
+    wanting = sorted((name for name in part if natural[name] > least[name]), key=lambda name: natural[name])
+    for place, name in enumerate(wanting):
+        more = min(natural[name] - least[name], max(left, 0) // (len(wanting) - place))
+        widths[name] += more
+        left -= more
+    return widths
 
 
 def _print_part(
-    console: Console,
-    rows: Sequence[Mapping[str, Any]],
-    columns: Sequence[str],
-    *,
-    title: str,
-    caption: str,
-    unbroken: Sequence[str],
+    console: Console, cells: Mapping[str, Sequence[str]], widths: Mapping[str, int], numeric: Sequence[str], ruled: int
 ) -> None:
-    """Print some columns of rows; `unbroken` names those whose cells may not wrap."""
+    """Print columns beside each other, as wide as `widths` says, with a rule above the row `ruled`."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(
-        title=escape(title) or None,
-        caption=escape(caption) or None,
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        caption_style="",
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for name in columns:
-        numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for name, width in widths.items():
         table.add_column(
-            escape(name),
-            justify="right" if numeric else "left",
-            overflow="fold",
-            no_wrap=name in unbroken,
+            escape(visible(name)), justify="right" if name in numeric else "left", overflow="fold", width=width
         )
-    for row in rows:
-        table.add_row(*(escape(show(row.get(name))) for name in columns))
+    for number, row in enumerate(zip(*cells.values(), strict=True)):
+        if 0 < number == ruled:
+            table.add_section()
+        table.add_row(*map(escape, row))
+    usual, needed = console.width, sum(widths.values()) + GAP * (len(widths) - 1)
+    if needed > usual:  # rather long lines than broken numbers
+        console.width = needed
     console.print(table)
+    if needed > usual:
+        console.width = usual
 
 
 def print_text(console: Console, text: str) -> None:

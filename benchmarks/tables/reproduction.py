@@ -26,7 +26,7 @@ def print_rows(console: Console, rows: Sequence[Row], published: Published, curv
             console,
             [_cells(row, marks) for row in block],
             title=f"{dataset}, clients with {', '.join(nets)}",
-            whole=True,
+            folding=(),
             caption="\n".join(notes),
         )
         console.print()

@@ -8,8 +8,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ...federation.settings import UNSEEN
+from ..grid.names import in_order
 from ..grid.repetition import Repetition
 from ..leaderboard.lines import LEAKS
+from ..leaderboard.naming import in_setting
 from ..leaderboard.own_rate import MARK, OWN_RATE, OWN_STEPS, STEPS_MARK, cautioned
 from ..leaderboard.poisoned import over_poisoned
 from ..leaderboard.reported import SELECTIONS
@@ -19,33 +21,63 @@ from .printing import print_json, print_table
 from .values import show_bytes, show_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
     from ..leaderboard.lines import Line
 
 
+BOUND = "bound"
+"""The category of methods that others are not ranked with."""
+
 PARTS = {"took\npart": "acc_drawn", "never": "acc_new", "honest": "acc_honest"}
 """Columns for the accuracy of some of the clients, where lines tell it."""
 
 
-def print_results(console: Console, board: Sequence[Line]) -> None:
-    """The table at the end of a run: a table per dataset and setting, with what is needed to read it."""
-    for dataset, setting in dict.fromkeys((line.dataset, line.setting) for line in board):
-        block = [line for line in board if (line.dataset, line.setting) == (dataset, setting)]
+def print_results(console: Console, board: Sequence[Line], *, explain: bool = False) -> None:
+    """The table at the end of a run: a table per dataset and setting, with what is needed to read it.
+
+    Args:
+        console: where to.
+        board: lines of any data sets and settings.
+        explain: whether all columns are explained.
+    """
+    blocks: dict[tuple[str, str, str], list[Line]] = {}
+    for line in board:
+        blocks.setdefault((line.dataset, line.setting_name, line.setting), []).append(line)
+    for dataset, name, setting in sorted(blocks, key=lambda block: (block[0], in_order(block[1]))):
+        block = blocks[dataset, name, setting]
         ordered = sorted(
-            block, key=lambda line: (-_best(block, line.method), line.method, not line.deployed, line.view)
+            block,
+            key=lambda line: (
+                line.category == BOUND,
+                -_best(block, line.method),
+                line.method,
+                not line.deployed,
+                line.view,
+            ),
         )
         badges = dict.fromkeys(line.badges for line in ordered if line.badges)
         marks = {badge: "*" * count for count, badge in enumerate(badges, 1)}
         parts = [(name, column) for name, column in PARTS.items() if _told(block, column)]
+        rows = [_result(line, marks, parts) for line in ordered]
+        if len({row["runs"] for row in rows}) == 1 and len(_seeds(block)) == block[0].seeds:  # the legend names them
+            rows = [{name: row[name] for name in row if name != "runs"} for row in rows]
         print_table(
             console,
-            [_result(line, marks, parts) for line in ordered],
-            title=dataset,
-            whole=True,
-            caption="\n".join([*(f"{mark} {badge}" for badge, mark in marks.items()), _caption(block)]),
+            rows,
+            title=in_setting(dataset, name),
+            folding=(),
+            apart=sum(line.category == BOUND for line in ordered),
+            caption="\n".join(
+                [
+                    *(["; ".join(f"{mark} {badge}" for badge, mark in marks.items())] if marks else []),
+                    *_legend(block),
+                    *(_explained(block) if explain else ()),
+                    *_notes(block),
+                ]
+            ),
         )
         _print_leaks(console, block)
 
@@ -55,6 +87,7 @@ def _print_leaks(console: Console, block: Sequence[Line]) -> None:
     lines = [line for line in block if line.deployed]
     if all(getattr(line, column) is None for line in lines for column in LEAKS):
         return
+    where = in_setting(block[0].dataset, block[0].setting_name)
     lines.sort(key=lambda line: (line.leak_membership is None, line.leak_membership, line.leak_labels or 0.0))
     print_table(
         console,
@@ -69,8 +102,8 @@ def _print_leaks(console: Console, block: Sequence[Line]) -> None:
             }
             for line in lines
         ],
-        title=f"{block[0].dataset}: what a curious server learns from the last messages",
-        whole=True,
+        title=f"{where}: what a curious server learns from the last messages",
+        folding=(),
         caption=(
             "shares: class shares that it infers, total variation to the true ones; members: area under the curve of "
             "its guesses whether a sample was trained on, 0.5 is guessing; no number: not attacked, which does not say "
@@ -127,31 +160,47 @@ def _best(block: Sequence[Line], method: str) -> float:
     return max((line.acc_mean or 0.0 for line in block if line.method == method and line.deployed), default=0.0)
 
 
-def _caption(block: Sequence[Line]) -> str:
+def _seeds(block: Sequence[Line]) -> list[Repetition]:
+    return sorted({Repetition.parse(seed) for line in block for seed in line.seeds_done.split()})
+
+
+def _legend(block: Sequence[Line]) -> list[str]:
+    """What a table is of, and what its numbers are, in two lines."""
     ceilings = [line.in_group_ceiling for line in block if line.in_group_ceiling is not None]
-    seeds = sorted({Repetition.parse(seed) for line in block for seed in line.seeds_done.split()})
+    share = f"; in-group share {fmean(ceilings):.1f} %" if ceilings else ""
+    seeds = _seeds(block)
+    bounds = "; bounds apart" if any(line.category == BOUND for line in block) else ""
     named = " ".join(map(str, seeds))
     over = f"mean ± std over seeds {named}" if len(seeds) > 1 else f"seed {named}" if seeds else "no seed is done"
-    text = (
-        f"{block[0].setting_text}\n"
-        f"accuracy: mean over clients, {over}, at {SELECTIONS[block[0].selection]}; "
-        f"a view after · is not the method's number\n"
-        f"val: accuracy on validation data, which settings may be chosen by\n"
-        f"up, down: bytes per client, mean over rounds (in the first, nothing is received)"
-    )
+    return [
+        f"{block[0].setting_brief}{share}",
+        f"accuracy: {over}, at {SELECTIONS[block[0].selection]}{bounds} (--explain)",
+    ]
+
+
+def _explained(block: Sequence[Line]) -> Iterator[str]:
+    """What all columns are, and words of the first lines."""
+    yield block[0].setting_text
+    yield "accuracy: mean over clients, then over seeds; a view after · is not the method's number"
+    yield "val: accuracy on validation data, which settings may be chosen by"
+    yield "vs local: points, the method minus Local-only; worst 10%: mean over the worst tenth of clients"
+    yield "up, down: bytes per client, mean over rounds (in the first, nothing is received)"
+    yield "bounds: what no federated method is ranked with, such as training on pooled data or on a client's own alone"
     if _told(block, "acc_new"):
-        text += "\ntook part, never: accuracy over the clients that took part in some round, and over the others"
+        yield "took part, never: accuracy over the clients that took part in some round, and over the others"
     if _told(block, "acc_honest"):
-        text += "\nhonest: accuracy over the clients that are not poisoned"
+        yield "honest: accuracy over the clients that are not poisoned"
     if any(line.view == UNSEEN for line in block):
-        text += (
-            f"\n{UNSEEN}: clients that were kept out of training, after each method admitted them at the end, on their "
+        yield (
+            f"{UNSEEN}: clients that were kept out of training, after each method admitted them at the end, on their "
             "own test data; vs local: against Local-only's on the same clients"
         )
-    if ceilings:
-        text += (
-            f"\nin-group share {fmean(ceilings):.1f} %: the ceiling of a model that knows only its own group's classes"
-        )
+    if any(line.in_group_ceiling is not None for line in block):
+        yield "in-group share: the ceiling of a model that knows only its own group's classes"
+
+
+def _notes(block: Sequence[Line]) -> list[str]:
+    """What the reader of a table must know."""
     notes = dict.fromkeys(f"{line.method}: {line.note}" for line in block if line.note)
     rules = {line.method: line.trained_with for line in block if line.trained_with is not None}
     rates = [f"{MARK} {method}: {OWN_RATE}, {own.own}" for method, own in rules.items() if own.own]
@@ -162,4 +211,4 @@ def _caption(block: Sequence[Line]) -> str:
         *decided_by_new(block).values(),
         *over_poisoned(block).values(),
     ]
-    return "\n".join([text, *notes, *rates, *steps, *filter(None, cautions)])
+    return [*notes, *rates, *steps, *filter(None, cautions)]

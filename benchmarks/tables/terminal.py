@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any
@@ -45,9 +46,18 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
+def nearby(text: str) -> str:
+    """Text whose paths below the working folder are written from there, as one would type them."""
+    folder = os.getcwd()
+    if folder == os.path.dirname(folder) or folder not in text:
+        return text
+    # A path begins behind a space, a quote or the like: in /data/home/x, /home is no path of its own.
+    return re.sub(rf"(?<![^\s'\"(\[=:]){re.escape(folder + os.sep)}(?=[^\s])", "", text)
+
+
 def say(text: str) -> None:
-    """Print a line for the user on standard error, out of the way of what is piped on; made `visible`."""
-    print(visible(text), file=sys.stderr)
+    """Print a line for the user on standard error, out of the way of what is piped on; made `visible` and `nearby`."""
+    print(visible(nearby(text)), file=sys.stderr)
 
 
 def put(text: str) -> None:

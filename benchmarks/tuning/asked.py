@@ -142,7 +142,8 @@ class Asked:
     @cached_property
     def reference(self) -> GridReference:
         """Which grid it is."""
-        text = json.dumps(asdict(self.file), sort_keys=True, default=str)
+        written = {key: value for key, value in asdict(self.file).items() if key != "question"}  # it changes no run
+        text = json.dumps(written, sort_keys=True, default=str)
         return GridReference(self.file.name, sha256(text))
 
 
@@ -233,7 +234,7 @@ class Tuned:
                 (cell,) = self.cells(settings, place, self._asked.budget.seeds[:1], number)
             except ConfigError:
                 return None
-            planned = forecast(cell, nets=False)
+            planned = forecast(cell)
             if planned is None:
                 return None
             total += sum(work.steps for work in planned.work.values())

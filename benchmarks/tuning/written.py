@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..grid.brackets import split_list
 from ..grid.cell import DatasetChoice
+from ..grid.changes import scheme_change, with_changes
 from ..grid.choices import parse_method
 from ..grid.configure import blame
-from ..grid.grid import GridFile, LedgerReference, asked_methods, chosen_settings, parse_options, with_changes
+from ..grid.grid import GridFile, LedgerReference, asked_methods, chosen_settings
 from ..grid.plain_yaml import to_yaml
 
 if TYPE_CHECKING:
@@ -38,15 +39,20 @@ def as_asked(file: GridFile, origin: str, given: Overrides) -> GridFile:
         ConfigError: names the file or option, what was found and what would do.
     """
     written, chosen = asked_methods(file, origin, given)
-    options = parse_options(given)
     datasets = file.datasets if given.datasets is None else tuple(split_list(given.datasets, "--datasets"))
     with blame(origin):
-        sections = with_changes(file, options)
-    settings = {
-        name: {key: value for key, value in changes.items() if key not in options}
-        for name, changes in chosen_settings(file, given).items()
-        if name
-    }
+        asked = chosen_settings(file, given)
+        first = next(iter(asked.values())).options
+        options = {
+            key: value for key, value in first.items() if all(one.options[key] == value for one in asked.values())
+        }
+        sections = with_changes(file.sections, {}, options)
+    settings = {}
+    for name, one in asked.items():
+        move = scheme_change(file.sections, one.changes, one.options)
+        gone = options.keys() | set(() if move is None else move.left)
+        if name:
+            settings[name] = {key: value for key, value in {**one.changes, **one.options}.items() if key not in gone}
     kept = {choice.label for choice in chosen if choice in written}
     per_dataset = {
         dataset: {label: own for label, own in changes.items() if label in kept}

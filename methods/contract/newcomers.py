@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 KEPT_OUT = 2
 """Of eight clients."""
-BUDGET = replace(TRAINING, admission_epochs=2)
-"""Newcomers have other epochs than clients in a round."""
+BUDGET = replace(TRAINING, rounds=2, admission_epochs=2)
+"""Two rounds, so that something was received before they come. Newcomers have other epochs than clients in a round."""
 
 
 def unseen_clients_work(name: str) -> None:

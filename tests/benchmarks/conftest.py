@@ -12,6 +12,7 @@ from rich.console import Console
 from fl_bench.benchmarks.grid.grid import Grid, GridFile, Overrides, expand
 from fl_bench.benchmarks.records.record import Outcome
 from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.running import nets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from fl_bench.benchmarks.grid.cell import Cell
 
 PAIRING = {"partition": "p", "initial_weights": "w", "client_draws": "d", "public_order": "o"}
+
+
+@pytest.fixture(autouse=True)
+def plans(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans keep what they found out among the test's own files, and not in the user's cache."""
+    monkeypatch.setattr(nets, "kept_in", lambda: request.getfixturevalue("tmp_path") / "cache" / "plans.json")
 
 
 @pytest.fixture

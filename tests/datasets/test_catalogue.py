@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fl_bench.datasets import catalogue
+from fl_bench.datasets import bundled, catalogue
 from fl_bench.datasets.catalogue import (
     DATASETS,
     Request,
@@ -66,6 +66,21 @@ def test_digits_is_the_bundled_set_with_a_third_held_out() -> None:
     # Largest remainder of a third: 59.33 60.67 59 61 60.33 60.67 60.33 59.67 58 60; four units to the four .67.
     assert torch.bincount(data.labels[1198:]).tolist() == [59, 61, 59, 61, 60, 61, 60, 60, 58, 60]
     assert data.about.fingerprint == load_dataset("digits").about.fingerprint
+
+
+def test_digits_are_those_that_scikit_learn_loads() -> None:
+    from sklearn.datasets import load_digits
+
+    data = load_dataset("digits")
+    images, labels = load_digits(return_X_y=True)
+    rows = torch.cat([data.inputs.flatten(1) * 16, data.labels[:, None].float()], dim=1).tolist()
+    assert sorted(rows) == sorted(np.column_stack([images, labels]).tolist())
+
+
+def test_digits_without_scikit_learn_say_what_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install --force-reinstall scikit-learn"):
+        load_dataset("digits")
 
 
 def test_real_fashion_mnist() -> None:

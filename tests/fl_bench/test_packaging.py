@@ -22,6 +22,7 @@ NOT_SHIPPED = {
     "benchmarks/performance/contenders",
     "benchmarks/reliability",
     "benchmarks/studies",
+    "benchmarks/studies/baselines",
     "benchmarks/studies/clusters",
     "benchmarks/studies/contraction",
     "benchmarks/studies/defaults",

@@ -13,6 +13,8 @@ from fl_bench.methods.registry import METHODS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fl_bench.methods.base import Method
+
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("feddf", {"drop_below": 1.2}),
     ("ifca", {"starts": 2}),
@@ -35,15 +37,19 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+MADE: dict[str, type[Method[Any]]] = {}
+"""Methods with other defaults, each made once: what an undisturbed run comes to is remembered by its class."""
+
+
 def registered(name: str, settings: dict[str, Any]) -> str:
-    """The name of a method that is `name` with these defaults."""
-    usual = METHODS[name]
-    changed = [(key, Any, dataclasses.field(default=value)) for key, value in settings.items()]
-    config = dataclasses.make_dataclass(usual.config_type.__name__, changed, bases=(usual.config_type,), frozen=True)
+    """The name of a method that is `name` with these defaults, registered until the test ends."""
     other = f"{name} {settings}"
-    if other not in METHODS.names():
-        method = METHODS.register(other)(type(usual.__name__, (usual,), {}))
-        method.name, method.config_type = other, config
+    if other not in MADE:
+        usual, config = METHODS[name], METHODS[name].config_type
+        changed = [(key, Any, dataclasses.field(default=value)) for key, value in settings.items()]
+        config = dataclasses.make_dataclass(config.__name__, changed, bases=(config,), frozen=True)
+        MADE[other] = type(usual.__name__, (usual,), {"name": other, "config_type": config})
+    METHODS.register(other)(MADE[other])
     return other
 
 

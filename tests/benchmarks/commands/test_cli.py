@@ -118,6 +118,13 @@ def test_partition_shows_sizes_picture_and_numbers(out: Callable[..., str]) -> N
     assert "█" in text
 
 
+def test_partition_takes_one_value_of_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["partition", "digits", "--alpha", "0.1,1"]) == 2
+    assert "partition.alpha takes one value here, found [0.1, 1]" in capsys.readouterr().err
+    assert run_command(["partition", "digits", "--alpha", "0.1", "-o", "alpha=1"]) == 2
+    assert "--alpha and -o alpha are the same setting" in capsys.readouterr().err
+
+
 def test_partition_says_what_the_public_pool_consists_of(out: Callable[..., str], tmp_path: Path) -> None:
     images = np.zeros((400, 1, 8, 8), np.uint8)
     np.savez(tmp_path / "black.npz", x=images, y=np.arange(400) % 2)
@@ -141,7 +148,7 @@ def test_partition_writes_a_png_or_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     png = tmp_path / "x.png"
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert run_command(["partition", "digits", "--clients", "5", "--png", str(png)]) == 2
     assert "pip install 'fl-bench[plots]'" in capsys.readouterr().err
     monkeypatch.undo()
@@ -151,7 +158,7 @@ def test_partition_writes_a_png_or_says_what_is_missing(
 
 
 def test_show_finds_a_record_by_part_of_its_name(out: Callable[..., str], cell_of: Callable[..., Cell]) -> None:
-    ending = run_cell(cell_of("fedmd"), Store(Path("results")), Options())
+    ending = run_cell(cell_of("fedmd"), Store(Path("fl-bench-results")), Options())
     text = out("show", "fedmd-0")
     assert "mean client accuracy" in text
     assert "fedmd  seed 0" in text
@@ -162,7 +169,7 @@ def test_show_wants_one_record(
     cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (0, 1):
-        Store(Path("results")).write(cell_of("local", seed), outcome({"client": [1.0]}))
+        Store(Path("fl-bench-results")).write(cell_of("local", seed), outcome({"client": [1.0]}))
     assert run_command(["show", "local"]) == 2
     assert "is part of 2 records" in capsys.readouterr().err
 
@@ -173,11 +180,11 @@ def test_leaderboard_is_rebuilt_and_checked(
     outcome: Callable[..., Outcome],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     store.write(cell_of("local"), outcome({"client": [50.0]}))
     (line,) = json.loads(out("leaderboard", "--json"))
     assert line["acc_mean"] == 50.0
-    board = Path("results/leaderboards/digits.csv")
+    board = Path("fl-bench-results/leaderboards/digits.csv")
     before = board.read_bytes()
     assert run_command(["leaderboard", "--check"]) == 0
     store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
@@ -195,7 +202,7 @@ def test_dry_run_says_what_would_happen_and_changes_nothing(
     outcome: Callable[..., Outcome],
     leave_checkpoint: Callable[..., Path],
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     store.write(cell_of("fedmd", 0), outcome({"client": [50.0]}))
     store.write(cell_of("local", 0), outcome(status="failed", reason="by design"))
     leave_checkpoint(store, cell_of("local", 1))
@@ -226,7 +233,7 @@ def test_dry_run_counts_the_runs_that_vary_a_part_of_the_randomness(
 ) -> None:
     Path("grid.yaml").write_text(GRID + "vary: {init: 1-2, draws: [5]}\n")
     varied = small_grid(methods=("fedmd",), vary={"draws": (5,)}).cells[1]
-    Store(Path("results")).write(varied, outcome({"client": [50.0]}))
+    Store(Path("fl-bench-results")).write(varied, outcome({"client": [50.0]}))
     rows = json.loads(out("run", "grid.yaml", "--dry-run", "--json"))
     # two methods with seeds 0 and 1, 0/init=1, 0/init=2, 1/init=2, 0/draws=5 and 1/draws=5
     assert len(rows) == 2 * 7
@@ -257,7 +264,7 @@ def test_only_runs_that_do_the_same_work_tell_the_time(
     change: str,
     alike: bool,
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     for seed, seconds in enumerate([1.0, 2.0]):
         store.write(cell_of("fedmd", seed), outcome({"client": [50.0]}, seconds=seconds))
     arguments = ["run", "grid.yaml", "--dry-run", "--json", "--seeds", "2"]
@@ -283,7 +290,7 @@ def test_what_runs_elsewhere_is_missing_and_said_so(
         yield from (Event("skipped", cell, reason="process 1 is running it") for cell in cells)
 
     monkeypatch.setattr(local, "run_cells", elsewhere)
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
     assert run_command(["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]) == 1
     said = capsys.readouterr()
@@ -313,7 +320,7 @@ def test_what_runs_again_is_not_counted_as_left_alone(
     from fl_bench.benchmarks.running import local
 
     monkeypatch.setattr(local, "run_cells", lambda *_, **__: (event for event in ()))
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
     store.write(cell_of("local"), outcome(status="diverged", reason="by design"))
     line = ["run", "grid.yaml", "--device", "cpu", "--seeds", "0"]
@@ -335,7 +342,7 @@ def test_run_says_what_runs_again_since_numbers_moved(
     from fl_bench.benchmarks.running import local
 
     monkeypatch.setattr(local, "run_cells", lambda *_, **__: (event for event in ()))
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     store.write(cell_of("fedmd", 1), outcome({"client": [60.0]}))
     monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 3)
     for method, seed in (("fedmd", 1), ("local", 1), ("fedmd", 0)):
@@ -374,7 +381,7 @@ def test_figures_and_reports_say_what_is_left_out(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     store.write(cell_of("fedmd"), outcome({"client": [60.0]}))
     store.write(cell_of("local"), outcome({"client": [50.0]}))
     monkeypatch.setattr("fl_bench.federation.protocol.VERSION", 3)
@@ -382,7 +389,7 @@ def test_figures_and_reports_say_what_is_left_out(
     assert run_command(["figures", "--kinds", "curves"]) == 0
     said = capsys.readouterr().err
     assert "left out, as there are runs of a newer protocol: 1 of protocol data 1, rounds 2, method 1\n" in said
-    assert "(fedmd: data 1, rounds 3; local: data 1, rounds 2): digits [" in said
+    assert "(fedmd: data 1, rounds 3; local: data 1, rounds 2): digits\n" in said
     assert run_command(["report", "--no-figures"]) == 0
     page = Path("report/index.html").read_text(encoding="utf-8")
     assert "<p>left out, as there are runs of a newer protocol: 1 of" in page
@@ -398,7 +405,7 @@ def test_figures_and_reports_say_what_is_left_out(
 def test_run_takes_away_checkpoints_of_what_is_done(
     cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], leave_checkpoint: Callable[..., Path]
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     for method in ("local", "fedmd"):
         store.write(cell_of(method), outcome({"client": [50.0]}))
         leave_checkpoint(store, cell_of(method))  # killed between the record and the clean-up
@@ -412,7 +419,7 @@ def test_run_says_what_retry_goes_on_with(
     leave_checkpoint: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     late, failed = cell_of("local"), cell_of("fedmd")
     store.write(late, outcome({"client": [50.0, 60.0]}, status="timeout", reason="by design"))
     leave_checkpoint(store, late)
@@ -432,7 +439,7 @@ def test_run_takes_away_checkpoints_of_an_older_protocol(
     leave_checkpoint: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     left = []
     for method in ("local", "fedmd"):
         store.write(cell_of(method), outcome({"client": [50.0]}, status="timeout", reason="by design"))
@@ -450,7 +457,7 @@ def test_a_run_that_was_ended_is_shown_and_never_counted(
     outcome: Callable[..., Outcome],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     for seed in (0, 1):
         store.write(cell_of("local", seed), outcome({"client": [50.0, 52.0]}))
     store.write(cell_of("fedmd", 0), outcome({"client": [40.0, 60.0]}))

@@ -73,11 +73,11 @@ def test_a_deleted_record_is_refused_by_name(results: Path, capsys: pytest.Captu
     (gone,) = (results / "runs" / "digits").glob("local-1-*")
     shutil.rmtree(gone)
     assert run_command(["compare", str(results)]) == 2
-    assert re.search(r"digits \[\w{6}\], seed 1, missing: local", capsys.readouterr().err)
+    assert "digits, seed 1, missing: local" in capsys.readouterr().err
     assert run_command(["compare", str(results), "--on-missing", "complete-blocks", "--control", "fedmd"]) == 0
     text = flat(capsys.readouterr().out)
-    assert re.search(r"missing: digits \[\w{6}\], seed 1, missing: local", text)
-    assert re.search(r"left out because of it \(complete-blocks\): digits \[\w{6}\], seed 1", text)
+    assert "missing: digits, seed 1, missing: local" in text
+    assert "left out because of it (complete-blocks): digits, seed 1" in text
 
 
 def test_variance_of_records_that_vary_parts_of_their_randomness(
@@ -274,19 +274,6 @@ def test_the_same_bytes_every_time(table: Path, tmp_path: Path) -> None:
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1]
     assert b"\x1b" not in written[0]
-
-
-def test_a_page_keeps_what_stands_around_the_comparison(table: Path, tmp_path: Path) -> None:
-    page, command = tmp_path / "page.md", ["compare", str(table), "--format", "markdown", "--out"]
-    page.write_text("before\n<!-- comparison -->\nold\n<!-- /comparison -->\nafter\n", encoding="utf-8")
-    alone = tmp_path / "alone.md"
-    for _ in range(2):  # and a second time changes nothing
-        assert run_command([*command, str(page)]) == 0
-        assert run_command([*command, str(alone)]) == 0
-        text = alone.read_text(encoding="utf-8").strip()
-        assert page.read_text(encoding="utf-8") == (
-            f"before\n<!-- comparison -->\n\n{text}\n\n<!-- /comparison -->\nafter\n"
-        )
 
 
 def test_a_file_that_is_no_text_is_left_alone(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

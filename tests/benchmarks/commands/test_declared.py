@@ -31,6 +31,7 @@ partition: {clients: 5, groups: 5, min_test: 5}
 models: [mlp-8]
 training: {rounds: 1}
 comparison: {control: fedmd, rope: 2}
+question: Does FedMD win?
 methods: [fedmd, local, fedavg]
 seeds: 0-1
 """
@@ -49,7 +50,7 @@ def results(store: Store, cell_of: MakeCell, outcome: MakeOutcome) -> Path:
     for method, values in numbers.items():
         for seed, value in enumerate(values):
             store.write(cell_of(method, seed), outcome({"client": [float(value)]}))
-    declare(store, Declared("small", "0" * 64, "2025-12-31T00:00:00+00:00", 0, 9, MEANT))
+    declare(store, Declared("small", "0" * 64, "2025-12-31T00:00:00+00:00", 0, 9, MEANT, "Does FedMD win?"))
     return store.results
 
 
@@ -62,6 +63,7 @@ def test_run_writes_it_before_the_first_record(tmp_path: Path, capsys: pytest.Ca
     assert run_command(command) == 0
     (first,) = read_declarations(Store(out))
     assert (first.grid, first.recorded, first.runs) == ("tiny", 0, 2)
+    assert first.question == "Does FedMD win?"
     assert first.comparison.methods == ("local", "fedavg")
     started = [record.run["clocks"]["started"] for record in Store(out).records()]
     assert len(started) == 2
@@ -119,10 +121,14 @@ def test_the_report_follows_it_too(results: Path, tmp_path: Path) -> None:
     assert run_command(command) == 0
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "declared before its first run, by the grid small" in page
+    assert '<p class="question">Does FedMD win?</p>' in page
     assert "not as declared" not in page
     assert run_command([*command, "--methods", "fedmd,fedavg", "--rope", "1"]) == 0
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "not as declared: 1 method left out (local); ROPE 1 instead of 2 points" in page
+    assert "(declared)</option>" in page  # the control is
+    assert run_command([*command, "--methods", "fedmd,local", "--control", "local"]) == 0
+    assert "(the control)</option>" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
 
 
 def test_one_of_several_grids_is_named(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pytest
 from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.records.continuing import keep
 from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.running import probing
 from fl_bench.benchmarks.running.forecast import fixed_seconds
 from fl_bench.benchmarks.running.runner import Options, run_cell
 from fl_bench.federation.rounds import drawn_clients
@@ -105,14 +108,46 @@ def test_time_of_the_server_is_its_nets(planned: Callable[..., Rows]) -> None:
     assert large > 2 * small
 
 
+def test_a_step_is_timed_once_and_again_when_asked(
+    planned: Callable[..., Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, again = (planned("--methods", "fedmd")["fedmd"] for _ in range(2))
+    assert first["estimated_from"] == "step counts and a timed step"
+    assert again["estimated_seconds"] == first["estimated_seconds"]
+    assert re.fullmatch(
+        r"step counts and a step that was timed on [0-9-]{10}; --estimate times it again", again["estimated_from"]
+    )
+    monkeypatch.setattr(probing, "step_seconds", lambda *_: 2.0)
+    assert planned("--methods", "fedmd")["fedmd"]["estimated_seconds"] == first["estimated_seconds"]
+    timed = planned("--methods", "fedmd", "--estimate")["fedmd"]
+    assert timed["estimated_from"] == "step counts and a timed step"
+    assert timed["estimated_seconds"] > 100
+    assert not Path("results").exists()  # nothing ran
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_and_planned(
+    capsys: pytest.CaptureFixture[str], cell_of: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "local,fedmd"]
+    assert run_command(line) == 0
+    assert "cannot write" not in capsys.readouterr().err
+    with Store(Path("results")).claim(cell_of("local")), monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda _, mode, **__: not mode & os.W_OK)  # root may write wherever modes forbid it
+        assert run_command(line) == 0
+    said = capsys.readouterr()
+    assert "Running elsewhere: 1 of 2 runs" in said.out
+    assert re.search(r"cannot write records to \S+results: \S+runs may not be written to; name another", said.err)
+
+
 def test_table_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     line = ["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "cosmos[clusters=auto],fedbabu"]
     assert run_command(line) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    heads = next(line for line in lines if line.startswith("method"))
-    assert heads.split() == ["method", "seed", "state", "up", "down", "local", "distill", "server", "aside", "time"]
+    heads, rest = (line.split() for line in lines if line.startswith("method"))  # the long label takes its room
+    assert heads == ["method", "seed", "state", "up", "down", "local", "distill", "server", "aside"]
+    assert rest == ["method", "time"]
     row = next(line for line in lines if line.startswith("fedbabu"))
     assert row.split()[6:10] == ["59", "0", "0", "274"]
     text = " ".join(" ".join(lines).split())
@@ -190,7 +225,7 @@ def test_what_others_are_running_is_counted_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     with store.claim(cell_of("local")):
         row = planned("--methods", "local")["local"]
         assert (row["state"], row["estimated_seconds"], row["engine"]) == ("running", None, None)
@@ -205,7 +240,7 @@ def test_what_others_are_running_is_counted_apart(
 def test_retry_counts_what_would_run_and_only_what_is_left_of_it(
     planned: Callable[..., Rows], cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
 ) -> None:
-    store = Store(Path("results"))
+    store = Store(Path("fl-bench-results"))
     fast = outcome({"client": [50.0, 50.0]})
     store.write(cell_of("fedavg"), fast)
     store.write(cell_of("fedprox"), outcome(status="failed", reason="by design"))

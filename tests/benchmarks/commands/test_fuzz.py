@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_bench.benchmarks.grid.plain_yaml import parse_yaml
+from fl_bench.benchmarks.running import nets
 from fl_bench.errors import ConfigError
 
 GOOD: dict[str, Any] = {
@@ -54,6 +55,7 @@ def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder of its own, where a table lies and no data set is found elsewhere."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    monkeypatch.setattr(nets, "kept_in", lambda: place / "plans.json")
     monkeypatch.delenv("FL_BENCH_DATA", raising=False)
     Path("t.csv").write_text(TABLE)
     Path("good.yaml").write_text(yaml.safe_dump(GOOD))
@@ -156,7 +158,7 @@ COMMANDS = {
     ),
     "list": (["--plugin"], ["methods"]),
     "describe": (["--plugin"], ["fedmd"]),
-    "show": (["--out"], ["x"]),
+    "show": ([], ["x", "results"]),
     "leaderboard": (["--select"], ["results"]),
     "report": (["--select"], ["results"]),
     "contraction": (["--risk", "--predictions", "--datasets", "--draws", "--alpha", "--format"], ["results"]),

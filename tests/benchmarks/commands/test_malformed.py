@@ -175,7 +175,7 @@ COMMANDS = {
     "out is below a file": ("run good.yaml --out good.yaml/x", "cannot write records to"),
     "missing data": ("run good.yaml --datasets mnist --data-dir . -o partition.min_test=1", "not found"),
     "no records": ("leaderboard nothing", "has no records"),
-    "show nothing": ("show abc --out nothing", "has no records"),
+    "show nothing": ("show abc nothing", "has no records"),
     "show no such run": ("show abc", "no record is named 'abc'"),
     "list nothing": ("list methodes", "did you mean 'methods'?"),
     "describe nothing": ("describe fedmdd", "did you mean 'fedmd'?"),
@@ -202,7 +202,7 @@ def workplace(
     Path("good.yaml").write_text(GOOD)
     Path("broken.py").write_text("undefined_name\n")
     Path("idle.py").write_text("x = 1\n")
-    Store(Path("results")).write(cell_of(), outcome({"client": [1.0]}))
+    Store(Path("fl-bench-results")).write(cell_of(), outcome({"client": [1.0]}))
     return tmp_path
 
 
@@ -257,7 +257,7 @@ def test_a_folder_without_permission(workplace: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_garbled_record_is_named_by_every_command(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (record,) = Path("results").rglob("run.json")
+    (record,) = Path("fl-bench-results").rglob("run.json")
     record.write_text("{")
     for command in (["leaderboard"], ["show", record.parent.name]):
         assert run_command(command) == 2

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 
 from fl_bench.benchmarks.commands.cli import run_command
-from fl_bench.benchmarks.commands.compare import PLACE
+from fl_bench.benchmarks.commands.question import Question
+from fl_bench.benchmarks.commands.screen import forest, tell
+from fl_bench.benchmarks.figures.style import render
+from fl_bench.benchmarks.manual.headings import headings
 from fl_bench.benchmarks.records.bundle import NAME, write_bundle
 from fl_bench.benchmarks.records.store import Store
+from fl_bench.benchmarks.report.screen import APPENDIX, PAGE, PICTURE, render_appendix, render_screen
+from fl_bench.benchmarks.studies import published
 
 RESULTS = Path(__file__).parents[3] / "results"
 PUBLISHED = sorted(path.parent for path in RESULTS.glob(f"*/{NAME}"))
 OFFLINE = RESULTS / "offline"
 OWN = ("runs", "tuning")
 """Folders that commands make there when nobody names another."""
-PAGES = {RESULTS / "README.md": OFFLINE, RESULTS / "offline-mixed" / "README.md": RESULTS / "offline-mixed"}
-"""Pages with a comparison, and the folder whose records it was written from."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def test_leaderboards_are_what_records_say(folder: Path) -> None:
 
 
 def test_an_edited_number_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    copy = shutil.copytree(RESULTS / "fashion-mixed", tmp_path / "copy")
+    copy = shutil.copytree(RESULTS / "faults", tmp_path / "copy")
     board = copy / "leaderboards" / "overall.csv"
     text = board.read_text(encoding="utf-8")
     place = text.index(".") + 1
@@ -52,16 +55,28 @@ def test_an_edited_number_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "overall.csv" in capsys.readouterr().err
 
 
-def test_every_comparison_that_is_published_is_known_here() -> None:
-    assert {path for path in RESULTS.rglob("*.md") if PLACE[0] in path.read_text(encoding="utf-8")} == set(PAGES)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("published", PAGES, ids=lambda page: page.parent.name)
-def test_the_verdicts_are_what_records_say(published: Path, tmp_path: Path) -> None:
-    page = shutil.copy(published, tmp_path / "README.md")
-    assert run_command(["compare", str(PAGES[published]), "--format", "markdown", "--out", str(page)]) == 0
-    assert page.read_bytes() == published.read_bytes()
+def test_pages_and_their_index_are_what_make_results_writes(tmp_path: Path) -> None:
+    told = [tell(folder, Question())[0] for folder in PUBLISHED]
+    for folder, one in zip(PUBLISHED, told, strict=True):
+        assert (folder / PAGE).read_text(encoding="utf-8") == render_screen(one), f"run `make results`: {folder.name}"
+        appendix = render_appendix(one)
+        assert (folder / APPENDIX).exists() == (folder / PICTURE).exists() == (appendix is not None)
+        if appendix is not None:
+            assert (folder / APPENDIX).read_text(encoding="utf-8") == appendix
+            assert (folder / PICTURE).read_bytes() == render(forest(one), "svg")
+    assert published.index(told) in (RESULTS / PAGE).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_a_page_is_one_screen_and_its_links_lead_somewhere(folder: Path) -> None:
+    page = (folder / PAGE).read_text(encoding="utf-8")
+    assert len(page.splitlines()) <= 45
+    for target, anchor in re.findall(r"\]\(([^)#]+)(#[^)]*)?\)", page):
+        assert (folder / target).exists()
+        if anchor:
+            found = {heading.anchor for heading in headings((folder / target).read_text(encoding="utf-8"))}
+            assert anchor[1:] in found
 
 
 def test_the_table_of_poisoned_clients_is_that_of_the_records() -> None:
@@ -92,40 +107,13 @@ def test_the_table_of_leaks_is_that_of_the_records() -> None:
     assert f"is off by {float(prior):.2f}:" in page
 
 
-def test_what_is_said_of_mixed_networks_in_short() -> None:
-    # "better than no other method but FedDF": the tool's sentence on the page behind the link
-    assert "FedMD or any other method but FedDF there" in (RESULTS / "README.md").read_text(encoding="utf-8")
-    page = (RESULTS / "offline-mixed" / "README.md").read_text(encoding="utf-8")
-    assert "- cosmos is better than feddf; equivalent to cosmos-k1; undecided against" in page
-
-
-@pytest.mark.slow
-def test_five_rounds_with_one_network_and_with_mixed_networks() -> None:
-    after = {
-        (folder.name, method): _mean_after(5, folder, method)
-        for folder in (OFFLINE, RESULTS / "offline-mixed")
-        for method in ("cosmos", "local")
-    }
-    page = " ".join((RESULTS / "offline-mixed" / "README.md").read_text(encoding="utf-8").split())
-    for folder in ("offline", "offline-mixed"):
-        assert f"{after[folder, 'cosmos']:.2f} % against {after[folder, 'local']:.2f} %" in page
-
-
-def _mean_after(rounds: int, folder: Path, method: str) -> float:
-    """Mean over data sets of the means over seeds after so many rounds, percent."""
-    found: dict[str, list[float]] = {}
-    for record in Store(folder).records():
-        if record.label == method:
-            found.setdefault(record.cell["dataset"], []).append(record.rounds[rounds - 1]["client.acc_mean"])
-    return fmean(map(fmean, found.values()))
-
-
 @pytest.mark.slow
 def test_a_missing_record_is_named_and_nothing_claimed(
     texts: dict[str, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = next(name for name in texts if name.startswith("vowel/fedmd-2-"))
-    write_bundle(tmp_path / "x.tar.xz", {key: value for key, value in texts.items() if key != name})
+    some = {key: value for key, value in texts.items() if key.startswith(("vowel/", "digits/"))}
+    some.pop(next(name for name in some if name.startswith("vowel/fedmd-2-")))
+    write_bundle(tmp_path / "x.tar.xz", some)
     assert run_command(["compare", str(tmp_path / "x.tar.xz")]) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -32,7 +32,9 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.returncode == 1
 
 
-def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = [signal.getsignal(number) for number in supervision.STOPS]
     steps: list[str] = []
 
@@ -54,7 +56,7 @@ def test_a_second_interrupt_does_not_keep_workers_from_being_stopped(monkeypatch
 
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code, _ = supervision.run_all(Schedule(), running())  # type: ignore[arg-type]  # all that is asked of it
+        code, _ = supervision.run_all(Schedule(), running(), tmp_path)  # type: ignore[arg-type]  # all that is asked of it
     finally:
         signal.signal(signal.SIGINT, heard)
     assert (code, steps) == (130, ["workers are gone"])

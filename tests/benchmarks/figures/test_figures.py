@@ -30,6 +30,7 @@ from fl_bench.benchmarks.figures.style import caption, render
 from fl_bench.benchmarks.statistics.comparison import compare
 from fl_bench.benchmarks.statistics.costs import Cost, Estimate, costs_of
 from fl_bench.benchmarks.statistics.numbers import read_table
+from fl_bench.benchmarks.statistics.plan import Plan
 from fl_bench.benchmarks.statistics.ranks import cliques
 from fl_bench.benchmarks.statistics.reading import read_records
 from fl_bench.benchmarks.statistics.result import Options
@@ -331,6 +332,34 @@ def test_a_filled_mark_is_a_significant_difference(comparison: Callable[[int, in
         (mark,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
         assert (mark.get_markerfacecolor() == "white") == (not significant)
         assert mark.get_xdata() == pytest.approx([-result.effects[0].difference])
+
+
+def test_families_of_tests_stand_apart_with_intervals_that_hold_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    rows = [f"d{place},80,{76 + place % 3},{81 + place % 2},{88 - place % 4}" for place in range(8)]
+    path.write_text("\n".join(["dataset,cosmos,ditto,fedmd,top", *rows]), encoding="utf-8")
+    plan = Plan((("methods", ("ditto", "fedmd")), ("bounds", ("top",))), declared=True)
+    result = compare(read_table(path), Options(control="cosmos"), plan)
+    (drawing,) = [one for one in gallery.from_comparison(result) if one.kind == "effects"]
+    axes = drawing.draw().axes[0]
+    named = dict(zip(axes.get_yticks(), (label.get_text() for label in axes.get_yticklabels()), strict=True))
+    assert named == {0: "top", 2: "ditto", 3: "fedmd"}  # rows 1 and 4 name the families above their methods
+    words = {text.get_text(): text.xy[1] for text in axes.texts if text.get_text() in ("methods", "bounds")}
+    assert words == {"bounds": 1, "methods": 4}
+    joint = {one.other: one for one in result.joint}
+    drawn = {line.get_ydata()[0]: line.get_xdata() for line in axes.lines if len(line.get_ydata()) == 2}
+    for place, name in named.items():
+        assert list(drawn[place]) == pytest.approx([-joint[name].high, -joint[name].low])
+
+
+def test_one_data_set_is_drawn_with_the_interval_of_its_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("dataset,seed,cosmos,ditto\nd,0,80,76\nd,1,81,76\nd,2,82,79\n", encoding="utf-8")
+    result = compare(read_table(path), Options(control="cosmos"))
+    (drawing,) = [one for one in gallery.from_comparison(result) if one.kind == "effects"]
+    # Differences 4, 5 and 3: mean 4, and 4.303 * 1 / sqrt(3) = 2.484 on either side
+    (drawn,) = [line for line in drawing.draw().axes[0].lines if list(line.get_ydata()) == [0, 0]]
+    assert list(drawn.get_xdata()) == pytest.approx([-6.484, -1.516], abs=1e-3)
 
 
 def test_curves_show_every_method_by_name(course: Callable[..., Course]) -> None:

@@ -11,7 +11,7 @@ from fl_bench.benchmarks.figures import sweep as figure
 from fl_bench.benchmarks.figures.blocks import read_blocks
 from fl_bench.benchmarks.figures.gallery import from_sweeps
 from fl_bench.benchmarks.figures.style import render
-from fl_bench.benchmarks.figures.varied import Sweep, read_sweeps
+from fl_bench.benchmarks.figures.varied import Band, Sweep, read_sweeps
 from fl_bench.benchmarks.grid.grid import Overrides
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_the_plain_pool_is_dose_0_of_every_other_data_set(write: Write, store: S
     assert [sweep.of for sweep in found] == ["from npz:a.npz", "from npz:b.npz"]
     assert [sweep.lines[0].mean for sweep in found] == [(70, 5, 10)] * 2
     names = [drawing.name for drawing in from_sweeps(read_blocks(store.records()))[0]]
-    assert len(set(names)) == 2
+    assert len(set(names)) == len(names) == 2 * 3
 
 
 @pytest.mark.parametrize(
@@ -176,12 +176,44 @@ def test_a_sweep_is_drawn_with_its_values_as_ticks(write: Write, store: Store) -
     for alpha in (0.1, 100):
         write([f"partition.alpha={alpha}"], 60, 62)
         write([f"partition.alpha={alpha}"], 30, method="local", category="bound")
-    (drawing,) = from_sweeps(read_blocks(store.records()))[0]
+    drawing, *costs = from_sweeps(read_blocks(store.records()))[0]
     assert (drawing.kind, drawing.name) == ("sweep", "sweep-digits-partition.alpha")
+    own = "digits-partition.alpha"
+    assert [cost.name for cost in costs] == [f"sweep-bytes-{own}", f"sweep-seconds-{own}"]
     drawn = drawing.draw()
     (axes,) = drawn.axes
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.1", "1", "100"]
-    assert axes.get_xlabel() == "partition.alpha"
+    assert axes.get_xlabel() == "alpha"
     assert sorted(text.get_text() for text in axes.texts) == ["fedmd", "local"]
     assert render(drawn, "svg") == render(drawing.draw(), "svg")
+
+
+def test_costs_are_those_of_whole_runs_and_who_spends_nothing_has_no_line(write: Write, store: Store) -> None:
+    for alpha in (1, 10):
+        write([f"partition.alpha={alpha}"], 60, 62)
+    (sweep,) = sweeps(store)
+    sent, spent = sweep.measured("bytes"), sweep.measured("seconds")
+    # Two rounds: 400 bytes up in each, 200 down in the second; a quarter of a second of training in each.
+    assert [(line.mean, line.lowest, line.highest) for line in sent.lines] == [((1000, 1000),) * 3]
+    assert [(line.mean, line.lowest, line.highest) for line in spent.lines] == [((0.5, 0.5),) * 3]
+    assert figure.caption(sent) == (
+        "bytes sent, all clients, both ways, 2 rounds, all other settings equal; bands: lowest to highest of seeds 0 1"
+    )
+    silent = replace(sweep.lines[0], spent=(("bytes", Band((0, 0), (0, 0), (0, 0))),))
+    assert replace(sweep, lines=(silent,)).measured("bytes").lines == ()
+
+
+def test_sweeps_of_one_setting_are_named_by_what_else_differs(write: Write, store: Store) -> None:
+    for alpha in (1, 10):
+        for lr in (0.1, 0.01, 0.001):
+            write([f"partition.alpha={alpha}", f"training.lr={lr}"], 60)
+    found = from_sweeps(read_blocks(store.records()))[0]
+    assert [drawing.title for drawing in found][::3] == [
+        "digits [lr=0.001]: accuracy against partition.alpha",
+        "digits [lr=0.01]: accuracy against partition.alpha",
+        "digits [lr=0.1]: accuracy against partition.alpha",
+        "digits [alpha=1]: accuracy against training.lr",
+        "digits [alpha=10]: accuracy against training.lr",
+    ]
+    assert found[0].name == "sweep-digits-partition.alpha-lr=0.001"

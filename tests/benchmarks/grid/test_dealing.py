@@ -46,6 +46,7 @@ def test_persons_are_clients_where_no_scheme_is_named(small_grid: Callable[..., 
         ({"public": 0.1, "val_fraction": 0.2}, ("natural", 15)),
         ({"scheme": "iid"}, ("iid", 25)),
         ({"scheme": "natural", "clients": 6}, ("natural", 6)),
+        ({"scheme": "natural"}, ("natural", 15)),
         ({"groups": 5}, ("latent-groups", 25)),
         ({"clients": 20, "alpha": 5}, ("latent-groups", 20)),
     ],
@@ -64,7 +65,7 @@ def test_the_command_line_says_how(small_grid: Callable[..., Grid]) -> None:
 
 def test_more_clients_than_persons_are_refused_before_anything_is_loaded(small_grid: Callable[..., Grid]) -> None:
     told = "clients=25 asks for more clients than vowel came with, which are 15: ask for 15 or fewer, or name another"
-    for partition in ({"clients": 25}, {"scheme": "natural"}):
+    for partition in ({"clients": 25}, {"scheme": "natural", "clients": 25}):
         with pytest.raises(ConfigError, match=told):
             small_grid(datasets=("vowel",), partition=partition)
 
@@ -102,7 +103,7 @@ def test_being_dealt_differently_is_a_sentence() -> None:
     other = dealt_differently(PARTITIONS["iid"](), split, "vowel")
     assert other is not None
     assert other.startswith(
-        "vowel came with 15 clients of its own, and is dealt to 15 by iid instead (partition.scheme="
+        "vowel came with 15 clients of its own, and is dealt to 15 by iid instead (--scheme natural"
     )
 
 

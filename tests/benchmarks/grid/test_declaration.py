@@ -78,3 +78,12 @@ def test_what_cannot_be_declared_is_refused(small_grid: MakeGrid, comparison: di
         declared(small_grid, **comparison)
     assert message in str(error.value)
     assert "small.yaml" in str(error.value)
+
+
+def test_a_question_is_one_sentence_and_part_of_no_key(small_grid: MakeGrid) -> None:
+    asked = small_grid(question="Does it work?")
+    assert asked.question == "Does it work?"
+    assert [cell.key for cell in asked.cells] == [cell.key for cell in small_grid().cells]
+    for wrong in ("It works.", "Does it?\nReally?", "x" * 200 + "?"):
+        with pytest.raises(ConfigError, match="question must be one sentence that ends in a question mark"):
+            small_grid(question=wrong)

@@ -124,7 +124,7 @@ def test_more_samples_than_the_other_data_set_has_are_refused(small_grid: MakeGr
         (["partition.public.scale=2"], "partition.public.scale does not exist for image data such as digits"),
         (["partition.public.size=251"], "asks for 251 samples, but a share of 0.2 of 1198 rows holds out 250"),
         (["partition.public.size=ten"], "partition.public.size must be a valid integer, found 'ten'"),
-        (["partition.public=[1]"], r"partition.public must be a valid number or an object, found \[1\]"),
+        (["partition.public=[0.1, much]"], "partition.public must be a valid number or an object, found 'much'"),
         (["partition.public=much", "partition.public.noise=1"], "partition.public must be a valid number"),
         (["partition.public.noise=1.5"], "partition.public.noise must be a valid integer, found 1.5"),
     ],

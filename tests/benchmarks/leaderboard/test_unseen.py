@@ -59,7 +59,7 @@ def test_they_have_a_line_of_their_own_whatever_round_is_reported(filled: Store,
 
 def test_tables_name_them(filled: Store, screen: Callable[..., Console], text: Callable[[Console], str]) -> None:
     shown = screen(width=250)
-    print_results(shown, lines(filled.records()))
+    print_results(shown, lines(filled.records()), explain=True)
     assert "· unseen" in text(shown)
     assert "unseen: clients that were kept out of training" in text(shown)
     (record,) = [record for record in filled.records() if record.label == "fedmd"]

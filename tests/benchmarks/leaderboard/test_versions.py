@@ -78,7 +78,7 @@ def test_runs_of_different_protocols_in_one_table_are_a_caution(store: Store, wr
     (left, mixed) = cautions(store.records())
     assert left == "left out, as there are runs of a newer protocol: 1 of protocol data 1, rounds 1, method 1"
     assert mixed.startswith("caution: runs of different protocols")
-    assert "(fedmd: data 1, rounds 2; the others: data 1, rounds 1): digits [" in mixed
+    assert "(fedmd: data 1, rounds 2; the others: data 1, rounds 1): digits" in mixed
     notes = read_records(store.records()).notes
     assert [note.partition(":")[0] for note in notes] == [
         "caution",

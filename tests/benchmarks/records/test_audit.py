@@ -45,7 +45,7 @@ def test_a_sound_folder_and_its_bundle_pass(filled: Store, capsys: pytest.Captur
     capsys.readouterr()
     assert fsck(filled, capsys=capsys) == (0, [])
     assert run_command(["fsck", str(filled.bundle)]) == 0
-    assert "3 records are sound, 0 findings" in capsys.readouterr().err
+    assert "3 records sound, 0 findings" in capsys.readouterr().err
 
 
 def change_run(folder: Path, change: Callable[[Any], None]) -> None:

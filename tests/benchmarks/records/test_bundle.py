@@ -166,7 +166,7 @@ def test_commands_read_a_bundle_like_a_folder(
 
     asked = [
         ("leaderboard", "results", "--json"),
-        ("show", "fedmd-0", "--out", "results"),
+        ("show", "fedmd-0", "results"),
         ("compare", "results", "--on-missing", "complete-blocks", "--format", "json"),
     ]
     before = [said(*arguments) for arguments in asked]
@@ -181,8 +181,8 @@ def test_commands_read_a_bundle_like_a_folder(
     ("arguments", "message"),
     [
         (["pack", "nowhere"], "nowhere has no records; `fl-bench run --out nowhere` makes some"),
-        (["pack", "results", "-o", "x.zip"], "the name of a bundle ends in .tar.xz"),
-        (["pack", "results", "-o", "x.tar.xz", "--remove"], "leave out --out"),
+        (["pack", "results", "--out", "x.zip"], "the name of a bundle ends in .tar.xz"),
+        (["pack", "results", "--out", "x.tar.xz", "--remove"], "leave out --out"),
         (["unpack", "results"], "there is no bundle results/records.tar.xz; `fl-bench pack` makes one"),
         (["compare", "x.tar.xz"], "there is no bundle x.tar.xz"),
         (["compare", "."], "there are records in results"),

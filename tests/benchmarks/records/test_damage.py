@@ -170,8 +170,8 @@ def test_commands_name_a_damaged_record_and_go_on(
     for command in (
         ["leaderboard", results],
         ["compare", results, "--on-missing", "complete-blocks"],
-        ["report", results, "--no-figures", "-o", str(tmp_path / "report")],
-        ["pack", results, "-o", str(tmp_path / "x.tar.xz")],
+        ["report", results, "--no-figures", "--out", str(tmp_path / "report")],
+        ["pack", results, "--out", str(tmp_path / "x.tar.xz")],
         ["reproduce", "cosmos-paper", results],
     ):
         assert run_command(command) == 1, command
@@ -201,7 +201,7 @@ def test_a_run_goes_on_beside_a_damaged_record(
         "name: g\ndatasets: [digits]\npartition: {clients: 5, groups: 5, min_test: 5}\nmodels: [mlp-8]\n"
         "training: {rounds: 2}\nmethods: [local, fedavg]\nseeds: [0]\n"
     )
-    bad = Store(Path("results")).runs / cell_of("local").folder
+    bad = Store(Path("fl-bench-results")).runs / cell_of("local").folder
     bad.mkdir(parents=True)
     (bad / "run.json").write_text("{}")
     assert run_command(["run", "g.yaml", "--dry-run", "--json"]) == 0
@@ -209,7 +209,7 @@ def test_a_run_goes_on_beside_a_damaged_record(
     assert run_command(["run", "g.yaml", "--jobs", "1"]) == 1
     said = capsys.readouterr()
     assert "2 runs, 0 of them finished earlier, 1 have a damaged record" in said.err
-    assert f"left out, damaged: {bad.absolute() / 'run.json'} does not say its format" in said.err
+    assert f"left out, damaged: {bad / 'run.json'} does not say its format" in said.err
     assert "fedavg" in said.out
     assert (bad / "run.json").read_text() == "{}"
 

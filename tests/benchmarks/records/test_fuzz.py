@@ -30,6 +30,7 @@ from fl_bench.benchmarks.grid.grid import expand, read_grid
 from fl_bench.benchmarks.records.bundle import write_bundle
 from fl_bench.benchmarks.records.store import Store
 from fl_bench.benchmarks.records.texts import FILES
+from fl_bench.benchmarks.running import nets
 from fl_bench.benchmarks.running.runner import Options, run_cell
 from fl_bench.methods.local import Local
 
@@ -98,6 +99,7 @@ def texts() -> dict[str, dict[str, str]]:
 def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    monkeypatch.setattr(nets, "kept_in", lambda: place / "plans.json")
 
 
 def read_with(command: list[str], results: str, capsys: pytest.CaptureFixture[str], also: str = "") -> None:
@@ -106,7 +108,7 @@ def read_with(command: list[str], results: str, capsys: pytest.CaptureFixture[st
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # matplotlib on characters that its font lacks
         answers([*command[0].split(), results, *command[1:], *options.get(command[0], [])], capsys)
-    answers(["show", also or "fedavg-1", "--out", results], capsys)
+    answers(["show", also or "fedavg-1", results], capsys)
     answers(["run", "g.yaml", "--dry-run", "--out", results], capsys)
 
 

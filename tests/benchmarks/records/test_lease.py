@@ -282,6 +282,31 @@ def test_a_claim_that_cannot_be_written_is_named_and_not_left(folder: Path, monk
         pass
 
 
+@pytest.mark.parametrize("why", [errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO])
+def test_a_folder_that_takes_no_file_still_says_who_holds_a_cell(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    left(folder, by(**ELSEWHERE), age=LEASE - 20)
+    left(folder, by(**ELSEWHERE), age=LEASE + 1, number=2)
+    real = Path.open
+
+    def refuse(file: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
+        if "r" not in mode:
+            raise OSError(why, os.strerror(why))
+        return real(file, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    if why == errno.EIO:
+        with pytest.raises(RecordError, match="cannot read the claims"):
+            holder(folder)
+        return
+    held = holder(folder)
+    assert held is not None
+    assert (held.number, round(held.age)) == (1, LEASE - 20)
+    with pytest.raises(RecordError, match="cannot claim"), claiming(folder):  # a claim takes the file system's clock
+        pass
+
+
 def test_a_claim_that_is_over_and_cannot_be_removed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = left(folder, by(**ELSEWHERE), age=LEASE + 1)
     real = Path.unlink

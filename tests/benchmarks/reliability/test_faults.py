@@ -15,7 +15,9 @@ import pytest
 
 from fl_bench.benchmarks.records.reading import without_clocks
 from fl_bench.benchmarks.records.store import Store
-from fl_bench.benchmarks.reliability import kills, page
+from fl_bench.benchmarks.reliability import __main__ as program
+from fl_bench.benchmarks.reliability import kills, page, store
+from fl_bench.benchmarks.reliability.command import Command
 from fl_bench.benchmarks.reliability.families import FAMILIES
 from fl_bench.benchmarks.reliability.fault import described, measure, titled
 from fl_bench.benchmarks.reliability.place import Place, Results
@@ -199,6 +201,34 @@ def test_a_row_says_of_the_tree_what_was_true_when_it_was_measured(place: Place,
     at = {**here(), "dirty": "as it was"}  # result files that were written since would count as changes
     keep("tests", [{**measure(expected, place), "at": at}], tmp_path)
     assert stored(tmp_path)["tests"]["rows"][0]["at"] == at
+
+
+@needs_linux
+def test_a_command_hangs_when_it_says_no_more_and_not_when_it_is_slow(tmp_path: Path) -> None:
+    def command(program: str) -> Command:
+        return Command([], tmp_path, tmp_path / "log", before=["/bin/sh", "-c", program])
+
+    assert command("for n in 1 2 3 4; do sleep 0.5; echo $n; done; exit 5").wait(1.5) == 5
+    with pytest.raises(BrokenError, match=r"not said a word for 1\.5 s; its last ones: on the way"):
+        command("echo on the way; sleep 60").wait(1.5)
+
+
+def test_nothing_is_stored_before_the_last_fault_has_been_injected(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is stored changes the tree, and records say whether it has changes: those of the next fault would differ.
+    kept: list[str] = []
+    found: list[list[str]] = []
+
+    def looks(place: Place) -> Seen:
+        found.append(kept.copy())
+        return Seen(times=1)
+
+    looks.__doc__ = expected.__doc__
+    monkeypatch.setattr(program, "FAMILIES", {"one": (expected, looks), "two": (looks, missing)})
+    monkeypatch.setattr(store, "keep", lambda family, rows: kept.extend(f"{family}: {row['fault']}" for row in rows))
+    monkeypatch.setattr(page, "write", lambda: Path("nowhere"))
+    assert program.main([]) == 0
+    assert found == [[], []]
+    assert kept == ["one: expected", "one: looks", "two: looks", "two: missing"]
 
 
 def test_the_page_in_docs_is_what_the_stored_results_give() -> None:

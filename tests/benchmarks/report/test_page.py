@@ -136,7 +136,7 @@ def test_a_folder_without_any_number_has_a_page(
     store: Store, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome], status: str, tmp_path: Path
 ) -> None:
     store.write(cell_of("local"), outcome(status=status, reason="no luck"))
-    assert run_command(["report", str(store.results), "-o", str(tmp_path / "report")]) == 0
+    assert run_command(["report", str(store.results), "--out", str(tmp_path / "report")]) == 0
     text = (tmp_path / "report" / "index.html").read_text()
     assert "no luck" in text
     assert "No comparison." in text
@@ -146,13 +146,15 @@ def test_an_incomplete_folder_says_what_is_missing(
     filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report"
-    assert run_command(["report", str(filled), "-o", str(out), "--no-figures"]) == 0
+    assert run_command(["report", str(filled), "--out", str(out), "--no-figures"]) == 0
     text = (out / "index.html").read_text()
     assert "No comparison." in text
-    assert re.search(r"optdigits \[\w+\], seed 1, diverged: fedavg", text)
-    assert re.search(r"optdigits \[\w+\], seed 1, diverged: fedavg", capsys.readouterr().err)
+    assert "optdigits, seed 1, diverged: fedavg" in text
+    assert "optdigits, seed 1, diverged: fedavg" in capsys.readouterr().err
     # Asked to go on, it does, and says so.
-    assert run_command(["report", str(filled), "-o", str(out), "--no-figures", "--on-missing", "skillings-mack"]) == 0
+    assert (
+        run_command(["report", str(filled), "--out", str(out), "--no-figures", "--on-missing", "skillings-mack"]) == 0
+    )
     text = (out / "index.html").read_text()
     assert "No comparison." not in text
     assert "cosmos against local on 1 family (2 data sets), mlp-8, latent-groups is undecided: +15.00 points" in text
@@ -192,7 +194,7 @@ def test_the_page_is_shown_where_that_is_asked_for(
 
 
 def test_a_single_data_set_has_verdicts(filled: Path, tmp_path: Path) -> None:
-    arguments = ["report", str(filled), "-o", str(tmp_path / "r"), "--no-figures", "--datasets", "digits"]
+    arguments = ["report", str(filled), "--out", str(tmp_path / "r"), "--no-figures", "--datasets", "digits"]
     assert run_command([*arguments, "--methods", "cosmos,local"]) == 0
     text = (tmp_path / "r" / "index.html").read_text()
     assert "cosmos against local on digits, mlp-8, latent-groups over 2 seeds is undecided: +15.00 points" in text
@@ -208,7 +210,7 @@ def test_a_single_data_set_has_verdicts(filled: Path, tmp_path: Path) -> None:
         (["report", "results", "--datasets", "digitz"], "did you mean 'digits'"),
         (["report", "results", "--control", "nobody"], "no method of this comparison is named 'nobody'"),
         (["report", "results", "--alpha", "2"], "alpha must lie between 0 and 0.5"),
-        (["report", "results", "-o", "taken"], "cannot write taken/index.html"),
+        (["report", "results", "--out", "taken"], "cannot write taken/index.html"),
         (["figures", "results", "--format", "gif"], "no format is named 'gif'"),
         (["figures", "results", "--kinds", "pie"], "no kind of figure is named 'pie'"),
         (["figures", "results", "--width", "35"], "--width takes 3 to 12 inches, got 35"),
@@ -231,7 +233,7 @@ def test_mistakes_are_explained(
 def test_figures_writes_what_was_asked_for(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "figures"
     options = ["--kinds", "deciles,ranks", "--format", "svg,png", "--datasets", "digits"]
-    assert run_command(["figures", str(filled), "-o", str(out), *options]) == 0
+    assert run_command(["figures", str(filled), "--out", str(out), *options]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["deciles-digits.png", "deciles-digits.svg"]
     assert "not drawn: ranks" in capsys.readouterr().err  # one block has no mean ranks to compare
 
@@ -240,7 +242,7 @@ def test_figures_for_a_paper_have_their_captions_beside_them_or_on_the_terminal(
     filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "paper"
-    asked = ["figures", str(filled), "--width", "3.5", "--kinds", "deciles", "--datasets", "digits", "-o", str(out)]
+    asked = ["figures", str(filled), "--width", "3.5", "--kinds", "deciles", "--datasets", "digits", "--out", str(out)]
     assert run_command(asked) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "digits: accuracy of single clients" in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -53,11 +52,11 @@ class EndsBadly(Method[Config]):
 """
 
 GRID = """\
-name: killed
+name: stopped
 datasets: [digits]
 partition: {clients: 5, groups: 5, min_test: 5}
 models: [mlp-8]
-training: {rounds: 5, local_epochs: 2}
+training: {rounds: 5000, local_epochs: 2}
 methods: [fedmd, cosmos]
 always: [local]
 seeds: [0]
@@ -69,17 +68,6 @@ PATIENCE = 300.0
 
 def records(store: Store) -> dict[str, object]:
     return {folder.name: without_clocks(folder) for folder in store.folders()}
-
-
-def written_since(moment: int, folder: Path) -> bool:
-    """Whether a checkpoint is younger than `moment`, in nanoseconds."""
-    for checkpoint in folder.rglob(".*.part/*.pt"):
-        try:
-            if checkpoint.stat().st_mtime_ns > moment:
-                return True
-        except FileNotFoundError:  # its run has just ended
-            continue
-    return False
 
 
 class Clock:
@@ -323,41 +311,10 @@ def test_a_worker_whose_parent_is_gone_records_no_failure(tmp_path: Path, small_
 
 
 @pytest.mark.slow
-def test_a_grid_killed_at_random_moments_ends_with_the_same_records(tmp_path: Path) -> None:
-    grid = tmp_path / "grid.yaml"
-    grid.write_text(GRID)
-
-    def start(out: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "fl_bench.benchmarks", "run", str(grid), "--jobs", "2", "--out", out]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=stderr)
-
-    assert start("whole").wait() == 0
-    moments = random.Random(0)
-    interrupted = 0
-    for _ in range(3):
-        before = time.time_ns()
-        process = start("killed")
-        while process.poll() is None and not written_since(before, tmp_path / "killed"):
-            time.sleep(0.01)  # until there is a round to lose: how long a start takes differs too much to be guessed
-        time.sleep(moments.uniform(0, 0.5))
-        workers = children(process.pid)
-        interrupted += process.poll() is None
-        process.kill()
-        process.wait()
-        wait_until_gone(workers)  # nobody goes on computing for a dead parent
-    assert interrupted > 0
-    assert start("killed").wait() == 0
-    expected = records(Store(tmp_path / "whole"))
-    assert len(expected) == 3
-    assert records(Store(tmp_path / "killed")) == expected
-    assert list((tmp_path / "killed").rglob("*.part")) == []
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_cleanly_and_says_how_to_continue(tmp_path: Path, sign: signal.Signals) -> None:
     grid = tmp_path / "grid.yaml"
-    grid.write_text(GRID.replace("rounds: 5", "rounds: 5000"))
+    grid.write_text(GRID)
     command = [sys.executable, "-m", "fl_bench.benchmarks", "run", str(grid), "--jobs", "1"]
     # Tests that a shell runs in the background ignore SIGINT, and a program that is started inherits that.
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)

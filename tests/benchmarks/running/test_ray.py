@@ -19,11 +19,13 @@ from fl_bench.benchmarks.grid.grid import Overrides
 from fl_bench.benchmarks.records.reading import read_record
 from fl_bench.benchmarks.running import job as jobs
 from fl_bench.benchmarks.running import ray as executor
+from fl_bench.benchmarks.running import ray_driver
 from fl_bench.benchmarks.running.executor import ExecutorLost
 from fl_bench.benchmarks.running.order import read_order
 from fl_bench.benchmarks.running.protocol import Finished, Hello, Kept, Late, Recorded, message_line
-from fl_bench.benchmarks.running.ray import Ray, batch_size, room
+from fl_bench.benchmarks.running.ray import Ray
 from fl_bench.benchmarks.running.ray_cluster import Cancel, Node, Nodes, Over, Said, Submit, cause_of
+from fl_bench.benchmarks.running.ray_driver import batch_size, room
 from fl_bench.benchmarks.running.reporting import CONTEXT
 from fl_bench.benchmarks.running.runner import Options
 from fl_bench.benchmarks.running.shares import MARGIN, Shares, hold_to, ran_out
@@ -199,7 +201,7 @@ def test_a_cluster_without_room_is_given_up_by_name(
 ) -> None:
     link.nodes = ()
     link.instead[1] = lambda _: []
-    monkeypatch.setattr(executor, "START_LIMIT", 0.0)
+    monkeypatch.setattr(ray_driver, "START_LIMIT", 0.0)
     with pytest.raises(ConfigError, match="no node of the Ray cluster at head:1 has had room"):
         run(cells, store)
     assert link.closed
@@ -246,11 +248,46 @@ def test_where_every_node_differs_the_run_ends_and_names_them(link: FakeLink, ce
     assert store.folders() == []
 
 
-def test_a_node_without_fl_bench_ends_the_run_and_says_what_to_install(
+def test_a_task_that_can_begin_nowhere_ends_the_run_and_says_what_to_install(
     link: FakeLink, cells: list[Cell], store: Store
 ) -> None:
     link.instead[1] = lambda _: [Over(1, "broken", "No module named 'fl_bench'")]
     with pytest.raises(ConfigError, match=r"No module named 'fl_bench'.*pip install 'fl-bench\[ray\]'"):
+        run(cells, store)
+
+
+def test_a_node_without_fl_bench_is_left_out_by_name_and_costs_no_cell_an_attempt(
+    link: FakeLink, cells: list[Cell], store: Store, tmp_path: Path
+) -> None:
+    link.nodes = (Node(1.0, 0.0, "one"), Node(1.0, 0.0, "two"))
+
+    def broken(command: Submit) -> list[Word]:
+        return [Over(command.task, "broken", "No module named 'fl_bench'", (("two", "far-away"),))]
+
+    link.instead = {1: broken, 2: broken}  # both were on their way there
+    events = run(cells, store)
+    (said,) = (event.reason for event in events if event.kind == "said")
+    assert said.startswith("the node far-away is left out: No module named 'fl_bench'; every node needs")
+    assert statuses(events) == ["done"] * 4
+    assert [command.without for command in link.submitted][:2] == [(), ()]
+    assert {command.without for command in link.submitted[2:]} == {("two",)}
+    compare_with_local(store, cells, tmp_path / "local")
+
+
+def test_a_task_that_cannot_work_elsewhere_ends_the_run_though_a_node_is_left_out(
+    link: FakeLink, cells: list[Cell], store: Store
+) -> None:
+    link.nodes = (Node(1.0, 0.0, "one"), Node(1.0, 0.0, "two"))
+
+    def broken(command: Submit) -> list[Word]:
+        return [Over(command.task, "broken", "No module named 'fl_bench'", (("two", "far-away"),))]
+
+    link.instead = dict.fromkeys(range(9), broken)
+    with pytest.raises(ConfigError, match="No module named 'fl_bench'"):
+        run(cells, store)
+    assert len(link.submitted) <= 4
+    link.nodes = (Node(1.0, 0.0, "two"),)
+    with pytest.raises(ConfigError, match="every node needs the same fl-bench"):
         run(cells, store)
 
 

@@ -152,6 +152,26 @@ def test_killed_node(
     compare_with_local(store, cells, tmp_path / "local")
 
 
+def test_node_without_fl_bench(
+    cluster: Any, small_grid: Callable[..., Grid], store: Store, tmp_path: Path, plugin: str
+) -> None:
+    folder = tmp_path / "without"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['fl_bench'] = None\n")
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    cells = small_grid(Overrides(seeds="0,1")).cells
+    other = cluster.add_node(num_cpus=2, include_dashboard=False, env_vars={"PYTHONPATH": path})
+    try:
+        events = list(running(cluster, cells, store, plugin))
+    finally:
+        cluster.remove_node(other)
+    (said,) = (event.reason for event in events if event.kind == "said")
+    assert "is left out: " in said
+    assert "fl_bench" in said
+    assert [event.ending.status for event in events if event.ending] == ["done"] * 4
+    compare_with_local(store, cells, tmp_path / "local")
+
+
 def test_killed_head(
     cluster: Any,
     clusters: Callable[[], Any],

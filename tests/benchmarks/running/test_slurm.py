@@ -65,6 +65,7 @@ cp "$1" {folder}/$number.sh
 echo "Submitted batch job 10$number"
 """,
     "squeue": "cat {folder}/queue 2>/dev/null || true\n",
+    "scancel": "echo $* >> {folder}/cancelled; : > {folder}/queue\n",
     "scontrol": "echo 'MaxArraySize            = 3'\n",
     "srun": "exit 1\n",
 }
@@ -334,11 +335,90 @@ def test_folders_of_arrays_go_when_all_cells_are_done_and_no_task_is_left(
     (played / "queue").write_text(f"102_0|fl-bench-{second.name}|PENDING|Priority\n")
     run_cell(cells[1], store, Options())
     run("slurm", [], store)
-    assert Array.all(store.results) == [second]  # its task will look for it
-    (played / "queue").write_text("")
-    run("slurm", [], store)
+    assert (played / "cancelled").read_text() == "102_0\n"  # it would have found nothing to do
     assert not (store.results / ".jobs").exists()
     assert first.name < second.name
+
+
+def test_tasks_of_others_are_not_cancelled(small_grid: Callable[..., Grid], store: Store, played: Path) -> None:
+    cells = list(small_grid().cells)
+    run("slurm[detach=true]", cells, store)
+    (array,) = Array.all(store.results)
+    run_cell(cells[0], store, Options())
+    (played / "queue").write_text(f"101_0|fl-bench-{array.name}|PENDING|Priority\n7|fl-bench-other|PENDING|None\n")
+    run("slurm", [], store)  # one cell is not done
+    assert Array.all(store.results) == [array]
+    run_cell(cells[1], store, Options())
+    run("slurm", [], store)
+    assert (played / "cancelled").read_text() == "101_0\n"
+
+
+def test_a_task_that_does_not_end_is_cancelled_and_one_that_ignores_that_keeps_its_folder(
+    cell_of: Callable[..., Cell], store: Store, played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "ENDING", 0.3)
+    run("slurm[detach=true]", [cell_of("local")], store)
+    (array,) = Array.all(store.results)
+    run_cell(cell_of("local"), store, Options())
+    (played.parent / "bin" / "scancel").write_text(f"#!/bin/sh\necho $* >> {played}/cancelled\n")
+    (played / "queue").write_text(f"101_0|fl-bench-{array.name}|RUNNING|None\n")
+    run("slurm", [], store)
+    assert (played / "cancelled").read_text() == "101_0\n"  # once
+    assert Array.all(store.results) == [array]
+
+
+def test_tasks_whose_command_was_killed_while_it_submitted_them_are_waited_for(
+    cell_of: Callable[..., Cell], store: Store, played: Path
+) -> None:
+    run("slurm[detach=true]", [cell_of("local")], store)
+    (array,) = Array.all(store.results)
+    array.submitted.unlink()  # killed before sbatch said anything; sbatch itself went on
+    asked, line = played / "asked", f"101_0|fl-bench-{array.name}|PENDING|Priority"
+    squeue = played.parent / "bin" / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho >> {asked}; [ $(wc -l < {asked}) -lt 4 ] || echo '{line}'\n")
+    events = run("slurm[detach=true]", [cell_of("local")], store)
+    assert [event.reason.partition(",")[0] for event in events] == [
+        "tasks are being submitted",
+        "followed: job 101",
+        "a job of the cluster runs it",
+    ]
+    assert not (played / "2.sh").exists()
+
+
+def test_tasks_that_never_come_to_the_queue_are_submitted_again(
+    cell_of: Callable[..., Cell], store: Store, played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "SUBMITTING", 1.0)
+    run("slurm[detach=true]", [cell_of("local")], store)
+    (array,) = Array.all(store.results)
+    array.submitted.unlink()
+    events = run("slurm[detach=true]", [cell_of("local")], store)
+    assert "submitted for 1 run: job 102" in events[-2].reason
+    again = run("slurm[detach=true]", [cell_of("local")], store)
+    assert "submitted for 1 run: job 103" in again[0].reason  # the queue forgot them, and all is known of these
+
+
+def test_a_killed_command_leaves_no_folder_for_ever(
+    cell_of: Callable[..., Cell], store: Store, played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = store.results / ".jobs" / "made"
+    (made / "batch").mkdir(parents=True)
+    run("slurm", [], store)
+    assert made.exists()  # another command may be about to write its order
+    old = time.time() - 2 * 3600
+    os.utime(made, (old, old))
+    run("slurm", [], store)
+    assert not (store.results / ".jobs").exists()
+    # Killed while it removes a folder: the order is the last thing that goes.
+    run("slurm[detach=true]", [cell_of("local")], store)
+    run_cell(cell_of("local"), store, Options())
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda path, **_: None)
+        run("slurm", [], store)
+    (array,) = Array.all(store.results)
+    assert not array.log("earlier").exists()
+    run("slurm", [], store)
+    assert not (store.results / ".jobs").exists()
 
 
 def test_a_watch_waits_for_whole_lines(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def table_of() -> Callable[..., Table]:
                 dataset=datasets[place],
                 setting=settings[place] if settings else "",
                 setting_text="",
+                setting_name=settings[place] if settings else "",
                 classes=classes,
                 seeds=tuple(range(values.shape[1])),
                 accuracy=tuple(

@@ -109,10 +109,10 @@ def test_a_failed_run_cannot_write_to_the_terminal(
     results = str(store.results)
     shown = SHOWN.removesuffix(r"\ud800")
     for command, code, said in (
-        (["show", "local", "--out", results], 0, f"line 2 {shown}"),
+        (["show", "local", results], 0, f"line 2 {shown}"),
         (["run", "g.yaml", "--out", results], 1, "boom"),
         (["leaderboard", results], 0, ""),
-        (["report", results, "--no-figures", "-o", "page"], 0, ""),
+        (["report", results, "--no-figures", "--out", "page"], 0, ""),
     ):
         assert run_command(command) == code
         captured = capsys.readouterr()

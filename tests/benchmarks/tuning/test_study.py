@@ -283,6 +283,18 @@ def test_settings_that_are_named_are_tuned_together(ask: Ask, play: Play, store:
     assert search.places == ("digits [even]", "digits [skewed]")
 
 
+def test_a_sweep_is_tuned_in_all_its_settings_and_written_as_what_was_asked(ask: Ask) -> None:
+    given = Overrides(methods="local", datasets="digits", flags={"scheme": "dirichlet-class", "alpha": "0.1,1"})
+    asked = ask(SMALL, given, training={"rounds": 2, "lr": [0.01, 0.1]})
+    assert list(map(str, asked.places)) == [
+        f"digits [alpha={alpha}, lr={lr}]" for alpha in ("0.1", "1") for lr in ("0.01", "0.1")
+    ]
+    cells = expand(asked.file, "tuned.yaml").cells  # groups, which dirichlet-class does not know, are gone
+    assert {(cell.scheme.name, cell.scheme.alpha, cell.training.lr) for cell in cells} == {  # type: ignore[attr-defined]  # it has alpha
+        ("dirichlet-class", alpha, lr) for alpha in (0.1, 1) for lr in (0.01, 0.1)
+    }
+
+
 def test_tpe_goes_on_from_what_was_tried(ask: Ask, play: Play, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     budget = Budget(trials=6, seeds=(100,), sampler="tpe")
