@@ -63,7 +63,11 @@ def caption(sweep: Sweep) -> str:
     seeds = several if len(sweep.seeds) > 1 else f"seed {sweep.seeds[0]}"
     gaps = "" if sweep.balanced else "; not every method has every seed at every value"
     whose = "mean accuracy of honest clients" if sweep.honest else "mean client accuracy"
-    what = f"{whose} after round {after}" if sweep.measure == "accuracy" else f"{COSTS[sweep.measure]}, {after} rounds"
+    what = (
+        f"{whose} after round {after}"
+        if sweep.measure == "accuracy"
+        else f"{COSTS[sweep.measure]}, up to round {after}"
+    )
     return f"{what}, all other settings equal; {seeds}{gaps}"
 
 

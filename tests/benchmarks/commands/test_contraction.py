@@ -74,7 +74,7 @@ def test_planted_runs_as_json_and_as_a_picture(
     planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command = ["contraction", str(planted), "--risk", "zero-one", "--draws", "50", "--json", "-o", str(out)]
+    command = ["contraction", str(planted), "--risk", "zero-one", "--draws", "50", "--json", "--out", str(out)]
     assert run_command(command) == 0
     said = capsys.readouterr()
     (found,) = json.loads(said.out)

@@ -122,7 +122,7 @@ def test_a_step_is_timed_once_and_again_when_asked(
     timed = planned("--methods", "fedmd", "--estimate")["fedmd"]
     assert timed["estimated_from"] == "step counts and a timed step"
     assert timed["estimated_seconds"] > 100
-    assert not Path("results").exists()  # nothing ran
+    assert not Path("fl-bench-results").exists()  # nothing ran
 
 
 def test_a_folder_that_cannot_be_written_to_is_named_and_planned(
@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_written_to_is_named_and_planned(
     line = ["run", "grid.yaml", "--dry-run", "--device", "cpu", "--methods", "local,fedmd"]
     assert run_command(line) == 0
     assert "cannot write" not in capsys.readouterr().err
-    with Store(Path("results")).claim(cell_of("local")), monkeypatch.context() as patch:
+    with Store(Path("fl-bench-results")).claim(cell_of("local")), monkeypatch.context() as patch:
         patch.setattr("os.access", lambda _, mode, **__: not mode & os.W_OK)  # root may write wherever modes forbid it
         assert run_command(line) == 0
     said = capsys.readouterr()

@@ -198,7 +198,8 @@ def test_costs_are_those_of_whole_runs_and_who_spends_nothing_has_no_line(write:
     assert [(line.mean, line.lowest, line.highest) for line in sent.lines] == [((1000, 1000),) * 3]
     assert [(line.mean, line.lowest, line.highest) for line in spent.lines] == [((0.5, 0.5),) * 3]
     assert figure.caption(sent) == (
-        "bytes sent, all clients, both ways, 2 rounds, all other settings equal; bands: lowest to highest of seeds 0 1"
+        "bytes sent, all clients, both ways, up to round 2, all other settings equal; "
+        "bands: lowest to highest of seeds 0 1"
     )
     silent = replace(sweep.lines[0], spent=(("bytes", Band((0, 0), (0, 0), (0, 0))),))
     assert replace(sweep, lines=(silent,)).measured("bytes").lines == ()

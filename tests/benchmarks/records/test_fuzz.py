@@ -104,7 +104,7 @@ def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read_with(command: list[str], results: str, capsys: pytest.CaptureFixture[str], also: str = "") -> None:
     """A command on the results; then what `show` and a grid make of what is left."""
-    options = {"figures": ["-o", "drawn"], "report": ["-o", "page"]}
+    options = {"figures": ["--out", "drawn"], "report": ["--out", "page"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # matplotlib on characters that its font lacks
         answers([*command[0].split(), results, *command[1:], *options.get(command[0], [])], capsys)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -135,7 +134,7 @@ def test_a_gap_is_named_and_nothing_claimed(results: Path) -> None:
     run.rmdir()
     page = page_of(results)
     assert "Nothing is compared:\n\n    the table is incomplete" in page
-    assert re.search(r"\n      segment \[\w+\], seed 0, missing: fedmd\n", page)
+    assert "\n      segment, seed 0, missing: fedmd\n" in page
     assert "Clearly" not in page
 
 
