@@ -9,18 +9,20 @@ import typer
 
 from ..tables.terminal import say
 from .damaged import read_undamaged
-from .options import AsJson, Select, read_selection
+from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings
+from .options import RESULTS, AsJson, Results, Select, read_selection
 
 
 def export(
-    results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records, or a bundle.")] = Path(
-        "results"
-    ),
+    results: Results = RESULTS,
     to: Annotated[
         str, typer.Option("--to", metavar="csv|parquet|tensorboard|mlflow|trackio|wandb", help="What to write.")
     ] = "csv",
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("export"),
     select: Select = "last",
+    methods: OnlyMethods = None,
+    datasets: OnlyDatasets = None,
+    settings: OnlySettings = None,
     as_json: AsJson = False,
 ) -> None:
     """Write records for other tools.
@@ -39,6 +41,7 @@ def export(
 
     selection = read_selection(select)
     records, code = read_undamaged(results, "rounds")
+    records = Filters(methods, datasets, settings).take(records)
     written = export_records(records, to, out, select=selection, ledger=ledger_in(Store(results).results))
     if as_json:
         print_json({"to": to, "runs": len(records), "written": [str(path) for path in written]})

@@ -32,7 +32,9 @@ def test_o_changes_a_setting_and_out_names_an_output(name: str) -> None:
     assert options.get("-o", "KEY=VALUE") == "KEY=VALUE"
     reads_a_folder = any(one.metavar and "[RESULTS" in one.metavar for one in COMMANDS[name].params)
     assert not (
-        reads_a_folder and options.get("--out") == "FOLDER" and name not in ("figures", "report", "contraction")
+        reads_a_folder
+        and options.get("--out") == "FOLDER"
+        and name not in ("figures", "report", "contraction", "export")
     )
 
 
@@ -46,7 +48,7 @@ def test_one_folder_is_the_default_of_every_command(name: str) -> None:
         or "--results" in one.opts
     ]
     assert {Path(str(folder)).parts[0] for folder in folders} <= {"fl-bench-results"}
-    silent = ("list", "describe", "doctor", "overlap", "partition")
+    silent = ("list", "describe", "doctor", "overlap", "partition", "merge")  # which names all of its folders
     assert bool(folders) != (name in silent)
 
 

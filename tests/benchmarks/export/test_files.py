@@ -100,3 +100,5 @@ def test_the_command_says_what_it_wrote(store: Store, tmp_path: Path, capsys: py
     told = json.loads(capsys.readouterr().out)
     assert (told["to"], told["runs"]) == ("csv", 3)
     assert [pd.read_csv(path).empty for path in told["written"]] == [False] * 4
+    assert run_command(["export", str(store.results), "--out", str(out), "--methods", "local"]) == 0
+    assert pd.read_csv(out / "runs.csv")["method"].tolist() == ["local"]
