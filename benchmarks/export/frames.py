@@ -10,6 +10,7 @@ from pandas.api.types import infer_dtype
 
 from ..leaderboard.lines import lines
 from ..leaderboard.naming import setting_hash
+from .trackers import ACCURACY, VALIDATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 IDENTITY = ["dataset", "setting", "method", "seed"]
 """Columns that every frame of runs begins with: which run a row belongs to."""
-
-ACCURACY, VALIDATION = "accuracy", "validation"
-"""The deployed models' accuracy on test and on validation data, percent, in every frame and tracker."""
 
 
 def runs_frame(records: Sequence[Record]) -> pd.DataFrame:

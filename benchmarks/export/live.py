@@ -11,8 +11,7 @@ from fl_bench.errors import one_line
 from ..grid.brackets import bracketed, name_and_brackets
 from ..grid.configure import blame
 from ..tables.terminal import say
-from .frames import ACCURACY
-from .trackers import Tracked, configured, parameters
+from .trackers import ACCURACY, Tracked, configured, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

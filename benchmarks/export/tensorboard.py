@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..running.executor import package_of
-from .frames import ACCURACY
-from .trackers import TRACKERS
+from .trackers import ACCURACY, TRACKERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

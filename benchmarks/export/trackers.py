@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import pandas as pd
-
 from fl_bench.errors import ConfigError
 from fl_bench.registry import Registry
 
@@ -15,6 +13,9 @@ from ..grid.configure import configure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+ACCURACY, VALIDATION = "accuracy", "validation"
+"""The deployed models' accuracy on test and on validation data, percent, in every frame and tracker."""
 
 BUILT_IN = (
     "fl_bench.benchmarks.export.mlflow",
@@ -107,6 +108,8 @@ def parameters(cell: Mapping[str, Any], label: str) -> dict[str, Parameter]:
         cell: the resolved cell, as in `run.json`.
         label: of the method in tables.
     """
+    import pandas as pd  # takes as long as all else that a command imports before it runs
+
     flat = pd.json_normalize(dict(cell)).to_dict("records")[0]
     plain = {
         str(name): value if isinstance(value, str | int | float) else json.dumps(value) for name, value in flat.items()

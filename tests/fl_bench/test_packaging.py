@@ -49,6 +49,7 @@ def import_name(folder: str) -> str:
 def shipped_files() -> set[str]:
     """What a wheel must hold, by the names it must have there."""
     files = [ROOT / "fl_bench" / "py.typed", *(ROOT / "benchmarks").glob("grids/*.yaml")]
+    files += (ROOT / "benchmarks").glob("grids/*.tuning.json")
     files += (ROOT / "benchmarks").glob("published/*.yaml")
     files += (ROOT / "benchmarks").glob("*/templates/*")
     files += (ROOT / "benchmarks").glob("contraction/*.yaml")

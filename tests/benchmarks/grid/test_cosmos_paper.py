@@ -96,7 +96,8 @@ def test_the_grid_runs_on_cifar_with_all_networks(
     trust_batches(data, "cifar10", monkeypatch)
     trust_names(data, "cifar10", monkeypatch)
     nets = ["resnet18-bn", "mobilenetv2-bn", "squeezenet", "alexnet-small"]
-    options = [*MINIATURE, f"models.assignment=[{','.join([*nets, 'squeezenet'])}]"]
+    # A large server runs in the test below.
+    options = [*MINIATURE, "models.server=squeezenet", f"models.assignment=[{','.join([*nets, 'squeezenet'])}]"]
     cells = cells_of("cosmos-paper", datasets="cifar10", settings="all-four", seeds="1", rounds=2, options=options)
     run_miniature(cells, data, results)
     records = {record.label: record for record in Store(results).records()}
