@@ -48,7 +48,8 @@ def registered(name: str, settings: dict[str, Any]) -> str:
         usual, config = METHODS[name], METHODS[name].config_type
         changed = [(key, Any, dataclasses.field(default=value)) for key, value in settings.items()]
         config = dataclasses.make_dataclass(config.__name__, changed, bases=(config,), frozen=True)
-        MADE[other] = type(usual.__name__, (usual,), {"name": other, "config_type": config})
+        MADE[other] = type(usual.__name__, (usual,), {})  # which finds the settings of its base
+        MADE[other].name, MADE[other].config_type = other, config
     METHODS.register(other)(MADE[other])
     return other
 
