@@ -35,6 +35,9 @@ POOLED = "pooled"
 SEPARATOR = " · "
 """Between a method and a view of it, as in tables."""
 
+NAMED = 40
+"""Methods that a sentence on tuning names one by one."""
+
 
 def read_records(
     records: Sequence[Record],
@@ -152,7 +155,8 @@ def _tuning(groups: Sequence[tuple[str, Sequence[Record]]]) -> str:
         return "untuned defaults"
     if len(changed) == len({name for name, _ in groups}):
         return "settings as configured, tuning budget not on record"
-    return f"untuned defaults, but {', '.join(changed)} as configured, tuning budget not on record"
+    named = ", ".join(changed) if len(changed) <= NAMED else f"{len(changed)} methods"
+    return f"untuned defaults, but {named} as configured, tuning budget not on record"
 
 
 def _has_defaults(record: Record) -> bool:
