@@ -2,7 +2,7 @@
 
     python -P -m fl_bench.benchmarks.performance.many FOLDER [SEEDS]
 
-The records are those of the grid `offline` with SEEDS seeds (50: ten thousand records) and made-up numbers: nothing is
+The records are those of the grid `offline` with SEEDS seeds (40: ten thousand records) and made-up numbers: nothing is
 trained. They are written below FOLDER where they are not there yet; a folder in memory saves the waiting for the disk.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..grid.cell import Cell
 
 GRID = "offline"
-"""Twenty methods on ten data sets, 10 rounds with 21 clients."""
+"""Twenty-one methods on twelve data sets, 10 rounds with 21 clients."""
 
 COMMANDS = {
     "plan": ("run", GRID, "--dry-run", "--json"),

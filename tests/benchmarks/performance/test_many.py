@@ -19,8 +19,8 @@ def test_made_up_records_are_sound(
 ) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
     cells = fill(store, "3")
-    assert len(cells) == len(store.names()) == 200
+    assert len(cells) == len(store.names()) == 252
     assert run_command(["fsck", str(store.results), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
     assert run_command(["run", GRID, "--seeds", "3", "--out", str(store.results)]) == 0
-    assert "200 runs, 200 of them finished earlier" in capsys.readouterr().err
+    assert "252 runs, 252 of them finished earlier" in capsys.readouterr().err

@@ -139,8 +139,8 @@ def test_a_gap_is_named_and_nothing_claimed(results: Path) -> None:
 
 
 def test_a_folder_called_like_a_grid_of_ours_has_its_question(undeclared: Path, tmp_path: Path) -> None:
-    named = undeclared.rename(tmp_path / "offline")
-    assert "**Does COSMOS beat distillation" in page_of(named)
+    named = undeclared.rename(tmp_path / "offline-mixed")
+    assert "**Does COSMOS beat methods that need not average weights" in page_of(named)
     other = named.rename(tmp_path / "people-default")  # a grid with other data sets: the folder is somebody's own
     assert "**Does" not in page_of(other)
 
