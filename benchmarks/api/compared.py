@@ -13,6 +13,7 @@ from ..tables.comparison_csv import as_csv
 from ..tables.latex import latex
 
 if TYPE_CHECKING:
+    from ..leaderboard.reported import Selection
     from ..statistics.result import Comparison
 
 
@@ -22,6 +23,8 @@ class Compared:
 
     result: Comparison
     """All of it: ranks, effects, tests, cautions; see `fl_bench.benchmarks.statistics.result`."""
+    selection: Selection = "last"
+    """The round that is reported."""
 
     @property
     def verdicts(self) -> pd.DataFrame:

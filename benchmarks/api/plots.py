@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError, FLBenchError
 
-from ..figures.gallery import KINDS, from_blocks, from_comparison, from_sweeps
-from ..figures.sheet import Sheet, ordered
+from ..figures.gallery import KINDS, OF_COMPARISON, from_records
 from ..figures.style import check_matplotlib
 
 if TYPE_CHECKING:
@@ -15,21 +14,21 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from ..figures.blocks import Block
     from ..figures.gallery import Drawing
+    from ..records.record import Record
     from .compared import Compared
 
 
 class Plots:
     """Figures of results, a method per kind: `ranks`, `effects`, `matrix`, `profiles`, `curves`, `costs`, `deciles`,
-    `clusters`, `leakage`, `sweep`.
+    `tradeoff`, `clusters`, `leakage`, `sweep`.
 
     Each takes `width`, inches of a figure for a paper (3.5 is a column, 7 a page; no title then), `dataset`, where
     there are several, and `control`. It returns a matplotlib figure; `figure.savefig("curves.pdf")` writes it.
     """
 
-    def __init__(self, blocks: Sequence[Block], compare: Callable[..., Compared]) -> None:
-        self._blocks = blocks
+    def __init__(self, records: Sequence[Record], compare: Callable[..., Compared]) -> None:
+        self._records = records
         self._compare = compare
 
     def __dir__(self) -> list[str]:
@@ -69,15 +68,10 @@ class Plots:
         return found[0].draw()
 
     def _possible(self, kind: str, width: float | None, control: str | None) -> list[Drawing]:
-        of_comparison = kind in list(KINDS)[:4]
         try:
-            compared: Any = self._compare(control).result if of_comparison or control is None else None
+            compared = self._compare(control)
         except FLBenchError:
-            if of_comparison:
+            if kind in OF_COMPARISON:
                 raise
-            compared = None
-        first = control or (None if compared is None else compared.control) or "cosmos"
-        sheet = Sheet(width, ordered(self._blocks, [first]))
-        if of_comparison:
-            return from_comparison(compared, sheet)
-        return from_sweeps(self._blocks, sheet)[0] if kind == "sweep" else from_blocks(self._blocks, sheet)
+            return from_records(self._records, None, "last", [control] if control else [], width)[0]
+        return from_records(self._records, compared.result, compared.selection, width=width)[0]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..commands.options import RESULTS
 from ..commands.question import Question, ask_records
 from ..export.export import export_records
 from ..export.frames import board_frame, clients_frame, identity, rounds_frame, runs_frame
-from ..figures.blocks import read_blocks
 from ..leaderboard.naming import only_settings
 from ..records.declarations import read_declarations
 from ..records.store import Store, read_results
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..records.record import Record
 
 
-def load(results: str | Path = "fl-bench-results") -> Results:
+def load(results: str | Path = RESULTS) -> Results:
     """Read a folder of results, or a bundle.
 
     Args:
@@ -171,12 +171,12 @@ class Results:
         )
         declared = read_declarations(Store(self.folder))
         asked = ask_records(self.records, declared, question, ledger=ledger_in(self.folder))
-        return Compared(compare(asked.table, asked.options, asked.plan))
+        return Compared(compare(asked.table, asked.options, asked.plan), asked.selection)
 
     @property
     def plot(self) -> Plots:
         """Figures: `results.plot.curves()`, `results.plot.costs(width=3.5)`; see `Plots`."""
-        return Plots(read_blocks(self.records), self.compare)
+        return Plots(self.records, self.compare)
 
     def __len__(self) -> int:
         return len(self.records)

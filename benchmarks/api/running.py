@@ -13,6 +13,7 @@ from fl_bench.errors import ConfigError
 from ...federation.settings import Execution
 from ...methods.base import Method
 from ...methods.registry import METHODS
+from ..commands.options import RESULTS
 from ..commands.progress import reporter
 from ..commands.supervision import fetch
 from ..export.live import Live, read_tracker
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from ..grid.cell import Cell
     from ..running.executor import Event
 
-OUT = "fl-bench-results"
-"""Where records go unless it is said otherwise, seen from the working folder."""
-
 
 def run(
     methods: Iterable[str | Mapping[str, Any] | type[Method[Any]]] | str | None = None,
@@ -47,7 +45,7 @@ def run(
     seeds: Iterable[int] | str | int | None = None,
     *,
     grid: str | Path = "quick",
-    out: str | Path = OUT,
+    out: str | Path = RESULTS,
     partition: Mapping[str, Any] | None = None,
     models: Any = None,
     training: Mapping[str, Any] | None = None,
@@ -163,7 +161,7 @@ def _run(
     """Run the cells: those of classes here, the others by the executor."""
     if not cells:
         return
-    apart = [cell for cell in cells if cell not in here]
+    apart = [cell for cell in cells if not known_here_only(METHODS[cell.method])]
     schedule = Schedule(apart, round_seconds(earlier_runs(store, apart)))
     report = reporter(make_console(stderr=True), len(cells), schedule.left) if progress else None
 

@@ -332,21 +332,8 @@ def _drawings(
 
     Highlighted are the control (or COSMOS), then what `--methods` names, then the best.
     """
-    from ..figures.blocks import read_blocks
-    from ..figures.gallery import from_blocks, from_comparison, from_costs, from_sweeps
-    from ..figures.sheet import Sheet, ordered
+    from ..figures.gallery import from_records
     from ..grid.brackets import split_list
-    from ..statistics.costs import costs_of
 
-    blocks = read_blocks(records)
-    control = None if comparison is None else comparison.control
     named = [] if methods is None else split_list(methods, "--methods")
-    sheet = Sheet(width, ordered(blocks, [control or "cosmos", *named]))
-    sweeps, no_sweep = from_sweeps(blocks, sheet)
-    compared: list[Drawing] = []
-    if comparison is not None:
-        compared = [
-            *from_comparison(comparison, sheet),
-            *from_costs(costs_of(comparison, records, selection), comparison, sheet),
-        ]
-    return [*compared, *from_blocks(blocks, sheet), *sweeps], no_sweep
+    return from_records(records, comparison, selection, named, width)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from ..grid.cell import safe_name
 from ..leaderboard.naming import in_setting
+from ..statistics.costs import costs_of
 from ..statistics.power import number
 from ..statistics.verdicts import basis, many, points, size
 from . import clusters, costs, critical_difference, curves, deciles, effects, leakage, matrix, profiles, sweep, tradeoff
-from .sheet import SCREEN
+from .blocks import read_blocks
+from .sheet import SCREEN, Sheet, ordered
 from .varied import read_sweeps
 
 if TYPE_CHECKING:
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from ..leaderboard.reported import Selection
+    from ..records.record import Record
     from ..statistics.costs import Cost
     from ..statistics.result import Comparison, Effect, Pair
     from .blocks import Block
-    from .sheet import Sheet
 
 KINDS = {
     "ranks": "critical-difference diagram of mean ranks",
@@ -37,8 +40,10 @@ KINDS = {
     "leakage": "accuracy against what messages tell a curious server",
     "sweep": "accuracy, bytes and seconds against the one setting that varies, with seed bands",
 }
-"""Kinds of figures, in the order in which a reader wants them; the first five are of a comparison."""
+"""Kinds of figures, in the order in which a reader wants them."""
 
+OF_COMPARISON = ("ranks", "effects", "matrix", "profiles", "tradeoff")
+"""Kinds that a comparison has; the others need records only."""
 
 SWEPT = ("bytes", "seconds")
 """Costs that are drawn against a setting."""
@@ -57,6 +62,35 @@ class Drawing:
     draw: Callable[[], Figure]
     data: object = None
     """All that it is drawn of, with a `repr` that differs where the figures do."""
+
+
+def from_records(
+    records: Sequence[Record],
+    comparison: Comparison | None,
+    selection: Selection,
+    first: Sequence[str] = (),
+    width: float | None = None,
+) -> tuple[list[Drawing], list[str]]:
+    """What can be drawn of records, and for each data set without a sweep, why.
+
+    Args:
+        records: the records.
+        comparison: of them; None where nothing can be compared.
+        selection: the round that is reported.
+        first: methods that stand out, after the control (or COSMOS) and before the best.
+        width: inches of a figure for a paper; None: for screens.
+    """
+    blocks = read_blocks(records)
+    control = None if comparison is None else comparison.control
+    sheet = Sheet(width, ordered(blocks, [control or "cosmos", *first]))
+    sweeps, no_sweep = from_sweeps(blocks, sheet)
+    compared: list[Drawing] = []
+    if comparison is not None:
+        compared = [
+            *from_comparison(comparison, sheet),
+            *from_costs(costs_of(comparison, records, selection), comparison, sheet),
+        ]
+    return [*compared, *from_blocks(blocks, sheet), *sweeps], no_sweep
 
 
 def from_blocks(blocks: Sequence[Block], sheet: Sheet = SCREEN) -> list[Drawing]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,7 @@ from fl_bench.errors import ConfigError
 from fl_bench.methods.fedavg import FedAvg
 from fl_bench.methods.registry import METHODS
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).resolve().parents[3]
 
 SMALL: dict[str, Any] = {
     "partition": {"scheme": "latent-groups", "clients": 5, "groups": 5, "min_test": 5},
@@ -145,6 +145,11 @@ def test_figures_are_drawn_for_screens_and_papers(results: fb.Results) -> None:
         results.plot.curve  # noqa: B018 - the look-up is what is tested
     with pytest.raises(ConfigError, match="nothing to draw as sweep"):
         results.plot.sweep()
+
+
+def test_what_accuracy_costs_is_drawn_over_several_data_sets() -> None:
+    published = fb.load(ROOT / "results" / "catalogue").only(methods=["fedmd", "fedavg", "local"])
+    assert published.plot.tradeoff(control="fedmd").axes
 
 
 def test_settings_and_changes_are_those_of_a_grid(tmp_path: Path) -> None:
