@@ -65,7 +65,7 @@ def test_records_at_the_terminal(results: Path, capsys: pytest.CaptureFixture[st
     text = flat(capsys.readouterr().out)
     assert "2 methods on 1 block (data sets), 1 setting, 2 seeds" in text
     # 10 and 5 points: 7.5, a standard error of 2.5, t_{.975, 1} = 12.706 and p = 2 atan(1 / 3) / pi
-    assert "on digits, mlp-8, latent-groups over 2 seeds is undecided: +7.50 (-24.27 to +39.27) points, p = .20" in text
+    assert "on digits, mlp-8, latent-groups over 2 seeds is undecided: -7.50 (-39.27 to +24.27) points, p = .20" in text
     assert "One data set: seeds are compared, and nothing is said of any other; a claim over data sets takes 6" in text
 
 
@@ -211,9 +211,9 @@ def test_latex_marks_say_what_the_verdicts_say(tmp_path: Path, capsys: pytest.Ca
         assert {name: found[name] for name in "abc"} == expected
         if options:
             assert run_command(["compare", str(path), *options, "--format", "json"]) == 0
-            said = {one["other"]: one["verdict"] for one in json.loads(capsys.readouterr().out)["decisions"]}
-            turned = {"better": "-", "worse": "+", "equivalent": "=", "undecided": ""}
-            assert {name: turned[verdict] for name, verdict in said.items()} == {
+            said = {one["method"]: one["verdict"] for one in json.loads(capsys.readouterr().out)["decisions"]}
+            signs = {"better": "+", "worse": "-", "equivalent": "=", "undecided": ""}
+            assert {name: signs[verdict] for name, verdict in said.items()} == {
                 name: mark for name, mark in expected.items() if name != options[1]
             }
 
@@ -355,7 +355,7 @@ def test_families_named_on_the_command_line(tmp_path: Path, capsys: pytest.Captu
     assert "--families: 'A1=one' names no data set of this table" in capsys.readouterr().err
     assert run_command(["compare", str(path), "--control", "ours", "--families", "A1,B=two,C=two"]) == 0
     text = flat(capsys.readouterr().out)
-    assert "ours against theirs on 2 families (4 data sets) is undecided: +10.00 points, p = .5" in text
+    assert "theirs against ours on 2 families (4 data sets) is undecided: -10.00 points, p = .5" in text
     assert "A10 and A100 are one family, A1: one observation, averaged first" in text
     assert run_command(["compare", str(path), "--control", "ours", "--blocks", "cluster", "--families", "A1"]) == 0
     assert "over 4 data sets, signs turning by family (3)" in flat(capsys.readouterr().out)
