@@ -266,7 +266,7 @@ def _line(
     done = sorted((record for record in group if record.status == "done"), key=lambda record: record.repetition)
     accuracies = [scores[seed].accuracy for seed in sorted(scores)]
     shared = any(seed.varied for seed in scores)  # then they are no independent seeds
-    low, high = (None, None) if shared else interval(accuracies)
+    low, high = (None, None) if shared else within_percent(interval(accuracies))
     worst = [score.worst_decile for score in scores.values() if score.worst_decile is not None]
     status = Counter(record.status for record in group)
     ended = {record.repetition: record.status for record in group}
@@ -411,6 +411,12 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
 
     half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
+
+
+def within_percent(ends: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
+    """An interval of an accuracy, cut at 0 and 100 percent, beyond which there is none."""
+    low, high = ends
+    return (None, None) if low is None or high is None else (max(low, 0.0), min(high, 100.0))
 
 
 def _last(done: Sequence[Record], column: str) -> list[float]:

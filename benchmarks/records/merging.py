@@ -37,8 +37,9 @@ class Merged(NamedTuple):
 def merge_records(sources: Sequence[Path], out: Path, beside: Mapping[str, str]) -> Merged:
     """Write the records of several folders or bundles into a new folder, in one step.
 
-    A run that several have must be the same in all of them but for its clocks; the first one's is written. What was
-    declared of comparisons comes along, unless two folders end with different declarations of one grid.
+    A run that several have must be the same in all of them but for its clocks, machine and versions; the first one's is
+    written. What was declared of comparisons comes along, unless two folders end with different declarations of one
+    grid.
 
     Args:
         sources: folders or bundles.
@@ -70,7 +71,9 @@ def merge_records(sources: Sequence[Path], out: Path, beside: Mapping[str, str])
     if wrong:
         more = [] if len(wrong) <= SHOWN else [f"and {len(wrong) - SHOWN} more"]
         told = "".join(f"\n  {line}" for line in [*wrong[:SHOWN], *more])
-        raise DataError(f"nothing was merged: a run must be the same everywhere but for its clocks.{told}")
+        raise DataError(
+            f"nothing was merged: a run must be the same everywhere but for its clocks, machine and versions.{told}"
+        )
     declared = agreed([read_declarations(Store(source)) for source in sources])
     texts = {**beside, **({BESIDE: as_text(declared)} if declared else {})}
     with in_one_step(out) as temporary:
@@ -86,10 +89,10 @@ def merge_records(sources: Sequence[Path], out: Path, beside: Mapping[str, str])
 
 
 def differing(one: Record, other: Record) -> list[str]:
-    """What two records of one run differ in beside clocks: names in run.json, one level down; or tables."""
+    """What two records of one run differ in, whoever made them and when: names in run.json, or tables."""
     left, right = beside_clocks(one), beside_clocks(other)
     found = []
-    for name in sorted({*left, *right}):
+    for name in sorted({*left, *right} - {"provenance"}):
         ours, theirs = left.get(name), right.get(name)
         if ours == theirs:
             continue

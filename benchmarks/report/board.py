@@ -134,7 +134,7 @@ def _interval(line: Line) -> str:
     """Cut at 0 and 100: no accuracy is beyond."""
     if line.acc_ci95_low is None or line.acc_ci95_high is None:
         return ""
-    return f"{max(line.acc_ci95_low, 0):.1f} to {min(line.acc_ci95_high, 100):.1f}"
+    return f"{line.acc_ci95_low:.1f} to {line.acc_ci95_high:.1f}"
 
 
 def _runs(line: Line) -> str:

@@ -12,7 +12,7 @@ import pytest
 from fl_bench.benchmarks.grid.cell import Cell
 from fl_bench.benchmarks.grid.grid import Grid
 from fl_bench.benchmarks.leaderboard.files import differences, files, write
-from fl_bench.benchmarks.leaderboard.lines import Line, interval, lines, overall
+from fl_bench.benchmarks.leaderboard.lines import Line, interval, lines, overall, within_percent
 from fl_bench.benchmarks.leaderboard.pairing import check_pairing
 from fl_bench.benchmarks.records.record import Outcome
 from fl_bench.errors import DataError
@@ -233,6 +233,8 @@ def test_means_over_datasets_and_ranks(store: Store, cell_of: MakeCell, outcome:
 def test_the_interval_needs_two_values() -> None:
     assert interval([]) == interval([1.0]) == (None, None)
     assert interval([2.0, 2.0]) == (2.0, 2.0)
+    assert within_percent((-3.0, 104.0)) == (0.0, 100.0)
+    assert within_percent((None, None)) == (None, None)
 
 
 def test_files_depend_on_the_records_alone(filled: Store) -> None:

@@ -77,9 +77,18 @@ def test_a_run_that_differs_is_named_and_nothing_is_written(
     Store(two[1]).write(cell_of("fedmd", 2), replace(outcome({"client": [50.0, 61.0]}), provenance={"fl_bench": "1"}))
     code, said = merge()
     assert code == 2
-    assert f"{cell_of('fedmd', 2).folder} differs between {two[0]} and {two[1]} in provenance.fl_bench, rounds" in said
+    assert f"{cell_of('fedmd', 2).folder} differs between {two[0]} and {two[1]} in rounds" in said
     assert "local" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_run_that_two_machines_made_alike_is_one(
+    two: list[Path], merge: Merge, cell_of: Callable[..., Cell], outcome: Callable[..., Outcome]
+) -> None:
+    for place, version in zip(two, "12", strict=True):
+        made = replace(outcome({"client": [50.0, 60.0]}), provenance={"fl_bench": version})
+        Store(place).write(cell_of("fedmd", 2), made)
+    assert merge()[0] == 0
 
 
 def test_a_damaged_record_ends_it(two: list[Path], merge: Merge, tmp_path: Path, cell_of: Callable[..., Cell]) -> None:
