@@ -20,7 +20,7 @@ def merge(
 ) -> None:
     """Write the records of several results folders into a new one.
 
-    A run that several have must be the same in all but for its clocks, machine and versions; otherwise it is named, and nothing is written.
+    A run that several have must be the same in all but clocks, machine and versions; otherwise it is named, and nothing is written.
     The ledger of a tuning and what was declared of the comparison come along where the folders agree in them.
 
     \b
