@@ -20,8 +20,8 @@ def merge(
 ) -> None:
     """Write the records of several results folders into a new one.
 
-    A run that several have must be the same in all but clocks, machine and versions; otherwise it is named, and nothing is written.
-    The ledger of a tuning and what was declared of the comparison come along where the folders agree in them.
+    A run that several have must be the same in all but clocks, machine and versions; otherwise it is named, and nothing
+    is written. Ledger and declarations come along where the folders agree in them.
 
     \b
     fl-bench merge mine theirs.tar.xz --out both
