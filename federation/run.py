@@ -25,6 +25,7 @@ from .exchange import Exchanges
 from .factory import Factory, assign_architectures
 from .faults import Faults, Met
 from .journal import Journal, Mark, beside
+from .kept import Kept, keep
 from .leakage import leaks
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
@@ -94,6 +95,7 @@ class Run:
             renumbered clients that take their identities along has the same results, renumbered.
         execution: how to use the machine; no result depends on it but by rounding.
         faults: what goes wrong whatever the method; nothing by default.
+        keep_models: whether `kept` will be asked for.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Run:
         identities: Sequence[int] | None = None,
         execution: Execution | None = None,
         faults: Faults | None = None,
+        keep_models: bool = False,
     ) -> None:
         self.method = method
         self.models = models
@@ -157,6 +160,8 @@ class Run:
         """Whether a checkpoint is being written or read: a `StorageError` then is of the disk, and none of the
         method's."""
         self._history: list[RoundRow] = []
+        self._keeps = keep_models
+        self._deployed: dict[str, Deployed] = {}
         self._viewed: set[str] = set()
         self._read = 0
         self._drawn = np.zeros(self.data.clients, dtype=np.int64)
@@ -262,6 +267,19 @@ class Run:
             for name, models in self.factory.clients.items()
         }
 
+    def kept(self) -> Kept:
+        """The models that clients deploy after the last round, which is over: those that were scored.
+
+        They are made anew where the last round came from a checkpoint.
+        """
+        last = Round(self.training.rounds - 1, self.seeds.draws, self.federation)
+        for name in self.factory.clients:
+            if name not in self._deployed:
+                cohort = self.client_cohort(name, self.factory.ids_of(name), last)
+                with gpu_arithmetic(self.training, self.device):
+                    self._deployed[name] = self.method.deployed(cohort, last)
+        return keep(self._deployed, self.factory)
+
     def participants(self, index: int) -> list[int]:
         """Clients drawn for round `index`, ascending; the same for every method of a seed.
 
@@ -362,6 +380,8 @@ class Run:
             ids = self.factory.ids_of(architecture)
             cohort = self.client_cohort(architecture, ids, rnd)
             views = {method.deployed_view: method.deployed(cohort, rnd)}
+            if self._keeps and rnd.index == self.training.rounds - 1:
+                self._deployed[architecture] = views[method.deployed_view]
             if self.training.views == "all":
                 views.update(method.views(cohort, rnd))
             scores.add(ids, views, headline=method.deployed_view)

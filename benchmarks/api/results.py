@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..commands.options import RESULTS
 from ..commands.question import Question, ask_records
@@ -15,13 +15,16 @@ from ..records.store import Store, read_results
 from ..statistics.comparison import compare
 from ..tuning.travel import ledger_in
 from .compared import Compared
+from .models import model_of, run_with_models
 from .plots import Plots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import pandas as pd
+    from torch import nn
 
+    from ...methods.base import Method
     from ..grid.cell import Cell
     from ..leaderboard.reported import Selection
     from ..records.record import Record
@@ -106,6 +109,33 @@ class Results:
         """A row per run, round and client: `accuracy` of the deployed models (percent), then the columns of
         `clients.csv`."""
         return clients_frame(self.records)
+
+    def model(
+        self,
+        run: str | None = None,
+        *,
+        client: int,
+        method: type[Method[Any]] | None = None,
+        plugins: Sequence[str | Path] = (),
+    ) -> nn.Module:
+        """The net that a client deploys at the end of a run which kept its models (`keep_models=True`).
+
+        It is the client's own, its cluster's or the server's, as the method has it: the one whose accuracy is recorded.
+        No data are needed, and nothing in the file is executed.
+
+        Args:
+            run: a name as `fl-bench show` takes it, `"digits/cosmos-0"`; None where only one run kept models.
+            client: the client, by its number in `clients`.
+            method: the class, where it was run as one (`methods=[MyMethod]`).
+            plugins: the plugin files, where it was run with some.
+        Returns:
+            A net on the CPU in evaluation mode, samples of shape (batch, ...) to logits of shape (batch, classes).
+
+        Raises:
+            ConfigError: there is no such run or client, the run kept no models, or its method is not known.
+            DataError: the file is damaged.
+        """
+        return model_of(run_with_models(self.records, run), client, method, plugins)
 
     def leaderboard(self, select: Selection = "last") -> pd.DataFrame:
         """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md) and

@@ -26,6 +26,7 @@ from ..grid.plain_yaml import read_yaml
 from ..grid.plugins import known_here_only, load_plugins, method_of_class
 from ..records.recovery import recover
 from ..records.store import Store
+from ..running.executor import check_keeps_models
 from ..running.inside import run_inside
 from ..running.runner import Options, finished
 from ..running.schedule import Schedule, earlier_runs, round_seconds
@@ -58,6 +59,7 @@ def run(
     data_dir: str | Path | None = None,
     download: bool = False,
     retry: bool = False,
+    keep_models: bool = False,
     timeout: float | None = None,
     trackers: Iterable[str] = (),
     progress: bool = True,
@@ -87,6 +89,8 @@ def run(
         data_dir: the folder to look for data in first.
         download: whether missing data may be fetched.
         retry: whether runs that are not `done` are run again.
+        keep_models: whether runs keep the models that clients deploy, for `Results.model`. Runs that are recorded
+            already keep none.
         timeout: seconds that a run may take.
         trackers: where to show accuracy by round meanwhile, `tensorboard` or `mlflow[folder=here]`.
         progress: whether to show what runs.
@@ -116,6 +120,8 @@ def run(
         recover(store)
         cells = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
         chosen = read_executor(executor, {"jobs": jobs, "device": device})
+        if keep_models:
+            check_keeps_models(chosen, executor)
         following = [read_tracker(text) for text in trackers]
         for tracker in following:
             tracker.ready()
@@ -131,6 +137,7 @@ def run(
             data_dir=None if folder is None else str(folder),
             plugins=tuple(map(str, plugins)),
             retry=retry,
+            keep_models=keep_models,
             execution=Execution(),
         )
         _run(

@@ -100,6 +100,10 @@ def run(
         bool,
         typer.Option("--force", help="Run all of it again; what there is of it moves to `superseded` in the folder."),
     ] = False,
+    keep_models: Annotated[
+        bool,
+        typer.Option("--keep-models", help="Keep the models that clients deploy at the end, beside each record."),
+    ] = False,
     wait: Wait = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
@@ -136,6 +140,7 @@ def run(
     from ..grid.plugins import load_plugins
     from ..records.recovery import recover
     from ..records.store import Store
+    from ..running.executor import check_keeps_models
     from ..running.runner import Options, finished
     from ..running.schedule import Schedule, earlier_runs, round_seconds
     from ..running.waiting import until_ended
@@ -148,6 +153,8 @@ def run(
     execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
     load_plugins(plugins)
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
+    if keep_models:
+        check_keeps_models(chosen, executor)
     trackers = [read_tracker(text) for text in tracker or ()]
     path = find_grid(grid)
     flags = given_flags(
@@ -200,13 +207,17 @@ def run(
         _supersede(expanded, store)
         waiting, earlier = list(expanded.cells), []
     _say_what_is_there(expanded, store, waiting, earlier)
+    if keep_models:
+        _say_without_models(earlier)
     for sentence in dealt_otherwise(expanded.cells):
         say(sentence)
     _declare(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
-    options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
+    options = Options(
+        data_dir=folder, plugins=tuple(plugins), retry=retry, keep_models=keep_models, execution=execution
+    )
     schedule = Schedule(waiting, round_seconds(earlier_runs(store, waiting)))
     run_cells = partial(chosen.run, timeout=timeout)
     running = (
@@ -238,6 +249,16 @@ def _supersede(grid: Grid, store: Store) -> None:
             f"moved {many(len(moved), 'record')} to {store.results / SUPERSEDED}; should this stop, the same command "
             "without --force goes on"
         )
+
+
+def _say_without_models(earlier: Sequence[Ending]) -> None:
+    """Name what `--keep-models` comes too late for."""
+    from ..records.models import MODELS
+    from ..statistics.verdicts import many
+
+    late = sum(ending.status == "done" and not (ending.folder / MODELS).exists() for ending in earlier)
+    if late:
+        say(f"{many(late, 'run')} finished earlier without keeping models; --force runs all of the grid again")
 
 
 def _look(grid: Grid, store: Store, *, retry: bool) -> tuple[list[Cell], list[Ending]]:
