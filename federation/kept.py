@@ -1,11 +1,11 @@
 """Models that outlive a run (federation room): what its clients deploy, as arrays, and the nets made of them again.
 
-`Run.kept` takes them down after the last round; `benchmarks/records/models.py` has their file.
+`Run` takes them down after the last round; `benchmarks/records/models.py` has their file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,7 +17,7 @@ from ..datasets.dataset import Modality  # noqa: TC001 - files are read by the a
 from .models.build import build_net
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from torch import Tensor, nn
@@ -92,6 +92,19 @@ class Kept:
     about: KeptAbout
     weights: dict[str, dict[str, np.ndarray]]
     """By architecture, stacked: name to (models, ...)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it as tensors and plain values, for a checkpoint."""
+        weights = {name: _each(tree, torch.from_numpy) for name, tree in self.weights.items()}
+        return {"about": asdict(self.about), "weights": weights}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Kept:
+        """What `state_dict` returned."""
+        about = dict(state["about"])
+        about["nets"] = {name: KeptNets(**own) for name, own in about["nets"].items()}
+        weights = {name: _each(tree, lambda tensor: tensor.cpu().numpy()) for name, tree in state["weights"].items()}
+        return cls(KeptAbout(**about), weights)
 
 
 class Rebuilt(Protocol):
@@ -172,7 +185,7 @@ def rebuild(
     else:
         method.federation = federation
         net = method.build_client(federation.net(architecture))
-        net = net.get_submodule(kept.part) if kept.made == "client" else method.deployed_net(net)
+        net = _part_of(net, kept.part) if kept.made == "client" else method.deployed_net(net)
     net = with_counted_dropout(net.to(getattr(torch, training.dtype_name)))
     state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     wanted, found = _shapes(state), {name: value.shape for name, value in weights.items()}
@@ -187,6 +200,15 @@ def rebuild(
     return Prepared(net, about.modality).eval()
 
 
+def _part_of(net: nn.Module, part: str) -> nn.Module:
+    try:
+        return net.get_submodule(part)
+    except AttributeError:
+        raise DataError(
+            f"the method now makes a net without the part {part!r:.80} that was kept; it was run with other code"
+        ) from None
+
+
 def _made(module: nn.Module, client: nn.Module, server: nn.Module) -> tuple[Made, str]:
     """What a deployed module is, and which part of the client's."""
     for part, own in client.named_modules():
@@ -195,6 +217,10 @@ def _made(module: nn.Module, client: nn.Module, server: nn.Module) -> tuple[Made
     if type(module) is type(server) and _shapes(module.state_dict()) == _shapes(server.state_dict()):
         return "server", ""
     return "method", ""
+
+
+def _each(tree: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    return {name: change(value) for name, value in tree.items()}
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -95,7 +95,7 @@ class Run:
             renumbered clients that take their identities along has the same results, renumbered.
         execution: how to use the machine; no result depends on it but by rounding.
         faults: what goes wrong whatever the method; nothing by default.
-        keep_models: whether `kept` will be asked for.
+        keep_models: whether to take down the models that clients deploy after the last round, as `kept`.
     """
 
     def __init__(
@@ -161,7 +161,9 @@ class Run:
         method's."""
         self._history: list[RoundRow] = []
         self._keeps = keep_models
-        self._deployed: dict[str, Deployed] = {}
+        self.kept: Kept | None = None
+        """The models that clients deploy after the last round, where they are to be kept. None where that round came
+        from a checkpoint of a run that was to keep none."""
         self._viewed: set[str] = set()
         self._read = 0
         self._drawn = np.zeros(self.data.clients, dtype=np.int64)
@@ -267,19 +269,6 @@ class Run:
             for name, models in self.factory.clients.items()
         }
 
-    def kept(self) -> Kept:
-        """The models that clients deploy after the last round, which is over: those that were scored.
-
-        They are made anew where the last round came from a checkpoint.
-        """
-        last = Round(self.training.rounds - 1, self.seeds.draws, self.federation)
-        for name in self.factory.clients:
-            if name not in self._deployed:
-                cohort = self.client_cohort(name, self.factory.ids_of(name), last)
-                with gpu_arithmetic(self.training, self.device):
-                    self._deployed[name] = self.method.deployed(cohort, last)
-        return keep(self._deployed, self.factory)
-
     def participants(self, index: int) -> list[int]:
         """Clients drawn for round `index`, ascending; the same for every method of a seed.
 
@@ -376,15 +365,17 @@ class Run:
     def _scores(self, rnd: Round) -> Scoring:
         method = self.method
         scores = Scoring(self.data, self.execution.threads or 1)
+        deployed: dict[str, Deployed] = {}
         for architecture in self.factory.clients:
             ids = self.factory.ids_of(architecture)
             cohort = self.client_cohort(architecture, ids, rnd)
             views = {method.deployed_view: method.deployed(cohort, rnd)}
-            if self._keeps and rnd.index == self.training.rounds - 1:
-                self._deployed[architecture] = views[method.deployed_view]
+            deployed[architecture] = views[method.deployed_view]
             if self.training.views == "all":
                 views.update(method.views(cohort, rnd))
             scores.add(ids, views, headline=method.deployed_view)
+        if self._keeps and rnd.index == self.training.rounds - 1:
+            self.kept = keep(deployed, self.factory)
         return scores
 
     def _data_of_unseen(self, dataset: Dataset, split: Split) -> FederatedData | None:
@@ -446,6 +437,7 @@ class Run:
             "method": self.method.state_dict(),
             "channel": self._channel.state_dict(),
             "openings": {name: list(value.openings) for name, value in self._sealed().items()},
+            **({} if self.kept is None else {"kept": self.kept.state_dict()}),
         }
         self.saving = True
         self._journal.add(row.values, row.clients)
@@ -471,6 +463,7 @@ class Run:
             for by in openings:
                 sealed[name].open(by)
         self._history = [RoundRow(values, clients) for values, clients in rows]
+        self.kept = Kept.of_state(state["kept"]) if "kept" in state and self._keeps else None
 
 
 def _digest(*arrays: np.ndarray) -> str:

@@ -187,7 +187,7 @@ def _arrays(header: dict[str, Any], path: Path, size: int) -> dict[str, Place]:
         ends.append((first, end))
     places = sorted(ends)
     if [first for first, _ in places] + [size] != [0, *(end for _, end in places)]:
-        raise DataError(f"{path} has gaps between its arrays, or was cut off; restore or remove it")
+        raise DataError(f"{path} has gaps between its arrays, or bytes behind them; restore or remove it")
     return arrays
 
 

@@ -236,8 +236,7 @@ class _Attempt:
         for row in self._run.rounds():
             self._rows.append(row)
             yield row
-        if options.keep_models:
-            self.models = self._run.kept()
+        self.models = self._run.kept
 
     def _end(self, error: BaseException) -> None:
         """Take down what an error means for the cell; those that are no business of the method go on."""
