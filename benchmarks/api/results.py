@@ -13,7 +13,9 @@ from ..leaderboard.naming import only_settings
 from ..records.declarations import read_declarations
 from ..records.store import Store, read_results
 from ..statistics.comparison import compare
+from ..tables.terminal import nearby
 from ..tuning.travel import ledger_in
+from .board import Board
 from .compared import Compared
 from .models import model_of, run_with_models
 from .plots import Plots
@@ -137,16 +139,17 @@ class Results:
         """
         return model_of(run_with_models(self.records, run), client, method, plugins)
 
-    def leaderboard(self, select: Selection = "last") -> pd.DataFrame:
+    def leaderboard(self, select: Selection = "last") -> Board:
         """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md) and
-        `setting_name`, such as `alpha=0.1`, where a data set has several.
+        `setting_name`, such as `alpha=0.1`, where a data set has several. A notebook shows the main columns, of the
+        deployed models.
 
         Args:
             select: the round that is reported: `last`, or the best by validation accuracy (`val`).
         Raises:
             DataError: records of one comparison contradict each other.
         """
-        return board_frame(self.records, select, ledger_in(self.folder))
+        return Board(board_frame(self.records, select, ledger_in(self.folder)))
 
     def export(self, to: str, out: str | Path, *, select: Selection = "last") -> list[Path]:
         """Write the results for another tool, as `fl-bench export` does.
@@ -214,12 +217,9 @@ class Results:
     def __repr__(self) -> str:
         runs = self.runs
         done = int((runs["status"] == "done").sum()) if len(runs) else 0
-        return f"<{len(runs)} runs in {self.folder}, {done} of them done>"
+        return f"<{len(runs)} runs in {nearby(str(self.folder))}, {done} of them done>"
 
     def _repr_html_(self) -> str:
         if not self.records:
             return f"<p>{repr(self).strip('<>')}</p>"
-        board = self.leaderboard()
-        columns = ["dataset", "setting_name", "method", "acc_mean", "acc_std", "seeds", "badges"]
-        shown = board[board["deployed"]][columns].rename(columns={"setting_name": "setting"})
-        return f"<p>{repr(self).strip('<>')}</p>{shown.to_html(index=False, float_format='{:.2f}'.format)}"
+        return f"<p>{repr(self).strip('<>')}</p>{self.leaderboard()._repr_html_()}"
