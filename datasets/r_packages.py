@@ -73,8 +73,28 @@ def chem97(request: Request) -> Dataset:
     The features are gender, age in months around 18.5 years, and the mean grade in the GCSE exams two years before;
     the grade, A to F as 10, 8, ... 0 points, is the class.
     """
+    return _chem97(request, authorities=None)
+
+
+@dataset("chem97-60", modality="tabular", shape=(3,), classes=6, train=19264, test=4816, needs="package",
+         family="chem97", locate=_locate("r-cran-mlmrev", CHEM97), clients=60)  # fmt: skip
+def chem97_60(request: Request) -> Dataset:
+    """Chem97 with the 60 of 131 local education authorities that have most pupils, which `max_train` leaves with rows.
+
+    Rows, features and classes are those of `chem97`.
+    """
+    return _chem97(request, authorities=60)
+
+
+def _chem97(request: Request, authorities: int | None) -> Dataset:
+    """The table, or the rows of the largest authorities; of two with as many pupils, the one with the lower number."""
     frame = read_database(_get(request, "r-cran-mlmrev", CHEM97), "Chem97")
     _check(request, frame, ["lea", "score", "gender", "age", "gcsescore"], 31022)
+    owners = frame["lea"].astype(str).to_numpy(dtype=str).astype(np.int64)
+    if authorities is not None:
+        found, pupils = np.unique(owners, return_counts=True)
+        largest = found[np.argsort(-pupils, kind="stable")[:authorities]]
+        frame, owners = frame[np.isin(owners, largest)], owners[np.isin(owners, largest)]
     features = [frame["gender"].astype(str) == "F", frame["age"], frame["gcsescore"]]
     labels, names = encode_labels(frame["score"].to_numpy().astype(np.int64), request.name)
     return build_dataset(
@@ -84,7 +104,7 @@ def chem97(request: Request) -> Dataset:
         source="table Chem97 of the R package mlmRev",
         classes=len(names),
         class_names=names,
-        natural=frame["lea"].astype(str).to_numpy(dtype=str).astype(np.int64),
+        natural=owners,
     )
 
 

@@ -29,14 +29,14 @@ class Compared:
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """A row per method that the control was compared with.
+        """A row per method that was compared with the control.
 
-        `verdict` is the control's: better, worse, equivalent or undecided. `estimate` is the control minus the method,
+        `verdict` is the method's: better, worse, equivalent or undecided. `estimate` is the method minus the control,
         points, from `low` to `high`: what the test of the verdict does not reject. `p` is adjusted by Holm.
         """
         columns = ("method", "other", "verdict", "estimate", "low", "high", "p", "family")
         rows = [{name: getattr(one, name) for name in columns} for one in self.result.decisions]
-        return pd.DataFrame(rows, columns=list(columns)).rename(columns={"method": "control", "other": "method"})
+        return pd.DataFrame(rows, columns=list(columns)).rename(columns={"other": "control"})
 
     def to_frame(self) -> pd.DataFrame:
         """The table of `fl-bench compare --format csv`."""

@@ -29,12 +29,12 @@ def draw(
     text: str,
     sheet: Sheet = SCREEN,
 ) -> Figure:
-    """A row per method, the one that the control is farthest ahead of at the bottom; families one above the other.
+    """A row per method, the one farthest behind the control at the bottom; families one above the other.
 
-    Differences are the other way round than in tables, method minus control, so that better methods stand to the right.
+    Better methods stand to the right.
 
     Args:
-        effects: of the control against each other method.
+        effects: of each method against the control.
         control: the vertical line at zero.
         rope: half width of the shaded region of equivalence, points.
         significant: methods that differ significantly: filled marks, bold names.
@@ -63,15 +63,15 @@ def draw(
             )
             continue
         if effect.low is not None and effect.high is not None:
-            dash = (0, (1, 1.2)) if effect.other in impossible else "-"
-            interval = [-effect.high, -effect.low], [place, place]
+            dash = (0, (1, 1.2)) if effect.method in impossible else "-"
+            interval = [effect.low, effect.high], [place, place]
             axes.plot(*interval, color=MUTED, linewidth=1.4, linestyle=dash, solid_capstyle="butt", zorder=2)
-        sure = effect.other in significant
+        sure = effect.method in significant
         axes.plot(
-            -effect.difference, place, marker="o", color=INK if sure else "white", markeredgecolor=INK, markersize=5
+            effect.difference, place, marker="o", color=INK if sure else "white", markeredgecolor=INK, markersize=5
         )
         axes.annotate(
-            f"{effect.losses} {effect.ties} {effect.wins}",
+            f"{effect.wins} {effect.ties} {effect.losses}",
             (1, place),
             xytext=(8, 0),
             xycoords=axes.get_yaxis_transform(),
@@ -80,7 +80,7 @@ def draw(
             fontsize=sheet.points(7.5),
             color=MUTED,
         )
-    named = {place: effect.other for place, effect in rows.items() if not isinstance(effect, str)}
+    named = {place: effect.method for place, effect in rows.items() if not isinstance(effect, str)}
     axes.set_yticks(list(named), list(named.values()), color=INK)
     for label, name in zip(axes.get_yticklabels(), named.values(), strict=True):
         label.set_fontweight("bold" if name in significant else "normal")
@@ -92,11 +92,11 @@ def draw(
 
 
 def _grouped(effects: Sequence[Effect], families: Mapping[str, str]) -> dict[str, list[Effect]]:
-    """Effects by family, families in the order in which they come, the largest lead of the control first."""
+    """Effects by family, families in the order in which they come, the best method last."""
     found: dict[str, list[Effect]] = {}
     for effect in effects:
-        found.setdefault(families.get(effect.other, ""), []).append(effect)
-    return {name: sorted(group, key=lambda effect: (-effect.difference, effect.other)) for name, group in found.items()}
+        found.setdefault(families.get(effect.method, ""), []).append(effect)
+    return {name: sorted(group, key=lambda effect: (effect.difference, effect.method)) for name, group in found.items()}
 
 
 def _placed(groups: Mapping[str, Sequence[Effect]]) -> Iterator[tuple[int, Effect | str]]:

@@ -211,7 +211,7 @@ def _impossible(result: Comparison) -> bool:
 
 def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figure:
     shown, spread = _forest(result)
-    impossible = {one.other for one in result.joint if not one.attainable}
+    impossible = {one.method for one in result.joint if not one.attainable}
     if impossible and result.counts.blocks > 1:
         spread += "; dotted: with so few blocks no difference can be significant"
     tests = "; ".join(dict.fromkeys(basis(result, one, family=True) for one in result.decisions))
@@ -219,9 +219,9 @@ def _effects(result: Comparison, control: str, title: str, sheet: Sheet) -> Figu
         shown,
         control=control,
         rope=result.options.rope,
-        significant={one.other for one in result.decisions if one.verdict in ("better", "worse")},
+        significant={one.method for one in result.decisions if one.verdict in ("better", "worse")},
         impossible=impossible,
-        families={one.other: one.family for one in result.decisions},
+        families={one.method: one.family for one in result.decisions},
         title=title,
         text=f"over {size(result)}: {spread}; filled: better or worse ({tests}); shaded: within "
         f"{points(result.options.rope)}; at the right: wins, "
@@ -234,16 +234,16 @@ def _forest(result: Comparison) -> tuple[list[Effect], str]:
     """The effects with the intervals to draw, and these in words: such as hold for all methods of a family at once."""
     level = f"{100 * (1 - result.options.alpha):g} %"
     if result.counts.datasets == 1:
-        found = {one.other: (one.estimate, one.low, one.high) for one in result.decisions}
+        found = {one.method: (one.estimate, one.low, one.high) for one in result.decisions}
         spread = "mean difference; lines: what the test of the verdict does not reject at its step of Holm"
     else:
-        found = {one.other: (one.shift, one.low, one.high) for one in result.joint}
+        found = {one.method: (one.shift, one.low, one.high) for one in result.joint}
         spread = f"Hodges-Lehmann shift; lines: its {level} intervals, which hold for all methods of a family at once"
     if all(low is None for _, low, _ in found.values()):
         spread = f"{spread.partition(';')[0]}; no intervals over so few data sets"
     shown = []
     for effect in result.effects:
-        mean, low, high = found[effect.other]
+        mean, low, high = found[effect.method]
         shown.append(replace(effect, difference=mean, low=low, high=high))
     return shown, spread
 

@@ -26,18 +26,17 @@ RATIOS = ("bytes", "seconds")
 def draw(costs: Sequence[Cost], *, rope: float, title: str, text: str, sheet: Sheet = SCREEN) -> Figure:
     """A panel for bytes and one for seconds: every method as a cross of its two intervals, the control at (1, 0).
 
-    As in `effects.py` it is method minus control, the other way round than in tables: better methods stand higher, and
-    cheaper ones to the left.
+    Better methods stand higher, and cheaper ones to the left.
 
     Args:
-        costs: of one control against each other method.
+        costs: of each method against one control.
         rope: half width of the shaded region of equivalence, points.
         title: what stands above.
         text: what means and intervals are over, in words.
         sheet: its width, and how methods look.
     """
-    control = costs[0].method
-    sheet = sheet.of([control, *(cost.other for cost in costs)])
+    control = costs[0].other
+    sheet = sheet.of([control, *(cost.method for cost in costs)])
     shown = [name for name in RATIOS if _with(costs, name)]
     figure, panels = point_panels(len(shown), (9.4, 3.4 * len(shown) + 0.5), sheet)
     for axes, name in zip(panels, shown, strict=True):
@@ -46,8 +45,8 @@ def draw(costs: Sequence[Cost], *, rope: float, title: str, text: str, sheet: Sh
         axes.set_xlabel(f"times as many {name} as {control}")
         if axes.get_ylabel():
             axes.set_ylabel(f"points ahead of {control}")
-    rest = point_legend(figure, [control, *(cost.other for cost in costs)], sheet)
-    silent = [cost.other for cost in costs if cost.bytes is None]
+    rest = point_legend(figure, [control, *(cost.method for cost in costs)], sheet)
+    silent = [cost.method for cost in costs if cost.bytes is None]
     without = f"; without a ratio of bytes, where one of the two sends nothing: {', '.join(silent)}" if silent else ""
     set_title(figure, title, f"{text}{without}{sheet.rule(rest)}", on_paper=sheet.on_paper)
     if sheet.on_paper:
@@ -55,7 +54,7 @@ def draw(costs: Sequence[Cost], *, rope: float, title: str, text: str, sheet: Sh
     lay_out(figure)
     look = {"fontsize": 8, "color": INK, "zorder": 6}
     for axes, name in zip(panels, shown, strict=True):
-        places = [(cost.other, 1 / ratio.value, -cost.points.value, look) for cost, ratio in _with(costs, name)]
+        places = [(cost.method, ratio.value, cost.points.value, look) for cost, ratio in _with(costs, name)]
         label_points(axes, [(control, 1.0, 0.0, look), *places], [])
     return figure
 
@@ -73,11 +72,11 @@ def _panel(axes: Axes, costs: Sequence[tuple[Cost, Estimate]], rope: float, shee
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.axvline(1, color=MUTED, linewidth=0.8, zorder=1)
     for cost, ratio in costs:
-        look, x, y = sheet.mark(cost.other), 1 / ratio.value, -cost.points.value
+        look, x, y = sheet.mark(cost.method), ratio.value, cost.points.value
         if ratio.low is not None and ratio.high is not None:
-            axes.plot([1 / ratio.high, 1 / ratio.low], [y, y], color=look["color"], linewidth=0.8, alpha=0.6, zorder=3)
+            axes.plot([ratio.low, ratio.high], [y, y], color=look["color"], linewidth=0.8, alpha=0.6, zorder=3)
         if cost.points.low is not None and cost.points.high is not None:
-            ends = [-cost.points.high, -cost.points.low]
+            ends = [cost.points.low, cost.points.high]
             axes.plot([x, x], ends, color=look["color"], linewidth=0.8, alpha=0.6, zorder=3)
         axes.plot(x, y, **look, markersize=6, markeredgecolor="white", markeredgewidth=0.5, linestyle="none", zorder=4)
     axes.margins(0.08, 0.1)

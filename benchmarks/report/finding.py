@@ -50,7 +50,7 @@ class Row:
 
     method: str
     verdict: Verdict
-    """Of the control against it, as in sentences."""
+    """As in sentences."""
     difference: float
     """Points, method minus control."""
     text: str
@@ -104,7 +104,7 @@ def views(result: Comparison) -> list[View]:
 
 
 def _view(result: Comparison, against: Against) -> View:
-    together = {one.other: one for one in against.joint}
+    together = {one.method: one for one in against.joint}
     tested = _tested(against)
     low, high, step = _scale(against, together, result.options.rope, tested=tested)
     place = _Place(low, high)
@@ -112,9 +112,9 @@ def _view(result: Comparison, against: Against) -> View:
     ticks = tuple((place(low + step * at), _tick(low + step * at)) for at in range(count + 1))
     families = []
     for family, rows in groupby(against.decisions, key=lambda row: row.family):
-        ordered = sorted(rows, key=lambda row: (row.estimate, row.other))
+        ordered = sorted(rows, key=lambda row: (-row.estimate, row.method))
         families.append(
-            (family, tuple(_row(result, row, together[row.other], place, tested=tested) for row in ordered))
+            (family, tuple(_row(result, row, together[row.method], place, tested=tested) for row in ordered))
         )
     return View(
         control=against.control,
@@ -146,13 +146,13 @@ def _tested(against: Against) -> bool:
 def _interval(row: Decision, together: Joint, *, tested: bool) -> tuple[float, float] | None:
     """Method minus control: of the verdict's test, or of the pair alone, for all rows alike."""
     low, high = (row.low, row.high) if tested else (together.shift_low, together.shift_high)
-    return None if low is None or high is None else (-high + 0.0, -low + 0.0)
+    return None if low is None or high is None else (low, high)
 
 
 def _scale(against: Against, together: Mapping[str, Joint], rope: float, *, tested: bool) -> tuple[float, float, float]:
     """Lowest and highest number of the scale, method minus control, and the step between ticks; 0 is a tick."""
-    means = [-row.estimate for row in against.decisions] + [0.0]
-    intervals = [_interval(row, together[row.other], tested=tested) for row in against.decisions]
+    means = [row.estimate for row in against.decisions] + [0.0]
+    intervals = [_interval(row, together[row.method], tested=tested) for row in against.decisions]
     lows, highs = ([ends[side] for ends in intervals if ends is not None] for side in (0, 1))
     reach = REACH * max(max(means) - min(means), rope, 1.0)
     low = min(*means, -rope, max(min(lows, default=0.0), min(means) - reach))
@@ -167,17 +167,16 @@ def _tick(value: float) -> str:
 
 def _row(result: Comparison, row: Decision, together: Joint, place: _Place, *, tested: bool) -> Row:
     ends = _interval(row, together, tested=tested)
-    difference = -row.estimate + 0.0
     beyond = [] if ends is None else [("low", ends[0] < place.low), ("high", ends[1] > place.high)]
     return Row(
-        method=row.other,
+        method=row.method,
         verdict=row.verdict,
-        difference=difference,
-        text=f"{difference:+.2f}" + ("" if ends is None else f" ({ends[0]:+.2f} to {ends[1]:+.2f})"),
+        difference=row.estimate,
+        text=f"{row.estimate:+.2f}" + ("" if ends is None else f" ({ends[0]:+.2f} to {ends[1]:+.2f})"),
         p="" if row.p is None else number(row.p),
         possible=row.test == "paired t" or together.attainable,
         note=unequal(dict(result.table.trials), row.method, row.other),
-        mean=place(difference),
+        mean=place(row.estimate),
         low=None if ends is None else place(ends[0]),
         high=None if ends is None else place(ends[1]),
         cut=" ".join(name for name, out in beyond if out),
@@ -190,7 +189,7 @@ def _said(decisions: Sequence[Decision]) -> list[Said]:
     lines = []
     for place, (family, rows) in enumerate(families.items()):
         for verdict in get_args(Verdict):
-            methods = tuple(row.other for row in rows if row.verdict == verdict)
+            methods = tuple(row.method for row in rows if row.verdict == verdict)
             words = WORDS[verdict] if not place else f"{family}: {WORDS[verdict]}"
             if methods or (not place and verdict != "equivalent"):
                 lines.append(Said(words, methods))

@@ -89,8 +89,13 @@ def render_appendix(told: Told) -> str | None:
 def in_short(comparison: Comparison) -> str:
     """What was found, in a sentence without numbers: the verdicts on the first family of tests."""
     groups = _by_verdict(comparison, comparison.decisions[0].family)
-    said = [f"{WORDS[verdict]} {', '.join(one.other for one in group)}" for verdict, group in groups if group]
-    return f"{comparison.control} is {'; '.join(said)}."
+    said = [
+        f"{WORDS[verdict]} {comparison.control}: {', '.join(one.method for one in group)}"
+        for verdict, group in groups
+        if group
+    ]
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _population(told: Told) -> str:
@@ -127,11 +132,12 @@ def _found(result: Comparison) -> list[str]:
     lines = []
     for verdict, group in _by_verdict(result, families[0]):
         if group or verdict in ALWAYS:
-            lines.append(f"- **{WORDS[verdict][0].upper()}{WORDS[verdict][1:]}:** {_listed(result, group)}")
+            words = f"{WORDS[verdict][0].upper()}{WORDS[verdict][1:]} {result.control}"
+            lines.append(f"- **{words}:** {_listed(result, group)}")
     parts = [
         f"![Every method against {result.control}, with intervals]({PICTURE})",
-        f"Verdicts on {result.control} ({basis(result, first, family=True)}), with points, {result.control} minus the "
-        f"other:",
+        f"Verdicts against {result.control} ({basis(result, first, family=True)}), with points, the method minus "
+        f"{result.control}:",
         "\n".join(lines),
     ]
     if len(families) > 1:
@@ -144,13 +150,17 @@ def _found(result: Comparison) -> list[str]:
 
 
 def _in_a_line(result: Comparison, family: str) -> str:
-    said = [f"{WORDS[verdict]} {_listed(result, group)}" for verdict, group in _by_verdict(result, family) if group]
+    said = [
+        f"{WORDS[verdict]} {result.control}: {_listed(result, group)}"
+        for verdict, group in _by_verdict(result, family)
+        if group
+    ]
     return "; ".join(said)
 
 
 def _by_verdict(result: Comparison, family: str) -> list[tuple[Verdict, list[Decision]]]:
-    """The verdicts on a family of tests, the largest lead of the control first."""
-    own = sorted((one for one in result.decisions if one.family == family), key=lambda one: (-one.estimate, one.other))
+    """The verdicts on a family of tests, the best method first."""
+    own = sorted((one for one in result.decisions if one.family == family), key=lambda one: (-one.estimate, one.method))
     return [(verdict, [one for one in own if one.verdict == verdict]) for verdict in get_args(Verdict)]
 
 

@@ -52,7 +52,7 @@ class OnClients:
 def on_clients(
     records: Sequence[Record], control: str, others: Sequence[str], alpha: float, selection: Selection = "last"
 ) -> tuple[OnClients, ...]:
-    """The control against others on every data set and setting that has both, corrected over all rows.
+    """Others against the control on every data set and setting that has both, corrected over all rows.
 
     Args:
         records: runs; those that are not done are left out, and seeds that one of the two lacks.
@@ -73,15 +73,15 @@ def on_clients(
             seeds = sorted(own.keys() & theirs.keys())
             if not seeds:
                 continue
-            differences = _differences([(own[seed], theirs[seed]) for seed in seeds])
+            differences = _differences([(theirs[seed], own[seed]) for seed in seeds])
             kept = methods[control][0].cell["partition"]["scheme"] == NATURAL
             found = mixed(differences, alpha, same_clients=kept)
             rows.append(
                 OnClients(
                     dataset=dataset,
                     setting=setting,
-                    method=control,
-                    other=other,
+                    method=other,
+                    other=control,
                     seeds=len(seeds),
                     clients=differences.shape[1],
                     same_clients=kept,

@@ -107,7 +107,7 @@ def costs(study: Study, family: Sequence[Pair], spent: Mapping[tuple[str, str, s
 
 
 def costs_of(result: Comparison, records: Sequence[Record], selection: Selection = "last") -> tuple[Cost, ...]:
-    """What the control of a comparison gains on each other method, and takes.
+    """What each method gains on the control of a comparison, and takes.
 
     Args:
         result: of these records.

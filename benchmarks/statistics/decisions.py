@@ -47,9 +47,9 @@ def decisions(study: Study, family: Tested) -> tuple[Decision, ...]:
     control = study.control
     assert control is not None
     if len(study.table.datasets) == 1:
-        rows = [seed_differences(study.common((control, other)), control, other)[0] for other in family.methods]
+        rows = [seed_differences(study.common((name, control)), name, control)[0] for name in family.methods]
         return _decide(study, family, [_Seeds(row, shared=bool(study.table.factors)) for row in rows])
-    return _decide(study, family, [_Blocks(*study.observed(control, other)) for other in family.methods])
+    return _decide(study, family, [_Blocks(*study.observed(name, control)) for name in family.methods])
 
 
 class _Blocks:
@@ -119,7 +119,7 @@ def _decide(study: Study, family: Tested, samples: Sequence[_Blocks | _Seeds]) -
     ]
     adjusted, levels = holm_of_methods(asked, alpha)
     rows = []
-    for place, (other, sample) in enumerate(zip(family.methods, samples, strict=True)):
+    for place, (name, sample) in enumerate(zip(family.methods, samples, strict=True)):
         differs, equivalent = map(bool, adjusted[place] <= alpha)
         shown = differs and sample.estimate != 0
         verdict: Verdict = "undecided"
@@ -132,8 +132,8 @@ def _decide(study: Study, family: Tested, samples: Sequence[_Blocks | _Seeds]) -
         interval = None if raw[place] is None else sample.interval(level)
         rows.append(
             Decision(
-                method=str(study.control),
-                other=other,
+                method=name,
+                other=str(study.control),
                 family=family.name,
                 verdict=verdict,
                 test=sample.test,  # type: ignore[arg-type]  # one of the two by class

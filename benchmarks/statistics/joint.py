@@ -1,4 +1,4 @@
-"""The control against all others as one family (benchmarks room): what holds for all of them at once."""
+"""All methods against the control as one family (benchmarks room): what holds for all of them at once."""
 
 from __future__ import annotations
 

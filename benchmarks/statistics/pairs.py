@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def against_control(study: Study) -> tuple[Pair, ...]:
-    """The primary family: the control against every other method; none without a control.
+    """The primary family: every other method against the control; none without a control.
 
     Holm takes in that equivalence is asked of the same methods, as in `decisions.py`; not where signs turn by family,
     for which there is no test of it, nor with a ROPE of 0.
@@ -41,10 +41,10 @@ def against_control(study: Study) -> tuple[Pair, ...]:
     control, methods = study.control, study.table.methods
     if control is None:
         return ()
-    pairs = [_pair(study, control, other) for other in methods if other != control]
+    pairs = [_pair(study, method, control) for method in methods if method != control]
     means = _mean_ranks(study)
     size = len(methods), len(study.scores)
-    raw = [ranks.control_p(means[pair.other] - means[control], *size) for pair in pairs] if means else []
+    raw = [ranks.control_p(means[pair.method] - means[control], *size) for pair in pairs] if means else []
     rope = 0.0 if study.options.blocks == "cluster" else study.options.rope
     close = [p_equivalent(study.differences(pair.method, pair.other), rope) if rope else np.nan for pair in pairs]
     asked = [(pair.p, own) for pair, own in zip(pairs, close, strict=True)]

@@ -1,6 +1,7 @@
 """What a comparison says (benchmarks room): frozen, plain values only, the same bytes for the same table.
 
-Differences are `method - other` in percentage points, so that positive means better. Where something cannot be computed
+Differences are `method - other` in percentage points, so that positive means better; against a control, `other` is the
+control. Where something cannot be computed
 (one seed, two methods, three data sets) its place holds None and a note says why.
 """
 
@@ -21,7 +22,7 @@ FORMAT = 1
 """Version of the JSON form."""
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
-"""What may be said of the control and another method: one of four things."""
+"""What may be said of a method, compared with the control: one of four things."""
 
 OnMissing = Literal["refuse", "complete-blocks", "skillings-mack"]
 """What happens to an incomplete table."""
@@ -132,7 +133,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Joint:
-    """The control against one method, as one of a family: estimates, and what holds for all of the family at once."""
+    """A method against the control, as one of a family: estimates, and what holds for all of the family at once."""
 
     method: str
     other: str
@@ -167,7 +168,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict on the control and one other method, with all that its sentence says."""
+    """The verdict on a method, compared with the control, with all that its sentence says."""
 
     method: str
     other: str

@@ -143,7 +143,7 @@ def leave_one_out(study: Study, families: Sequence[Study]) -> tuple[LeftOut, ...
 
 def _differing(families: Sequence[Study]) -> set[str]:
     """Methods that differ significantly from the control."""
-    return {pair.other for family in families for pair in against_control(family) if pair.significant}
+    return {pair.method for family in families for pair in against_control(family) if pair.significant}
 
 
 def _without(study: Study, unit: str) -> Study:

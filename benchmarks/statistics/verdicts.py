@@ -62,7 +62,7 @@ def summary(result: Comparison) -> tuple[str, ...]:
         sentences += [f"Floor, {family.sentence}." for family in result.power if family.sentence]
     if result.with_chance:
         moved = [
-            pair.other
+            pair.method
             for pair, chance in zip(result.primary, result.with_chance, strict=True)
             if pair.significant != chance.significant
         ]
@@ -82,15 +82,15 @@ def summary(result: Comparison) -> tuple[str, ...]:
 
 def verdicts(result: Comparison) -> tuple[str, ...]:
     """A sentence per method against the control, family by family."""
-    together = {one.other: one for one in result.joint}
+    together = {one.method: one for one in result.joint}
     return tuple(
         sentence(
             decision,
             where=where(result, decision),
-            interval=_interval(result, decision, together.get(decision.other)),
+            interval=_interval(result, decision, together.get(decision.method)),
             margin=result.options.rope,
             basis=basis(result, decision),
-            remarks=_remarks(result, decision, together.get(decision.other)),
+            remarks=_remarks(result, decision, together.get(decision.method)),
         )
         for decision in result.decisions
     )
@@ -99,7 +99,7 @@ def verdicts(result: Comparison) -> tuple[str, ...]:
 def sentence(
     decision: Decision, *, where: str, interval: str, margin: float, basis: str, remarks: Sequence[str] = ()
 ) -> str:
-    """What may be said of the control and one other method: one of four sentences.
+    """What may be said of a method, compared with the control: one of four sentences.
 
     Args:
         decision: the verdict and its numbers.
@@ -109,12 +109,12 @@ def sentence(
         basis: the test and its correction.
         remarks: what a reader must know beside it, each without a full stop.
     """
-    ours, other = decision.method, decision.other
+    method, other = decision.method, decision.other
     said = {
-        "better": f"{ours} is better than {other} {where}",
-        "worse": f"{ours} is worse than {other} {where}",
-        "equivalent": f"{ours} is equivalent to {other} within {points(margin)} {where}",
-        "undecided": f"{ours} against {other} {where} is undecided",
+        "better": f"{method} is better than {other} {where}",
+        "worse": f"{method} is worse than {other} {where}",
+        "equivalent": f"{method} is equivalent to {other} within {points(margin)} {where}",
+        "undecided": f"{method} against {other} {where} is undecided",
     }[decision.verdict]
     interval = f" ({interval})" if interval else ""
     p = "no p value" if decision.p is None else probability(decision.p)
@@ -148,9 +148,9 @@ def basis(result: Comparison, decision: Decision, *, family: bool = False) -> st
 
 
 def qualified(result: Comparison, decision: Decision) -> str:
-    """The other method's name, with what has to be said of how both were tuned."""
+    """The method's name, with what has to be said of how it and the control were tuned."""
     tuning = unequal(dict(result.table.trials), decision.method, decision.other)
-    return f"{decision.other} ({tuning})" if tuning else decision.other
+    return f"{decision.method} ({tuning})" if tuning else decision.method
 
 
 def many(count: int, word: str) -> str:
@@ -177,7 +177,7 @@ def _omnibus(result: Comparison) -> str:
 
 
 def _by_family(result: Comparison) -> list[str]:
-    """Whom the control beats, who beats it, who is its equal, and the rest; a sentence per family."""
+    """Who beats the control, whom it beats, who is its equal, and the rest; a sentence per family."""
     families = dict.fromkeys(decision.family for decision in result.decisions)
     sentences = []
     for family in families:
@@ -186,11 +186,12 @@ def _by_family(result: Comparison) -> list[str]:
         for verdict in get_args(Verdict):
             names = [qualified(result, decision) for decision in own if decision.verdict == verdict]
             if names:
-                parts.append(f"{WORDS[verdict]} {', '.join(names)}")
+                parts.append(f"{WORDS[verdict]} {result.control}: {', '.join(names)}")
         units = max(own, key=lambda decision: decision.units)
-        name = f"{family[0].upper()}{family[1:]}: " if len(families) > 1 else ""
+        name = f"{family[0].upper()}{family[1:]}, " if len(families) > 1 else ""
         over = f"{where(result, units)}, {basis(result, units, family=True)}"
-        sentences.append(f"{name}{result.control} is {'; '.join(parts)} ({over}).")
+        said = "; ".join(parts)
+        sentences.append(f"{name}{said} ({over})." if name else f"{said[0].upper()}{said[1:]} ({over}).")
     return sentences
 
 

@@ -139,7 +139,10 @@ def sections(result: Comparison) -> list[Section]:
         found = [_standing(result)]
     if result.with_chance:
         found.append(
-            Section("With diverged runs at the accuracy of guessing", [_test(pair) for pair in result.with_chance])
+            Section(
+                "With diverged runs at the accuracy of guessing",
+                [{"method": pair.method, **_test(pair)} for pair in result.with_chance],
+            )
         )
     rest = (_pairs(result), _stability(result), _variance(result))
     found += [section for section in rest[result.counts.blocks == 1 :] if section.rows]  # one block orders no pair
@@ -181,7 +184,7 @@ def _primary(result: Comparison) -> Section:
     for decision, effect, one, pair in parts:
         rows.append(
             {
-                "than": decision.other,
+                "method": decision.method,
                 "family": decision.family if len(families) > 1 else "",
                 "verdict": decision.verdict,
                 "unequal\ntuning": _unequal(result, decision),
@@ -202,9 +205,9 @@ def _primary(result: Comparison) -> Section:
     corrected = "; ".join(f"{family}: {text}" if len(tests) > 1 else text for family, text in tests.items())
     shown = _without_empty(rows)
     said = {
-        "than": f"exact two-sided signed rank over {_test_over(result)}{corrected and f', {corrected}'}; "
+        "method": f"exact two-sided signed rank over {_test_over(result)}{corrected and f', {corrected}'}; "
         f"* at {number(result.options.alpha)}",
-        "shift": f"shift: Hodges-Lehmann, points, {result.control} minus the other",
+        "shift": f"shift: Hodges-Lehmann, points, the method minus {result.control}",
         "its\ninterval": "its interval: the shifts that the test of the verdict does not reject at its step of Holm",
         "mean": "mean: over blocks",
         "simultaneous": f"simultaneous: {level} intervals of the shifts that hold all at once (signed rank, "
@@ -213,8 +216,8 @@ def _primary(result: Comparison) -> Section:
         "P(impr.)": "P(impr.): share of runs that it wins, paired by seed",
         "p ranks": "p ranks: from mean ranks, Holm; depends on who else takes part",
     }
-    brief = f"points, {result.control} minus the other, over {_test_over(result)}; * at {number(result.options.alpha)}"
-    return Section(f"Is {result.control} better?", shown, ". ".join(_said(said, shown)), brief)
+    brief = f"points, the method minus {result.control}, over {_test_over(result)}; * at {number(result.options.alpha)}"
+    return Section(f"Against {result.control}", shown, ". ".join(_said(said, shown)), brief)
 
 
 def _unequal(result: Comparison, decision: Decision) -> str:
@@ -233,7 +236,7 @@ def _on_one(result: Comparison) -> Section:
     """The comparison on the only data set, where seeds are all that repeats."""
     rows = [
         {
-            "than": decision.other,
+            "method": decision.method,
             "family": decision.family if len({one.family for one in result.decisions}) > 1 else "",
             "verdict": decision.verdict,
             "unequal\ntuning": _unequal(result, decision),
@@ -246,11 +249,11 @@ def _on_one(result: Comparison) -> Section:
     ]
     shown = _without_empty(rows)
     said = {
-        "points": f"points: {result.control} minus the other, mean over seeds",
+        "points": f"points: the method minus {result.control}, mean over seeds",
         "interval": "interval: what the test of the verdict, Student's t, does not reject at its step of Holm",
     }
     return Section(
-        f"{result.control} on {result.table.datasets[0]}, paired by seed",
+        f"Against {result.control} on {result.table.datasets[0]}, paired by seed",
         shown,
         f"{'; '.join(_said(said, shown))}. Says something about that data set only",
     )
@@ -259,7 +262,7 @@ def _on_one(result: Comparison) -> Section:
 def _predictions(result: Comparison) -> Section:
     rows: dict[str, dict[str, Any]] = {}
     for found in result.predictions:
-        row = rows.setdefault(found.other, {"than": found.other})
+        row = rows.setdefault(found.method, {"method": found.method})
         if found.model == "scale-free":
             row["better\n(scale-free)"] = f"{found.better:.2f}"
             continue
@@ -268,7 +271,7 @@ def _predictions(result: Comparison) -> Section:
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     free = "; scale-free: better by whatever little, each data set in units of its own noise"
     return Section(
-        f"What may {result.control} bring on a next data set?",
+        f"What to expect on a next data set, against {result.control}",
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
         f"predictive probabilities, equivalent: within {points(result.options.rope)}"
         f"{free if any('scale' in name for name in columns) else ''}; from "
@@ -281,20 +284,19 @@ def _datasets(result: Comparison) -> Section:
     conditions = sorted(result.table.conditions, key=lambda at: in_order(at.label))
     settings = len(result.table.settings) > 1
     labels = {(at.dataset, at.setting): at.label if settings else at.dataset for at in conditions}
-    others = list(dict.fromkeys(row.other for row in result.per_dataset))
-    across = min(len(others), len(conditions))
+    methods = list(dict.fromkeys(row.method for row in result.per_dataset))
+    across = min(len(methods), len(conditions))
     cells = {
-        (row.other, labels[row.dataset, row.setting]): _difference(row, spread=across <= FEW_COLUMNS)
+        (row.method, labels[row.dataset, row.setting]): _difference(row, spread=across <= FEW_COLUMNS)
         for row in result.per_dataset
     }
-    if len(conditions) > len(others):
+    if len(conditions) > len(methods):
         rows = [
-            {"data set": label, **{f"than {other}": cells.get((other, label), "") for other in others}}
-            for label in labels.values()
+            {"data set": label, **{name: cells.get((name, label), "") for name in methods}} for label in labels.values()
         ]
     else:
         rows = [
-            {"than": other, **{label: cells.get((other, label), "") for label in labels.values()}} for other in others
+            {"method": name, **{label: cells.get((name, label), "") for label in labels.values()}} for name in methods
         ]
     spread = (
         "± Student's t, simultaneous over the whole table (Bonferroni)"
@@ -302,11 +304,11 @@ def _datasets(result: Comparison) -> Section:
         else "intervals are in --format csv"
     )
     return Section(
-        f"{result.control} on each data set by itself",
+        f"Against {result.control} on each data set by itself",
         rows,
-        f"points, paired by seed; {spread}; * after Holm over all {many(len(result.per_dataset), 'difference')}. "
-        "Each says something about its data set only",
-        f"points, {result.control} minus the other; {spread.partition(',')[0]}; * after Holm",
+        f"points, the method minus {result.control}, paired by seed; {spread}; * after Holm over all "
+        f"{many(len(result.per_dataset), 'difference')}. Each says something about its data set only",
+        f"points, the method minus {result.control}; {spread.partition(',')[0]}; * after Holm",
     )
 
 
@@ -317,7 +319,7 @@ def _difference(row: OnDataset, *, spread: bool) -> str:
 
 def _pairs(result: Comparison) -> Section:
     shown = [pair for pair in result.secondary if pair.significant or len(result.methods) <= FEW_METHODS]
-    rows = [{"method": pair.method, "than": pair.other, **_test(pair, other="")} for pair in shown]
+    rows = [{"method": pair.method, "than": pair.other, **_test(pair)} for pair in shown]
     ranks = result.rank_differences
     caption = f"exact signed rank, Holm over {many(len(result.secondary), 'pair')}"
     if len(shown) < len(result.secondary):
@@ -366,9 +368,8 @@ def _variance(result: Comparison) -> Section:
     )
 
 
-def _test(pair: Pair, other: str = "than") -> dict[str, Any]:
+def _test(pair: Pair) -> dict[str, Any]:
     return {
-        **({other: pair.other} if other else {}),
         "points": f"{pair.difference:+.2f}",
         "blocks": pair.blocks,
         "p": number(pair.p),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def print_costs(console: Console, found: Sequence[Cost], alpha: float, tuning: str) -> None:
-    """Print what the control gains on each method and what it takes; and how they were tuned, in words."""
+    """Print what each method gains on the control and what it takes; and how they were tuned, in words."""
     rows, caption = cost_table(found, alpha, tuning)
     print_table(console, rows)
     if caption:
@@ -28,10 +28,10 @@ def print_costs(console: Console, found: Sequence[Cost], alpha: float, tuning: s
 
 
 def cost_table(found: Sequence[Cost], alpha: float, tuning: str) -> tuple[list[dict[str, Any]], str]:
-    """What the control gains on each method and what it takes, a row each, and what the columns are."""
+    """What each method gains on the control and what it takes, a row each, and what the columns are."""
     rows = [
         {
-            "than": cost.other,
+            "method": cost.method,
             "points": f"{cost.points.value:+.2f}",
             "interval": _span(cost.points, "+.2f"),
             "bytes": _times(cost.bytes),
@@ -47,7 +47,7 @@ def cost_table(found: Sequence[Cost], alpha: float, tuning: str) -> tuple[list[d
     none = "too few for an interval"
     interval = none if found[0].points.low is None else f"{100 * (1 - alpha):g} % intervals, bootstrap over them"
     return rows, (
-        f"{found[0].method} minus the other in points, and how many times as many bytes and seconds it takes "
+        f"The method minus {found[0].other} in points, and how many times as many bytes and seconds it takes "
         f"(geometric mean); over {families} {'family' if families == 1 else 'families'} of data sets, {interval}. "
         "Bytes: whole runs, both ways, public inputs once. Seconds: as measured, whatever else ran; - where one of "
         f"them sends nothing. Tuning: {tuning}"
@@ -55,11 +55,11 @@ def cost_table(found: Sequence[Cost], alpha: float, tuning: str) -> tuple[list[d
 
 
 def print_clients(console: Console, found: Sequence[OnClients], alpha: float, tuning: str) -> None:
-    """Print the control against others on single data sets, clients and seeds taken for a sample; and their tuning."""
+    """Print methods against the control on single data sets, clients and seeds taken for a sample; and their tuning."""
     rows = [
         {
             "data set": row.dataset,
-            "than": row.other,
+            "method": row.method,
             "seeds": row.seeds,
             "clients": f"{row.clients}{'' if row.same_clients else ' (dealt anew)'}",
             **_mixed(row.found),
@@ -78,7 +78,7 @@ def print_clients(console: Console, found: Sequence[OnClients], alpha: float, tu
     if without < len(rows):
         _say(
             console,
-            f"{found[0].method} minus the other, points, for other seeds and, where they stay the same, other clients "
+            f"The method minus {found[0].other}, points, for other seeds and, where they stay the same, other clients "
             f"like these: mixed model, REML, Satterthwaite; {100 * (1 - alpha):g} % intervals for each alone, * after "
             f"Holm over all {many(len(rows), 'row')}; standard deviations of its random parts. Tuning: "
             f"{tuning}",

@@ -157,9 +157,8 @@ def _mean(row: MethodRank, *, best: bool) -> str:
 
 def _standing(result: Comparison, best: str) -> dict[str, str]:
     """How methods stand against the control, or the best where there is no control; without the undecided."""
-    turned = {"better": "worse", "worse": "better", "equivalent": "equivalent"}
     if result.control is not None:
-        return {one.other: turned[one.verdict] for one in result.decisions if one.verdict in turned}
+        return {one.method: one.verdict for one in result.decisions if one.verdict != "undecided"}
     found = {}
     for pair in result.secondary:
         if best in (pair.method, pair.other) and pair.significant:

@@ -7,10 +7,11 @@ are stopped by the median rule. So a tuning that was killed proposes the same tr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from fl_bench.errors import DataError
+from fl_bench.errors import ConfigError, DataError
 
 from .judging import best_so_far, choose, edges, hopeless
 from .ledger import FORMAT, Ledger, Search, Trial, Tuning, Widening
@@ -59,11 +60,15 @@ class Study:
         return len(self._used)
 
     def waiting(self) -> list[Cell]:
-        """The runs that have to be done before anything else can be said; none when the tuning is complete."""
+        """The runs that have to be done before anything else can be said; none when the tuning is complete.
+
+        Raises:
+            ConfigError: the grid cannot be run as it stands: every method's first trial failed.
+        """
         self._store.look_again()
-        found = {
-            cell.key: cell for walk in self._walks() if isinstance(cells := walk.go(self._look), list) for cell in cells
-        }
+        walks = list(self._walks())
+        found = {cell.key: cell for walk in walks if isinstance(cells := walk.go(self._look), list) for cell in cells}
+        _check_first(walks)
         self._handed_out |= found.keys()
         return list(found.values())
 
@@ -162,6 +167,13 @@ class _Walk:
     """Which tuning it belongs to, from 0."""
     drawn: dict[tuple[int, str, int], list[dict[str, Any]]]
     """What was drawn already, by tuning, search and first number: it never changes."""
+    first: _Going | None = None
+    """The method's entry in the grid, where it has been through all data sets or failed on one."""
+
+    @property
+    def searched(self) -> tuple[int, str]:
+        """The tuning, and the data sets that are searched together: what walks of different methods have in common."""
+        return self.turn, ", ".join(map(str, self.places))
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -181,6 +193,8 @@ class _Walk:
             ]
             exhausted = exhausted or len(going) < len(batch)
             waiting = self._run(going, trials, look)
+            if self.first is None and (not waiting or going[0].status == "failed"):
+                self.first = going[0]
             if waiting:
                 return waiting
             trials += going
@@ -266,6 +280,23 @@ class _Walk:
             spaces[name] = spaces[name].widened(side)
             found.append(Widening(before, name, side, str(spaces[name])))
         return found
+
+
+def _check_first(walks: Sequence[_Walk]) -> None:
+    """Stop where no method's entry in the grid can be run: other settings would not help, and nothing could be chosen.
+
+    Raises:
+        ConfigError: names the first reason.
+    """
+    for _, together in groupby(sorted(walks, key=lambda walk: walk.searched), key=lambda walk: walk.searched):
+        firsts = [(walk.method.entry.label, walk.first) for walk in together]
+        if all(first is not None and first.status == "failed" for _, first in firsts):
+            label, first = firsts[0]
+            assert first is not None  # every one is there
+            raise ConfigError(
+                f"nothing can be tuned: the first trial of every method, its entry in the grid, failed; {label} on "
+                f"{first.reason}"
+            )
 
 
 def _entry(trial: _Going) -> Trial:

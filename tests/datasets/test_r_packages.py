@@ -16,7 +16,7 @@ from fuzzing import budget, damaged, guarded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_bench.datasets.catalogue import available, dataset_info, load_dataset
+from fl_bench.datasets.catalogue import available, dataset_info, family_of, load_dataset
 from fl_bench.datasets.r_packages import read_database, read_table
 from fl_bench.errors import DataError
 
@@ -159,6 +159,18 @@ def test_chem97_has_authorities_as_clients_and_points_as_classes(tmp_path: Path)
         DataError, match=r"'chem97' should have 31022 rows and the columns lea, score, gender, .* found 100"
     ):
         load_dataset("chem97", data_dir=tmp_path)
+
+
+def test_chem97_60_has_the_largest_authorities(tmp_path: Path) -> None:
+    folder = tmp_path / LIBRARY / "mlmRev" / "data"
+    frame = grades(31022)
+    frame["lea"] = pd.Categorical((np.sqrt(np.arange(31022)).astype(int) % 131 + 1).astype(str))
+    pupils = frame["lea"].value_counts()
+    write_database(folder, {"Chem97": frame})
+    data = load_dataset("chem97-60", data_dir=tmp_path)
+    assert data.natural is not None
+    assert sorted(np.unique(data.natural, return_counts=True)[1].tolist()) == sorted(pupils.iloc[:60])
+    assert family_of("chem97-60") == family_of("chem97") == "chem97"
 
 
 def test_dna_is_bits_and_its_last_column_the_class(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def facts(told: Told) -> dict[str, str]:
         "population": population(result.table, result.options.blocks),
         "tuning": result.tuning,
         "gains": table(
-            ["COSMOS minus", "points (simultaneous)", "verdict of the test on each"],
+            ["minus COSMOS", "points (simultaneous)", "verdict of the test on each"],
             [*_against_kinds(result, kinds), *_parts(result)],
         ),
         "losses": _losses(result, kinds),
@@ -84,16 +84,16 @@ def _kinds(told: Told, result: Comparison) -> dict[str, list[str]]:
     """The methods of the first family by their category, in the order of `KINDS`."""
     category = {record.label: METHODS[record.cell["method"]["name"]].category for record in told.records}
     first = result.decisions[0].family
-    names = [one.other for one in result.decisions if one.family == first]
+    names = [one.method for one in result.decisions if one.family == first]
     return {
         words: own for kind, words in KINDS.items() if (own := [name for name in names if category.get(name) == kind])
     }
 
 
 def _against_kinds(result: Comparison, kinds: Mapping[str, list[str]]) -> list[list[str]]:
-    """A row per category: COSMOS minus the mean of its methods, intervals for all categories at once."""
+    """A row per category: the mean of its methods minus COSMOS, intervals for all categories at once."""
     of_kinds = compare(_means(result.table, result.control or "", kinds), result.options)
-    found = {one.other: one for one in of_kinds.joint}
+    found = {one.method: one for one in of_kinds.joint}
     return [[f"{words}, their mean", _points(found[words]), _verdicts(result, kinds[words])] for words in kinds]
 
 
@@ -121,7 +121,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _parts(result: Comparison) -> list[list[str]]:
     """A row per ablation and bound that is there."""
-    found = {one.other: one for one in result.joint}
+    found = {one.method: one for one in result.joint}
     return [
         [words, _points(found[name]), _verdicts(result, [name], named=False)]
         for name, words in PARTS.items()
@@ -136,7 +136,7 @@ def _points(one: Joint) -> str:
 
 def _verdicts(result: Comparison, names: Iterable[str], *, named: bool = True) -> str:
     """`better: fedavg; undecided: ditto`; of a single method the verdict alone, where it has a row of its own."""
-    verdict = {one.other: one.verdict for one in result.decisions}
+    verdict = {one.method: one.verdict for one in result.decisions}
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(verdict[name], []).append(name)
@@ -146,11 +146,11 @@ def _verdicts(result: Comparison, names: Iterable[str], *, named: bool = True) -
 def _losses(result: Comparison, kinds: Mapping[str, list[str]]) -> str:
     """How often a method of the first family is ahead on a single data set, which, and where: over the whole table."""
     methods = {name for own in kinds.values() for name in own}
-    rows = [row for row in result.per_dataset if row.other in methods and row.significant]
-    behind = [row for row in rows if row.difference < 0]
+    rows = [row for row in result.per_dataset if row.method in methods and row.significant]
+    behind = [row for row in rows if row.difference > 0]
     lost = "it is behind nowhere"
     if behind:
-        whom = ", ".join(f"{name} {count}" for name, count in Counter(row.other for row in behind).most_common())
+        whom = ", ".join(f"{name} {count}" for name, count in Counter(row.method for row in behind).most_common())
         where = ", ".join(f"{name} {count}" for name, count in Counter(row.dataset for row in behind).most_common())
         lost = f"it is behind {many(len(behind), 'time')} ({whom}; on {where})"
     total = many(len(result.per_dataset), "difference")

@@ -115,14 +115,14 @@ def test_a_table_of_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "3 methods on 3 blocks (data sets), 1 setting, 2 seeds" in text
     # means 90.6, 80.6, 70.6 against 89.25, 80.25, 69.25: 1.35, 0.35, 1.35, the median of whose six means of two is 1.1
     assert (
-        "cosmos against fedmd on 3 data sets is undecided: +1.10 points, p = .5, signed rank, Holm over 2 tests."
+        "fedmd against cosmos on 3 data sets is undecided: -1.10 points, p = .5, signed rank, Holm over 2 tests."
         in text
     )
     assert "with 3 data sets no signed-rank test can reach .05 after Holm over 2 tests, however large" in text
     assert "7 are the floor" in text
     # more data sets than other methods: they go down. letter: differences .1 and .6, mean .35, and six of them in the
     # table: t_{1 - .05/12, 1} = 76.39 times .25
-    assert "letter +0.3 ± 19.1" in text
+    assert "letter -0.3 ± 19.1" in text
     # every block agrees: (1 / 3!)^2
     assert "all blocks agree completely, p = .028; Friedman chi2(2) = 6.00" in text
 
@@ -141,9 +141,9 @@ def test_csv_has_a_line_per_claim(table: Path, capsys: pytest.CaptureFixture[str
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     # 2 against the control, 3 pairs, 2 methods on 3 data sets
     assert [row["family"] for row in rows] == ["primary"] * 2 + ["all pairs"] * 3 + ["data set"] * 6
-    assert (rows[0]["other"], rows[0]["difference"], rows[0]["p_holm"], rows[0]["seeds"]) == (
+    assert (rows[0]["method"], rows[0]["difference"], rows[0]["p_holm"], rows[0]["seeds"]) == (
         "fedmd",
-        "1.01667",
+        "-1.01667",
         "0.5",
         "2-2",
     )

@@ -110,11 +110,11 @@ def test_pooled_bounds_do_not_compete(course: Callable[..., Course]) -> None:
 
 
 def test_better_methods_stand_higher_and_cheaper_ones_to_the_left() -> None:
-    # The control is 2 points (1 to 3) ahead of `fedavg` for 4 (2 to 8) times the bytes and half (.4 to .8) the seconds,
-    # and 1 behind `local`, which sends nothing.
-    ahead = Cost("cosmos", "fedavg", 9, Estimate(2, 1, 3), Estimate(4, 2, 8), Estimate(0.5, 0.4, 0.8))
-    behind = Cost("cosmos", "local", 9, Estimate(-1, None, None), None, Estimate(2, None, None))
-    figure = tradeoff.draw([ahead, behind], rope=1, title="t", text="x")
+    # `fedavg` is 2 points (1 to 3) behind the control for a quarter (1/8 to 1/2) of the bytes and twice the seconds;
+    # `local`, which sends nothing, is 1 ahead.
+    behind = Cost("fedavg", "cosmos", 9, Estimate(-2, -3, -1), Estimate(0.25, 0.125, 0.5), Estimate(2, None, None))
+    ahead = Cost("local", "cosmos", 9, Estimate(1, None, None), None, Estimate(0.5, None, None))
+    figure = tradeoff.draw([behind, ahead], rope=1, title="t", text="x")
     sent, waited = figure.axes
     assert sent.get_xlabel() == "times as many bytes as cosmos"
     points = [
@@ -138,7 +138,7 @@ def test_costs_over_data_sets_are_drawn_from_records(
     records = store.records()
     both = compare(read_records(records), Options("fedmd"))
     (found,) = costs_of(both, records)
-    assert (found.points.value, found.seconds.value if found.seconds else None) == pytest.approx((10, 2))
+    assert (found.points.value, found.seconds.value if found.seconds else None) == pytest.approx((-10, 0.5))
     (drawing,) = gallery.from_costs([found], both)
     assert "too few of them for intervals" in caption(drawing.draw())
     one = compare(read_records([one for one in records if one.cell["dataset"] == "vowel"]), Options("fedmd"))
@@ -327,11 +327,11 @@ def test_figures_of_a_comparison(
 def test_a_filled_mark_is_a_significant_difference(comparison: Callable[[int, int], Comparison]) -> None:
     result = comparison(2, 8)
     (pair,) = result.primary
-    for significant in (set(), {pair.other}):
+    for significant in (set(), {pair.method}):
         figure = effects.draw(result.effects, control="cosmos", rope=1, significant=significant, title="t", text="x")
         (mark,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
         assert (mark.get_markerfacecolor() == "white") == (not significant)
-        assert mark.get_xdata() == pytest.approx([-result.effects[0].difference])
+        assert mark.get_xdata() == pytest.approx([result.effects[0].difference])
 
 
 def test_families_of_tests_stand_apart_with_intervals_that_hold_at_once(tmp_path: Path) -> None:
@@ -346,10 +346,10 @@ def test_families_of_tests_stand_apart_with_intervals_that_hold_at_once(tmp_path
     assert named == {0: "top", 2: "ditto", 3: "fedmd"}  # rows 1 and 4 name the families above their methods
     words = {text.get_text(): text.xy[1] for text in axes.texts if text.get_text() in ("methods", "bounds")}
     assert words == {"bounds": 1, "methods": 4}
-    joint = {one.other: one for one in result.joint}
+    joint = {one.method: one for one in result.joint}
     drawn = {line.get_ydata()[0]: line.get_xdata() for line in axes.lines if len(line.get_ydata()) == 2}
     for place, name in named.items():
-        assert list(drawn[place]) == pytest.approx([-joint[name].high, -joint[name].low])
+        assert list(drawn[place]) == pytest.approx([joint[name].low, joint[name].high])
 
 
 def test_one_data_set_is_drawn_with_the_interval_of_its_verdict(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ KINDS = (
 
 
 def effect(other: str, difference: float) -> Effect:
-    return Effect("cosmos", other, difference, difference - 1, difference + 1, 3, 1, 2, 0.5)
+    return Effect(other, "cosmos", difference, difference - 1, difference + 1, 3, 1, 2, 0.5)
 
 
 def span(value: float) -> Estimate:
@@ -106,7 +106,7 @@ def drawn(course: Callable[..., Course]) -> Callable[[str, float | None], Figure
             ]
             return leakage.draw(leaks, title="digits", sheet=sheet)
         if kind == "tradeoff":
-            found = [Cost("cosmos", label, 9, span(place), span(2.0), span(1.5)) for place, label in enumerate(METHODS)]
+            found = [Cost(label, "cosmos", 9, span(place), span(2.0), span(1.5)) for place, label in enumerate(METHODS)]
             return tradeoff.draw(found[1:], rope=1.0, title="t", text="x", sheet=sheet)
         ends = [(float(place), float(place + 5)) for place in range(len(METHODS))]
         lines = tuple(
@@ -236,4 +236,4 @@ def test_an_interval_that_no_test_can_confirm_is_dotted() -> None:
         text="x",
     )
     intervals = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_color() == MUTED]
-    assert {line.get_ydata()[0]: line.get_linestyle() != "-" for line in intervals} == {0: False, 1: True}
+    assert {line.get_ydata()[0]: line.get_linestyle() != "-" for line in intervals} == {0: True, 1: False}

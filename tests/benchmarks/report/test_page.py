@@ -157,7 +157,7 @@ def test_an_incomplete_folder_says_what_is_missing(
     )
     text = (out / "index.html").read_text()
     assert "No comparison." not in text
-    assert "cosmos against local on 1 family (2 data sets), mlp-8, latent-groups is undecided: +15.00 points" in text
+    assert "local against cosmos on 1 family (2 data sets), mlp-8, latent-groups is undecided: -15.00 points" in text
 
 
 def test_the_page_is_named_after_the_grid_that_declared_the_comparison(filled: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_single_data_set_has_verdicts(filled: Path, tmp_path: Path) -> None:
     arguments = ["report", str(filled), "--out", str(tmp_path / "r"), "--no-figures", "--datasets", "digits"]
     assert run_command([*arguments, "--methods", "cosmos,local"]) == 0
     text = (tmp_path / "r" / "index.html").read_text()
-    assert "cosmos against local on digits, mlp-8, latent-groups over 2 seeds is undecided: +15.00 points" in text
+    assert "local against cosmos on digits, mlp-8, latent-groups over 2 seeds is undecided: -15.00 points" in text
     assert "fedmd" not in text
     assert "optdigits" not in text
 

@@ -50,7 +50,7 @@ def numbers(datasets: int, seeds: int, shifts: list[float], seed: int = 0) -> np
 
 def claims(result: Comparison) -> dict[str, Any]:
     """What a reader would take away, without intervals, which move with the order of resampling."""
-    order = {pair.other: (round(pair.p_holm, 9), pair.significant) for pair in result.primary}
+    order = {pair.method: (round(pair.p_holm, 9), pair.significant) for pair in result.primary}
     assert result.omnibus is not None
     return {
         "primary": order,
@@ -58,8 +58,8 @@ def claims(result: Comparison) -> dict[str, Any]:
         "omnibus": round(result.omnibus.chi2, 6),
         "ranks": {row.method: round(row.mean_rank or 0, 6) for row in result.ranks},
         "groups": {frozenset(group) for group in result.rank_differences.groups} if result.rank_differences else None,
-        "cells": {(row.dataset, row.other): row.significant for row in result.per_dataset},
-        "wins": {effect.other: (effect.wins, effect.ties, effect.losses) for effect in result.effects},
+        "cells": {(row.dataset, row.method): row.significant for row in result.per_dataset},
+        "wins": {effect.method: (effect.wins, effect.ties, effect.losses) for effect in result.effects},
     }
 
 
@@ -68,36 +68,36 @@ def test_a_clear_winner_on_many_data_sets(table_of: MakeTable) -> None:
     result = compare(table)
     assert result.control == "cosmos"
     assert (result.counts.blocks, result.counts.seeds_least, result.counts.settings) == (9, 3, 1)
-    assert [(pair.other, pair.p, pair.significant) for pair in result.primary] == [
+    assert [(pair.method, pair.p, pair.significant) for pair in result.primary] == [
         ("fedmd", 2**-8, True),
         ("local", 2**-8, True),
     ]
-    assert result.summary[1] == ("cosmos is better than fedmd, local (on 9 data sets, signed rank, Holm over 2 tests).")
+    assert result.summary[1] == ("Worse than cosmos: fedmd, local (on 9 data sets, signed rank, Holm over 2 tests).")
     decision = result.decisions[0]
     assert result.verdicts[0] == (
-        f"cosmos is better than fedmd on 9 data sets: {decision.estimate:+.2f} ({decision.low:+.2f} to "
+        f"fedmd is worse than cosmos on 9 data sets: {decision.estimate:+.2f} ({decision.low:+.2f} to "
         f"{decision.high:+.2f}) points, p = .008, signed rank, Holm over 2 tests."
     )
-    assert decision.low is not None
-    assert decision.low > 0
+    assert decision.high is not None
+    assert decision.high < 0
     assert [family.sentence for family in result.power] == ["", ""]
-    assert [(effect.wins, effect.losses) for effect in result.effects] == [(9, 0), (9, 0)]
-    assert [belief.better > 0.95 for belief in result.beliefs] == [True, True]
+    assert [(effect.wins, effect.losses) for effect in result.effects] == [(0, 9), (0, 9)]
+    assert [belief.worse > 0.95 for belief in result.beliefs] == [True, True]
     assert result.ranks[0].method == "cosmos"
     assert result.ranks[0].best == 1.0
 
 
-def test_a_clear_loser_is_called_one(table_of: MakeTable) -> None:
+def test_a_control_that_loses_is_beaten_by_name(table_of: MakeTable) -> None:
     result = compare(table_of(numbers(9, 3, [-5.0, 0.0]), methods=["cosmos", "local"]))
-    assert result.summary[0] == "cosmos is worse than local (on 9 data sets, signed rank)."
-    assert result.verdicts[0].startswith("cosmos is worse than local on 9 data sets: -")
+    assert result.summary[0] == "Better than cosmos: local (on 9 data sets, signed rank)."
+    assert result.verdicts[0].startswith("local is better than cosmos on 9 data sets: +")
     assert "two methods need no omnibus test" in result.notes
 
 
 def test_three_data_sets_show_nothing_and_say_so(table_of: MakeTable) -> None:
     result = compare(table_of(numbers(3, 3, [5.0, 0.0]), methods=["cosmos", "local"]))
     assert result.verdicts == (
-        f"cosmos against local on 3 data sets is undecided: {result.decisions[0].estimate:+.2f} points, p = .25, "
+        f"local against cosmos on 3 data sets is undecided: {result.decisions[0].estimate:+.2f} points, p = .25, "
         "signed rank.",
     )
     assert any("with 3 data sets no signed-rank test can reach .05, however large" in said for said in result.summary)
@@ -142,7 +142,7 @@ def test_skillings_mack_compares_pairs_on_what_both_have(table_of: MakeTable) ->
     values = numbers(7, 2, [3.0, 0.0, 1.0])
     values[2, :, 1] = GAP
     result = compare(table_of(values, methods=["a", "b", "c"]), Options("a", on_missing="skillings-mack"))
-    assert {pair.other: pair.blocks for pair in result.primary} == {"b": 6, "c": 7}
+    assert {pair.method: pair.blocks for pair in result.primary} == {"b": 6, "c": 7}
     assert result.omnibus is not None
     assert result.omnibus.test == "Skillings-Mack"
     assert result.rank_differences is None
@@ -160,9 +160,9 @@ def test_diverged_runs_count_as_guessing_in_a_line_of_their_own(table_of: MakeTa
     result = compare(table, Options(on_missing="complete-blocks"))
     assert result.primary[0].p == 2**-5
     assert result.primary[0].significant
-    # at 100 / 10 = 10 % local loses by far, the largest rank of seven: W+ = 7, W- = 21, P(W >= 21) = 19 / 128 of the
+    # at 100 / 10 = 10 % local loses by far, the largest rank of seven: W- = 7, W+ = 21, P(W >= 21) = 19 / 128 of the
     # sums of subsets of 1..7 (those of at most 7: 1+1+1+2+2+3+4+5)
-    assert (result.with_chance[0].w_plus, result.with_chance[0].w_minus) == (7, 21)
+    assert (result.with_chance[0].w_plus, result.with_chance[0].w_minus) == (21, 7)
     assert result.with_chance[0].p == pytest.approx(2 * 19 / 128)
     assert "With diverged runs at the accuracy of guessing the verdict on local changes." in result.summary
 
@@ -171,7 +171,7 @@ def test_the_control(table_of: MakeTable) -> None:
     table = table_of(numbers(3, 1, [0.0, 1.0]), methods=["a", "b"])
     assert compare(table).control is None
     assert compare(table).primary == ()
-    assert [pair.method for pair in compare(table, Options("b")).primary] == ["b"]
+    assert [pair.other for pair in compare(table, Options("b")).primary] == ["b"]
     with pytest.raises(ConfigError, match="no method of this comparison is named 'c'"):
         compare(table, Options("c"))
 
@@ -191,7 +191,7 @@ def test_settings_as_blocks_are_labelled_and_resample_data_sets(table_of: MakeTa
 def test_five_seeds_bring_the_hierarchical_model(table_of: MakeTable) -> None:
     result = compare(table_of(numbers(4, 5, [4.0, 0.0]), methods=["cosmos", "local"]))
     assert [found.model for found in result.predictions] == ["blocks", "scale-free"]
-    assert min(found.better for found in result.predictions[1:]) > 0.8
+    assert min(found.worse for found in result.predictions[1:]) > 0.8
     assert result.per_dataset[0].bca_low is None  # that takes twenty seeds
     fewer = compare(table_of(numbers(4, 4, [4.0, 0.0]), methods=["cosmos", "local"]))
     assert [found.model for found in fewer.predictions] == ["blocks"]
@@ -207,7 +207,7 @@ def test_significance_is_that_of_the_adjusted_p(table_of: MakeTable) -> None:
 def test_intervals_on_data_sets_are_simultaneous(table_of: MakeTable) -> None:
     # differences 1, 2, 3 on each of four data sets: mean 2, error 1 / sqrt(3); t_{1 - .05/8, 2} = 8.8602
     values = np.zeros((4, 3, 2))
-    values[:, :, 0] = [1, 2, 3]
+    values[:, :, 1] = [1, 2, 3]
     row = compare(table_of(values, methods=["cosmos", "local"])).per_dataset[0]
     assert (row.low, row.high) == pytest.approx((2 - 8.8602 / 3**0.5, 2 + 8.8602 / 3**0.5), abs=1e-3)
     # t = 2 sqrt(3) on two degrees: p = .0742; Holm over four
@@ -325,7 +325,7 @@ def test_stars_on_single_data_sets_are_corrected_over_the_whole_table(table_of: 
     assert [row.p_holm for row in result.per_dataset] == pytest.approx(holm(raw).tolist())
     assert result.per_dataset[0].p_holm == pytest.approx(6 * raw[0])
     half = stats.t.isf(0.05 / 12, 2) * 0.1 / 3**0.5
-    assert result.per_dataset[0].low == pytest.approx(1 - half)
+    assert result.per_dataset[0].low == pytest.approx(-1 - half)
 
 
 def test_whether_methods_differ_rests_on_chi_square(table_of: MakeTable) -> None:

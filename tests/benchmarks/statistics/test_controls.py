@@ -35,14 +35,14 @@ def test_each_control_is_told_what_a_comparison_with_it_says(
     for name, one in found.items():
         asked = compare(table, Options(control=name))
         assert (one.decisions, one.joint) == (asked.decisions, asked.joint)
-    assert {row.verdict for row in found["d"].decisions} == {"worse"}
+    assert {row.verdict for row in found["d"].decisions} == {"better"}
 
 
 def test_families_that_were_declared_belong_to_the_control_that_was(table_of: Callable[..., Table]) -> None:
     table = table_of(numbers(), methods=["a", "b", "c", "d"])
     plan = Plan((("methods", ("b", "c")), ("bounds", ("d",))), declared=True)
     own, other, *_ = against_each(compare(table, Options(control="a"), plan))
-    assert [(row.other, row.family, row.tests) for row in own.decisions] == [
+    assert [(row.method, row.family, row.tests) for row in own.decisions] == [
         ("b", "methods", 2),
         ("c", "methods", 2),
         ("d", "bounds", 1),

@@ -49,7 +49,7 @@ def test_geometric_means_and_one_interval_for_all(table_of: MakeTable) -> None:
     # draws, so their intervals are each other's image.
     gains = np.arange(1.0, 9.0)
     values = np.stack([70 + gains, np.full(8, 70.0)], axis=1)[:, None]
-    study = Study(table_of(values, methods=["a", "b"]), Options(control="a"), "a")
+    study = Study(table_of(values, methods=["a", "b"]), Options(control="b"), "b")
     (cost,) = costs(study, against_control(study), spent_on(study, (2**gains).tolist()))
     assert (cost.method, cost.other, cost.families) == ("a", "b", 8)
     assert cost.points.value == pytest.approx(4.5)
@@ -64,7 +64,7 @@ def test_geometric_means_and_one_interval_for_all(table_of: MakeTable) -> None:
 
 
 def test_who_sends_nothing_has_no_ratio_and_few_data_sets_no_interval(table_of: MakeTable) -> None:
-    study = Study(table_of(np.full((5, 1, 2), 60.0), methods=["a", "b"]), Options(control="a"), "a")
+    study = Study(table_of(np.full((5, 1, 2), 60.0), methods=["a", "b"]), Options(control="b"), "b")
     (cost,) = costs(study, against_control(study), spent_on(study, [1.0, 0.0, 1.0, 1.0, 1.0]))
     assert cost.bytes is None
     assert cost.points.low is None
@@ -80,7 +80,7 @@ def test_data_sets_of_one_family_count_once(table_of: MakeTable) -> None:
     table = replace(
         table, conditions=tuple(replace(at, family=name) for at, name in zip(table.conditions, families, strict=True))
     )
-    study = Study(table, Options(control="a"), "a")
+    study = Study(table, Options(control="b"), "b")
     (cost,) = costs(study, against_control(study), spent_on(study, [2.0, 8.0, 16.0]))
     assert cost.families == 2
     assert cost.points.value == pytest.approx(5.0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def predicted(table: Table, rope: float = 1.0) -> dict[str, Prediction]:
-    study = Study(table, Options(control="a", rope=rope), "a")
+    study = Study(table, Options(control="b", rope=rope), "b")
     return {found.model: found for found in predictions(study, against_control(study)[0], [])}
 
 
@@ -89,5 +89,5 @@ def test_too_few_seeds_have_a_note(table_of: MakeTable) -> None:
     notes: list[str] = []
     assert [found.model for found in predictions(study, against_control(study)[0], notes)] == ["blocks"]
     assert notes == ["no scale-free prediction: it needs 5 seeds on each of 3 data sets, the least are 4 on 6"]
-    assert [belief.other for belief in beliefs(study, against_control(study))] == ["b"]
+    assert [belief.method for belief in beliefs(study, against_control(study))] == ["b"]
     assert beliefs(replace(study, options=Options(control="a", rope=0.0)), against_control(study)) == ()

@@ -35,7 +35,7 @@ def against(table_of: MakeTable, differences: list[float], options: Options | No
     """Ours against one other method, with these differences on as many data sets."""
     values = np.full((len(differences), 1, 2), 50.0)
     values[:, 0, 0] += differences
-    return compare(table_of(values, methods=["ours", "theirs"]), options or Options("ours"))
+    return compare(table_of(values, methods=["ours", "theirs"]), options or Options("theirs"))
 
 
 def said(table_of: MakeTable, differences: list[float], options: Options | None = None) -> str:
@@ -86,7 +86,7 @@ def test_better_by_less_than_matters(table_of: MakeTable) -> None:
     found = said(table_of, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     assert found.startswith("ours is better than theirs on 6 data sets: +0.35 (+0.10 to +0.60) points")
     assert found.endswith("; by less than the ROPE of 1 point.")
-    assert "ROPE" not in said(table_of, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], Options("ours", rope=0.2))
+    assert "ROPE" not in said(table_of, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], Options("theirs", rope=0.2))
 
 
 def test_the_sentence_follows_the_test_and_not_the_mean(table_of: MakeTable) -> None:
@@ -128,17 +128,18 @@ def test_one_data_set_is_compared_by_its_seeds_before_all_else(table_of: MakeTab
     found = compare(table_of(values, methods=["a-ours", "fedmd", "twin"], datasets=["digits"]))
     assert found.control == "a-ours"  # the first, where nobody names one
     by_hand = {
-        name: stats.ttest_1samp(values[0, :, 0] - values[0, :, place], 0) for place, name in ((1, "fedmd"), (2, "twin"))
+        name: stats.ttest_1samp(values[0, :, place] - values[0, :, 0], 0) for place, name in ((1, "fedmd"), (2, "twin"))
     }
     (fedmd, twin) = found.decisions
     assert fedmd.p == pytest.approx(2 * by_hand["fedmd"].pvalue)
     interval = by_hand["fedmd"].confidence_interval(0.975)
     assert (fedmd.low, fedmd.high) == pytest.approx((interval.low, interval.high))
     assert found.summary[0] == (
-        "a-ours is better than fedmd; equivalent to twin (on digits over 5 seeds, t paired by seed, Holm over 2 tests)."
+        "Worse than a-ours: fedmd; equivalent to a-ours: twin (on digits over 5 seeds, t paired by seed, Holm over 2 "
+        "tests)."
     )
     sides = [
-        stats.ttest_1samp(values[0, :, 0] - 50 + shift, 0, alternative=way)
+        stats.ttest_1samp(50 - values[0, :, 0] + shift, 0, alternative=way)
         for shift, way in ((1, "greater"), (-1, "less"))
     ]
     assert twin.p == pytest.approx(2 * max(side.pvalue for side in sides))
@@ -147,7 +148,7 @@ def test_one_data_set_is_compared_by_its_seeds_before_all_else(table_of: MakeTab
 
 
 def test_seeds_that_cannot_be_compared_say_why(table_of: MakeTable) -> None:
-    one = compare(table_of(np.array([[[51.0, 50.0]]]), methods=["ours", "theirs"]), Options("ours"))
+    one = compare(table_of(np.array([[[51.0, 50.0]]]), methods=["ours", "theirs"]), Options("theirs"))
     assert one.verdicts[0].endswith("is undecided: +1.00 points, no p value, t paired by seed; one seed shows nothing.")
     same = compare(
         table_of(np.array([[[51.0, 50.0]] * 3]).reshape(1, 3, 2), methods=["ours", "theirs"]), Options("ours")
@@ -186,13 +187,13 @@ def test_a_verdict_is_one_of_all_that_might_be_false(table_of: MakeTable) -> Non
         values[:, 0, 2] -= [1, 2, 3, 4, -5, 6, 7, 8, 9]
         result = compare(table_of(values, methods=["ours", "a", "b"]), Options("ours", rope=rope))
         found, pair = result.decisions[1], result.primary[1]
-        assert (pair.p_holm, pair.significant) == (found.p, found.verdict == "better")
+        assert (pair.p_holm, pair.significant) == (found.p, found.verdict == "worse")
         return found.verdict, found.p
 
     far, near = [10.0 + place for place in range(9)], [0.1 * place for place in range(1, 10)]
     assert verdict(far, 1.0) == ("undecided", 2 * 20 / 512)
-    assert verdict(far, 0.0) == ("better", 20 / 512)
-    assert verdict(near, 1.0) == ("better", 20 / 512)
+    assert verdict(far, 0.0) == ("worse", 20 / 512)
+    assert verdict(near, 1.0) == ("worse", 20 / 512)
 
 
 differences = st.lists(st.integers(-30, 30), min_size=6, max_size=11)

@@ -49,10 +49,10 @@ def test_gains_by_hand(told: Told) -> None:
     rows = [[cell.strip() for cell in row.strip("| ").split("|")] for row in found["gains"].splitlines()]
     # The mean of FedAvg and FedProx is 5 behind; all four verdicts take p = 2/2^7 = .0156 times 4 = .0625: undecided.
     assert [(row[0], row[1].partition(" ")[0], row[2]) for row in rows[2:]] == [
-        ("training alone, their mean", "+5.0", "undecided: local"),
-        ("averaging, their mean", "+5.0", "undecided: fedavg, fedprox"),
-        ("personalized, their mean", "-2.0", "undecided: ditto"),
-        ("one cluster", "+1.0", "better"),
+        ("training alone, their mean", "-5.0", "undecided: local"),
+        ("averaging, their mean", "-5.0", "undecided: fedavg, fedprox"),
+        ("personalized, their mean", "+2.0", "undecided: ditto"),
+        ("one cluster", "-1.0", "worse"),
     ]
     assert found["population"].startswith("7 data sets")
     assert found["losses"].startswith("35 differences on single data sets it is behind")
@@ -60,11 +60,11 @@ def test_gains_by_hand(told: Told) -> None:
 
 def test_where_it_loses(told: Told) -> None:
     assert told.comparison is not None
-    rows = tuple(replace(row, significant=row.other in ("ditto", "cosmos-k1")) for row in told.comparison.per_dataset)
+    rows = tuple(replace(row, significant=row.method in ("ditto", "cosmos-k1")) for row in told.comparison.per_dataset)
     found = page.facts(replace(told, comparison=replace(told.comparison, per_dataset=rows)))
     where = ", ".join(f"{name} 1" for name in DATASETS)  # the ablation is another family
     assert f"it is behind 7 times (ditto 7; on {where}), and ahead 0 times" in found["losses"]
-    none = tuple(replace(row, significant=row.other == "fedavg") for row in rows)
+    none = tuple(replace(row, significant=row.method == "fedavg") for row in rows)
     found = page.facts(replace(told, comparison=replace(told.comparison, per_dataset=none)))
     assert "it is behind nowhere, and ahead 7 times" in found["losses"]
 

@@ -29,5 +29,5 @@ def test_a_line_per_folder(store: Store, cell_of: Callable[..., Cell], outcome: 
     assert index([compared, noted]).splitlines()[2:] == [
         "| [`a`](a/README.md) | Does it win? | Not yet: [there](#there), [docs](../docs/x.md#a), [own](a/own.md) or "
         "[far](https://a.b/c). |",
-        "| [`b`](b/README.md) | Does it win? | fedmd is clearly better than local; undecided against fedavg. |",
+        "| [`b`](b/README.md) | Does it win? | Clearly worse than fedmd: local; undecided against fedmd: fedavg. |",
     ]

@@ -184,6 +184,21 @@ def test_a_trial_with_a_failed_run_is_not_chosen_and_may_be_tried_again(ask: Ask
     assert done.ledger().tunings[0].searches[0].chosen == 1
 
 
+def test_a_grid_whose_own_entries_all_fail_on_a_data_set_ends_there(ask: Ask, play: Play, store: Store) -> None:
+    study = Study(ask(Budget(trials=8, seeds=(100,))), store)
+    with pytest.raises(ConfigError, match=r"first trial of every method.* failed; local on vowel: failed, it broke"):
+        play(study, store, lambda cell: None if cell.dataset.name == "vowel" else level(cell))
+    assert {record.label for record in store.records()} <= {
+        f"{name}-trial-{number}" for name in ("local", "fedmd") for number in (0, 1)
+    }
+
+
+def test_a_method_that_fails_alone_stops_no_tuning(ask: Ask, play: Play, store: Store) -> None:
+    study = Study(ask(Budget(trials=3, seeds=(100,))), store)
+    play(study, store, lambda cell: None if cell.method == "fedmd" else level(cell))
+    assert [search.trials[0].status for search in study.ledger().tunings[0].searches] == ["done", "failed"]
+
+
 def test_repeats_have_seeds_of_their_own_and_the_first_one_chooses(ask: Ask, play: Play, store: Store) -> None:
     asked = ask(Budget(trials=3, seeds=(100, 102), repeat=3), methods=("local",))
     study = Study(asked, store)
