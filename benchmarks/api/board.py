@@ -15,4 +15,4 @@ class Board(pd.DataFrame):
         return pd.DataFrame
 
     def _repr_html_(self) -> str:
-        return board_html(self.to_dict("records"))
+        return board_html({str(name): value for name, value in row.items()} for row in self.to_dict("records"))

@@ -210,4 +210,4 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
 def _bytes(array: np.ndarray) -> memoryview:
     """The bytes of a contiguous array, least first."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return memoryview(little.reshape(-1).view(np.uint8))
+    return little.reshape(-1).view(np.uint8).data
