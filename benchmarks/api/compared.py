@@ -42,9 +42,9 @@ class Compared:
         """The table of `fl-bench compare --format csv`."""
         return pd.read_csv(io.StringIO(as_csv(self.result)))
 
-    def to_latex(self) -> str:
-        """A table for a paper, as `fl-bench compare --format latex` writes it."""
-        return latex(self.result)
+    def to_latex(self, label: str = "tab:comparison") -> str:
+        """A table for a paper, as `fl-bench compare --format latex` writes it, with a label to refer to."""
+        return latex(self.result, label)
 
     def to_markdown(self) -> str:
         """All tables and sentences as Markdown."""

@@ -42,7 +42,7 @@ def load(results: str | Path = RESULTS) -> Results:
         DataError: none can be read. Those that cannot are named in `Results.damaged`.
     """
     records, damaged = read_results(Path(results))
-    return Results(records, Path(results), tuple(one.problem for one in damaged))
+    return Results(records, Store(Path(results)).results, tuple(one.problem for one in damaged))
 
 
 class Results:
@@ -50,7 +50,8 @@ class Results:
 
     Args:
         records: at least one, whatever their status.
-        folder: where they are from; it may hold the ledger of a tuning, and what was declared of the comparison.
+        folder: where they are from, or their bundle is; it may hold the ledger of a tuning, and what was
+            declared of the comparison.
         damaged: why records of the folder could not be read, a sentence each.
     """
 

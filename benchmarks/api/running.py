@@ -14,23 +14,23 @@ from ...federation.settings import Execution
 from ...methods.base import Method
 from ...methods.registry import METHODS
 from ..commands.options import RESULTS
+from ..commands.preparing import declare_comparison, look, open_results, say_without_models, tuning_of
 from ..commands.progress import reporter
 from ..commands.supervision import fetch
 from ..export.live import Live, read_tracker
-from ..grid.cell import SPLIT_KEYS
+from ..grid.changes import SECTIONS, scheme_change, with_changes
 from ..grid.choices import choose_methods, parse_method
 from ..grid.configure import configure
 from ..grid.executors import read_executor
-from ..grid.grid import GridFile, expand, find_grid
+from ..grid.grid import GridFile, Overrides, expand, find_grid
 from ..grid.plain_yaml import read_yaml
 from ..grid.plugins import known_here_only, load_plugins, method_of_class
-from ..records.recovery import recover
 from ..records.store import Store
 from ..running.executor import check_keeps_models
 from ..running.inside import run_inside
-from ..running.runner import Options, finished
+from ..running.runner import Options
 from ..running.schedule import Schedule, earlier_runs, round_seconds
-from ..tables.terminal import make_console
+from ..tables.terminal import make_console, say
 from .results import Results
 
 if TYPE_CHECKING:
@@ -107,18 +107,21 @@ def run(
     with ExitStack() as lent:
         changes = {"partition": partition, "training": training, "faults": faults}
         written = _written(read_yaml(path), changes, models=models, settings=settings)
-        if methods is not None:
-            entries = [methods] if isinstance(methods, str) else list(methods)
+        entries = None if methods is None else [methods] if isinstance(methods, str) else list(methods)
+        chosen_here = entries is not None and not all(isinstance(one, str) for one in entries)
+        if entries is not None and chosen_here:  # another grid than the one that declared a comparison
             written["methods"] = [entry for one in entries for entry in _entries(one, written, lent)]
-        if datasets is not None:
-            written["datasets"] = [datasets] if isinstance(datasets, str) else list(datasets)
-        if seeds is not None:
-            written["seeds"] = seeds if isinstance(seeds, str) else [seeds] if isinstance(seeds, int) else list(seeds)
-        expanded = expand(configure(GridFile, written, ""), str(path))
+            written.pop("comparison", None)
+        asked = Overrides(
+            methods=None if entries is None or chosen_here else ",".join(map(str, entries)),
+            datasets=_joined(datasets),
+            seeds=_joined(seeds),
+        )
+        file = configure(GridFile, written, "")
+        expanded = expand(file, str(path), asked)
         store = Store(Path(out).absolute())
-        store.check_writable()
-        recover(store)
-        cells = [cell for cell in expanded.cells if finished(cell, store, retry=retry) is None]
+        open_results(store, tuning_of(file, expanded, path))
+        cells, earlier = look(expanded, store, retry=retry)
         chosen = read_executor(executor, {"jobs": jobs, "device": device})
         if keep_models:
             check_keeps_models(chosen, executor)
@@ -133,6 +136,9 @@ def run(
                 f"{here[0].method} is a class of this session, which no other process knows: run it with "
                 "executor='local', or write it to a file and give that in `plugins`"
             )
+        if keep_models:
+            say_without_models(earlier)
+        declare_comparison(expanded, path, store, len(expanded.cells) - len(cells))
         options = Options(
             data_dir=None if folder is None else str(folder),
             plugins=tuple(map(str, plugins)),
@@ -198,22 +204,31 @@ def _written(
     models: Any,
     settings: Mapping[str, Mapping[str, Any]] | None,
 ) -> dict[str, Any]:
-    """A grid as it would be written with what was given."""
+    """A grid as it would be written with what was given; a new scheme leaves out what it does not know, and says so."""
     written = dict(grid)
-    for section, given in changes.items():
-        if given is not None:
-            whole = section == "partition" and "scheme" in given
-            written[section] = dict(given) if whole else {**written.get(section, {}), **given}
-            if whole:  # how much is public, and who has enough to be tested on, is no matter of the scheme
-                kept = {key: value for key, value in grid.get(section, {}).items() if key in SPLIT_KEYS}
-                written[section] = {**kept, **written[section]}
-    for key, value in (("models", models), ("settings", settings)):
-        if value is not None:
-            written[key] = value
-    if any(value is not None for value in (*changes.values(), models, settings)):
+    given = {f"{section}.{name}": value for section, own in changes.items() if own for name, value in own.items()} | (
+        {} if models is None else {"models": models}
+    )
+    if given:
+        sections: dict[str, Mapping[str, Any]] = {
+            name: {} if name == "models" else grid.get(name) or {} for name in SECTIONS
+        }
+        move = scheme_change(sections, {}, given)
+        if move is not None:
+            say(str(move))
+        changed = with_changes(sections, {}, given)
+        written |= {name: changed[name] for name in SECTIONS if name != "models" or models is not None}
+    if settings is not None:
+        written["settings"] = settings
+    if given or settings is not None:
         for key in ("tuning", "comparison"):  # what was tuned and declared was so for the grid as it is
             written.pop(key, None)
     return written
+
+
+def _joined(values: Iterable[Any] | str | int | None) -> str | None:
+    """Names or numbers as the command line has them: `a,b`."""
+    return None if values is None else str(values) if isinstance(values, str | int) else ",".join(map(str, values))
 
 
 def _entries(one: Any, written: Mapping[str, Any], lent: ExitStack) -> list[Any]:

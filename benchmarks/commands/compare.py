@@ -119,16 +119,17 @@ def compare(
             ) from None
         except OSError as error:
             raise StorageError(f"cannot write {out}: {error.strerror}") from None
-        write_file(out, _text(result, form))
+        write_file(out, _text(result, form, label=f"tab:{out.stem}"))
         say(f"wrote {out}")
     raise typer.Exit(code)
 
 
-def _text(result: Comparison, form: str) -> str:
-    """The comparison in a form for files and pipes."""
+def _text(result: Comparison, form: str, label: str = "tab:comparison") -> str:
+    """The comparison in a form for files and pipes; `label` is that of a LaTeX table."""
     from ..tables.comparison import as_json, markdown, plain
     from ..tables.comparison_csv import as_csv
     from ..tables.latex import latex
 
-    writers = {"table": plain, "markdown": markdown, "csv": as_csv, "json": as_json, "latex": latex}
-    return writers[form](result)
+    if form == "latex":
+        return latex(result, label)
+    return {"table": plain, "markdown": markdown, "csv": as_csv, "json": as_json}[form](result)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import suppress
 from functools import partial
-from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -138,14 +135,13 @@ def run(
     from ..grid.grid import Overrides, expand, find_grid, read_grid, scheme_changes
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
-    from ..records.recovery import recover
     from ..records.store import Store
     from ..running.executor import check_keeps_models
     from ..running.runner import Options, finished
     from ..running.schedule import Schedule, earlier_runs, round_seconds
     from ..running.waiting import until_ended
-    from ..tuning.travel import carried, check_seeds, leave
     from .outdated import superseded_by
+    from .preparing import declare_comparison, look, open_results, say_without_models, tuning_of
 
     selection = read_selection(select)
     check_timeout(timeout)
@@ -173,9 +169,7 @@ def run(
         expanded = without(expanded, exclude)
     for sentence in scheme_changes(file, overrides):
         say(sentence)
-    tuning = carried(file, path)
-    if tuning is not None:
-        check_seeds(expanded, tuning[0])
+    tuning = tuning_of(file, expanded, path)
     store = Store(out.absolute())  # wherever a plugin may go
     if dry_run or estimate:
         from .dry_run import print_plan
@@ -193,12 +187,8 @@ def run(
             ledger=ledger,
         )
         return
-    store.check_writable()
-    if tuning is not None:
-        leave(tuning[1], store.results)
-    for place in recover(store).values():
-        say(f"put back, its process was killed while it was replaced: {place}")
-    waiting, earlier = _look(expanded, store, retry=retry)
+    open_results(store, tuning)
+    waiting, earlier = look(expanded, store, retry=retry)
     fetch(expanded.cells if force else waiting, data_dir, download=download)
     chosen.slots()  # what is wrong with it is said before anything runs
     for one in trackers:
@@ -208,10 +198,10 @@ def run(
         waiting, earlier = list(expanded.cells), []
     _say_what_is_there(expanded, store, waiting, earlier)
     if keep_models:
-        _say_without_models(earlier)
+        say_without_models(earlier)
     for sentence in dealt_otherwise(expanded.cells):
         say(sentence)
-    _declare(expanded, path, store, len(expanded.cells) - len(waiting))
+    declare_comparison(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
@@ -248,47 +238,6 @@ def _supersede(grid: Grid, store: Store) -> None:
         say(
             f"moved {many(len(moved), 'record')} to {store.results / SUPERSEDED}; should this stop, the same command "
             "without --force goes on"
-        )
-
-
-def _say_without_models(earlier: Sequence[Ending]) -> None:
-    """Name what `--keep-models` comes too late for."""
-    from ..records.models import MODELS
-    from ..statistics.verdicts import many
-
-    late = sum(ending.status == "done" and not (ending.folder / MODELS).exists() for ending in earlier)
-    if late:
-        say(f"{many(late, 'run')} finished earlier without keeping models; --force runs all of the grid again")
-
-
-def _look(grid: Grid, store: Store, *, retry: bool) -> tuple[list[Cell], list[Ending]]:
-    """The cells of a grid that have to run, and how others ended; one whose record is damaged is neither."""
-    from ..running.runner import finished
-
-    waiting, earlier = [], []
-    for cell in grid.cells:
-        with suppress(DataError):  # it is named when the grid ends
-            ending = finished(cell, store, retry=retry)
-            if ending is None:
-                waiting.append(cell)
-            else:
-                earlier.append(ending)
-    return waiting, earlier
-
-
-def _declare(grid: Grid, path: Path, store: Store, recorded: int) -> None:
-    """Write what the grid declares of its comparison beside the records, before any more of them are made."""
-    from ..records.declarations import Declared, declare, now
-
-    if grid.declaration is None:
-        return
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    meant = Declared(grid.name, digest, now(), recorded, len(grid.cells), grid.declaration, grid.question)
-    before = declare(store, meant)
-    if before is not None:
-        say(
-            f"the grid {grid.name} declared another comparison at {before.date}: it is kept, and this one counts as "
-            f"declared after {recorded} of {len(grid.cells)} runs"
         )
 
 

@@ -124,11 +124,11 @@ def tune(
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..grid.seeds import parse_seeds
-    from ..records.recovery import recover
     from ..records.store import Store
     from ..running.runner import Options
     from ..tuning.asked import Asked, Budget
     from ..tuning.study import Study
+    from .preparing import open_results
     from .tuning_view import print_choices, print_plan
 
     check_timeout(timeout)
@@ -165,9 +165,7 @@ def tune(
     if dry_run:
         return
     assert write is not None
-    store.check_writable()
-    for place in recover(store).values():
-        say(f"put back, its process was killed while it was replaced: {place}")
+    open_results(store, None)
     folder = None if data_dir is None else str(data_dir)
     options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
     code = _run(study, store, options, chosen, timeout=timeout, wait=wait, verbose=verbose, data=(data_dir, download))

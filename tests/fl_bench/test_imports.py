@@ -1,4 +1,4 @@
-"""Who imports whom: no circle within or between rooms, and no arrow against the order that the README states.
+"""Who imports whom: no circle within or between rooms, and no arrow against the order that docs/architecture.md states.
 
 Imports for types only and imports inside functions count like all others: they hide a circle from Python, not from
 readers. Names that a registry looks up when it is asked (`BUILT_IN`) are no imports.
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGE = "fl_bench"
 
 Imports = dict[str, set[str]]
@@ -24,7 +24,7 @@ Layers = dict[str, list[list[str]]]
 
 
 def read_rooms(text: str) -> list[str]:
-    """The rooms of the README's table, the one that imports no other first."""
+    """The rooms of the table, the one that imports no other first."""
     return re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE)
 
 
@@ -38,7 +38,7 @@ def read_layers(text: str) -> Layers:
 
 def _names(line: str) -> str:
     names = re.match(r"\s*((\w+(\.py|/)(\s+|$))+)", line)
-    assert names, f"the README names no file in the line {line!r}"
+    assert names, f"docs/architecture.md names no file in the line {line!r}"
     return names[1]
 
 
@@ -152,11 +152,11 @@ def imports() -> Imports:
 
 
 def packaged() -> list[str]:
-    """The rooms with code, in the README's order."""
+    """The rooms with code, in the order of the page."""
     folders = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"].values()
     rooms = {folder.split("/")[0] for folder in folders}
-    assert rooms <= set(read_rooms(README))
-    return [room for room in read_rooms(README) if room in rooms]
+    assert rooms <= set(read_rooms(PAGE))
+    return [room for room in read_rooms(PAGE) if room in rooms]
 
 
 def test_no_two_files_import_each_other(imports: Imports) -> None:
@@ -164,12 +164,12 @@ def test_no_two_files_import_each_other(imports: Imports) -> None:
 
 
 def test_imports_follow_the_order_of_the_readme(imports: Imports) -> None:
-    assert wrong_arrows(imports, packaged(), read_layers(README)) == []
+    assert wrong_arrows(imports, packaged(), read_layers(PAGE)) == []
 
 
 def test_the_readme_names_every_file_of_a_room_that_it_orders(imports: Imports) -> None:
-    assert "benchmarks" in read_layers(README)
-    assert unnamed(imports, read_layers(README)) == []
+    assert "benchmarks" in read_layers(PAGE)
+    assert unnamed(imports, read_layers(PAGE)) == []
 
 
 def test_all_rooms_were_read(imports: Imports) -> None:

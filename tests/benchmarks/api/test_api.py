@@ -13,7 +13,10 @@ import pytest
 
 import fl_bench as fb
 from fl_bench.benchmarks.leaderboard.lines import lines
+from fl_bench.benchmarks.records.bundle import write_bundle
+from fl_bench.benchmarks.records.declarations import read_declarations
 from fl_bench.benchmarks.records.store import Store
+from fl_bench.datasets.catalogue import available
 from fl_bench.errors import ConfigError
 from fl_bench.methods.fedavg import FedAvg
 from fl_bench.methods.registry import METHODS
@@ -156,6 +159,35 @@ def test_settings_and_changes_are_those_of_a_grid(tmp_path: Path) -> None:
     found = small(tmp_path, methods=["local"], settings={"one": {"training.rounds": 1}, "two": {"training.rounds": 2}})
     assert sorted(found.rounds.groupby("setting").size()) == [1, 2]
     assert np.isfinite(found.runs["accuracy"]).all()
+
+
+def test_a_tuned_grid_leaves_its_ledger_and_what_it_declares(tmp_path: Path) -> None:
+    if not available("vowel")[0]:
+        pytest.skip("vowel is not here")
+    asked: dict[str, Any] = {
+        "grid": "offline",
+        "datasets": ["vowel"],
+        "methods": ["local"],
+        "progress": False,
+        "jobs": 1,
+    }
+    with pytest.raises(ConfigError, match="chose the settings of offline, so that they cannot judge them"):
+        fb.run(**asked, seeds=[100], out=tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    found = fb.run(**asked, seeds=[0], out=tmp_path / "out")
+    ledger = ROOT / "benchmarks" / "grids" / "offline.tuning.json"
+    assert (tmp_path / "out" / "tuning.json").read_bytes() == ledger.read_bytes()
+    (declared,) = read_declarations(Store(tmp_path / "out"))
+    assert (declared.grid, declared.recorded, declared.comparison.control) == ("offline", 0, "cosmos")
+    write_bundle(tmp_path / "bundle" / "records.tar.xz", {one.name: dict(one.texts()) for one in found.records})
+    (tmp_path / "bundle" / "tuning.json").write_bytes(ledger.read_bytes())
+    assert fb.load(tmp_path / "bundle" / "records.tar.xz").folder == tmp_path / "bundle"
+
+
+def test_a_new_scheme_leaves_out_what_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {"scheme": "dirichlet-class", "clients": 5, "min_test": 5}
+    small(tmp_path, methods=["local"], partition=changes, training={"rounds": 1})
+    assert "leaves out what the grid sets for another: partition.groups" in " ".join(capsys.readouterr().err.split())
 
 
 def test_html_is_there_for_notebooks(results: fb.Results) -> None:

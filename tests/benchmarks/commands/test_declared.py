@@ -84,7 +84,7 @@ def test_compare_follows_it(results: Path, capsys: pytest.CaptureFixture[str]) -
     assert "control fedmd, level .05, ROPE and tie margin 2 points" in text
     assert "declared before its first run, by the grid small at 2025-12-31T00:00:00+00:00" in text
     assert "not as declared" not in text
-    assert "Bounds: fedmd is" in text
+    assert "Bounds, " in text
     assert "ditto" not in text
 
 

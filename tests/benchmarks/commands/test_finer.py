@@ -41,11 +41,11 @@ def results(store: Store, tmp_path: Path, cell_of: MakeCell, outcome: MakeOutcom
 def test_costs(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["costs", str(results), "--control", "fedmd"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "local +12.00 x 1 x 2" in text
+    assert "local -12.00 x 1 x 0.5" in text
     assert "over 1 family of data sets, too few for an interval" in text
     assert run_command(["costs", str(results), "--control", "fedmd", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert row["seconds"] == {"value": 2.0, "low": None, "high": None}
+    assert row["seconds"] == {"value": 0.5, "low": None, "high": None}
 
 
 def test_clients(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +53,7 @@ def test_clients(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # times 2 / sqrt(3) is 4.97.
     assert run_command(["clients", str(results), "--control", "fedmd"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "digits local 3 2 (dealt anew) +12.00 +7.03 to +16.97" in text
+    assert "digits local 3 2 (dealt anew) -12.00 -16.97 to -7.03" in text
     assert run_command(["clients", str(results), "--control", "fedmd", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["same_clients"] is False

@@ -44,7 +44,9 @@ def test_runs_that_finished_without_keeping_models_are_counted(
     assert (kept.folder / MODELS).is_file()
     command = ["run", str(grid), "--out", str(store.results)]
     assert run_command([*command, "--keep-models"]) == 0
-    assert "1 run finished earlier without keeping models; --force runs" in " ".join(capsys.readouterr().err.split())
+    assert "1 run finished earlier without keeping models; `run --force` runs" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert run_command(command) == 0
     assert "without keeping models" not in " ".join(capsys.readouterr().err.split())
 
