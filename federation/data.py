@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..datasets.dataset import Dataset, Description
+    from ..datasets.dataset import Dataset, Description, Modality
     from ..datasets.split import Split
 
 PREPARED_BYTES = 2**30
@@ -30,19 +30,19 @@ HIDDEN = -1
 """The label of every sample whose true label is sealed: a method that uses it anyway fails loudly."""
 
 
-def prepare(inputs: Tensor, about: Description, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
+def prepare(inputs: Tensor, modality: Modality, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
     """What a network sees: images scaled to [0, 1], then to mean 0.5 and deviation 0.5; all others as they are.
 
     A network that reads texts is given its tokens in the number format of all inputs, and looks them up.
 
     Args:
         inputs: stored inputs, shape (..., *shape); uint8 in [0, 255], int32 or float32.
-        about: the data set's description.
+        modality: the kind of data.
         dtype: number format of the result.
         channels_last: whether the numbers of a pixel lie side by side in memory, which convolutions on a CPU are faster
             with; the shape is the same.
     """
-    if about.modality != "image":
+    if modality != "image":
         return inputs.to(dtype)
     scale = 127.5 if inputs.dtype == torch.uint8 else 0.5
     seen = inputs.to(dtype).div(scale).sub_(1.0)
@@ -62,7 +62,7 @@ def resident(
     stored = inputs.to(device)
     if stored.numel() * torch.finfo(dtype).bits // 8 > PREPARED_BYTES:
         return stored, None
-    seen = prepare(stored, about, dtype, channels_last=channels_last)
+    seen = prepare(stored, about.modality, dtype, channels_last=channels_last)
     return stored, seen.movedim(-3, -1) if channels_last and about.modality == "image" else seen
 
 
@@ -229,7 +229,7 @@ class FederatedData:
         stored = gathered(self.inputs, rows)
         if crops is not None:
             stored = augment.apply(stored.flatten(0, -4), crops.flatten(0, -2)).view_as(stored)
-        return prepare(stored, self.about, self.dtype, channels_last=self._channels_last)
+        return prepare(stored, self.about.modality, self.dtype, channels_last=self._channels_last)
 
 
 def gathered(source: Tensor, rows: Tensor) -> Tensor:

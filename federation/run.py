@@ -25,6 +25,7 @@ from .exchange import Exchanges
 from .factory import Factory, assign_architectures
 from .faults import Faults, Met
 from .journal import Journal, Mark, beside
+from .kept import Kept, keep
 from .leakage import leaks
 from .models.build import count_parameters
 from .precision import gpu_arithmetic
@@ -94,6 +95,7 @@ class Run:
             renumbered clients that take their identities along has the same results, renumbered.
         execution: how to use the machine; no result depends on it but by rounding.
         faults: what goes wrong whatever the method; nothing by default.
+        keep_models: whether to take down the models that clients deploy after the last round, as `kept`.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Run:
         identities: Sequence[int] | None = None,
         execution: Execution | None = None,
         faults: Faults | None = None,
+        keep_models: bool = False,
     ) -> None:
         self.method = method
         self.models = models
@@ -157,6 +160,10 @@ class Run:
         """Whether a checkpoint is being written or read: a `StorageError` then is of the disk, and none of the
         method's."""
         self._history: list[RoundRow] = []
+        self._keeps = keep_models
+        self.kept: Kept | None = None
+        """The models that clients deploy after the last round, where they are to be kept. None where that round came
+        from a checkpoint of a run that was to keep none."""
         self._viewed: set[str] = set()
         self._read = 0
         self._drawn = np.zeros(self.data.clients, dtype=np.int64)
@@ -358,13 +365,17 @@ class Run:
     def _scores(self, rnd: Round) -> Scoring:
         method = self.method
         scores = Scoring(self.data, self.execution.threads or 1)
+        deployed: dict[str, Deployed] = {}
         for architecture in self.factory.clients:
             ids = self.factory.ids_of(architecture)
             cohort = self.client_cohort(architecture, ids, rnd)
             views = {method.deployed_view: method.deployed(cohort, rnd)}
+            deployed[architecture] = views[method.deployed_view]
             if self.training.views == "all":
                 views.update(method.views(cohort, rnd))
             scores.add(ids, views, headline=method.deployed_view)
+        if self._keeps and rnd.index == self.training.rounds - 1:
+            self.kept = keep(deployed, self.factory)
         return scores
 
     def _data_of_unseen(self, dataset: Dataset, split: Split) -> FederatedData | None:
@@ -426,6 +437,7 @@ class Run:
             "method": self.method.state_dict(),
             "channel": self._channel.state_dict(),
             "openings": {name: list(value.openings) for name, value in self._sealed().items()},
+            **({} if self.kept is None else {"kept": self.kept.state_dict()}),
         }
         self.saving = True
         self._journal.add(row.values, row.clients)
@@ -451,6 +463,7 @@ class Run:
             for by in openings:
                 sealed[name].open(by)
         self._history = [RoundRow(values, clients) for values, clients in rows]
+        self.kept = Kept.of_state(state["kept"]) if "kept" in state and self._keeps else None
 
 
 def _digest(*arrays: np.ndarray) -> str:

@@ -51,6 +51,10 @@ DECLARATION_BYTES = 2**20
 """Bytes of what grids declared of comparisons (`comparison.json`), 1 MB; a declaration of 20 methods takes 1 kB."""
 PLAN_BYTES = 2**22
 """Bytes of the answers that plans keep (`plans.json`), 4 MB; those of a grid on ten data sets take 0.1 MB."""
+MODELS_HEADER = 2**24
+"""Bytes of what a file of models says of itself, 16 MB; ours take 5 kB for each architecture."""
+MODEL_BYTES = 8 * NET_WEIGHTS
+"""Bytes of one model that is read of such a file; the file itself may have any number of them."""
 RECORD_DEPTH = 32
 """Lists and mappings inside one another in a run.json."""
 RECORD_NUMBER = 10.0**100

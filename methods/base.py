@@ -323,6 +323,15 @@ class Method(ABC, Generic[Config]):
         """The model that each client would use after this round; by default its own."""
         return clients.deployed()
 
+    def deployed_net(self, client: nn.Module) -> nn.Module:
+        """The net that `deployed` scores, made again of what `build_client` makes, whatever the weights in it.
+
+        Only asked where models were kept (`--keep-models`), and only of methods that deploy a module of their own: what
+        clients train, a part of it and nets of the server are found without it. `self.federation` is as in
+        `build_client`.
+        """
+        return client
+
     def views(self, clients: Cohort, rnd: Round) -> dict[str, Deployed]:
         """Further models to report on, by view name; never mistaken for the method's accuracy.
 

@@ -33,13 +33,13 @@ from fl_bench.spaces import Log, space
 from ..federation.payloads import Bundle, Prototypes, Scalars
 from .base import Facts, Method, Plan, Requires, not_negative
 from .losses import cross_entropy
-from .prototypes import class_means, near_prototypes, nearest_prototype, no_prototypes
+from .prototypes import class_means, near_prototypes, nearest_prototype, no_prototypes, prototype_net
 from .registry import method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..federation.channel import Downloads, Uploads
     from ..federation.cohort import Cohort
@@ -113,6 +113,10 @@ class FedProto(Method[FedProtoConfig]):
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The class of the nearest global prototype, by each client's features."""
         return nearest_prototype(clients, self.g)
+
+    def deployed_net(self, client: nn.Module) -> nn.Module:
+        """The classifier by nearest prototypes on the client's body."""
+        return prototype_net(client)
 
     def unseen(self, clients: Cohort, received: Prototypes, rnd: Round) -> Deployed:
         """A newcomer trains near the newest prototypes, and deploys the nearest."""

@@ -39,7 +39,7 @@ from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .distances import between
 from .losses import cross_entropy
 from .planning import PlannedPhase
-from .prototypes import class_means, labelled_features, near_prototypes, nearest_prototype, no_prototypes
+from .prototypes import class_means, labelled_features, near_prototypes, nearest_prototype, no_prototypes, prototype_net
 from .registry import method
 
 if TYPE_CHECKING:
@@ -147,6 +147,10 @@ class FedTGP(Method[FedTGPConfig]):
     def deployed(self, clients: Cohort, rnd: Round) -> Deployed:
         """The class of the nearest prototype, by each client's features."""
         return nearest_prototype(clients, self.prototypes())
+
+    def deployed_net(self, client: nn.Module) -> nn.Module:
+        """The classifier by nearest prototypes on the client's body."""
+        return prototype_net(client)
 
     def unseen(self, clients: Cohort, received: Prototypes, rnd: Round) -> Deployed:
         """A newcomer trains near the newest prototypes, and deploys the nearest."""

@@ -96,3 +96,12 @@ def nearest_prototype(clients: Cohort, prototypes: Prototypes) -> Deployed:
     }
     module = NearestPrototype(clients.module("body"), prototypes)
     return Deployed(module, {**table, **body}, tuple(range(members)))
+
+
+def prototype_net(client: nn.Module) -> nn.Module:
+    """The module of `nearest_prototype` made of a client's net, without prototypes yet."""
+    from .prototype_nets import NearestPrototype
+
+    head = client.get_parameter("head.weight")  # (classes, features)
+    nothing = Prototypes(torch.zeros_like(head)[None], head.new_zeros((1, len(head)), dtype=torch.bool))
+    return NearestPrototype(client.get_submodule("body"), nothing)

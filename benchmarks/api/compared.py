@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..tables.comparison import as_json, markdown, plain
 from ..tables.comparison_csv import as_csv
+from ..tables.html import comparison_html
 from ..tables.latex import latex
 
 if TYPE_CHECKING:
@@ -63,5 +64,5 @@ class Compared:
     def __repr__(self) -> str:
         return plain(self.result)
 
-    def _repr_markdown_(self) -> str:
-        return markdown(self.result)
+    def _repr_html_(self) -> str:
+        return comparison_html(self.result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..commands.options import RESULTS
 from ..commands.question import Question, ask_records
@@ -13,15 +13,20 @@ from ..leaderboard.naming import only_settings
 from ..records.declarations import read_declarations
 from ..records.store import Store, read_results
 from ..statistics.comparison import compare
+from ..tables.terminal import nearby
 from ..tuning.travel import ledger_in
+from .board import Board
 from .compared import Compared
+from .models import model_of, run_with_models
 from .plots import Plots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import pandas as pd
+    from torch import nn
 
+    from ...methods.base import Method
     from ..grid.cell import Cell
     from ..leaderboard.reported import Selection
     from ..records.record import Record
@@ -108,16 +113,44 @@ class Results:
         `clients.csv`."""
         return clients_frame(self.records)
 
-    def leaderboard(self, select: Selection = "last") -> pd.DataFrame:
+    def model(
+        self,
+        run: str | None = None,
+        *,
+        client: int,
+        method: type[Method[Any]] | None = None,
+        plugins: Sequence[str | Path] = (),
+    ) -> nn.Module:
+        """The net that a client deploys at the end of a run which kept its models (`keep_models=True`).
+
+        It is the client's own, its cluster's or the server's, as the method has it: the one whose accuracy is recorded.
+        No data are needed, and nothing in the file is executed.
+
+        Args:
+            run: a name as `fl-bench show` takes it, `"digits/cosmos-0"`; None where only one run kept models.
+            client: the client, by its number in `clients`.
+            method: the class, where it was run as one (`methods=[MyMethod]`).
+            plugins: the plugin files, where it was run with some.
+        Returns:
+            A net on the CPU in evaluation mode, samples of shape (batch, ...) to logits of shape (batch, classes).
+
+        Raises:
+            ConfigError: there is no such run or client, the run kept no models, or its method is not known.
+            DataError: the file is damaged.
+        """
+        return model_of(run_with_models(self.records, run), client, method, plugins)
+
+    def leaderboard(self, select: Selection = "last") -> Board:
         """A row per data set, setting, method and view, the columns of the leaderboard files (docs/records.md) and
-        `setting_name`, such as `alpha=0.1`, where a data set has several.
+        `setting_name`, such as `alpha=0.1`, where a data set has several. A notebook shows the main columns, of the
+        deployed models.
 
         Args:
             select: the round that is reported: `last`, or the best by validation accuracy (`val`).
         Raises:
             DataError: records of one comparison contradict each other.
         """
-        return board_frame(self.records, select, ledger_in(self.folder))
+        return Board(board_frame(self.records, select, ledger_in(self.folder)))
 
     def export(self, to: str, out: str | Path, *, select: Selection = "last") -> list[Path]:
         """Write the results for another tool, as `fl-bench export` does.
@@ -185,12 +218,9 @@ class Results:
     def __repr__(self) -> str:
         runs = self.runs
         done = int((runs["status"] == "done").sum()) if len(runs) else 0
-        return f"<{len(runs)} runs in {self.folder}, {done} of them done>"
+        return f"<{len(runs)} runs in {nearby(str(self.folder))}, {done} of them done>"
 
     def _repr_html_(self) -> str:
         if not self.records:
             return f"<p>{repr(self).strip('<>')}</p>"
-        board = self.leaderboard()
-        columns = ["dataset", "setting_name", "method", "acc_mean", "acc_std", "seeds", "badges"]
-        shown = board[board["deployed"]][columns].rename(columns={"setting_name": "setting"})
-        return f"<p>{repr(self).strip('<>')}</p>{shown.to_html(index=False, float_format='{:.2f}'.format)}"
+        return f"<p>{repr(self).strip('<>')}</p>{self.leaderboard()._repr_html_()}"

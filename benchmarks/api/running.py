@@ -14,7 +14,7 @@ from ...federation.settings import Execution
 from ...methods.base import Method
 from ...methods.registry import METHODS
 from ..commands.options import RESULTS
-from ..commands.preparing import declare_comparison, look, open_results, tuning_of
+from ..commands.preparing import declare_comparison, look, open_results, say_without_models, tuning_of
 from ..commands.progress import reporter
 from ..commands.supervision import fetch
 from ..export.live import Live, read_tracker
@@ -26,6 +26,7 @@ from ..grid.grid import GridFile, Overrides, expand, find_grid
 from ..grid.plain_yaml import read_yaml
 from ..grid.plugins import known_here_only, load_plugins, method_of_class
 from ..records.store import Store
+from ..running.executor import check_keeps_models
 from ..running.inside import run_inside
 from ..running.runner import Options
 from ..running.schedule import Schedule, earlier_runs, round_seconds
@@ -58,6 +59,7 @@ def run(
     data_dir: str | Path | None = None,
     download: bool = False,
     retry: bool = False,
+    keep_models: bool = False,
     timeout: float | None = None,
     trackers: Iterable[str] = (),
     progress: bool = True,
@@ -75,7 +77,7 @@ def run(
         seeds: numbers from 0, or text such as `"0-4"`.
         grid: a grid of `fl-bench list grids`, or a YAML file.
         out: the folder of the records.
-        partition: how data are dealt; one that names its scheme takes the place of the grid's, else it changes it.
+        partition: changes of how the grid deals data; a new scheme leaves out what it does not know of the grid's.
         models: the clients' networks, as in a grid.
         training: changes of the grid's rounds and local training.
         faults: changes of the grid's faults.
@@ -87,6 +89,8 @@ def run(
         data_dir: the folder to look for data in first.
         download: whether missing data may be fetched.
         retry: whether runs that are not `done` are run again.
+        keep_models: whether runs keep the models that clients deploy, for `Results.model`. Runs that are recorded
+            already keep none.
         timeout: seconds that a run may take.
         trackers: where to show accuracy by round meanwhile, `tensorboard` or `mlflow[folder=here]`.
         progress: whether to show what runs.
@@ -117,8 +121,10 @@ def run(
         expanded = expand(file, str(path), asked)
         store = Store(Path(out).absolute())
         open_results(store, tuning_of(file, expanded, path))
-        cells, _ = look(expanded, store, retry=retry)
+        cells, earlier = look(expanded, store, retry=retry)
         chosen = read_executor(executor, {"jobs": jobs, "device": device})
+        if keep_models:
+            check_keeps_models(chosen, executor)
         following = [read_tracker(text) for text in trackers]
         for tracker in following:
             tracker.ready()
@@ -130,11 +136,14 @@ def run(
                 f"{here[0].method} is a class of this session, which no other process knows: run it with "
                 "executor='local', or write it to a file and give that in `plugins`"
             )
+        if keep_models:
+            say_without_models(earlier)
         declare_comparison(expanded, path, store, len(expanded.cells) - len(cells))
         options = Options(
             data_dir=None if folder is None else str(folder),
             plugins=tuple(map(str, plugins)),
             retry=retry,
+            keep_models=keep_models,
             execution=Execution(),
         )
         _run(

@@ -37,6 +37,7 @@ from .run import run
 from .scaffold import new_method
 from .show import show
 from .tune import tune
+from .upload import upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +143,7 @@ app.command()(pack)
 app.command()(unpack)
 app.command()(merge)
 app.command()(export)
+app.command()(upload)
 app.command()(fsck)
 app.command()(doctor)
 app.command()(overlap)

@@ -27,6 +27,7 @@ def pack(
     """Write all records of a folder into one compressed file, which every command reads like the folder.
 
     The same records give the same file, byte for byte. It is an ordinary tar archive, and nothing in it is executed.
+    Models that runs kept are left out: they stay in the folders of their records, --remove or not.
 
     \b
     fl-bench pack results
@@ -36,8 +37,10 @@ def pack(
     from ..records.bundle import SUFFIX, is_bundle, read_bundle, write_bundle
     from ..records.declarations import as_text, read_declarations
     from ..records.index import place_of
+    from ..records.models import models_of
     from ..records.removal import remove_packed
     from ..records.store import Store, read_results
+    from ..statistics.verdicts import many
     from ..tables.values import show_bytes
 
     store = Store(results)
@@ -64,6 +67,9 @@ def pack(
     if remove:
         removed = remove_packed(store.runs, packed, store.held)
         say(f"removed the folders of {len(removed)} records; `fl-bench unpack {results}` restores them")
+    with_models = sum(models_of(record) is not None for record in records)
+    if with_models:
+        say(f"not packed: the models of {many(with_models, 'run')}, which stay in the folders of their records")
     raise typer.Exit(FAILED if damaged else 0)
 
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 from fl_bench.errors import DataError
 
 from ..records.declarations import Declared, declare, now
+from ..records.models import MODELS
 from ..records.recovery import recover
 from ..running.runner import finished
+from ..statistics.verdicts import many
 from ..tables.terminal import say
 from ..tuning.travel import carried, check_seeds, leave
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ..grid.cell import Cell
@@ -69,6 +72,13 @@ def look(grid: Grid, store: Store, *, retry: bool) -> tuple[list[Cell], list[End
             else:
                 earlier.append(ending)
     return waiting, earlier
+
+
+def say_without_models(earlier: Sequence[Ending]) -> None:
+    """Count the runs that `--keep-models` comes too late for; nothing is said where there are none."""
+    late = sum(ending.status == "done" and not (ending.folder / MODELS).exists() for ending in earlier)
+    if late:
+        say(f"{many(late, 'run')} finished earlier without keeping models; `run --force` runs all of the grid again")
 
 
 def declare_comparison(grid: Grid, path: Path, store: Store, recorded: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 
@@ -216,33 +216,12 @@ def report(
     fl-bench report results/offline --open
     fl-bench report results/offline --out page --on-missing complete-blocks
     """
-    from ..figures.style import check_matplotlib
-    from ..records.store import Store
-    from ..report.page import render_page, write_page
-    from ..report.pictures import ON_PAGE, take_pictures
+    from ..report.page import write_page
     from ..tables.printing import print_json
-    from ..tuning.travel import ledger_in
 
-    if with_figures:
-        check_matplotlib()
-    records, others, code = _records(results, Filters(methods, datasets, settings))
     question = Question(control, alpha, rope, select, on_missing=on_missing)
-    comparison, obstacle, selection = _compare(results, records, others, question)
-    drawings = _drawings(records, comparison, selection, methods)[0] if with_figures else []
-    drawings = [drawing for drawing in drawings if drawing.kind in ON_PAGE]
-    with saying(f"drawing {len(drawings)} figures"):
-        pictures = take_pictures(drawings)
-    store = Store(results)
-    with saying("writing the page"):
-        text = render_page(
-            records,
-            about=_about(store),
-            selection=selection,
-            comparison=comparison,
-            obstacle=obstacle,
-            pictures=pictures,
-            ledger=ledger_in(store.results),
-        )
+    page = page_of(results, Filters(methods, datasets, settings), question, with_figures=with_figures)
+    text, obstacle, records = page.text, page.obstacle, page.records
     path = write_page(out, text)
     say(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB){'' if show else '; --open shows it in the browser'}")
     if show and not webbrowser.open(path.resolve().as_uri()):
@@ -252,7 +231,56 @@ def report(
     if as_json:
         size = len(text.encode())
         print_json({"page": str(path), "bytes": size, "records": len(records), "no comparison": obstacle or None})
-    raise typer.Exit(code)
+    raise typer.Exit(page.code)
+
+
+class Page(NamedTuple):
+    """The page of a results folder, and what it is made of."""
+
+    text: str
+    records: list[Record]
+    about: About
+    comparison: Comparison | None
+    obstacle: str
+    """Why there is no comparison."""
+    code: int
+    """The exit code that a command ends with when all else goes well."""
+
+
+def page_of(results: Path, filters: Filters, question: Question, *, with_figures: bool) -> Page:
+    """Make the page of a results folder or a bundle.
+
+    Raises:
+        ConfigError: an option is impossible, or a name is unknown.
+        DataError: no record can be read.
+    """
+    from ..figures.style import check_matplotlib
+    from ..records.store import Store
+    from ..report.page import render_page
+    from ..report.pictures import ON_PAGE, take_pictures
+    from ..tuning.travel import ledger_in
+
+    if with_figures:
+        check_matplotlib()
+    records, others, code = _records(results, filters)
+    comparison, obstacle, selection = _compare(results, records, others, question)
+    drawings = _drawings(records, comparison, selection, filters.methods)[0] if with_figures else []
+    drawings = [drawing for drawing in drawings if drawing.kind in ON_PAGE]
+    with saying(f"drawing {len(drawings)} figures"):
+        pictures = take_pictures(drawings)
+    store = Store(results)
+    about = _about(store)
+    with saying("writing the page"):
+        text = render_page(
+            records,
+            about=about,
+            selection=selection,
+            comparison=comparison,
+            obstacle=obstacle,
+            pictures=pictures,
+            ledger=ledger_in(store.results),
+        )
+    return Page(text, records, about, comparison, obstacle, code)
 
 
 def _about(store: Store) -> About:

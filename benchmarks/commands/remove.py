@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +11,9 @@ import typer
 from fl_bench.errors import ConfigError, DataError
 
 from ..tables.terminal import say
+from .asking import ask
 from .filters import Filters, OnlyDatasets, OnlyMethods, OnlySettings
-from .options import FAILED, RESULTS
+from .options import RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,12 +62,12 @@ def rm(
     if len(going) > SHOWN:
         say(f"  and {len(going) - SHOWN} more")
     place = store.results / SUPERSEDED
-    if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigError(f"nobody can be asked whether {many(len(going), 'run')} may go; --yes says that they may")
-        if not typer.confirm(f"Move {many(len(going), 'run')} to {place}?", err=True):
-            say("nothing was moved")
-            raise typer.Exit(FAILED)
+    ask(
+        f"Move {many(len(going), 'run')} to {place}?",
+        "nothing was moved",
+        nobody=f"nobody can be asked whether {many(len(going), 'run')} may go; --yes says that they may",
+        yes=yes,
+    )
     moved = supersede(store, [place_of(name) for name in going])
     say(f"moved {many(len(moved), 'record')} to {place}; `fl-bench leaderboard {results}` writes the tables anew")
 

@@ -97,6 +97,10 @@ def run(
         bool,
         typer.Option("--force", help="Run all of it again; what there is of it moves to `superseded` in the folder."),
     ] = False,
+    keep_models: Annotated[
+        bool,
+        typer.Option("--keep-models", help="Keep the models that clients deploy at the end, beside each record."),
+    ] = False,
     wait: Wait = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
@@ -132,11 +136,12 @@ def run(
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..records.store import Store
+    from ..running.executor import check_keeps_models
     from ..running.runner import Options, finished
     from ..running.schedule import Schedule, earlier_runs, round_seconds
     from ..running.waiting import until_ended
     from .outdated import superseded_by
-    from .preparing import declare_comparison, look, open_results, tuning_of
+    from .preparing import declare_comparison, look, open_results, say_without_models, tuning_of
 
     selection = read_selection(select)
     check_timeout(timeout)
@@ -144,6 +149,8 @@ def run(
     execution = configure(Execution, assignments(use or (), "--use", "threads=2"), "--use")
     load_plugins(plugins)
     chosen: Executor = read_executor(executor, {"jobs": jobs, "device": device})
+    if keep_models:
+        check_keeps_models(chosen, executor)
     trackers = [read_tracker(text) for text in tracker or ()]
     path = find_grid(grid)
     flags = given_flags(
@@ -190,13 +197,17 @@ def run(
         _supersede(expanded, store)
         waiting, earlier = list(expanded.cells), []
     _say_what_is_there(expanded, store, waiting, earlier)
+    if keep_models:
+        say_without_models(earlier)
     for sentence in dealt_otherwise(expanded.cells):
         say(sentence)
     declare_comparison(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)
     folder = None if data_dir is None else str(data_dir)
-    options = Options(data_dir=folder, plugins=tuple(plugins), retry=retry, execution=execution)
+    options = Options(
+        data_dir=folder, plugins=tuple(plugins), retry=retry, keep_models=keep_models, execution=execution
+    )
     schedule = Schedule(waiting, round_seconds(earlier_runs(store, waiting)))
     run_cells = partial(chosen.run, timeout=timeout)
     running = (

@@ -7,7 +7,7 @@ of Paul Tol's muted scheme. Each comes with a marker and a dash, so that figures
 from __future__ import annotations
 
 import io
-from functools import wraps
+from functools import partial, wraps
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -114,10 +114,20 @@ def check_matplotlib() -> None:
 
 
 def new_figure(width: float, height: float, dpi: float = 160) -> Figure:
-    """An empty figure, width and height in inches, that belongs to no window; dots per inch are those of PNG files."""
+    """An empty figure, width and height in inches, that belongs to no window; dots per inch are those of PNG files.
+
+    A notebook shows it as it would be saved.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=dpi)
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=dpi)
+    vars(figure)["_repr_png_"] = partial(_in_notebook, figure)  # matplotlib has one for figures of pyplot alone
+    return figure
+
+
+def _in_notebook(figure: Figure) -> tuple[bytes, dict[str, int]]:
+    """The figure as PNG, and its width on the screen."""
+    return render(figure, "png"), {"width": round(96 * figure.get_figwidth())}
 
 
 @styled

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import inspect
 import os
 import re
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, one_line
+
+from .sources import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +83,7 @@ def method_of_class(cls: type[Method[Any]]) -> Iterator[str]:
     if name in METHODS and METHODS[name] is cls and not (known_here_only(cls) or cls.__module__ == "__main__"):
         yield name
         return
-    _classes[cls] = hashlib.sha256(_source(cls).encode()).hexdigest()
+    _classes[cls] = hashlib.sha256(source_of(cls).encode()).hexdigest()
     if name in METHODS and METHODS[name] is cls:  # decorated with @method
         yield name
         return
@@ -90,18 +91,6 @@ def method_of_class(cls: type[Method[Any]]) -> Iterator[str]:
     cls.name = name
     with METHODS.lent(name, cls):
         yield name
-
-
-def _source(cls: type[Method[Any]]) -> str:
-    """The source of a class, of its settings, and of what it inherits from its own module."""
-    own = [part for part in (*cls.__mro__, cls.config_type) if part.__module__ == cls.__module__]
-    try:
-        return "\n".join(inspect.getsource(part) for part in own)
-    except (OSError, TypeError):
-        raise ConfigError(
-            f"Python does not know the source of {cls.__name__}, which is part of the key of its runs: define it in a "
-            "notebook cell or in a file"
-        ) from None
 
 
 def _load(path: Path) -> ModuleType:

@@ -40,6 +40,7 @@ EXAMPLES = {
         'shares(uploads, "size")); return uploads.to_all(Parameters(self.w))'
     ),
     "Method.deployed": "def deployed(self, clients, rnd): return clients.with_weights(self.w)",
+    "Method.deployed_net": "def deployed_net(self, client): return NearestPrototype(client.body, self.g)",
     "Method.views": 'def views(self, clients, rnd): return {"+local": clients.deployed()}',
     "Method.clusters": "def clusters(self): return np.zeros(self.federation.clients, dtype=np.int64)",
     "Method.unseen": "def unseen(self, clients, received, rnd): clients.load(self.w); return clients.deployed()",

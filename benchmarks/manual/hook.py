@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from mkdocs.structure.files import File
 
+from fl_bench.benchmarks.manual import notebooks
 from fl_bench.benchmarks.manual.reading import ROOT
-from fl_bench.benchmarks.manual.site import GENERATED, PAPERS, adapted
+from fl_bench.benchmarks.manual.site import GENERATED, NOTEBOOKS, PAPERS, adapted
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the papers of the repository and what is made of code."""
+    """Add the papers of the repository, the notebooks and what is made of code."""
     for place, file in PAPERS.items():
         files.append(File.generated(config, place, content=(ROOT / file).read_text(encoding="utf-8")))
+    for place, file in NOTEBOOKS.items():
+        files.append(File.generated(config, place, content=notebooks.page(ROOT / file)))
     for place, content in GENERATED.items():
         files.append(File.generated(config, place, content=content()))
     return files

@@ -28,6 +28,9 @@ PAPERS = {
 }
 """Pages of the site that are files outside of `docs/`, and these files."""
 
+NOTEBOOKS = {f"notebooks/{name}.md": f"docs/notebooks/{name}.ipynb" for name in ("first-comparison", "your-own-method")}
+"""Pages of the site that are notebooks, and these."""
+
 GENERATED: dict[str, Callable[[], str]] = {
     "reference/commands.md": generated.commands,
     "reference/grid.md": generated.grid,
@@ -54,7 +57,7 @@ def adapted(text: str, page: str) -> str:
 
 def source_of(page: str) -> str:
     """The file of the repository that a page of the site stands for."""
-    return PAPERS.get(page, f"docs/{page}")
+    return {**PAPERS, **NOTEBOOKS}.get(page, f"docs/{page}")
 
 
 def _outside_code(text: str, change: Callable[[str], str]) -> str:
@@ -65,7 +68,7 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
 
 def _relinked(text: str, page: str) -> str:
     """Links to files that the site has lead there; of others only the text is left."""
-    places = {file: place for place, file in PAPERS.items()}
+    places = {file: place for place, file in {**PAPERS, **NOTEBOOKS}.items()}
     here, file = posixpath.dirname(page), source_of(page)
 
     def moved(match: re.Match[str]) -> str:

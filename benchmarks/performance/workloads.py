@@ -186,7 +186,7 @@ class Dealt:
     def _rows(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         import torch
 
-        return prepare(self.dataset.inputs[rows], self.dataset.about, torch.float32), self.dataset.labels[rows]
+        return prepare(self.dataset.inputs[rows], self.dataset.about.modality, torch.float32), self.dataset.labels[rows]
 
 
 W1 = Workload("W1")

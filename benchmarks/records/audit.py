@@ -14,6 +14,7 @@ from ...federation.settings import UNSEEN
 from .bundle import BESIDE, NAME
 from .declarations import read_declarations
 from .index import UNFINISHED, by_place, names, place_of
+from .models import MODELS, models_of, read_models
 from .reading import read_record
 from .recovery import lost_record
 from .removal import ASIDE
@@ -97,6 +98,8 @@ def _look_at(read: Callable[[], Record], place: Path) -> tuple[Record | None, st
         record = read()
         problems = [*incomplete(record), *(_strangers(place) if record.packed is None else ())]
         record.let_go()
+        if (models := models_of(record)) is not None:
+            read_models(models).check()
     except DataError as error:
         return None, _problem(error, place)
     return record, ", and ".join(problems)
@@ -122,7 +125,7 @@ def incomplete(record: Record) -> Iterator[str]:
 
 
 def _strangers(folder: Path) -> Iterator[str]:
-    others = sorted(set(os.listdir(folder)) - set(FILES))
+    others = sorted(set(os.listdir(folder)) - {*FILES, MODELS})
     if others:
         yield f"holds what is no file of a record: {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from fl_bench.errors import ConfigError, DataError
 
 from .bundle import BESIDE
 from .declarations import agreed, as_text, read_declarations
+from .models import MODELS, models_of, read_models
 from .reading import beside_clocks
 from .store import Store, read_results
 from .texts import FILES
@@ -38,8 +40,8 @@ def merge_records(sources: Sequence[Path], out: Path, beside: Mapping[str, str])
     """Write the records of several folders or bundles into a new folder, in one step.
 
     A run that several have must be the same in all of them but for its clocks, machine and versions; the first one's is
-    written. What was declared of comparisons comes along, unless two folders end with different declarations of one
-    grid.
+    written, with the models of the first that kept some. What was declared of comparisons comes along, unless two
+    folders end with different declarations of one grid.
 
     Args:
         sources: folders or bundles.
@@ -53,6 +55,7 @@ def merge_records(sources: Sequence[Path], out: Path, beside: Mapping[str, str])
     if out.exists():
         raise ConfigError(f"{out} is there already; name a folder to make with --out")
     found: dict[str, tuple[Path, Record]] = {}
+    models: dict[str, Path] = {}
     several, wrong = set(), []
     for source in sources:
         records, damaged = read_results(source, ("rounds", "clients"))
@@ -62,6 +65,9 @@ def merge_records(sources: Sequence[Path], out: Path, beside: Mapping[str, str])
             )
         for record in records:
             first, other = found.setdefault(record.name, (source, record))
+            if (kept := models_of(record)) is not None:
+                read_models(kept).check()
+                models.setdefault(record.name, kept)
             if other is not record:
                 several.add(record.name)
                 if parts := differing(other, record):
@@ -85,6 +91,8 @@ def merge_records(sources: Sequence[Path], out: Path, beside: Mapping[str, str])
             own = record.texts()
             for file in FILES:
                 write_text(folder / file, own[file])
+            if name in models:
+                shutil.copyfile(models[name], folder / MODELS)
     return Merged(len(found), len(several), declared is not None)
 
 

@@ -3,6 +3,7 @@
     <results>/runs/<dataset>/<label>-<seed>-<key>/      run.json     status, resolved cell, facts, provenance, clocks
                                                         rounds.csv   a row per round
                                                         clients.csv  a row per round and client
+                                                        models.safetensors  what clients deploy, where asked for
                               .<seed>-<key>.part/       who is running the cell, and its checkpoint until the run has
                                                         ended by itself (`lease.py`)
 
@@ -28,6 +29,7 @@ from ..grid.cell import safe_name
 from . import bundle, continuing, lease
 from .adoption import check_texts
 from .index import Index, names, place_of
+from .models import MODELS, write_models
 from .packed import Packed
 from .reading import check_name, read_record
 from .record import FORMAT, AlreadyRecorded, Outcome, Record, RecordError
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ...federation.kept import Kept
     from ..grid.cell import Cell
     from .index import Place
     from .lease import Claim, Holder
@@ -281,12 +284,21 @@ class Store:
         if lease.holder(part) is None:
             shutil.rmtree(part, ignore_errors=True)
 
-    def write(self, cell: Cell, outcome: Outcome, *, replace: bool = False, claim: Claim | None = None) -> Path:
+    def write(
+        self,
+        cell: Cell,
+        outcome: Outcome,
+        *,
+        models: Kept | None = None,
+        replace: bool = False,
+        claim: Claim | None = None,
+    ) -> Path:
         """Write a record in one step: it is there whole, or not at all.
 
         Args:
             cell: whose record.
             outcome: what to write.
+            models: what the run keeps beside it.
             replace: whether a record that is not `done` makes room (`--retry`); others are never replaced.
             claim: under which it was made; the record gets its name only while it holds.
         Raises:
@@ -308,7 +320,8 @@ class Store:
             **({} if outcome.traceback is None else {"traceback": outcome.traceback}),
         }
         files = {"rounds.csv": csv_text(outcome.rounds), "clients.csv": csv_text(outcome.clients)}
-        return self._put(cell, {**files, "run.json": json.dumps(run, indent=1) + "\n"}, replace=replace, claim=claim)
+        texts = {**files, "run.json": json.dumps(run, indent=1) + "\n"}
+        return self._put(cell, texts, models=models, replace=replace, claim=claim)
 
     def adopt(self, cell: Cell, texts: Mapping[str, str], *, replace: bool = False, claim: Claim | None = None) -> Path:
         """Write a record that another machine made, byte for byte, in one step; nothing that it holds is believed.
@@ -327,7 +340,15 @@ class Store:
         check_texts(cell, texts)
         return self._put(cell, texts, replace=replace, claim=claim)
 
-    def _put(self, cell: Cell, texts: Mapping[str, str], *, replace: bool, claim: Claim | None) -> Path:
+    def _put(
+        self,
+        cell: Cell,
+        texts: Mapping[str, str],
+        *,
+        models: Kept | None = None,
+        replace: bool,
+        claim: Claim | None,
+    ) -> Path:
         folder = self.runs / cell.folder
         self.look_again()
         present = self.find(cell)
@@ -339,6 +360,8 @@ class Store:
         with in_one_step(folder, replaced, temporary=None if claim is None else claim.record) as temporary:
             for name, text in texts.items():
                 write_text(temporary / name, text)
+            if models is not None:
+                write_models(temporary / MODELS, models)
             if claim is not None:
                 claim.check()
         self.look_again()

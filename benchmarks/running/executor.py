@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fl_bench.errors import ConfigError, FLBenchError
 
@@ -75,6 +75,24 @@ class Executor(Protocol):
             ConfigError: what runs the cells cannot start.
             ExecutorLost: what runs the cells is gone.
         """
+
+
+def check_keeps_models(executor: Any, asked: str) -> None:
+    """Refuse to keep models where workers do not write into the results folder themselves.
+
+    An executor whose workers do says so by a class attribute, `keeps_models = True`.
+
+    Args:
+        executor: the executor.
+        asked: its name, as the user gave it.
+    Raises:
+        ConfigError: it brings records back, but no models.
+    """
+    if not getattr(executor, "keeps_models", False):
+        raise ConfigError(
+            f"models are kept where workers share the results folder, and those of --executor {asked} send records "
+            "only; use local or slurm, or leave out --keep-models"
+        )
 
 
 def package_of(extra: str, package: str | None = None, *, asked: str | None = None) -> ModuleType:

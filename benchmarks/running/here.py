@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..grid.executors import executor
 from . import local
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Local:
     """Runs cells in processes of this machine."""
+
+    keeps_models: ClassVar[bool] = True
 
     jobs: int | None = None
     """Runs at a time (`--jobs`); null: one per core, on GPUs as many as memory and cores are there for."""

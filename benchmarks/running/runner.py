@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ...datasets.dataset import Dataset
     from ...datasets.split import Split
+    from ...federation.kept import Kept
     from ...federation.rows import RoundRow
     from ...federation.run import Run
     from ..grid.cell import Cell
@@ -54,6 +55,8 @@ class Options:
     """Plugin files."""
     retry: bool = False
     """Whether records that are not `done` are replaced."""
+    keep_models: bool = False
+    """Whether runs that end as `done` keep the models that clients deploy."""
     execution: Execution = field(default_factory=Execution)
     """How runs use the device."""
 
@@ -129,7 +132,7 @@ def run_cell(
                 outcome = attempt.outcome()
             if isolation.changed:
                 outcome = replace(outcome, provenance={**outcome.provenance, "changed": list(isolation.changed)})
-            folder = store.write(cell, outcome, replace=options.retry, claim=claim)
+            folder = store.write(cell, outcome, models=attempt.models, replace=options.retry, claim=claim)
         except RecordError as error:
             claim.check()  # who has lost the cell is told so, whatever came of it
             earlier = finished(cell, store, retry=False) if isinstance(error, AlreadyRecorded) else None
@@ -146,6 +149,8 @@ class _Attempt:
     def __init__(self, cell: Cell, options: Options, checkpoint: Path) -> None:
         self.facts: dict[str, Any] = {}
         """What the record would say beside its rounds if the attempt ended now."""
+        self.models: Kept | None = None
+        """What clients deploy after the last round, where it is to be kept."""
         self._cell = cell
         self._options = options
         self._checkpoint = checkpoint
@@ -226,10 +231,12 @@ class _Attempt:
                 checkpoint=self._checkpoint,
                 execution=options.execution,
                 faults=cell.faults,
+                keep_models=options.keep_models,
             )
         for row in self._run.rounds():
             self._rows.append(row)
             yield row
+        self.models = self._run.kept
 
     def _end(self, error: BaseException) -> None:
         """Take down what an error means for the cell; those that are no business of the method go on."""

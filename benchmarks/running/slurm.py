@@ -8,7 +8,7 @@ in `<results>/.jobs/`; it may end at any moment, and the same command finds them
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fl_bench.errors import ConfigError
 
@@ -38,6 +38,8 @@ takes every preemption for the end of the limit."""
 @dataclass(frozen=True)
 class SlurmArray:
     """Runs cells in the tasks of a SLURM job array, on nodes that share the results folder with this machine."""
+
+    keeps_models: ClassVar[bool] = True
 
     partition: str | None = None
     """The partition; null: the cluster's default."""

@@ -154,5 +154,5 @@ def test_tables_are_not_images(make_data, make_cohort, nets) -> None:
         return model(batch.x).sum()
 
     make_cohort(data, nets(1), augment="online").fit(look)
-    rows = prepare(data.inputs[data.train.split()[0]], data.about, data.dtype)
+    rows = prepare(data.inputs[data.train.split()[0]], data.about.modality, data.dtype)
     assert sorted(seen[0].tolist()) == sorted(rows.tolist())

@@ -86,7 +86,7 @@ def test_shards_may_be_empty() -> None:
 def test_images_are_scaled(deal, pixels, expected) -> None:
     dataset, _ = deal(shape=(1, 1, 1))
     for dtype in (torch.float32, torch.float64):
-        prepared = prepare(pixels.reshape(3, 1, 1, 1), dataset.about, dtype)
+        prepared = prepare(pixels.reshape(3, 1, 1, 1), dataset.about.modality, dtype)
         assert prepared.dtype == dtype
         assert prepared.flatten().tolist() == pytest.approx(expected, abs=1e-6)
 

@@ -123,7 +123,7 @@ def test_a_class_runs_nowhere_else(tmp_path: Path) -> None:
 
 def test_a_class_without_a_source_is_refused(tmp_path: Path) -> None:
     unseen: dict[str, Any] = {"__name__": "nowhere"}
-    exec("from fl_bench.methods.fedavg import FedAvg\nclass Unseen(FedAvg): pass", unseen)
+    exec("from fl_bench.methods.fedavg import FedAvg\nclass Unseen(FedAvg):\n  def own(self): return 1", unseen)
     with pytest.raises(ConfigError, match="Python does not know the source of Unseen"):
         small(tmp_path, methods=[unseen["Unseen"]])
 
@@ -133,7 +133,7 @@ def test_a_comparison_is_said_in_every_form(results: fb.Results) -> None:
     assert set(compared.verdicts["method"]) == {"local", "my-average"}
     assert set(compared.verdicts["verdict"]) <= {"better", "worse", "equivalent", "undecided"}
     assert "tabular" in compared.to_latex()
-    assert compared.to_markdown() == compared._repr_markdown_()
+    assert "| my-average |" in compared.to_markdown()
     assert isinstance(compared.to_frame(), pd.DataFrame)
     assert "fedmd" in str(compared)
     with pytest.raises(ConfigError, match="did you mean"):
@@ -191,5 +191,11 @@ def test_a_new_scheme_leaves_out_what_it_does_not_know(tmp_path: Path, capsys: p
 
 
 def test_html_is_there_for_notebooks(results: fb.Results) -> None:
-    assert "<table" in results._repr_html_()
+    shown, board = results._repr_html_(), results.leaderboard()
+    accuracy = results.runs.groupby("method")["accuracy"].mean()
+    assert board._repr_html_() in shown
+    assert all(f">{accuracy[name]:.2f} ± " in shown for name in accuracy.index)
+    assert type(board.query("deployed")) is pd.DataFrame
+    claims = results.compare(control="fedmd")._repr_html_()
+    assert all(f">{verdict}<" in claims for verdict in results.compare(control="fedmd").verdicts["verdict"])
     assert "<table" in fb.partition("digits", clients=5)._repr_html_()

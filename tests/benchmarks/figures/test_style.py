@@ -129,3 +129,10 @@ def test_labels_keep_their_distance_and_order(wanted: list[float], gap: float) -
     if (len(wanted) - 1) * gap <= 100:
         assert min(places) >= -1e-6
         assert max(places) <= 100 + 1e-6
+
+
+def test_a_notebook_shows_a_figure_as_it_is_saved() -> None:
+    figure: Any = some_figure()
+    content, shown = figure._repr_png_()  # what IPython asks for
+    assert content == render(some_figure(), "png")
+    assert shown == {"width": 288}  # 3 inches

@@ -15,7 +15,8 @@ from fl_bench.benchmarks.commands.cli import app
 from fl_bench.benchmarks.grid.grid import GridFile
 from fl_bench.benchmarks.manual import generated
 from fl_bench.benchmarks.manual.headings import headings
-from fl_bench.benchmarks.manual.site import GENERATED, PAPERS, adapted
+from fl_bench.benchmarks.manual.notebooks import page as page_of_notebook
+from fl_bench.benchmarks.manual.site import GENERATED, NOTEBOOKS, PAPERS, adapted
 from fl_bench.datasets.catalogue import DATASETS
 from fl_bench.datasets.partition import PARTITIONS
 from fl_bench.datasets.split import SplitSettings
@@ -36,7 +37,10 @@ def leaves(nav: Any) -> list[str]:
 
 def test_the_menu_leads_to_every_page_once() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    assert sorted(leaves(config["nav"])) == sorted([*DOCS, *PAPERS, *GENERATED])
+    assert sorted(leaves(config["nav"])) == sorted([*DOCS, *PAPERS, *NOTEBOOKS, *GENERATED])
+    assert sorted(NOTEBOOKS.values()) == sorted(
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "notebooks").iterdir()
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -57,6 +61,18 @@ def test_pages_made_of_code_link_to_pages_that_are_there() -> None:
                 assert posixpath.normpath(posixpath.join(posixpath.dirname(place), target)) in DOCS, (
                     f"{place}: {target}"
                 )
+
+
+def test_notebooks_become_pages_with_their_outputs() -> None:
+    first, own = (adapted(page_of_notebook(ROOT / file), place) for place, file in NOTEBOOKS.items())
+    assert first.startswith("# A first comparison { #a-first-comparison }\n")
+    assert "](your-own-method.md)" in first
+    assert "](../python.md)" in first
+    assert "```python\nimport fl_bench as fb\n```" in first
+    assert 'src="data:image/png;base64,iVBOR' in first
+    assert "<td" in first
+    assert "<style" not in first
+    assert "```text\n(tensor([" in own
 
 
 def test_links_lead_to_the_page_on_the_site() -> None:
