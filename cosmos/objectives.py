@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fl_bench.lazy import F, nn, torch
 
@@ -50,6 +50,8 @@ class ConsistentDistillation:
     """Heads that learn; all when None."""
     vocabulary: int | None = None
     """Number of different tokens where inputs are texts."""
+    of_outputs: ClassVar[bool] = True
+    """See `federation.phase.of_outputs`: of a net without BatchNorm only outputs are used."""
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Loss of one model on one batch of public samples."""

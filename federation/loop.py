@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .chains import chain_of
 from .counters import derived
 from .data import gathered
 from .feeding import ROWS, Draws, batches_of, draw, first_pass, make_batch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .batches import Batch
+    from .chains import Chain
     from .members import Members
     from .optimizers import Optimizer
     from .payloads import Tree
@@ -105,25 +107,36 @@ def _fit_member(members: Members, phase: Phase, module: nn.Module, member: int) 
     for key, parameter in named.items():
         parameter.requires_grad_(key in trained)
     states = [_moments(members, phase, number, row) for number in range(len(phase.steps))]
+    chains = [_chain(members, step, module, named) for step in phase.steps]
     free = None if phase.entries is None else {key: tensor[member] for key, tensor in phase.entries.items()}
     batches = batches_of(members, phase, member)
     total = torch.zeros((), dtype=members.data.dtype, device=members.data.device)
     early, first = total, first_pass(members, phase, member)
     for index, batch in enumerate(member_batches(members, phase, member)):
-        for number, (step, state) in enumerate(zip(phase.steps, states, strict=True)):
+        for number, (step, state, chain) in enumerate(zip(phase.steps, states, chains, strict=True)):
             if not step.due(index):
                 continue
             optimizer = step.optimizer.at(index, batches)
             for again in range(step.repeat):
-                masks = None if batch.masks is None else derived(batch.masks, phase.update(number, again))
-                with masks_from(masks), arithmetic(members.training, total.device):
-                    loss = step.objective(module, batch)
-                _descend(step, optimizer, named, loss, state, free)
+                if chain is None:
+                    masks = None if batch.masks is None else derived(batch.masks, phase.update(number, again))
+                    with masks_from(masks), arithmetic(members.training, total.device):
+                        loss = step.objective(module, batch)
+                else:
+                    loss = step.objective(chain, batch)  # type: ignore[arg-type]  # all of a module that it uses
+                _descend(step, optimizer, named, loss, state, free, chain)
                 if number == 0:
                     total += loss.detach() / step.repeat
         if index + 1 == first:
             early = total.clone()
     return phase.updates(batches), total / max(batches, 1), early / max(first, 1)
+
+
+def _chain(members: Members, step: ResolvedStep, module: nn.Module, named: Mapping[str, Tensor]) -> Chain | None:
+    """What stands for the net in a step that needs no graph of it; None where the step needs one."""
+    if not getattr(step.objective, "of_outputs", False) or members.training.precision == "bf16":
+        return None
+    return chain_of(module) if step.trainable == list(named) else None
 
 
 def _row(value: Tensor | Tree, member: int) -> Tensor | Tree:
@@ -151,13 +164,11 @@ def _descend(
     loss: Tensor,
     state: tuple[list[list[Tensor]], list[Tensor]],
     free: Mapping[str, Tensor] | None,
+    chain: Chain | None,
 ) -> None:
     """Take one update down the gradient of a loss."""
     trained = [named[key] for key in step.trainable]
-    gradients = [
-        torch.zeros_like(parameter) if gradient is None else gradient.contiguous()  # fused kernels read it as dense
-        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True)
-    ]
+    gradients = _gradients(loss, trained) if chain is None else chain.gradients(loss)
     if step.clip is not None:
         clip_gradients(gradients, step.clip)
     before = None if free is None else [parameter.detach().clone() for parameter in trained]
@@ -170,3 +181,11 @@ def _descend(
         if before is not None and free is not None:  # masks the update, whatever the optimizer made of the gradient
             for key, parameter, old in zip(step.trainable, trained, before, strict=True):
                 parameter.copy_(torch.where(free[key], parameter, old))
+
+
+def _gradients(loss: Tensor, trained: Sequence[Tensor]) -> list[Tensor]:
+    """Autograd's gradient of a loss, by tensors of which it may not depend."""
+    return [
+        torch.zeros_like(parameter) if gradient is None else gradient.contiguous()  # fused kernels read it as dense
+        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True)
+    ]

@@ -113,6 +113,16 @@ def is_cross_entropy(objective: Objective) -> Objective:
     return objective
 
 
+def of_outputs(objective: Objective) -> Objective:
+    """Decorate an objective that calls its net on inputs without a gradient, and uses nothing else of it.
+
+    It is the same objective; chains of linear layers are trained faster on it (`chains.py`). One that reads parameters,
+    calls a part of the net or takes gradients itself must not be marked.
+    """
+    objective.of_outputs = True  # type: ignore[attr-defined]  # functions take attributes
+    return objective
+
+
 def phase_name(stream: str, steps: Sequence[ResolvedStep], parameters: int) -> str:
     """The name of a phase that has none: its stream, what it descends, and how much it trains if that is not all.
 

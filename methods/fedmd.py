@@ -32,6 +32,7 @@ from fl_bench.spaces import Integers, Log, space
 
 from ..federation.batches import Teaching
 from ..federation.payloads import Scores
+from ..federation.phase import of_outputs
 from .averaging import shares, size_bytes, told_sizes, weighted_mean
 from .base import Facts, Method, Plan, Requires, not_negative, positive
 from .losses import cross_entropy, distillation, told_cross_entropy
@@ -155,6 +156,7 @@ class FedMD(Method[FedMDConfig]):
         distance = F.l1_loss if self.config.loss == "l1" else F.mse_loss
         as_scores = self.config.score == "probabilities"
 
+        @of_outputs
         def score_error(model: nn.Module, batch: Batch) -> Tensor:
             assert batch.target is not None
             logits = model(batch.x)

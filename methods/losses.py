@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.lazy import F, torch
 
-from ..federation.phase import is_cross_entropy
+from ..federation.phase import is_cross_entropy, of_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..federation.payloads import Tree
 
 
+@of_outputs
 @is_cross_entropy
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """LOCAL: -log softmax(f(x))_y, mean over the batch of private samples."""
@@ -28,12 +29,14 @@ def shared_cross_entropy(model: Any, batch: Batch) -> Tensor:
     return cross_entropy(model.shared, batch)
 
 
+@of_outputs
 def told_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy towards the hard labels a client was told about public samples, mean over the batch."""
     assert batch.target is not None
     return F.cross_entropy(model(batch.x), batch.target)
 
 
+@of_outputs
 def distillation(model: nn.Module, batch: Batch) -> Tensor:
     """DISTILL-KL: KL(target || softmax f(x)) on public samples; see `kl_divergence`."""
     assert batch.target is not None
@@ -65,6 +68,7 @@ def imitation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Ten
     return temperature**2 * kl_divergence(target, student / temperature)
 
 
+@of_outputs
 def soft_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """-sum_c target_c log softmax(f(x))_c, mean over the batch; the gradient of `distillation`, and any targets do."""
     assert batch.target is not None

@@ -271,6 +271,7 @@ EXAMPLES = {
     "phase.is_cross_entropy": (
         "clients.fit(is_cross_entropy(lambda model, batch: F.nll_loss(model(batch.x).log_softmax(-1), batch.y)))"
     ),
+    "phase.of_outputs": "clients.fit(of_outputs(lambda model, batch: model(batch.x).logsumexp(-1).mean()))",
     "Optimizer.rule": 'clients.fit(cross_entropy, optimizer=Optimizer("adam", 0.001))',
     "Optimizer.lr": 'clients.fit(cross_entropy, optimizer=Optimizer("sgd", 0.1))',
     "Optimizer.momentum": 'clients.fit(cross_entropy, optimizer=Optimizer("sgd", 0.1, momentum=0.9))',
