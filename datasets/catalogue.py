@@ -7,6 +7,7 @@ in `source`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import ConfigError
@@ -31,8 +32,6 @@ from .dataset import build_dataset
 from .source import DATASETS, Facts, Request, Source, dataset
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .dataset import Dataset
 
 __all__ = [
@@ -135,5 +134,13 @@ def available(name: str, *, data_dir: Path | None = None) -> tuple[bool, str]:
     return _source(name).locate(Request(name, data_dir))
 
 
+FORMS = {".csv": "csv:{}?target=COLUMN", ".npz": "npz:{}"}
+"""How a user's file is written, by the end of its name."""
+
+
 def _source(name: str) -> Source:
-    return DATASETS[name.partition(":")[0]]
+    kind = name.partition(":")[0]
+    form = FORMS.get(Path(name).suffix.lower(), "folder:{}" if "/" in name else None)
+    if kind == name and kind not in DATASETS.names() and form is not None:
+        raise ConfigError(f"no data set is named {name!r}; a file or folder of your own is {form.format(name)!r}")
+    return DATASETS[kind]

@@ -20,9 +20,8 @@ from ..commands.supervision import fetch
 from ..export.live import Live, read_tracker
 from ..grid.changes import SECTIONS, scheme_change, with_changes
 from ..grid.choices import choose_methods, parse_method
-from ..grid.configure import configure
 from ..grid.executors import read_executor
-from ..grid.grid import GridFile, Overrides, expand, find_grid
+from ..grid.grid import Overrides, expand, find_grid, grid_of
 from ..grid.plain_yaml import read_yaml
 from ..grid.plugins import known_here_only, load_plugins, method_of_class
 from ..records.store import Store
@@ -117,7 +116,7 @@ def run(
             datasets=_joined(datasets),
             seeds=_joined(seeds),
         )
-        file = configure(GridFile, written, "")
+        file = grid_of(written)
         expanded = expand(file, str(path), asked)
         store = Store(Path(out).absolute())
         open_results(store, tuning_of(file, expanded, path))

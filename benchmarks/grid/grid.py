@@ -199,7 +199,21 @@ def read_grid(path: Path) -> GridFile:
     """
     values = read_yaml(path)
     with blame(str(path)):
-        return configure(GridFile, values, "")
+        return grid_of(values)
+
+
+def grid_of(values: Mapping[str, Any]) -> GridFile:
+    """A grid from what is written in its file; a single data set, method or seed needs no list.
+
+    Raises:
+        ConfigError: names the key, what was found and what would do.
+    """
+    one = {
+        key: [values[key]]
+        for key, kinds in (("datasets", str), ("methods", str | dict), ("always", str | dict), ("seeds", int))
+        if isinstance(values.get(key), kinds)
+    }
+    return configure(GridFile, {**values, **one}, "")
 
 
 def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -289,3 +290,16 @@ def test_the_digest_of_a_user_file_is_its_sha256(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,y\n1,0\n")
     assert catalogue.file_digest(f"csv:{path}?target=y") == hashlib.sha256(b"a,y\n1,0\n").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("my data.csv", "csv:my data.csv?target=COLUMN"),
+        ("a/b.npz", "npz:a/b.npz"),
+        ("../pictures", "folder:../pictures"),
+    ],
+)
+def test_a_bare_file_is_told_how_it_is_written(name: str, form: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"a file or folder of your own is {form!r}")):
+        dataset_info(name)

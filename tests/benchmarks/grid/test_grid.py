@@ -40,6 +40,14 @@ def test_every_grid_that_comes_with_fl_bench_expands() -> None:
     assert grid.unsupported == {}
 
 
+def test_a_single_data_set_method_or_seed_needs_no_list(tmp_path: Path) -> None:
+    text = "name: one\nmodels: [mlp-8]\npartition: {clients: 5, groups: 5, min_test: 5}\n"
+    path, listed = tmp_path / "one.yaml", tmp_path / "listed.yaml"
+    path.write_text(text + "datasets: digits\nmethods: fedavg\nseeds: 3\n", encoding="utf-8")
+    listed.write_text(text + "datasets: [digits]\nmethods: [fedavg]\nseeds: [3]\n", encoding="utf-8")
+    assert keys(expand(read_grid(path), str(path))) == keys(expand(read_grid(listed), str(listed)))
+
+
 def test_a_cell_knows_its_defaults(small_grid: MakeGrid) -> None:
     values = small_grid().cells[0].as_dict()
     assert values["partition"]["alpha"] == 1.0
