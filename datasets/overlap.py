@@ -83,9 +83,18 @@ class Overlap:
 def known_overlaps(names: Iterable[str]) -> list[Overlap]:
     """What is known of some data sets without loading them: those of `KNOWN` that are both named."""
     wanted = set(names)
-    with KNOWN.open(newline="", encoding="utf-8") as stream:
-        rows = [Overlap(row[0], row[1], *map(int, row[2:])) for row in list(csv.reader(stream))[1:]]
-    return [row for row in rows if {row.first, row.second} <= wanted]
+    return [row for row in read_overlaps(KNOWN.read_text("utf-8")) if {row.first, row.second} <= wanted]
+
+
+def read_overlaps(text: str) -> list[Overlap]:
+    """What `known_text` wrote.
+
+    Raises:
+        ValueError: it did not write this.
+        TypeError: the same.
+        IndexError: the same.
+    """
+    return [Overlap(row[0], row[1], *map(int, row[2:])) for row in list(csv.reader(text.splitlines()))[1:]]
 
 
 def known_text(found: Iterable[Overlap]) -> str:

@@ -11,6 +11,7 @@ from ..export.export import export_records
 from ..export.frames import board_frame, clients_frame, identity, rounds_frame, runs_frame
 from ..leaderboard.naming import only_settings
 from ..records.declarations import read_declarations
+from ..records.shared_rows import overlaps_in
 from ..records.store import Store, read_results
 from ..statistics.comparison import compare
 from ..tables.terminal import nearby
@@ -204,7 +205,9 @@ class Results:
             datasets=None if datasets is None else ",".join(datasets),
         )
         declared = read_declarations(Store(self.folder))
-        asked = ask_records(self.records, declared, question, ledger=ledger_in(self.folder))
+        asked = ask_records(
+            self.records, declared, question, ledger=ledger_in(self.folder), overlaps=overlaps_in(self.folder)
+        )
         return Compared(compare(asked.table, asked.options, asked.plan), asked.selection)
 
     @property

@@ -14,7 +14,14 @@ from ...federation.settings import Execution
 from ...methods.base import Method
 from ...methods.registry import METHODS
 from ..commands.options import RESULTS
-from ..commands.preparing import declare_comparison, look, open_results, say_without_models, tuning_of
+from ..commands.preparing import (
+    declare_comparison,
+    look,
+    look_for_shared_rows,
+    open_results,
+    say_without_models,
+    tuning_of,
+)
 from ..commands.progress import reporter
 from ..commands.supervision import fetch
 from ..export.live import Live, read_tracker
@@ -137,6 +144,8 @@ def run(
             )
         if keep_models:
             say_without_models(earlier)
+        if cells:
+            look_for_shared_rows(expanded, store, folder)
         declare_comparison(expanded, path, store, len(expanded.cells) - len(cells))
         options = Options(
             data_dir=None if folder is None else str(folder),

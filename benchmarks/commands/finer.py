@@ -135,6 +135,7 @@ def _ask(source: Path, question: Question) -> tuple[Sequence[Record], Asked, Stu
     """
     from ..leaderboard.naming import only_settings
     from ..records.declarations import read_declarations
+    from ..records.shared_rows import overlaps_in
     from ..records.store import Store
     from ..statistics.comparison import study_of
     from ..tuning.travel import ledger_in
@@ -142,7 +143,13 @@ def _ask(source: Path, question: Question) -> tuple[Sequence[Record], Asked, Stu
     records, code = read_undamaged(source, "rounds")
     records = only_settings(records, question.settings)
     store = Store(source)
-    asked = ask_records(records, read_declarations(store), question, ledger=ledger_in(store.results))
+    asked = ask_records(
+        records,
+        read_declarations(store),
+        question,
+        ledger=ledger_in(store.results),
+        overlaps=overlaps_in(store.results),
+    )
     study, _ = study_of(asked.table, asked.options)
     if study.control is None:
         raise ConfigError(

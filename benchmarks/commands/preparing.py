@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import astuple
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from fl_bench.errors import DataError
 
+from ...datasets.catalogue import load_dataset
+from ...datasets.overlap import Overlap, overlap
 from ..records.declarations import Declared, declare, now
 from ..records.models import MODELS
 from ..records.recovery import recover
+from ..records.shared_rows import keep, looked_at
 from ..running.runner import finished
 from ..statistics.verdicts import many
 from ..tables.terminal import say
 from ..tuning.travel import carried, check_seeds, leave
+from .progress import saying
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +85,45 @@ def say_without_models(earlier: Sequence[Ending]) -> None:
     late = sum(ending.status == "done" and not (ending.folder / MODELS).exists() for ending in earlier)
     if late:
         say(f"{many(late, 'run')} finished earlier without keeping models; `run --force` runs all of the grid again")
+
+
+def look_for_shared_rows(grid: Grid, store: Store, data_dir: Path | None) -> None:
+    """Look for rows that a user's data sets share with others of the grid, and keep what was found beside the records.
+
+    Only pairs with a user's data are looked at, each once: what is known of data sets that come with fl-bench is known.
+
+    Args:
+        grid: what is to run.
+        store: where to.
+        data_dir: the folder to look for data in first.
+    Raises:
+        DataError: data cannot be read.
+    """
+    asked = {cell.dataset.name: cell.dataset for cell in grid.cells}
+    before = looked_at(store.results)
+    done = {frozenset((one.first, one.second)) for one in before}
+    pairs = [
+        (one, other)
+        for one, other in combinations(asked.values(), 2)
+        if (one.digest or other.digest) and frozenset((one.name, other.name)) not in done
+    ]
+    if not pairs:
+        return
+    with saying("looking for rows that data sets share"):
+        loaded = {
+            choice.name: load_dataset(choice.location, data_dir=data_dir)
+            for choice in {one.name: one for pair in pairs for one in pair}.values()
+        }
+        found = []
+        for one, other in pairs:
+            shared = overlap(loaded[one.name], loaded[other.name])
+            sizes = len(loaded[one.name].labels), len(loaded[other.name].labels)
+            rows = (sizes[0], 0, sizes[1], 0) if shared is None else astuple(shared)[2:]
+            found.append(Overlap(one.name, other.name, *rows))
+    for pair in found:
+        if pair.found:
+            say(f"{pair}: as observations they are not independent; one family: compare --families")
+    keep(store.results, [*before, *found])
 
 
 def declare_comparison(grid: Grid, path: Path, store: Store, recorded: int) -> None:

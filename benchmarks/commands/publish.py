@@ -332,12 +332,15 @@ def _compare(
         ConfigError: an option is impossible, or the control is no method of these records.
     """
     from ..records.declarations import read_declarations
+    from ..records.shared_rows import overlaps_in
     from ..records.store import Store
     from ..statistics.comparison import compare
     from ..tuning.travel import ledger_in
 
     store = Store(results)
-    asked = ask_records(records, read_declarations(store), question, others, ledger_in(store.results))
+    asked = ask_records(
+        records, read_declarations(store), question, others, ledger_in(store.results), overlaps_in(store.results)
+    )
     if question.control is not None and question.control not in asked.table.methods:
         raise unknown_name("method of this comparison", question.control, asked.table.methods)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from fl_bench.errors import ConfigError, unknown_name
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ...datasets.overlap import Overlap
     from ..leaderboard.reported import Selection
     from ..records.declarations import Declared
     from ..records.record import Record
@@ -66,6 +67,7 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
         DataError: nothing can be read.
     """
     from ..records.declarations import read_declarations
+    from ..records.shared_rows import overlaps_in
     from ..records.store import Store
     from ..statistics.numbers import read_table
     from ..statistics.plan import whole_table
@@ -75,7 +77,9 @@ def ask(source: Path, question: Question) -> tuple[Asked, int]:
         records, code = read_undamaged(source, "rounds")
         store = Store(source)
         ledger = ledger_in(store.results)
-        asked = ask_records(records, read_declarations(store), question, ledger=ledger)
+        asked = ask_records(
+            records, read_declarations(store), question, ledger=ledger, overlaps=overlaps_in(store.results)
+        )
         say_reasons(_compared(records, asked.table))
         return asked, code
     if question.settings is not None:
@@ -94,6 +98,7 @@ def ask_records(
     question: Question,
     others: Sequence[str] = (),
     ledger: Ledger | None = None,
+    overlaps: Sequence[Overlap] = (),
 ) -> Asked:
     """The question about records.
 
@@ -103,6 +108,7 @@ def ask_records(
         question: the command line.
         others: methods that there are records of beside these.
         ledger: of the tuning that chose their settings.
+        overlaps: data sets of theirs that share rows, as far as a run found some.
     Raises:
         ConfigError: an option is impossible, a method, data set or grid unknown.
         DataError: records contradict each other.
@@ -122,6 +128,7 @@ def ask_records(
     if not methods and meant is not None:
         methods = [name for name in meant.compared if name in labels]
     table = _on_datasets(read_records(records, selection, methods, ledger), question)
+    table = replace(table, overlaps=tuple(overlaps))
     if meant is None:
         federated = {record.label for record in records if record.facts.get("deployed") != POOLED}
         plan = whole_table({*table.methods, *federated, *others}, options.control)

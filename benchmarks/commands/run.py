@@ -141,7 +141,7 @@ def run(
     from ..running.schedule import Schedule, earlier_runs, round_seconds
     from ..running.waiting import until_ended
     from .outdated import superseded_by
-    from .preparing import declare_comparison, look, open_results, say_without_models, tuning_of
+    from .preparing import declare_comparison, look, look_for_shared_rows, open_results, say_without_models, tuning_of
 
     selection = read_selection(select)
     check_timeout(timeout)
@@ -201,6 +201,8 @@ def run(
         say_without_models(earlier)
     for sentence in dealt_otherwise(expanded.cells):
         say(sentence)
+    if waiting:
+        look_for_shared_rows(expanded, store, data_dir)
     declare_comparison(expanded, path, store, len(expanded.cells) - len(waiting))
     for record in superseded_by(waiting, store.repeated(waiting)):
         store.drop_checkpoint_of(record)

@@ -88,6 +88,7 @@ def tell(source: Path, question: Question) -> tuple[Told, int]:
     """
     from ..leaderboard.versions import newest
     from ..records.declarations import history, read_declarations
+    from ..records.shared_rows import overlaps_in
     from ..records.store import Store
     from ..report.screen import Told
     from ..tuning.travel import ledger_in
@@ -97,7 +98,9 @@ def tell(source: Path, question: Question) -> tuple[Told, int]:
     records, code = read_undamaged(source, "rounds")
     store = Store(source)
     declared = read_declarations(store)
-    asked = ask_records(records, declared, question, ledger=ledger_in(store.results))
+    asked = ask_records(
+        records, declared, question, ledger=ledger_in(store.results), overlaps=overlaps_in(store.results)
+    )
     wanted = asked.plan.declared or question.control is not None
     comparison, obstacle = _compare(asked) if wanted else (None, UNDECLARED)
     name = store.results.resolve().name

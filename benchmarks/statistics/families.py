@@ -12,6 +12,7 @@ from ...datasets.overlap import known_overlaps
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...datasets.overlap import Overlap
     from .table import Blocks, Table
 
 
@@ -47,14 +48,20 @@ def together(table: Table, blocks: Blocks) -> list[str]:
     notes = []
     for unit, members in table.families.items():
         if len(members) > 1 and blocks in ("family", "cluster"):
-            shared = [str(found) for found in known_overlaps(members)]
+            shared = [str(found) for found in _overlaps(table, members)]
             why = f"; {'; '.join(shared)}" if shared else ""
             notes.append(f"{_listed(members)} are one family, {unit}: one observation, {how}{why}")
     inside = {frozenset((one, other)) for names in table.families.values() for one in names for other in names}
-    for found in known_overlaps(table.datasets):
+    for found in _overlaps(table, table.datasets):
         if frozenset((found.first, found.second)) not in inside:
             notes.append(f"{found}: they count as two observations here and are not independent")
     return notes
+
+
+def _overlaps(table: Table, names: Sequence[str]) -> list[Overlap]:
+    """What is known of rows that some data sets of the table share."""
+    found = [one for one in table.overlaps if {one.first, one.second} <= set(names)]
+    return [*known_overlaps(names), *found]
 
 
 def apart(table: Table) -> list[str]:

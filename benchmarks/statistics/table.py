@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from ...datasets.overlap import Overlap
+
 
 Blocks = Literal["family", "cluster", "dataset", "setting"]
 """What counts as one independent observation: a family of data sets, averaged; a family whose data sets enter the test
@@ -141,6 +143,8 @@ class Table:
     """What a reader of the numbers should know: views left out, badges."""
     trials: tuple[tuple[str, int], ...] = ()
     """Settings that were tried of each method before its own were chosen, by a ledger; empty without one."""
+    overlaps: tuple[Overlap, ...] = ()
+    """Data sets that share rows, beside those that come with fl-bench: found when a user's data were run."""
 
     @property
     def datasets(self) -> tuple[str, ...]:

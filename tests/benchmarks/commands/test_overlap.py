@@ -50,3 +50,25 @@ def test_json_and_a_file(copy: str, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_one_data_set_overlaps_with_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["overlap", "digits"]) == 2
     assert "an overlap is between two data sets or more, got digits" in capsys.readouterr().err
+
+
+def test_a_run_looks_at_a_user_s_data_and_compare_says_what_it_found(
+    copy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid, out = tmp_path / "grid.yaml", tmp_path / "out"
+    grid.write_text(
+        "name: mine\nmodels: [mlp-8]\ntraining: {rounds: 1}\nmethods: [local, fedavg]\nseeds: 0\n"
+        f"partition: {{clients: 5, groups: 5, min_test: 5}}\ndatasets: [digits, '{copy}']\n",
+        encoding="utf-8",
+    )
+    command = ["run", str(grid), "--out", str(out), "--jobs", "1"]
+    assert run_command(command) == 0
+    assert "all 900 rows of npz:mine.npz are rows of digits" in " ".join(capsys.readouterr().err.split())
+    assert run_command(["compare", str(out), "--control", "local"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "all 900 rows of npz:mine.npz are rows of digits: they count as two observations here" in said
+    text = (out / "overlaps.csv").read_text()
+    assert text == "first,second,rows,found,other_rows,other_found\ndigits,npz:mine.npz,1797,900,900,900\n"
+    (out / "overlaps.csv").write_text("first\ndigits\n")
+    assert run_command(["compare", str(out), "--control", "local"]) == 2
+    assert "overlaps.csv does not say which data sets share rows" in capsys.readouterr().err
