@@ -107,7 +107,8 @@ def test_every_format_marks_what_was_not_declared(results: Path, capsys: pytest.
         found[form] = capsys.readouterr().out
     assert f"not as declared: {mark}" in flat(found["table"])
     assert f"not as declared: {mark}" in found["markdown"]
-    assert f"Not as declared: {mark}." in found["latex"]
+    assert f"% not as declared: {mark}" in found["latex"]
+    assert "Not as declared." in found["latex"]
     assert "; ".join(json.loads(found["json"])["departures"]) == mark
     rows = list(csv.DictReader(io.StringIO(found["csv"])))
     assert {row["declared"] for row in rows if row["family"] == "primary"} == {f"not as declared: {mark}"}

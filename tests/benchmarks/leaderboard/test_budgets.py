@@ -89,20 +89,21 @@ def test_equal_budgets_are_stated_once_and_qualify_nothing(records: list[Record]
     result = compare(read_records(records, ledger=ledger), Options(control="fedmd"))
     assert result.tuning == "3 trials each, validation, seed 100"
     assert any(line.endswith("; 3 trials each, validation, seed 100") for line in heading(result))
-    assert "Tuning: 3 trials each, validation, seed 100" in latex(result)
+    assert "% reported: the last round; tuning: 3 trials each, validation, seed 100" in latex(result, "tab:x")
     assert "unequal tuning" not in markdown(result)
 
 
 def test_no_plain_verdict_over_unequal_budgets(records: list[Record]) -> None:
     result = compare(read_records(records, ledger=tuned(local=3, fedmd=12)), Options(control="fedmd"))
-    (than_fedavg, than_local) = result.verdicts
-    assert "fedmd against fedavg" in than_fedavg
-    assert "; unequal tuning: 12 trials against 0" in than_fedavg
-    assert "; unequal tuning: 12 trials against 3" in than_local
-    assert any("local (unequal tuning: 12 trials against 3)" in sentence for sentence in result.summary)
+    (of_fedavg, of_local) = result.verdicts
+    assert "fedavg against fedmd" in of_fedavg
+    assert "; unequal tuning: 0 trials against 12" in of_fedavg
+    assert "; unequal tuning: 3 trials against 12" in of_local
+    assert any("local (unequal tuning: 3 trials against 12)" in sentence for sentence in result.summary)
     rows = next(section.rows for section in sections(result) if any("unequal\ntuning" in row for row in section.rows))
-    assert [row["unequal\ntuning"] for row in rows] == ["12 trials against 0", "12 trials against 3"]
-    assert "unequal tuning: 12 trials against 3" in as_csv(result)
+    assert [row["unequal\ntuning"] for row in rows] == ["0 trials against 12", "3 trials against 12"]
+    assert "unequal tuning: 3 trials against 12" in as_csv(result)
+    assert r"$^{\dagger}$" in latex(result, "tab:x")
     assert result.tuning == "unequal tuning, validation, seed 100: 12 trials: fedmd; 3 trials: local; 0 trials: fedavg"
 
 
@@ -124,7 +125,7 @@ def test_compare_finds_the_ledger_of_the_folder(
     assert len(records) == 12
     leave(tuned(local=12, fedmd=12).text(), store.results)
     assert run_command(["compare", str(store.results), "--control", "fedmd"]) == 0
-    assert "unequal tuning: 12 trials against 0" in " ".join(capsys.readouterr().out.split())
+    assert "unequal tuning: 0 trials against 12" in " ".join(capsys.readouterr().out.split())
     (store.results / "tuning.json").write_text("{}", encoding="utf-8")
     assert run_command(["compare", str(store.results)]) == 2
     assert "is no ledger of a tuning" in capsys.readouterr().err
