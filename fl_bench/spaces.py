@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from .errors import ConfigError
@@ -165,6 +167,39 @@ class Choices:
 
 
 Space: TypeAlias = Log | Linear | Integers | Choices
+
+
+NUMBERS = {"log": Log, "linear": Linear, "integers": Integers, "log integers": partial(Integers, log=True)}
+"""Spaces between two numbers by the words that they are written with."""
+
+
+def parse_space(text: str) -> Space:
+    """A space as `str` writes it: `log(1e-6, 1e-2)`, `linear(0, 1)`, `integers(1, 8)`, `8 | 16 | 32`.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    written = re.fullmatch(rf"({'|'.join(NUMBERS)})\(([^,()]+),([^,()]+)\)", text.strip())
+    if written is None and "|" in text:
+        return Choices(tuple(_scalar(part) for part in text.split("|")))
+    ends = [] if written is None else [_scalar(part) for part in written.groups()[1:]]
+    whole = written is not None and "integers" in written[1]
+    if written is None or not all(isinstance(end, int if whole else (int, float)) for end in ends):
+        raise ConfigError(f"{text!r} is no space; write log(1e-6, 1e-2), linear(0, 1), integers(1, 8) or 8|16|32")
+    return NUMBERS[written[1]](*ends)
+
+
+def _scalar(text: str) -> Any:
+    """A number where it is one, nothing for `null`, else the text."""
+    text = text.strip()
+    if text == "null":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def space(over: Space) -> dict[str, Any]:

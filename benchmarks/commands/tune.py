@@ -45,6 +45,10 @@ from .options import (
 from .supervision import fetch, run_all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fl_bench.spaces import Space
+
     from ..grid.grid import GridFile
     from ..records.store import Store
     from ..running.executor import Executor
@@ -69,6 +73,12 @@ def tune(
     sampler: Annotated[
         str, typer.Option(metavar="random|tpe", help="How trials are drawn; tpe is Optuna's (`fl-bench[tune]`).")
     ] = "random",
+    spaces: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--space", metavar="NAME=SPACE", help="Also tune this setting of local training, for all methods."
+        ),
+    ] = None,
     repeat: Annotated[
         int, typer.Option(help="Tune so often, each time with further seeds, to see how much the choice varies.")
     ] = 1,
@@ -156,7 +166,7 @@ def tune(
     )
     overrides = Overrides(methods, datasets, None, rounds, settings, changes or (), flags)
     file = read_grid(path)
-    asked = Asked(file, str(path), overrides, budget)
+    asked = Asked(file, str(path), overrides, budget, dict(_space(text) for text in spaces or ()))
     for sentence in scheme_changes(file, overrides):
         say(sentence)
     store = Store(out.absolute())
@@ -172,7 +182,7 @@ def tune(
     if code:
         raise typer.Exit(code)
     ledger = study.ledger()
-    _write(asked.file, ledger, write, _command(grid, budget, overrides))
+    _write(asked.file, ledger, write, _command(grid, budget, overrides, spaces or ()))
     if as_json:
         make_console().print(ledger.text(), end="", markup=False, highlight=False, soft_wrap=True)
     else:
@@ -255,13 +265,28 @@ def _check_free(write: Path) -> None:
                 raise ConfigError(f"--write {write}: there is a file that no tuning wrote; name another, or remove it")
 
 
-def _command(grid: str, budget: Budget, overrides: Any) -> str:
+def _space(text: str) -> tuple[str, Space]:
+    """`batch_size=8|16|32`, `weight_decay=log(1e-6, 1e-2)`: a setting of local training with its space.
+
+    Raises:
+        ConfigError: it is written otherwise.
+    """
+    from fl_bench.spaces import parse_space
+
+    name, mark, space = text.partition("=")
+    if not mark:
+        raise ConfigError(f'--space {text!r}: write NAME=SPACE, such as --space "batch_size=8|16|32"')
+    return name.removeprefix("training."), parse_space(space)
+
+
+def _command(grid: str, budget: Budget, overrides: Any, spaces: Sequence[str]) -> str:
     """What was asked for, as it would be typed."""
     seeds = ",".join(map(str, budget.seeds))
     parts = [grid, f"--trials {budget.trials}", f"--seeds {seeds}"]
     parts += [f"--per {budget.per}"] if budget.per != "grid" else []
     parts += [f"--sampler {budget.sampler}"] if budget.sampler != "random" else []
     parts += [f"--repeat {budget.repeat}"] if budget.repeat != 1 else []
+    parts += [f'--space "{text}"' for text in spaces]
     given = {"methods": overrides.methods, "datasets": overrides.datasets, "settings": overrides.settings}
     parts += [f'--{name} "{value}"' for name, value in given.items() if value is not None]
     parts += overrides.changes

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_bench.errors import ConfigError
 from fl_bench.limits import CELLS
-from fl_bench.spaces import Integers, spaces_of
+from fl_bench.spaces import Choices, Integers, spaces_of
 
-from ...federation.settings import Training
+from ...federation.settings import LOCAL, Training
 from ...methods.registry import METHODS
 from ..grid.cell import DatasetChoice
 from ..grid.choices import parse_method
+from ..grid.configure import known_keys
 from ..grid.grid import expand, why_unsupported
 from ..grid.seeds import parse_seeds, vary_seeds
 from ..running.forecast import forecast
@@ -90,15 +91,26 @@ class Asked:
         origin: its file name, for messages.
         overrides: what the command line changes of it.
         budget: how much is tried.
+        spaces: of settings of local training, by name, beside those that are tuned anyway; alike for every method.
     Raises:
         ConfigError: the grid is none; it has no validation data; a tuning seed is one of its own.
     """
 
-    def __init__(self, file: GridFile, origin: str, overrides: Overrides, budget: Budget) -> None:
+    def __init__(
+        self,
+        file: GridFile,
+        origin: str,
+        overrides: Overrides,
+        budget: Budget,
+        spaces: Mapping[str, Space] | None = None,
+    ) -> None:
         self.file = as_asked(file, origin, overrides)
         self.origin = origin
         expand(self.file, origin)  # what is wrong with the grid is said before anything runs
         self.budget = budget
+        known_keys(dict(spaces or {}), list(LOCAL), "--space")
+        self.spaces = {**spaces_of(Training), **(spaces or {})}
+        """Of local training, the same for every method."""
         self.final_seeds = _final_seeds(self.file)
         _refuse_shared(budget, self.final_seeds)
         if self.file.per_dataset:
@@ -161,10 +173,9 @@ class Tuned:
         self._steps: dict[str, float | None] = {}
         self._cells: dict[tuple[str, Place, tuple[int, ...], int], list[Cell]] = {}
         own = spaces_of(METHODS[entry.name].config_type)
-        shared = spaces_of(Training)
         self.spaces: dict[str, Space] = {
             **{name: space for name, space in own.items() if name not in entry.settings},
-            **{TRAINING + name: space for name, space in shared.items() if name not in entry.training},
+            **{TRAINING + name: space for name, space in asked.spaces.items() if name not in entry.training},
         }
         self.fixed = {
             **entry.settings,
@@ -181,10 +192,17 @@ class Tuned:
                 f"{asked.origin}: partition.val_fraction is 0, and settings are chosen on validation data alone; "
                 "0.1 would do"
             )
+        for name in asked.spaces.keys() - spaces_of(Training).keys():
+            for value in _ends(asked.spaces[name]):  # one that cannot be is refused here, not skipped when it is drawn
+                self.cells({TRAINING + name: value}, asked.places[0], asked.budget.seeds[:1], 1)
         self.capped = self.steps(self.default) is not None
         """Whether its steps are known before it runs, so that they can be held at the default's."""
-        if not self.capped:  # then what is counted stays as it is
-            self.spaces = {name: space for name, space in self.spaces.items() if not isinstance(space, Integers)}
+        if not self.capped:  # then what counts steps stays as it is
+            self.spaces = {
+                name: space
+                for name, space in self.spaces.items()
+                if not isinstance(space, Integers) and name != TRAINING + "batch_size"
+            }
             self.default = {name: self.default[name] for name in self.spaces}
 
     def cells(self, settings: Mapping[str, Any], place: Place, seeds: Sequence[int], number: int) -> list[Cell]:
@@ -243,6 +261,11 @@ class Tuned:
     def _why_unsupported(self, place: Place) -> str | None:
         (cell,) = self.cells({}, place, self._asked.budget.seeds[:1], 0)
         return why_unsupported(cell)
+
+
+def _ends(space: Space) -> tuple[Any, ...]:
+    """The values of a space that show whether a setting takes what is in it: all choices, or both ends."""
+    return space.values if isinstance(space, Choices) else (space.at(0.0), space.at(1.0))
 
 
 def _value(cell: Cell, name: str) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fl_bench.errors import ConfigError
 from fl_bench.federation.settings import Training
 from fl_bench.methods.registry import METHODS
-from fl_bench.spaces import Choices, Integers, Linear, Log, Space, spaces_of
+from fl_bench.spaces import Choices, Integers, Linear, Log, Space, parse_space, spaces_of
 
 SPACES: list[Space] = [
     Log(1e-4, 1e-1),
@@ -100,3 +100,26 @@ def test_every_method_with_a_rate_of_its_own_has_it_tuned() -> None:
     }
     tuned = {f"{name}.{setting}" for name in METHODS.names() for setting in spaces_of(METHODS[name].config_type)}
     assert rates - tuned == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("log(1e-6, 1e-2)", Log(1e-6, 1e-2)),
+        ("linear(0, 1.5)", Linear(0, 1.5)),
+        ("integers(1, 8)", Integers(1, 8)),
+        ("log integers(1,8)", Integers(1, 8, log=True)),
+        ("8|16 | 32", Choices((8, 16, 32))),
+        ("null|1.5|adam", Choices((None, 1.5, "adam"))),
+    ],
+)
+def test_a_space_is_read_as_it_is_written(text: str, expected: Space) -> None:
+    assert parse_space(text) == expected
+    if "null" not in text:  # which is shown as None
+        assert parse_space(str(expected)) == expected
+
+
+@pytest.mark.parametrize("text", ["8", "log(1, x)", "integers(1, 2.5)", "log(1)", "exp(1, 2)", "log(0, 1)", "8|8"])
+def test_what_is_no_space_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_space(text)

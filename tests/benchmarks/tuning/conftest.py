@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fl_bench.benchmarks.records.record import Outcome
     from fl_bench.benchmarks.records.store import Store
     from fl_bench.benchmarks.tuning.study import Study
+    from fl_bench.spaces import Space
 
     Score = Callable[[Cell], float | None]
 
@@ -35,8 +36,13 @@ FILE = GridFile(
 def ask() -> Callable[..., Asked]:
     """What is asked, of a small grid; changes of the grid by name, those of the budget in `budget`."""
 
-    def make(budget: Budget | None = None, overrides: Overrides | None = None, **changes: Any) -> Asked:
-        return Asked(replace(FILE, **changes), "small.yaml", overrides or Overrides(), budget or Budget())
+    def make(
+        budget: Budget | None = None,
+        overrides: Overrides | None = None,
+        spaces: dict[str, Space] | None = None,
+        **changes: Any,
+    ) -> Asked:
+        return Asked(replace(FILE, **changes), "small.yaml", overrides or Overrides(), budget or Budget(), spaces)
 
     return make
 

@@ -15,6 +15,7 @@ from fl_bench.benchmarks.tuning.ledger import parse_ledger
 from fl_bench.benchmarks.tuning.study import Study
 from fl_bench.benchmarks.tuning.written import tuned_grid
 from fl_bench.errors import ConfigError, DataError
+from fl_bench.spaces import Choices, Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,6 +198,29 @@ def test_a_method_that_fails_alone_stops_no_tuning(ask: Ask, play: Play, store: 
     study = Study(ask(Budget(trials=3, seeds=(100,))), store)
     play(study, store, lambda cell: None if cell.method == "fedmd" else level(cell))
     assert [search.trials[0].status for search in study.ledger().tunings[0].searches] == ["done", "failed"]
+
+
+def test_further_settings_of_local_training_are_tuned_alike_and_take_no_more_steps(
+    ask: Ask, play: Play, store: Store
+) -> None:
+    spaces = {"batch_size": Choices((16, 32, 64)), "weight_decay": Log(1e-6, 1e-2)}
+    asked = ask(Budget(trials=6, seeds=(100,)), spaces=spaces)
+    for method in asked.methods:
+        assert {f"training.{name}" for name in spaces} <= method.spaces.keys()
+    study = Study(asked, store)
+    play(study, store, lambda cell: 50.0 + 1e3 * cell.training.weight_decay + cell.training.batch_size / 10)
+    for search, method in zip(study.ledger().tunings[0].searches, asked.methods, strict=True):
+        assert search.space["training.batch_size"] == "16 | 32 | 64"
+        most = method.steps(search.trials[0].settings)
+        assert all((method.steps(trial.settings) or 0) <= (most or 0) for trial in search.trials)
+        assert len({trial.settings["training.batch_size"] for trial in search.trials}) > 1
+
+
+def test_a_further_setting_that_cannot_be_is_refused(ask: Ask) -> None:
+    with pytest.raises(ConfigError, match=r"--space.*rounds"):
+        ask(spaces={"rounds": Choices((1, 2))})
+    with pytest.raises(ConfigError, match="optimizer"):
+        ask(spaces={"optimizer": Choices(("adam", "adagrad"))})
 
 
 def test_repeats_have_seeds_of_their_own_and_the_first_one_chooses(ask: Ask, play: Play, store: Store) -> None:
