@@ -38,8 +38,21 @@ class Sheet:
         return self.width is not None
 
     def of(self, labels: Sequence[str]) -> Sheet:
-        """This sheet; one without an order takes that of a figure's own methods."""
-        return self if self.order else replace(self, order=tuple(labels))
+        """This sheet with all methods of a figure in its order.
+
+        What it lacks comes last; but a method that is drawn as one line for several entries, `cosmos` for
+        `cosmos[clusters=2]` and `cosmos[clusters=3]`, takes the place of the first of them.
+        """
+        order = list(self.order)
+        for label in labels:
+            entry = next((place for place, one in enumerate(order) if one.startswith(f"{label}[")), None)
+            if label in order:
+                continue
+            if entry is None:
+                order.append(label)
+            else:
+                order[entry] = label
+        return replace(self, order=tuple(order))
 
     def highlights(self, label: str) -> bool:
         """Whether a method stands out."""

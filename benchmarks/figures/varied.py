@@ -1,4 +1,4 @@
-"""Which one numeric setting differs between otherwise equal settings of records (benchmarks room, figures)."""
+"""Which one number differs between otherwise equal runs, in their grid or in a method (benchmarks room, figures)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..grid.cell import short_hash
+from ..grid.cell import method_settings, short_hash
 from ..grid.names import in_order, named
 from ..leaderboard.naming import POISON, POOL, VOID, Flat, differing, flat_setting
 from .blocks import COSTS, category_place
@@ -102,7 +102,7 @@ def read_sweeps(blocks: Sequence[Block]) -> tuple[list[Sweep], list[str]]:
     reasons = []
     for dataset in sorted({block.dataset for block in blocks}):
         flats = [(flat(block), block) for block in blocks if block.dataset == dataset and block.courses]
-        own = _sweeps(dataset, flats)
+        own = _sweeps(dataset, flats) + [sweep for _, block in flats for sweep in _of_methods(block)]
         found += own
         if not own:
             reasons.append(f"{dataset}: {_reason(flats)}")
@@ -139,6 +139,39 @@ def _sweeps(dataset: str, flats: Sequence[tuple[Flat, Block]]) -> list[Sweep]:
     return _told_apart([found for among, found in groups.items() if not any(among < other for other in groups)])
 
 
+def _of_methods(block: Block) -> list[Sweep]:
+    """One for each setting that is all in which entries of a method differ: `cosmos[clusters=2|3|5]`.
+
+    Methods that have one entry are there for comparison, alike at every value.
+    """
+    methods = {label: runs[0].cell["method"] for label, runs in block.records.items()}
+    courses = {course.label: course for course in block.courses}
+    entries: dict[str, dict[str, Flat]] = defaultdict(dict)
+    for label, method in methods.items():
+        entries[method["name"]][label] = method_settings(method)
+    lines: dict[str, dict[str, dict[float, Course]]] = defaultdict(dict)
+    for name, flats in entries.items():
+        for setting in differing(list(flats.values())):
+            alike: dict[str, dict[float, str]] = defaultdict(dict)
+            for label, values in flats.items():
+                value = values.get(setting)
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    alike[_text({other: own for other, own in values.items() if other != setting})][float(value)] = (
+                        label
+                    )
+            several = [points for points in alike.values() if len(points) > 1]
+            for points in several:
+                words = name if len(several) == 1 else f"{name} ({', '.join(points.values())})"
+                lines[setting][words] = {value: courses[label] for value, label in sorted(points.items())}
+    once = [courses[label] for own in entries.values() if len(own) == 1 for label in own]
+    found = []
+    for setting, varied in sorted(lines.items()):
+        values = sorted({value for points in varied.values() for value in points})
+        flat = {course.label: dict.fromkeys(values, course) for course in once}
+        found.append(_made(block.dataset, setting, "{}", short_hash([block.setting, setting], 6), {**varied, **flat}))
+    return [replace(sweep, where=block.setting_name) for sweep in found]
+
+
 def _told_apart(found: Sequence[tuple[Sweep, Flat]]) -> list[Sweep]:
     """The sweeps, those of one setting named by what else differs between them."""
     told = []
@@ -168,9 +201,15 @@ def _sweep(dataset: str, name: str, of: str, rest: str, by_value: Mapping[float,
     for value in sorted(by_value):
         for course in by_value[value].courses:
             courses[course.label][value] = course
+    return _made(dataset, name, of, rest, courses)
+
+
+def _made(dataset: str, name: str, of: str, rest: str, courses: Mapping[str, Mapping[float, Course]]) -> Sweep:
+    """A sweep of courses by method and value."""
+    every = {value for points in courses.values() for value in points}
     lines = [_line(label, of_label) for label, of_label in courses.items()]
     seeds = [tuple(map(str, course.seeds)) for points in courses.values() for course in points.values()]
-    whole = all(len(points) == len(by_value) for points in courses.values())
+    whole = all(len(points) == len(every) for points in courses.values())
     return Sweep(
         dataset=dataset,
         setting=name,

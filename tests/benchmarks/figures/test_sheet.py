@@ -237,3 +237,9 @@ def test_an_interval_that_no_test_can_confirm_is_dotted() -> None:
     )
     intervals = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_color() == MUTED]
     assert {line.get_ydata()[0]: line.get_linestyle() != "-" for line in intervals} == {0: True, 1: False}
+
+
+def test_one_line_for_several_entries_takes_the_place_of_the_first() -> None:
+    sheet = Sheet(order=("local", "cosmos[clusters=2]", "cosmos[clusters=3]"))
+    assert sheet.of(["cosmos", "local", "new"]).order == ("local", "cosmos", "cosmos[clusters=3]", "new")
+    assert Sheet().of(["b", "a"]).order == ("b", "a")

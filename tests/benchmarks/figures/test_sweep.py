@@ -113,6 +113,24 @@ def test_any_setting_can_vary_each_around_the_same_runs(write: Write, store: Sto
     ]
 
 
+def test_a_setting_of_a_method_can_vary_beside_methods_that_do_not(write: Write, store: Store) -> None:
+    for rate, accuracy in (("0.01", 60), ("0.03", 70), ("0.1", 65)):
+        write([], accuracy, method=f"fedmd[digest_lr={rate}]")
+    write([], 50, method="local", category="bound")
+    (sweep,) = sweeps(store)
+    assert (sweep.setting, sweep.where, sweep.balanced) == ("digest_lr", "", True)
+    by_label = {line.label: line for line in sweep.lines}
+    assert by_label["fedmd"].values == (0.01, 0.03, 0.1)
+    assert by_label["fedmd"].mean == (60, 70, 65)
+    assert by_label["local"].mean == (50, 50, 50)
+    assert reasons(store) == []
+    write([], 61, method="fedmd[digest_lr=0.01;digest_epochs=2]")  # differs in two: part of another sweep, over epochs
+    assert [(sweep.setting, [line.label for line in sweep.lines]) for sweep in sweeps(store)] == [
+        ("digest_epochs", ["local", "fedmd"]),
+        ("digest_lr", ["local", "fedmd"]),
+    ]
+
+
 def test_poisoned_clients_vary_from_none_and_honest_ones_are_drawn(
     write: Write, store: Store, small_grid: Callable[..., Grid], outcome: Callable[..., Outcome]
 ) -> None:
