@@ -15,9 +15,12 @@ import math
 import re
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Side: TypeAlias = Literal["low", "high"]
 
@@ -169,7 +172,12 @@ class Choices:
 Space: TypeAlias = Log | Linear | Integers | Choices
 
 
-NUMBERS = {"log": Log, "linear": Linear, "integers": Integers, "log integers": partial(Integers, log=True)}
+NUMBERS: dict[str, Callable[[Any, Any], Space]] = {
+    "log": Log,
+    "linear": Linear,
+    "integers": Integers,
+    "log integers": partial(Integers, log=True),
+}
 """Spaces between two numbers by the words that they are written with."""
 
 

@@ -166,9 +166,9 @@ def _of_methods(block: Block) -> list[Sweep]:
     once = [courses[label] for own in entries.values() if len(own) == 1 for label in own]
     found = []
     for setting, varied in sorted(lines.items()):
-        values = sorted({value for points in varied.values() for value in points})
-        flat = {course.label: dict.fromkeys(values, course) for course in once}
-        found.append(_made(block.dataset, setting, "{}", short_hash([block.setting, setting], 6), {**varied, **flat}))
+        at = sorted({value for points in varied.values() for value in points})
+        flat = {course.label: dict.fromkeys(at, course) for course in once}
+        found.append(_made(block.dataset, setting, "{}", short_hash([block.setting, setting], 6), varied | flat))
     return [replace(sweep, where=block.setting_name) for sweep in found]
 
 
