@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from fl_bench.streams import numpy_stream
 
@@ -199,6 +198,8 @@ def _equal(rows: Array, table: Array) -> tuple[Index, Rows]:
 
     Equal rows have nearly equal shadows on a few random directions, where the nearest is found fast.
     """
+    from scipy.spatial import KDTree  # commands that only read what was found do not wait for it
+
     directions = numpy_stream(0, "overlap", "directions").normal(size=(rows.shape[1], min(8, rows.shape[1])))
     reach = EQUAL * float(np.linalg.norm(np.abs(directions).sum(axis=0)))
     places = KDTree(table @ directions).query(rows @ directions, distance_upper_bound=reach)[1]

@@ -202,18 +202,17 @@ def read_grid(path: Path) -> GridFile:
         return grid_of(values)
 
 
-def grid_of(values: Mapping[str, Any]) -> GridFile:
+def grid_of(values: Any) -> GridFile:
     """A grid from what is written in its file; a single data set, method or seed needs no list.
 
     Raises:
         ConfigError: names the key, what was found and what would do.
     """
-    one = {
-        key: [values[key]]
-        for key, kinds in (("datasets", str), ("methods", str | dict), ("always", str | dict), ("seeds", int))
-        if isinstance(values.get(key), kinds)
-    }
-    return configure(GridFile, {**values, **one}, "")
+    if isinstance(values, dict):
+        alone = {"datasets": str, "methods": str | dict, "always": str | dict, "seeds": int}
+        one = {key: [values[key]] for key, kind in alone.items() if isinstance(values.get(key), kind)}
+        values = {**values, **one}
+    return configure(GridFile, values, "")
 
 
 def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> Grid:

@@ -39,7 +39,7 @@ GRIDS = {
     "misspelt key": (GOOD.replace("seeds", "seed"), "no setting 'seed'; did you mean 'seeds'?"),
     "no methods key": (GOOD.replace("methods: [local]\n", ""), "methods is missing"),
     "no methods": (GOOD.replace("[local]", "[]"), "methods is empty"),
-    "methods a word": (GOOD.replace("[local]", "local"), "methods must be a valid array, found 'local'"),
+    "methods a number": (GOOD.replace("[local]", "3"), "methods must be a valid array, found 3"),
     "method is a number": (GOOD.replace("[local]", "[3]"), "methods lists names"),
     "method with two names": (GOOD.replace("[local]", "[{local: {}, fedmd: {}}]"), "methods lists names"),
     "unknown method": (GOOD.replace("[local]", "[fedmdd]"), "did you mean 'fedmd'?"),
