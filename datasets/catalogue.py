@@ -138,9 +138,15 @@ FORMS = {".csv": "csv:{}?target=COLUMN", ".npz": "npz:{}"}
 """How a user's file is written, by the end of its name."""
 
 
+def file_form(path: str) -> str | None:
+    """The data set that a file or folder of the user is, by its name alone; None where it looks like neither."""
+    form = FORMS.get(Path(path).suffix.lower(), "folder:{}" if "/" in path else None)
+    return None if form is None else form.format(path)
+
+
 def _source(name: str) -> Source:
     kind = name.partition(":")[0]
-    form = FORMS.get(Path(name).suffix.lower(), "folder:{}" if "/" in name else None)
+    form = file_form(name)
     if kind == name and kind not in DATASETS.names() and form is not None:
-        raise ConfigError(f"no data set is named {name!r}; a file or folder of your own is {form.format(name)!r}")
+        raise ConfigError(f"no data set is named {name!r}; a file or folder of your own is {form!r}")
     return DATASETS[kind]

@@ -17,6 +17,7 @@ more where scales differ and the rest of the rows is of another kind.
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,13 +94,15 @@ def read_overlaps(text: str) -> list[Overlap]:
         TypeError: the same.
         IndexError: the same.
     """
-    return [Overlap(row[0], row[1], *map(int, row[2:])) for row in list(csv.reader(text.splitlines()))[1:]]
+    return [Overlap(row[0], row[1], *map(int, row[2:])) for row in list(csv.reader(io.StringIO(text)))[1:]]
 
 
 def known_text(found: Iterable[Overlap]) -> str:
     """The text of `KNOWN`, a line per pair."""
-    lines = [[field.name for field in fields(Overlap)], *(list(map(str, astuple(row))) for row in found)]
-    return "".join(",".join(line) + "\n" for line in lines)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")  # which quotes names of users' files where they need it
+    writer.writerows([[field.name for field in fields(Overlap)], *map(astuple, found)])
+    return text.getvalue()
 
 
 def overlap(first: Dataset, second: Dataset) -> Overlap | None:

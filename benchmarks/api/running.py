@@ -28,7 +28,7 @@ from ..export.live import Live, read_tracker
 from ..grid.changes import SECTIONS, scheme_change, with_changes
 from ..grid.choices import choose_methods, parse_method
 from ..grid.executors import read_executor
-from ..grid.grid import Overrides, expand, find_grid, grid_of
+from ..grid.grid import Overrides, expand, find_grid, grid_of, grid_words
 from ..grid.plain_yaml import read_yaml
 from ..grid.plugins import known_here_only, load_plugins, method_of_class
 from ..records.store import Store
@@ -124,7 +124,7 @@ def run(
             seeds=_joined(seeds),
         )
         file = grid_of(written)
-        expanded = expand(file, str(path), asked)
+        expanded = expand(file, grid_words(path), asked)
         store = Store(Path(out).absolute())
         open_results(store, tuning_of(file, expanded, path))
         cells, earlier = look(expanded, store, retry=retry)

@@ -27,6 +27,7 @@ def merge(
     fl-bench merge mine theirs.tar.xz --out both
     """
     from ..records.merging import merge_records
+    from ..records.shared_rows import text_of
     from ..records.store import Store
     from ..tables.printing import print_json
     from ..tuning.ledger import NAME
@@ -36,7 +37,8 @@ def merge(
         raise ConfigError(f"merge takes two folders or more, got {sources[0]} alone")
     folders = [Store(source).results for source in sources]
     ledger = agreed_ledger(folders)
-    merged = merge_records(sources, out, {} if ledger is None else {NAME: ledger})
+    beside = {**text_of(folders), **({} if ledger is None else {NAME: ledger})}
+    merged = merge_records(sources, out, beside)
     left_out = [NAME] if ledger is None and any((folder / NAME).exists() for folder in folders) else []
     left_out += [] if merged.declared else ["comparison.json"]
     if as_json:

@@ -42,7 +42,8 @@ def partition(
 ) -> None:
     """Show how a data set would be dealt to clients: sizes, a picture, measured heterogeneity.
 
-    Settings of a scheme that have no option of their own are given with -o, as in a grid's `partition`.
+    Settings of a scheme that have no option of their own are given with -o, as in a grid's `partition`; the prefix
+    `partition.`, which `run` asks for, may stay.
 
     \b
     fl-bench partition digits --scheme latent-groups --clients 25
@@ -63,7 +64,8 @@ def partition(
 
     load_plugins(plugin or [])
     flags = given_flags(scheme=scheme, clients=clients, groups=groups, alpha=alpha, mixing=mixing, public=public)
-    values = add_flags(assignments(changes or (), "-o", "clients=25"), flags, "partition.")
+    given = assignments([text.removeprefix("partition.") for text in changes or ()], "-o", "clients=25")
+    values = add_flags(given, flags, "partition.")
     refuse_axes({f"partition.{key}": value for key, value in values.items()})
     check_dataset_name(dataset)
     chosen, settings = resolve_partition(with_own_clients(values, dataset))

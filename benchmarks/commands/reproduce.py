@@ -42,7 +42,7 @@ def reproduce(
     fl-bench reproduce cosmos-paper-64 cosmos-results --json
     """
     from ...datasets.catalogue import available
-    from ..grid.grid import Overrides, expand, find_grid, read_grid
+    from ..grid.grid import Overrides, expand, find_grid, grid_words, read_grid
     from ..leaderboard.published import lacking, read_published, rows
     from ..records.store import Store
     from ..tables.printing import print_json
@@ -51,7 +51,7 @@ def reproduce(
     published, curves = read_published(grid)
     path = find_grid(grid)
     file = read_grid(path)
-    cells = expand(file, str(path), Overrides(methods=methods, datasets=datasets, settings=settings)).cells
+    cells = expand(file, grid_words(path), Overrides(methods=methods, datasets=datasets, settings=settings)).cells
     records, damaged = Store(results).readable(["rounds"])
     say_damaged([one.problem for one in damaged])
     code = FAILED if damaged else 0

@@ -132,7 +132,7 @@ def run(
     from ..grid.dealing import dealt_otherwise
     from ..grid.exclusion import without
     from ..grid.executors import read_executor
-    from ..grid.grid import Overrides, expand, find_grid, read_grid, scheme_changes
+    from ..grid.grid import Overrides, expand, find_grid, grid_words, read_grid, scheme_changes
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..records.store import Store
@@ -164,7 +164,7 @@ def run(
     )
     overrides = Overrides(methods, datasets, seeds, rounds, settings, changes or (), flags)
     file = read_grid(path)
-    expanded = expand(file, str(path), overrides)
+    expanded = expand(file, grid_words(path), overrides)
     if exclude is not None:
         expanded = without(expanded, exclude)
     for sentence in scheme_changes(file, overrides):

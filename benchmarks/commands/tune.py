@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -130,7 +131,7 @@ def tune(
     from ...federation.settings import Execution
     from ..grid.configure import configure
     from ..grid.executors import read_executor
-    from ..grid.grid import Overrides, find_grid, read_grid, scheme_changes
+    from ..grid.grid import Overrides, find_grid, grid_words, read_grid, scheme_changes
     from ..grid.plain_yaml import assignments
     from ..grid.plugins import load_plugins
     from ..grid.seeds import parse_seeds
@@ -166,7 +167,7 @@ def tune(
     )
     overrides = Overrides(methods, datasets, None, rounds, settings, changes or (), flags)
     file = read_grid(path)
-    asked = Asked(file, str(path), overrides, budget, dict(_space(text) for text in spaces or ()))
+    asked = Asked(file, grid_words(path), overrides, budget, dict(_space(text) for text in spaces or ()))
     for sentence in scheme_changes(file, overrides):
         say(sentence)
     store = Store(out.absolute())
@@ -233,13 +234,13 @@ def _run(
 
 
 def _write(file: GridFile, ledger: Ledger, write: Path, command: str) -> None:
-    """The ledger first, so that there is no tuned grid without."""
+    """The ledger first, so that there is no tuned grid without; the grid is named after its file."""
     from ..grid.grid import LedgerReference, expand
     from ..tuning.ledger import sha256
     from ..tuning.written import as_text, tuned_grid
 
     text, place = ledger.text(), _ledger_of(write)
-    tuned = tuned_grid(file, ledger, LedgerReference(place.name, sha256(text)))
+    tuned = replace(tuned_grid(file, ledger, LedgerReference(place.name, sha256(text))), name=write.stem)
     expand(tuned, str(write))  # what could not be run is not written
     write_file(place, text)
     write_file(write, as_text(tuned, command))
@@ -255,10 +256,12 @@ def _check_free(write: Path) -> None:
     Raises:
         ConfigError: names it.
     """
+    from ..grid.configure import check_name
     from ..tuning.written import HEADER
 
     if write.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write {write}: a grid is a file whose name ends in .yaml")
+    check_name(write.stem, f"--write {write}: a grid's name")
     if write.exists():
         with write.open("rb") as file:
             if file.read(len(HEADER)) != HEADER.encode():

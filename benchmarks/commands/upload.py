@@ -47,6 +47,7 @@ def upload(
     from ..export.hub import card, check_repository, library, send, stage
     from ..records.bundle import BESIDE
     from ..records.declarations import as_text, read_declarations
+    from ..records.shared_rows import text_of
     from ..records.store import Store
     from ..statistics.verdicts import many
     from ..tables.printing import print_json
@@ -62,6 +63,7 @@ def upload(
     store = Store(results)
     declared, ledger = read_declarations(store), store.results / NAME
     beside = {
+        **text_of([store.results]),
         **({NAME: read_ledger(ledger)[1]} if ledger.exists() else {}),
         **({BESIDE: as_text(declared)} if declared else {}),
     }

@@ -38,6 +38,7 @@ CONTENTS = {
     "index.html": "the report: one page that needs no network",
     "tuning.json": "the ledger of the tuning that chose the settings",
     BESIDE: "what was declared of the comparison before it was run",
+    "overlaps.csv": "rows that its data sets were found to share",
     "runs/": "the records of runs that kept models, with the models",
 }
 """What a repository may hold, in the words of its card."""
@@ -67,7 +68,7 @@ def stage(
         folder: the folder.
         records: those that go.
         page: the report.
-        beside: the texts of the ledger and of what was declared, by file.
+        beside: the texts of other files of the results folder, by name.
         models: whether models go, each with the files of its record.
     Returns:
         The bytes of each file.

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from ...datasets.catalogue import file_form
 from ...federation.codecs import Codec
 from ...federation.settings import Training
 from ...methods.base import unsupported
@@ -187,8 +188,17 @@ def find_grid(name: str) -> Path:
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
     if name not in own:
-        raise ConfigError(f"{unknown_name('grid', name, own)}; a grid of your own is a file whose name ends in .yaml")
+        form = file_form(name)
+        hint = "a grid of your own is a file whose name ends in .yaml"
+        if form is not None:
+            raise ConfigError(f"{name!r} is no grid; your own data are given as --datasets {form!r}, and {hint}")
+        raise ConfigError(f"{unknown_name('grid', name, own)}; {hint}")
     return GRIDS / f"{name}.yaml"
+
+
+def grid_words(path: Path) -> str:
+    """What messages call a grid: its name where it comes with fl-bench, else its file."""
+    return f"grid {path.stem}" if path.parent == GRIDS else str(path)
 
 
 def read_grid(path: Path) -> GridFile:
@@ -198,7 +208,7 @@ def read_grid(path: Path) -> GridFile:
         ConfigError: names the file, the key, what was found and what would do.
     """
     values = read_yaml(path)
-    with blame(str(path)):
+    with blame(grid_words(path)):
         return grid_of(values)
 
 

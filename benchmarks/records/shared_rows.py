@@ -48,3 +48,16 @@ def keep(results: Path, found: Iterable[Overlap]) -> None:
         StorageError: the folder does not take it.
     """
     write_file(results / NAME, known_text(found))
+
+
+def text_of(folders: Iterable[Path]) -> dict[str, str]:
+    """The file that says what was looked at in several folders together, by its name; none where nothing was.
+
+    Raises:
+        DataError: a folder's file is none of ours.
+    """
+    pairs: dict[tuple[str, str], Overlap] = {}
+    for folder in folders:
+        for one in looked_at(folder):
+            pairs.setdefault((one.first, one.second), one)
+    return {NAME: known_text(pairs.values())} if pairs else {}

@@ -120,7 +120,7 @@ def test_from_a_grid_to_a_comparison(grid: Path, tmp_path: Path, capsys: pytest.
     assert (tmp_path / "again.tuning.json").read_text(encoding="utf-8") == text
     assert "12 runs" not in capsys.readouterr().err
     assert len(Store(trials).names()) == len(records)
-    assert carried(read_grid(tuned), tuned) == (ledger, text)
+    assert (read_grid(tuned).name, carried(read_grid(tuned), tuned)) == ("tuned", (ledger, text))
     assert run_command(["run", str(tuned), "--out", str(out), "--jobs", "1"]) == 0
     place = out / "tuning.json"
     assert place.read_text(encoding="utf-8") == text

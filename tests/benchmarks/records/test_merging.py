@@ -12,7 +12,9 @@ import pytest
 from fl_bench.benchmarks.commands.cli import run_command
 from fl_bench.benchmarks.grid.declaration import Declaration
 from fl_bench.benchmarks.records.declarations import Declared, declare, read_declarations
+from fl_bench.benchmarks.records.shared_rows import keep, looked_at, overlaps_in
 from fl_bench.benchmarks.records.store import Store
+from fl_bench.datasets.overlap import Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +122,16 @@ def test_declarations_and_the_ledger_come_along_where_folders_agree(
     assert (code, json.loads(said)) == (0, {"out": str(tmp_path / "out"), "runs": 3, "in several": 1, "left out": []})
     assert read_declarations(Store(tmp_path / "out")) == (DECLARED, other)  # what was said again is there once
     assert (tmp_path / "out" / "tuning.json").read_text(encoding="utf-8") == ledger
+
+
+def test_rows_that_data_sets_share_are_told_of_all_folders(two: list[Path], merge: Merge, tmp_path: Path) -> None:
+    shared = Overlap("csv:a,b.csv?target=x", "digits", 9, 3, 1797, 3)
+    none = Overlap("csv:c.csv?target=x", "digits", 9, 0, 1797, 0)
+    keep(two[0], [shared])
+    keep(two[1], [shared, none])
+    assert merge()[0] == 0
+    assert looked_at(tmp_path / "out") == [shared, none]
+    assert overlaps_in(tmp_path / "out") == (shared,)
 
 
 def test_they_stay_out_where_folders_differ(two: list[Path], merge: Merge, tmp_path: Path) -> None:
