@@ -143,7 +143,7 @@ COMMANDS = {
     "rounds not a number": ("run --rounds many", "Invalid value for '--rounds'"),
     "negative rounds": ("run --rounds -3", "error: grid quick with --rounds -3: training.rounds must be at least 1"),
     "data for a grid": ("run mine.csv", "your own data are given as --datasets 'csv:mine.csv?target=COLUMN'"),
-    "a name too long to write": (f"tune --write {'x' * 240}.yaml", "a grid's name must be 1 to"),
+    "a name that cannot be printed": ("tune --write a\x07b.yaml", "a grid's name must be 1 to"),
     "rounds twice": ("run --rounds 3 -o training.rounds=4", "are the same setting"),
     "no jobs": ("run --jobs 0", "--jobs must be from 1 to 1024, got 0"),
     "unknown device": ("run --device tpu", "--device must be auto, cpu, cuda"),
