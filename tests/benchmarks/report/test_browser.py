@@ -97,7 +97,7 @@ def test_the_finding_comes_first_and_any_method_can_be_the_control(visit: Callab
     assert heading is not None
     assert plot is not None
     assert plot["y"] < 900  # without scrolling
-    assert texts(page, ".view dt")[0] == "cosmos better than"
+    assert texts(page, ".view dt")[0] == "Better than cosmos"
     assert texts(page, ".view tbody th") == ["fedmd", "fedavg", "local"]  # 5, 10 and 15 points behind
     page.get_by_role("combobox", name="Compare all methods with").select_option("fedmd")
     assert texts(page, ".view tbody th") == ["cosmos", "fedavg", "local"]
@@ -108,7 +108,7 @@ def test_the_finding_comes_first_and_any_method_can_be_the_control(visit: Callab
 
 def test_a_link_shows_what_was_chosen(visit: Callable[..., Page]) -> None:
     page = visit(state="#control=local&measure=difference&sort-ranking=2%2C1&on=optdigits&dataset=optdigits")
-    assert texts(page, ".view dt")[0] == "local better than"
+    assert texts(page, ".view dt")[0] == "Better than local"
     assert page.locator("#by-dataset tbody tr[data-method=cosmos] td").first.inner_text() == "+15.00"
     assert page.locator("#ranking thead th").nth(2).get_attribute("aria-sort") == "ascending"
     assert texts(page, "#ranking tbody th")[0] == "local"
