@@ -27,8 +27,9 @@ from ..commands.supervision import fetch
 from ..export.live import Live, read_tracker
 from ..grid.changes import SECTIONS, scheme_change, with_changes
 from ..grid.choices import choose_methods, parse_method
+from ..grid.dealing import deals, dealt_otherwise
 from ..grid.executors import read_executor
-from ..grid.grid import Overrides, expand, find_grid, grid_of, grid_words
+from ..grid.grid import Overrides, expand, find_grid, grid_of, grid_words, scheme_changes
 from ..grid.plain_yaml import read_yaml
 from ..grid.plugins import known_here_only, load_plugins, method_of_class
 from ..records.store import Store
@@ -122,6 +123,7 @@ def run(
             methods=None if entries is None or chosen_here else ",".join(map(str, entries)),
             datasets=_joined(datasets),
             seeds=_joined(seeds),
+            dealt_as_written=deals(partition or {}),
         )
         file = grid_of(written)
         expanded = expand(file, grid_words(path), asked)
@@ -144,6 +146,9 @@ def run(
             )
         if keep_models:
             say_without_models(earlier)
+        if progress:
+            for sentence in (*scheme_changes(file, asked), *dealt_otherwise(expanded.cells)):
+                say(sentence)
         if cells:
             look_for_shared_rows(expanded, store, folder)
         declare_comparison(expanded, path, store, len(expanded.cells) - len(cells))

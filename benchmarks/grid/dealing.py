@@ -38,11 +38,15 @@ def with_own_clients(partition: Mapping[str, Any], location: str) -> dict[str, A
     if "scheme" in partition:
         own = natural_clients(location) if partition["scheme"] == NATURAL and "clients" not in partition else None
         return dict(partition) if own is None else {"clients": own, **partition}
-    usual = {setting.name for setting in fields(PARTITIONS[USUAL])}
-    own = None if usual & partition.keys() else natural_clients(location)
+    own = None if deals(partition) else natural_clients(location)
     if own is None:
         return {"scheme": USUAL, **partition}
     return {"scheme": NATURAL, "clients": own, **partition}
+
+
+def deals(keys: Iterable[str]) -> bool:
+    """Whether settings of a partition say how to deal data that came with clients: a scheme, or what a scheme has."""
+    return not {"scheme", *(setting.name for setting in fields(PARTITIONS[USUAL]))}.isdisjoint(keys)
 
 
 def check_own_clients(scheme: Partition, split: SplitSettings, location: str) -> None:

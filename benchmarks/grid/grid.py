@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_bench.errors import ConfigError, unknown_name
 
-from ...datasets.catalogue import file_form
+from ...datasets.catalogue import file_form, natural_clients
 from ...federation.codecs import Codec
 from ...federation.settings import Training
 from ...methods.base import unsupported
@@ -50,10 +50,10 @@ from .cell import (
     resolve_own_training,
     resolve_partition,
 )
-from .changes import SchemeChange, scheme_change, with_changes
+from .changes import SCHEME, SchemeChange, scheme_change, with_changes
 from .choices import MethodChoice, choose_methods, parse_methods, refuse_repeats
 from .configure import blame, check_name, configure, plain
-from .dealing import with_own_clients
+from .dealing import NATURAL, deals, with_own_clients
 from .declaration import check_question, read_declaration
 from .fitting import check_setting
 from .flags import add_flags
@@ -148,6 +148,8 @@ class Overrides:
     """`key=value` texts of `-o`."""
     flags: Mapping[str, str] = field(default_factory=dict)
     """What options that stand for settings were given, by their names in `flags.FLAGS`."""
+    dealt_as_written: bool = False
+    """Whether the grid's scheme holds for other data sets than its own, too, where they came with clients."""
 
     @property
     def all_flags(self) -> dict[str, str]:
@@ -264,7 +266,7 @@ def expand(file: GridFile, origin: str, overrides: Overrides | None = None) -> G
     for (setting, asked), dataset in product(settings.items(), datasets):
         place = f"{origin}: settings.{setting}" if setting else origin
         with blame(f"{place} with {' '.join(shown)}" if shown else place):
-            shared = _resolve(file, asked, dataset)
+            shared = _resolve(file, keeping_clients(file, given, asked, dataset), dataset)
             check_setting(shared, dataset)
             firsts = [
                 _cell(
@@ -348,6 +350,20 @@ def _resolve(file: GridFile, asked: Setting, dataset: DatasetChoice) -> dict[str
     return {**shared, "shared_training": training, "faults": faults}
 
 
+def keeping_clients(file: GridFile, given: Overrides, asked: Setting, dataset: DatasetChoice) -> Setting:
+    """One setting of a grid for one data set, which keeps the clients that it came with unless it was asked otherwise.
+
+    The scheme of a grid was written for its own data sets. One that the command line names instead is dealt `natural`
+    if it came with clients, unless a scheme or its settings are asked for, too, or are what the grid varies.
+    """
+    if given.dealt_as_written or dataset.location in file.datasets:
+        return asked
+    keys = [key.removeprefix("partition.") for key in (*asked.changes, *asked.options) if key.startswith("partition.")]
+    if deals(keys) or not deals(file.sections["partition"]) or natural_clients(dataset.location) is None:
+        return asked
+    return replace(asked, options={**asked.options, SCHEME: NATURAL})
+
+
 def chosen_settings(file: GridFile, given: Overrides) -> dict[str, Setting]:
     """The settings that are asked for of a grid, by name.
 
@@ -368,14 +384,19 @@ def chosen_settings(file: GridFile, given: Overrides) -> dict[str, Setting]:
 
 
 def scheme_changes(file: GridFile, given: Overrides) -> list[str]:
-    """What another scheme than the grid's leaves out of it, a sentence for each scheme and what it leaves out."""
+    """What another scheme than the grid's leaves out of it, and which data sets keep their clients, in sentences."""
     asked = chosen_settings(file, given).values()
+    names = file.datasets if given.datasets is None else split_list(given.datasets, "--datasets")
     kept: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
-    for one in asked:
+    own: dict[str, None] = {}
+    for one, name in product(asked, names):
+        if keeping_clients(file, given, one, DatasetChoice.of(name)) is not one:
+            own[f"{name} is dealt to its own {natural_clients(name)} clients; --scheme deals it otherwise"] = None
+            continue
         move = scheme_change(file.sections, one.changes, one.options)
         if move is not None:
             kept.setdefault((move.scheme, move.left), {}).update(dict.fromkeys(move.kept))
-    return [str(SchemeChange(scheme, left, tuple(parts))) for (scheme, left), parts in kept.items()]
+    return [*own, *(str(SchemeChange(scheme, left, tuple(parts))) for (scheme, left), parts in kept.items())]
 
 
 def _cell(

@@ -6,19 +6,22 @@ import json
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from fl_bench.errors import ConfigError
+
 from ..grid.brackets import split_list
 from ..grid.cell import DatasetChoice
 from ..grid.changes import scheme_change, with_changes
 from ..grid.choices import parse_method
 from ..grid.configure import blame
-from ..grid.grid import GridFile, LedgerReference, asked_methods, chosen_settings
+from ..grid.grid import GridFile, LedgerReference, asked_methods, chosen_settings, keeping_clients
 from ..grid.plain_yaml import to_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ..grid.choices import MethodChoice
     from ..grid.grid import Overrides
+    from ..grid.sweeps import Setting
     from .ledger import Ledger
 
 TRAINING = "training."
@@ -41,7 +44,7 @@ def as_asked(file: GridFile, origin: str, given: Overrides) -> GridFile:
     written, chosen = asked_methods(file, origin, given)
     datasets = file.datasets if given.datasets is None else tuple(split_list(given.datasets, "--datasets"))
     with blame(origin):
-        asked = chosen_settings(file, given)
+        asked = _as_dealt(file, given, datasets)
         first = next(iter(asked.values())).options
         options = {
             key: value for key, value in first.items() if all(one.options[key] == value for one in asked.values())
@@ -76,6 +79,27 @@ def with_values(entry: MethodChoice, settings: Mapping[str, Any]) -> MethodChoic
     own = {name: value for name, value in settings.items() if not name.startswith(TRAINING)}
     training = {name.removeprefix(TRAINING): value for name, value in settings.items() if name not in own}
     return replace(entry, settings={**entry.settings, **own}, training={**entry.training, **training})
+
+
+def _as_dealt(file: GridFile, given: Overrides, datasets: Sequence[str]) -> dict[str, Setting]:
+    """The settings that are asked for, with the scheme of data sets that keep their clients.
+
+    Raises:
+        ConfigError: only some of the data sets do; a grid has one scheme for all.
+    """
+    asked = chosen_settings(file, given)
+    choices = [DatasetChoice.of(dataset) for dataset in datasets]
+    found = {}
+    for name, one in asked.items():
+        each = [keeping_clients(file, given, one, choice) for choice in choices]
+        moved = [choice.name for choice, own in zip(choices, each, strict=True) if own is not one]
+        if 0 < len(moved) < len(each):
+            raise ConfigError(
+                f"{', '.join(moved)} came with clients and other data sets did not, and a tuned grid has one scheme "
+                "for all; name it with --scheme, or tune them apart"
+            )
+        found[name] = each[0] if each else one
+    return found
 
 
 def entry_of(choice: MethodChoice) -> dict[str, Any]:

@@ -94,6 +94,31 @@ def test_clients_of_a_user_s_file_are_counted(small_grid: Callable[..., Grid], t
     ]
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, ("natural", 15)),
+        ({"flags": {"clients": "4"}}, ("natural", 4)),
+        ({"options": ["partition.public=0.1"]}, ("natural", 15)),
+        ({"flags": {"scheme": "iid"}}, ("iid", 6)),
+        ({"flags": {"groups": "3"}}, ("latent-groups", 6)),
+        ({"options": ["partition.alpha=0.5"]}, ("latent-groups", 6)),
+        ({"dealt_as_written": True}, ("latent-groups", 6)),
+    ],
+)
+def test_the_scheme_of_a_grid_is_meant_for_its_own_data_sets(
+    small_grid: Callable[..., Grid], asked: dict[str, Any], expected: tuple[str, int]
+) -> None:
+    partition = {"scheme": "latent-groups", "clients": 6, "groups": 2, "min_test": 5}
+    grid = small_grid(Overrides(datasets="vowel,digits", **asked), datasets=("digits",), partition=partition)
+    assert set(dealt(grid)[: len(grid.cells) // 2]) == {("vowel", *expected)}
+    assert {scheme for name, scheme, _ in dealt(grid) if name == "digits"} == {
+        "iid" if expected[0] == "iid" else "latent-groups"
+    }
+    written = small_grid(Overrides(**asked), datasets=("vowel",), partition=partition)
+    assert {name for _, name, _ in dealt(written)} == {"iid" if expected[0] == "iid" else "latent-groups"}
+
+
 def test_being_dealt_differently_is_a_sentence() -> None:
     split = SplitSettings(clients=15)
     assert dealt_differently(NATURAL, split, "vowel") is None
@@ -121,6 +146,7 @@ def test_dry_runs_and_partitions_say_so(
         printed = capsys.readouterr()
         return " ".join((printed.out + printed.err).split())
 
+    quick = ["--methods", "local", "--seeds", "0", "--dry-run", "--device", "cpu"]
     grid = tmp_path / "g.yaml"
     grid.write_text(f"name: g\ndatasets: ['{name}']\nmethods: [local]\nmodels: [mlp-4]\nseeds: [0]\n")
     assert "came with" not in said("run", "g.yaml", "--dry-run", "--device", "cpu")
@@ -128,6 +154,13 @@ def test_dry_runs_and_partitions_say_so(
     assert differently.count("came with 4 clients of its own, and is dealt to 25 by iid instead") == 1
     assert "came with" not in said("partition", name)
     assert "came with 4 clients, of whom some are joined: there are 2" in said("partition", name, "--clients", "2")
+    assert f"{name} is dealt to its own 4 clients; --scheme deals it otherwise" in said(
+        "run", "--datasets", name, *quick
+    )
+    assert "is dealt to its own" not in said("run", "--datasets", name, *quick, "--scheme", "iid")
+    tune = ["tune", "--datasets", f"{name},digits", "--trials", "2", "--methods", "local", "--dry-run"]
+    assert run_command(tune) == 2
+    assert "a tuned grid has one scheme for all" in capsys.readouterr().err
     view = json.loads(said("partition", name, "--json"))
     assert (view["scheme"], len(view["clients"]), view["dealt_differently"]) == ("natural", 4, None)
     assert run_command(["partition", name, "--clients", "5"]) == 2
