@@ -82,9 +82,9 @@ def print_plan(
     fixed = [f"{row['method']} {', '.join(row['fixed'])}" for row in rows if row["fixed"]]
     if fixed:
         say(f"not tuned, because the grid names it: {'; '.join(fixed)}")
+    if uncapped := [row["method"] for row in rows if not row["capped"]]:
+        say(f"training steps are not known beforehand, so batch size, epochs and the like stay: {', '.join(uncapped)}")
     for row in rows:
-        if not row["capped"]:
-            say(f"{row['method']}: its steps are not known beforehand, so its whole numbers stay as they are")
         if not row["tuned"]:
             say(f"{row['method']}: nothing of it is tuned; its entry in the grid is all there is to try")
     if len(unknown) == len(rows):
@@ -128,7 +128,7 @@ def print_choices(ledger: Ledger) -> None:
                 f"from trial {step.before} on"
             )
         if search.exhausted:
-            say(f"{search.method}: all there was to try was tried, in {len(search.trials)} trials")
+            say(f"{search.method}: all there was to try was tried, in {many(len(search.trials), 'trial')}")
     if varied := how_choices_vary(ledger):
         say(varied)
 

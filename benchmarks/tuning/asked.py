@@ -195,7 +195,7 @@ class Tuned:
         for name in asked.spaces.keys() - spaces_of(Training).keys():
             for value in _ends(asked.spaces[name]):  # one that cannot be is refused here, not skipped when it is drawn
                 self.cells({TRAINING + name: value}, asked.places[0], asked.budget.seeds[:1], 1)
-        self.capped = self.steps(self.default) is not None
+        self.capped = all(forecast(self._first(self.default, place)) is not None for place in asked.places)
         """Whether its steps are known before it runs, so that they can be held at the default's."""
         if not self.capped:  # then what counts steps stays as it is
             self.spaces = {
@@ -238,25 +238,26 @@ class Tuned:
         return list(expand(file, self._asked.origin).cells)
 
     def steps(self, settings: Mapping[str, Any]) -> float | None:
-        """Training steps of a setting by the method's plan, over all data sets; None where it cannot run or say."""
+        """Training steps of a setting by the method's plan, over data sets of known size; None where it cannot run."""
         key = json.dumps(settings, sort_keys=True)
         if key not in self._steps:
             self._steps[key] = self._planned(settings)
         return self._steps[key]
 
     def _planned(self, settings: Mapping[str, Any]) -> float | None:
-        number = 0 if settings == self.default else 1
         total = 0.0
         for place in self._asked.places:
             try:
-                (cell,) = self.cells(settings, place, self._asked.budget.seeds[:1], number)
+                planned = forecast(self._first(settings, place))
             except ConfigError:
                 return None
-            planned = forecast(cell)
-            if planned is None:
-                return None
-            total += sum(work.steps for work in planned.work.values())
+            total += 0 if planned is None else sum(work.steps for work in planned.work.values())
         return total
+
+    def _first(self, settings: Mapping[str, Any], place: Place) -> Cell:
+        """The run of a setting with the first tuning seed."""
+        (cell,) = self.cells(settings, place, self._asked.budget.seeds[:1], 0 if settings == self.default else 1)
+        return cell
 
     def _why_unsupported(self, place: Place) -> str | None:
         (cell,) = self.cells({}, place, self._asked.budget.seeds[:1], 0)

@@ -64,6 +64,7 @@ def as_asked(file: GridFile, origin: str, given: Overrides) -> GridFile:
     }
     return replace(
         file,
+        description=file.description if given.datasets is None and given.methods is None else "",
         datasets=tuple(datasets),
         methods=tuple(map(entry_of, chosen)),
         seeds=file.seeds if given.seeds is None else given.seeds,

@@ -282,6 +282,10 @@ def test_a_file_is_a_data_set_like_any_other(ask: Ask, play: Play, store: Store,
     play(study, store, lambda cell: 50 + 100 * cell.training.lr)
     ledger = study.ledger()
     assert [search.places for search in ledger.searches("local")] == [("digits",), ("csv:mine.csv?target=target",)]
+    for search in ledger.searches("local"):  # the size of a file is not known, and rates are tried nonetheless
+        assert not search.exhausted
+        assert len({trial.settings["training.lr"] for trial in search.trials}) == 3
+        assert {*search.trials[0].settings} == {"training.lr"}  # what counts steps stays
     tuned = expand(tuned_grid(asked.file, ledger, LedgerReference("x.json", "0")), "tuned.yaml")
     assert {trials_of(cell.label, cell.as_dict(), ledger) for cell in tuned.cells} == {3}
 
