@@ -22,7 +22,7 @@ def list_(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what there is to choose from, plugins included.
+    """List methods, data sets, models and more, including plugins.
 
     \b
     fl-bench list methods
@@ -52,15 +52,16 @@ def describe(
         str,
         typer.Argument(
             metavar="METHOD|executor:NAME",
-            help="A method of `fl-bench list methods`, or an executor of `list executors`.",
+            help="A method of `fl-bench list methods`, or an executor of `fl-bench list executors`.",
         ),
     ],
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a method: its paper and formulas, what it needs and sends, all its settings, a command to try.
+    """Describe a method: paper, formulas, needs and settings.
 
-    An executor is explained by its name, or as executor:local where a method has the same.
+    It also shows what the method sends, and a command to try. An executor is described by its name, or as
+    executor:local if a method has the same name.
 
     \b
     fl-bench describe cosmos
