@@ -88,4 +88,4 @@ def _threads() -> str:
     from ..running.local import THREADS
 
     values = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
-    return f"{', '.join(values) or 'not set'}; workers use one thread each whatever these say"
+    return f"{', '.join(values) or 'not set'}; workers use one thread each regardless"

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from ..tuning.ledger import Ledger
 
 REMARKS = {
-    "most": "steps depend on the data, and these are about the most there can be",
-    "expected": "steps depend on the data or on draws, and these are expected ones",
+    "most": "steps depend on the data; these are approximate upper limits",
+    "expected": "steps depend on the data or on random draws; these are expected values",
 }
 """What a `Plan` may say of its steps, in words."""
 
@@ -75,9 +75,9 @@ def print_plan(
         print_table(console, [_shown(row, kinds) for row in own], title=title, folding=("method", "seed", "state"))
     waiting = [row["estimated_seconds"] for row in rows if row["estimated_seconds"] is not None]
     remarks = [
-        "up, down: bytes per client and round in closed form; each class may round the public pool up by one, "
-        "and the steps on it.",
-        *([f"{', '.join(kinds)}: training steps of a run whose clients are of one size."] if kinds else ()),
+        "up, down: bytes per client and round, from the plan of the method; the public pool may be larger by one "
+        "sample per class, and so may the steps on it.",
+        *([f"{', '.join(kinds)}: training steps of a run, for clients of equal size."] if kinds else ()),
         *_remarks(rows),
         *dict.fromkeys(f"{MARK} {row['method']}: {OWN_RATE}, {row['own_rate']}" for row in rows if row["own_rate"]),
         *dict.fromkeys(
@@ -250,8 +250,8 @@ def grid_power(grid: Grid, alpha: float = 0.05) -> list[str]:
     sizes, (blocks, unit) = plan.sizes(methods, control), _blocks(grid)
     if blocks == 1 and unit == "dataset":
         tests = next(iter(sizes.values()))  # none of a single method
-        return [f"floor, {one_dataset(tests, alpha)}"] if tests else []
-    return [f"floor, {family.sentence}" for family in families(sizes, blocks, alpha, unit) if family.sentence]
+        return [f"power guard, {one_dataset(tests, alpha)}"] if tests else []
+    return [f"power guard, {family.sentence}" for family in families(sizes, blocks, alpha, unit) if family.sentence]
 
 
 def _blocks(grid: Grid) -> tuple[int, Blocks]:

@@ -55,7 +55,7 @@ def rm(
     if store.is_bundle:
         raise ConfigError(f"rm takes runs out of a results folder, got the bundle {results}; name {results.parent}")
     if not runs and not filters:
-        raise ConfigError("name the runs that go, or choose them with --methods, --datasets or --settings")
+        raise ConfigError("name the runs to move, or select them with --methods, --datasets or --settings")
     going = _going(store, runs or [], filters)
     for name, status in [*going.items()][:SHOWN]:
         say(f"  {name}: {status}")
@@ -65,7 +65,7 @@ def rm(
     ask(
         f"Move {many(len(going), 'run')} to {place}?",
         "nothing was moved",
-        nobody=f"nobody can be asked whether {many(len(going), 'run')} may go; --yes says that they may",
+        nobody=f"cannot ask for confirmation without a terminal; pass --yes to move {many(len(going), 'run')}",
         yes=yes,
     )
     moved = supersede(store, [place_of(name) for name in going])

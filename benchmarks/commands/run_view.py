@@ -103,10 +103,10 @@ def _one_off(facts: Mapping[str, Any]) -> list[str]:
     """What the bytes of the rounds leave out."""
     parts = {
         "shipping the public data once": facts.get("bytes_one_off"),
-        "delivering what still waits for clients after the last round": facts.get("bytes_undelivered"),
+        "messages not delivered after the last round": facts.get("bytes_undelivered"),
     }
-    said = [f"{what} takes {show_bytes(float(number))}" for what, number in parts.items() if number]
-    return [f"not in the rounds' bytes: {', '.join(said)}"] if said else []
+    said = [f"{what}, {show_bytes(float(number))}" for what, number in parts.items() if number]
+    return [f"not counted in the bytes of rounds: {'; '.join(said)}"] if said else []
 
 
 def _course(record: Record, view: str) -> list[float]:

@@ -81,20 +81,20 @@ def print_plan(
         say(f"not tuned: {label} cannot run in this grid: {reason}")
     fixed = [f"{row['method']} {', '.join(row['fixed'])}" for row in rows if row["fixed"]]
     if fixed:
-        say(f"not tuned, because the grid names it: {'; '.join(fixed)}")
+        say(f"not tuned, because the grid sets it: {'; '.join(fixed)}")
     if uncapped := [row["method"] for row in rows if not row["capped"]]:
-        say(f"training steps are not known beforehand, so batch size, epochs and the like stay: {', '.join(uncapped)}")
+        say(f"batch size, epochs and the like are not tuned, as steps are not known in advance: {', '.join(uncapped)}")
     for row in rows:
         if not row["tuned"]:
-            say(f"{row['method']}: nothing of it is tuned; its entry in the grid is all there is to try")
+            say(f"{row['method']}: has nothing to tune; only its entry in the grid is tried")
     if len(unknown) == len(rows):
-        say("how long it takes is not known before some runs are recorded")
+        say("the time cannot be estimated before some runs are recorded")
         return
     at_once = f"; {show_seconds(total / len(devices))} with {len(devices)} at a time" if len(devices) > 1 else ""
-    without = f", not counting {', '.join(unknown)}, of which that is not known" if unknown else ""
+    without = f", not counting {', '.join(unknown)}, whose time is not known" if unknown else ""
     say(
-        f"at most {total / 3600:.2g} core-hours ({show_seconds(total)}{at_once}){without}, where nothing else runs and "
-        "beside the start of processes; no trial takes more steps than its method's entry in the grid"
+        f"at most {total / 3600:.2g} core-hours ({show_seconds(total)}{at_once}){without}, on an idle machine and "
+        "without the start of processes; no trial takes more steps than its method's entry in the grid"
     )
 
 

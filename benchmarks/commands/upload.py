@@ -86,7 +86,7 @@ def upload(
             ask(
                 f"Send {whole} to the {'private' if private else 'public'} dataset {repository}?",
                 "nothing was sent",
-                nobody="nobody can be asked whether this may go; --yes says that it may, --dry-run what goes",
+                nobody="cannot ask for confirmation without a terminal; pass --yes, or --dry-run to list the files",
                 yes=yes,
             )
             with saying(f"sending {whole}"):

@@ -60,9 +60,9 @@ class Measure:
 MEASURES = (
     Measure("accuracy", "Mean accuracy over clients, percent, mean over seeds.", "percent", True),
     Measure("worst 10 %", "Mean accuracy of the worst tenth of the clients, percent.", "percent", True),
-    Measure("val", "Mean validation accuracy, percent: what settings may be chosen by.", "percent", True),
+    Measure("val", "Mean validation accuracy, percent. Settings may be chosen by it.", "percent", True),
     Measure("bytes", "Bytes of a whole run, all clients, both ways, public inputs once.", "bytes", False),
-    Measure("time", "Wall seconds of a run, whatever else ran on the machine.", "seconds", False),
+    Measure("time", "Wall-clock seconds of a run, including any other load on the machine.", "seconds", False),
 )
 
 

@@ -141,11 +141,11 @@ def _found(result: Comparison) -> list[str]:
         "\n".join(lines),
     ]
     if len(families) > 1:
-        parts.append("Apart from these, each family of tests with a correction of its own:")
+        parts.append("Other families of tests, each with its own correction:")
         parts.append("\n".join(f"- {family}: {_in_a_line(result, family)}" for family in families[1:]))
     floors = [one.sentence for one in result.power if one.sentence and one.name != "all pairs"]
     if floors and result.counts.datasets > 1:
-        parts.append("\n".join(f"Floor, {sentence}." for sentence in floors))
+        parts.append("\n".join(f"Power guard, {sentence}." for sentence in floors))
     return parts
 
 

@@ -225,7 +225,7 @@ def _cautions(result: Comparison) -> list[str]:
     notes += [*together(result.table, options.blocks), *within_spread(result.table, result.control)]
     if not result.table.factors and counts.seeds_most > 1:
         notes.append(
-            "one seed moves partition, initial weights, draws and batches together: their shares of the variance "
+            "one seed sets partition, initial weights, draws and batches together: their shares of the variance "
             "cannot be told apart"
         )
     if result.table.factors:

@@ -53,8 +53,8 @@ def families(sizes: Mapping[str, int], blocks: int, alpha: float, unit: Blocks) 
 def one_dataset(tests: int, alpha: float) -> str:
     """What a single data set allows, without a full stop."""
     return (
-        f"one data set: seeds are compared, and nothing is said of any other; a claim over data sets takes "
-        f"{blocks_needed(tests, alpha)} of them at the very least"
+        f"one data set: only its seeds are compared; a claim over data sets needs at least "
+        f"{blocks_needed(tests, alpha)} of them"
     )
 
 
@@ -65,9 +65,9 @@ def _family(name: str, tests: int, blocks: int, alpha: float, unit: Blocks) -> F
     correction = f" after Holm over {tests} tests" if tests > 1 else ""
     times = f", times {tests}" if tests > 1 else ""
     sentence = (
-        f"{name}: with {blocks} {one if blocks == 1 else many} no signed-rank test can reach {number(alpha)}"
-        f"{correction}, however large the differences (the least possible p is {number(least)}{times}); "
-        f"{needed} are the floor"
+        f"{name}: with {blocks} {one if blocks == 1 else many}, no signed-rank test can reach {number(alpha)}"
+        f"{correction}, however large the differences (the smallest possible p is {number(least)}{times}); "
+        f"at least {needed} are needed"
     )
     return Family(name, tests, least, attainable, needed, "" if attainable else sentence)
 

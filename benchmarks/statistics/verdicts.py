@@ -59,7 +59,7 @@ def summary(result: Comparison) -> tuple[str, ...]:
         said = one_dataset(result.power[0].tests, result.options.alpha)
         sentences.append(f"{said[0].upper()}{said[1:]}.")
     else:
-        sentences += [f"Floor, {family.sentence}." for family in result.power if family.sentence]
+        sentences += [f"Power guard, {family.sentence}." for family in result.power if family.sentence]
     if result.with_chance:
         moved = [
             pair.method
@@ -76,7 +76,7 @@ def summary(result: Comparison) -> tuple[str, ...]:
         sentences.append(f"A verdict depends on one {one}: it changes without {', or without '.join(turned)}.")
     if result.flips:
         pairs = many(len(result.flips), "pair")
-        sentences.append(f"The order by mean rank of {pairs} turns around when some third method is left out.")
+        sentences.append(f"The order by mean rank of {pairs} reverses when a third method is left out.")
     return tuple(sentences)
 
 

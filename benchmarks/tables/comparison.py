@@ -111,7 +111,7 @@ def heading(result: Comparison) -> list[str]:
         f"control {result.control or '(none)'}{first}, level {number(result.options.alpha)}, "
         f"ROPE and tie margin {points(result.options.rope)}"
     )
-    lines.append(f"numbers: {result.selection}; {result.tuning}")
+    lines.append(f"accuracies: {result.selection}; tuning: {result.tuning}")
     if result.declared:
         lines.append(result.declared)
     if result.departures:
@@ -210,11 +210,10 @@ def _primary(result: Comparison) -> Section:
         "shift": f"shift: Hodges-Lehmann, points, the method minus {result.control}",
         "its\ninterval": "its interval: the shifts that the test of the verdict does not reject at its step of Holm",
         "mean": "mean: over blocks",
-        "simultaneous": f"simultaneous: {level} intervals of the shifts that hold all at once (signed rank, "
-        "Bonferroni)",
+        "simultaneous": f"simultaneous: {level} intervals of the shifts that hold jointly (signed rank, Bonferroni)",
         "win tie\nloss": f"win tie loss: blocks, margin {result.options.rope:g}",
-        "P(impr.)": "P(impr.): share of runs that it wins, paired by seed",
-        "p ranks": "p ranks: from mean ranks, Holm; depends on who else takes part",
+        "P(impr.)": "P(impr.): share of runs that the method wins, paired by seed",
+        "p ranks": "p ranks: from mean ranks, Holm; depends on the other methods",
     }
     brief = f"points, the method minus {result.control}, over {_test_over(result)}; * at {number(result.options.alpha)}"
     return Section(f"Against {result.control}", shown, ". ".join(_said(said, shown)), brief)
@@ -229,7 +228,7 @@ def _test_over(result: Comparison) -> str:
     text = many(result.counts.blocks, "block")
     if result.options.blocks != "cluster":
         return text
-    return f"{many(result.counts.datasets, 'data set')}, signs turning by family ({result.counts.families})"
+    return f"{many(result.counts.datasets, 'data set')}, signs flipped by family ({result.counts.families})"
 
 
 def _on_one(result: Comparison) -> Section:
@@ -255,7 +254,7 @@ def _on_one(result: Comparison) -> Section:
     return Section(
         f"Against {result.control} on {result.table.datasets[0]}, paired by seed",
         shown,
-        f"{'; '.join(_said(said, shown))}. Says something about that data set only",
+        f"{'; '.join(_said(said, shown))}. It is about that data set only",
     )
 
 
@@ -269,13 +268,13 @@ def _predictions(result: Comparison) -> Section:
         row |= {name: f"{getattr(found, name):.2f}" for name in ("worse", "equivalent", "better")}
         row["interval"] = _span(found.low, found.high, 1, sign="+")
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    free = "; scale-free: better by whatever little, each data set in units of its own noise"
+    free = "; scale-free: better by any amount, with each data set in units of its own noise"
     return Section(
-        f"What to expect on a next data set, against {result.control}",
+        f"Prediction for the next data set, against {result.control}",
         [{name: row.get(name, "") for name in columns} for row in rows.values()],
         f"predictive probabilities, equivalent: within {points(result.options.rope)}"
         f"{free if any('scale' in name for name in columns) else ''}; from "
-        f"{observations(result.table, result.options.blocks)}, for one that is like them",
+        f"{observations(result.table, result.options.blocks)}, for one like them",
     )
 
 
@@ -307,7 +306,7 @@ def _datasets(result: Comparison) -> Section:
         f"Against {result.control} on each data set by itself",
         rows,
         f"points, the method minus {result.control}, paired by seed; {spread}; * after Holm over all "
-        f"{many(len(result.per_dataset), 'difference')}. Each says something about its data set only",
+        f"{many(len(result.per_dataset), 'difference')}. Each is about its data set only",
         f"points, the method minus {result.control}; {spread.partition(',')[0]}; * after Holm",
     )
 
@@ -339,8 +338,8 @@ def _stability(result: Comparison) -> Section:
         {
             "without": left.dataset,
             "best mean rank": left.leader,
-            "differs only then": ", ".join(left.gained),
-            "differs no more": ", ".join(left.lost),
+            "newly differs": ", ".join(left.gained),
+            "no longer differs": ", ".join(left.lost),
         }
         for left in result.left_out
     ]
@@ -348,10 +347,10 @@ def _stability(result: Comparison) -> Section:
     more = len(named) - FEW_FLIPS
     caption = ""
     if named:
-        caption = "order by mean rank that depends on a third method: " + "; ".join(named[:FEW_FLIPS])
+        caption = "orders by mean rank that depend on a third method: " + "; ".join(named[:FEW_FLIPS])
         caption += f"; and {more} more (--format json)" if more > 0 else ""
     one = BLOCK_WORDS[unit(result.table, "family")][0]
-    return Section(f"How firm is this? One {one} left out at a time", _without_empty(rows), caption)
+    return Section(f"Robustness: one {one} left out at a time", _without_empty(rows), caption)
 
 
 def _variance(result: Comparison) -> Section:

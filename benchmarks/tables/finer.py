@@ -47,9 +47,9 @@ def cost_table(found: Sequence[Cost], alpha: float, tuning: str) -> tuple[list[d
     none = "too few for an interval"
     interval = none if found[0].points.low is None else f"{100 * (1 - alpha):g} % intervals, bootstrap over them"
     return rows, (
-        f"The method minus {found[0].other} in points, and how many times as many bytes and seconds it takes "
+        f"The method minus {found[0].other} in points, and the ratios of its bytes and seconds to {found[0].other}'s "
         f"(geometric mean); over {families} {'family' if families == 1 else 'families'} of data sets, {interval}. "
-        "Bytes: whole runs, both ways, public inputs once. Seconds: as measured, whatever else ran; - where one of "
+        "Bytes: whole runs, both ways, public inputs once. Seconds: as measured, with any other load; - if one of "
         f"them sends nothing. Tuning: {tuning}"
     )
 

@@ -258,7 +258,7 @@ def _comment(result: Comparison, *, spread: bool) -> list[str]:
         ),
         *([result.declared] if result.declared else []),
         *([f"not as declared: {'; '.join(result.departures)}"] if result.departures else []),
-        *(f"floor, {family.sentence}" for family in _floors(result)),
+        *(f"power guard, {family.sentence}" for family in _floors(result)),
     ]
     return [f"% {' '.join(line.split())}" for line in said]
 

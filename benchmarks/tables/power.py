@@ -29,17 +29,23 @@ def print_power(console: Console, found: Sequence[Power]) -> None:
         spread = "over seeds" if power.seen_blocks == 1 else "over data sets"
         _say(
             console,
-            f"chance to detect so many points, if {power.control} differs by them from this method and not at all from "
+            f"power to detect this difference, if {power.control} has it to this method and none to "
             f"the others; spread: standard deviation of the difference {spread}, points, as seen on "
             f"{many(power.seen_blocks, 'data set')} with {power.seen_seeds:g} "
             + ("seed" if power.seen_seeds == 1 else "seeds")
             + ("; seeds: share of its variance that comes from seeds" if any("seeds" in row for row in rows) else "")
-            + ("; no spread: all differences seen are equal, which tells no chance" if _any_without(power) else ""),
+            + (
+                "; no spread: all observed differences are equal, so that power cannot be estimated"
+                if _any_without(power)
+                else ""
+            ),
         )
         if power.blocks < power.floor and power.seen_blocks > 1:
-            _say(console, f"no test can reject with {many(power.blocks, 'data set')}: {power.floor} are the floor")
+            _say(
+                console, f"no test can reject with {many(power.blocks, 'data set')}: at least {power.floor} are needed"
+            )
         if power.seeds < 2 and power.seen_blocks == 1:
-            _say(console, "no test can reject with 1 seed: t paired by seed takes 2 at least")
+            _say(console, "no test can reject with 1 seed: t paired by seed needs at least 2")
         if power.needs:
             _needed(console, power)
 
@@ -52,7 +58,7 @@ def in_short(power: Power) -> str:
     """The chances of a typical method in one sentence, without a full stop."""
     (row,) = [one for one in power.rows if one.method == power.typical]
     said = ", ".join(_percent(chance) for chance in row.chances or ())  # the typical one has them
-    return f"power, {_title(power)}: {', '.join(POINTS)} points are detected with a chance of {said}"
+    return f"power, {_title(power)}: {', '.join(POINTS)} points are detected with a probability of {said}"
 
 
 def _title(power: Power) -> str:
@@ -78,9 +84,7 @@ def _row(power: Power, place: int) -> dict[str, str]:
 def _needed(console: Console, power: Power) -> None:
     what = "seeds" if power.seen_blocks == 1 else "data sets"
     _say(console, "")
-    _say(
-        console, f"{what.capitalize()} for a chance of {_percent(WANTED)} (typical method: {power.typical})", bold=True
-    )
+    _say(console, f"{what.capitalize()} for a power of {_percent(WANTED)} (typical method: {power.typical})", bold=True)
     rows = [
         {
             **({} if need.seeds is None else {"seeds": str(need.seeds)}),

@@ -181,13 +181,13 @@ def _legend(block: Sequence[Line]) -> list[str]:
 def _explained(block: Sequence[Line]) -> Iterator[str]:
     """What all columns are, and words of the first lines."""
     yield block[0].setting_text
-    yield "accuracy: mean over clients, then over seeds; a view after · is not the method's number"
-    yield "val: accuracy on validation data, which settings may be chosen by"
+    yield "accuracy: mean over clients, then over seeds; a row after · is another view, not the method's result"
+    yield "val: accuracy on validation data; settings may be chosen by it"
     yield "vs local: points, the method minus Local-only; worst 10%: mean over the worst tenth of clients"
     yield "up, down: bytes per client, mean over rounds (in the first, nothing is received)"
-    yield "bounds: what no federated method is ranked with, such as training on pooled data or on a client's own alone"
+    yield "bounds: not ranked with federated methods, such as training on pooled data or on each client's data alone"
     if _told(block, "acc_new"):
-        yield "took part, never: accuracy over the clients that took part in some round, and over the others"
+        yield "took part, never: accuracy over the clients that took part in at least one round, and over the others"
     if _told(block, "acc_honest"):
         yield "honest: accuracy over the clients that are not poisoned"
     if any(line.view == UNSEEN for line in block):
@@ -196,7 +196,7 @@ def _explained(block: Sequence[Line]) -> Iterator[str]:
             "own test data; vs local: against Local-only's on the same clients"
         )
     if any(line.in_group_ceiling is not None for line in block):
-        yield "in-group share: the ceiling of a model that knows only its own group's classes"
+        yield "in-group share: the best accuracy of a model that knows only the classes of its client's group"
 
 
 def _notes(block: Sequence[Line]) -> list[str]:

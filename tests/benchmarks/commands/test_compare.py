@@ -66,7 +66,7 @@ def test_records_at_the_terminal(results: Path, capsys: pytest.CaptureFixture[st
     assert "2 methods on 1 block (data sets), 1 setting, 2 seeds" in text
     # 10 and 5 points: 7.5, a standard error of 2.5, t_{.975, 1} = 12.706 and p = 2 atan(1 / 3) / pi
     assert "on digits, mlp-8, latent-groups over 2 seeds is undecided: -7.50 (-39.27 to +24.27) points, p = .20" in text
-    assert "One data set: seeds are compared, and nothing is said of any other; a claim over data sets takes 6" in text
+    assert "One data set: only its seeds are compared; a claim over data sets needs at least 6" in text
 
 
 def test_a_deleted_record_is_refused_by_name(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,8 +118,8 @@ def test_a_table_of_numbers(table: Path, capsys: pytest.CaptureFixture[str]) -> 
         "fedmd against cosmos on 3 data sets is undecided: -1.10 points, p = .5, signed rank, Holm over 2 tests."
         in text
     )
-    assert "with 3 data sets no signed-rank test can reach .05 after Holm over 2 tests, however large" in text
-    assert "7 are the floor" in text
+    assert "with 3 data sets, no signed-rank test can reach .05 after Holm over 2 tests, however large" in text
+    assert "at least 7 are needed" in text
     # more data sets than other methods: they go down. letter: differences .1 and .6, mean .35, and six of them in the
     # table: t_{1 - .05/12, 1} = 76.39 times .25
     assert "letter -0.3 ± 19.1" in text
@@ -355,15 +355,16 @@ def test_a_dry_run_says_what_the_grid_cannot_show(tmp_path: Path, capsys: pytest
     line = ["run", "--dry-run", "--methods", "cosmos,fedmd,fedavg,ditto,local,centralized", "--datasets", "digits"]
     assert run_command([*line, "--seeds", "0", "--out", str(tmp_path)]) == 0
     said = flat(capsys.readouterr().err)
-    assert "floor, one data set: seeds are compared, and nothing is said of any other" in said
-    assert "a claim over data sets takes 8 of them at the very least" in said
+    assert "power guard, one data set: only its seeds are compared" in said
+    assert "a claim over data sets needs at least 8 of them" in said
     assert run_command(["run", "--dry-run", *line[2:4], "--datasets", "digits,letter", "--out", str(tmp_path)]) == 0
     said = flat(capsys.readouterr().err)
     assert (
-        "floor, against the control: with 2 data sets no signed-rank test can reach .05 after Holm over 4 tests" in said
+        "power guard, against the control: with 2 data sets, no signed-rank test can reach .05 after Holm over 4 tests"
+        in said
     )
-    assert "8 are the floor" in said
-    assert "9 are the floor" in said
+    assert "at least 8 are needed" in said
+    assert "at least 9 are needed" in said
 
 
 def test_families_named_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -377,7 +378,7 @@ def test_families_named_on_the_command_line(tmp_path: Path, capsys: pytest.Captu
     assert "theirs against ours on 2 families (4 data sets) is undecided: -10.00 points, p = .5" in text
     assert "A10 and A100 are one family, A1: one observation, averaged first" in text
     assert run_command(["compare", str(path), "--control", "ours", "--blocks", "cluster", "--families", "A1"]) == 0
-    assert "over 4 data sets, signs turning by family (3)" in flat(capsys.readouterr().out)
+    assert "over 4 data sets, signs flipped by family (3)" in flat(capsys.readouterr().out)
     assert run_command(["compare", str(path), "--control", "ours", "--blocks", "families"]) == 2
     assert "known: cluster, dataset, family, setting" in capsys.readouterr().err
 
@@ -385,7 +386,7 @@ def test_families_named_on_the_command_line(tmp_path: Path, capsys: pytest.Captu
 def test_a_dry_run_counts_families(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     grid = ["--methods", "local,fedavg", "--datasets", "digits,optdigits", "--seeds", "0"]
     assert run_command(["run", "--dry-run", *grid, "--out", str(tmp_path / "none")]) == 0
-    assert "with 1 family no signed-rank test can reach .05" in flat("".join(capsys.readouterr()))
+    assert "with 1 family, no signed-rank test can reach .05" in flat("".join(capsys.readouterr()))
 
 
 def test_records_bring_their_families_and_population(

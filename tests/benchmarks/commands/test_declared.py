@@ -169,7 +169,7 @@ def test_power_of_records_and_tables(results: Path, tmp_path: Path, capsys: pyte
         "fedmd against the methods with 1 data set and 3 seeds (t paired by seed, Holm over 1 test, level .05)" in text
     )
     assert "fedmd against the bounds with 1 data set and 3 seeds" in text
-    assert "Seeds for a chance of 80 % (typical method: local)" in text
+    assert "Seeds for a power of 80 % (typical method: local)" in text
     path = tmp_path / "table.csv"
     rows = [
         f"d{place},{seed},{60 + place + seed},{60 + 2 * seed},{55 + place * seed}"
@@ -181,7 +181,7 @@ def test_power_of_records_and_tables(results: Path, tmp_path: Path, capsys: pyte
     assert run_command(command) == 0
     text = flat(capsys.readouterr().out)
     assert "ours against the methods with 12 data sets and 4 seeds (signed rank, Holm over 2 tests, level .05)" in text
-    assert "Data sets for a chance of 80 %" in text
+    assert "Data sets for a power of 80 %" in text
     assert run_command([*command, "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["tests"], found["blocks"], found["seeds"], found["floor"]) == (2, 12, 4, 7)

@@ -151,8 +151,8 @@ def test_table_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypa
     row = next(line for line in lines if line.startswith("fedbabu"))
     assert row.split()[6:10] == ["59", "0", "0", "274"]
     text = " ".join(" ".join(lines).split())
-    assert "local, distill, server, aside: training steps of a run whose clients are of one size." in text
-    assert "these are expected ones (digits/cosmos[clusters=auto])" in text
+    assert "local, distill, server, aside: training steps of a run, for clients of equal size." in text
+    assert "these are expected values (digits/cosmos[clusters=auto])" in text
     assert "time from: step counts and a timed step" in text
     assert "Estimate: 2 of 2 runs take" in text
 

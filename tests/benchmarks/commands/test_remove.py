@@ -82,7 +82,7 @@ def test_rm_asks_and_says_what_goes(
     assert run_command(line) == 2  # there is nobody to answer
     said = capsys.readouterr().err
     assert "  digits/fedmd-0-" in said
-    assert "--yes says that they may" in said
+    assert "pass --yes to move 1 run" in said
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     for answer, code, left in ((False, 1, 2), (True, 0, 1)):
         monkeypatch.setattr("typer.confirm", lambda *_, answer=answer, **__: answer)
@@ -93,7 +93,7 @@ def test_rm_asks_and_says_what_goes(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (["rm", "--yes"], "name the runs that go"),
+        (["rm", "--yes"], "name the runs to move"),
         (["rm", "fedmd", "--datasets", "digitz", "--yes"], "did you mean 'digits'"),
         (["rm", "x", "--results", "nowhere", "--yes"], "nowhere has no records"),
         (["rm", "x", "--results", "a.tar.xz", "--yes"], "got the bundle a.tar.xz"),

@@ -147,7 +147,7 @@ def test_a_dry_run_says_what_would_go_and_needs_nobody(
 def test_nothing_goes_without_a_yes(hub: Hub, upload: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, said = upload()
     assert code == 2
-    assert "nobody can be asked whether this may go; --yes says that it may" in said
+    assert "cannot ask for confirmation without a terminal; pass --yes" in said
     asked = []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(typer, "confirm", lambda text, err: asked.append(text))

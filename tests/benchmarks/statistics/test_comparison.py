@@ -100,7 +100,7 @@ def test_three_data_sets_show_nothing_and_say_so(table_of: MakeTable) -> None:
         f"local against cosmos on 3 data sets is undecided: {result.decisions[0].estimate:+.2f} points, p = .25, "
         "signed rank.",
     )
-    assert any("with 3 data sets no signed-rank test can reach .05, however large" in said for said in result.summary)
+    assert any("with 3 data sets, no signed-rank test can reach .05, however large" in said for said in result.summary)
     assert result.effects[0].low is None
     assert any(note.startswith("no intervals over data sets") for note in result.notes)
 

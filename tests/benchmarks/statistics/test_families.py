@@ -75,7 +75,7 @@ def test_power_counts_families(table_of: MakeTable) -> None:
     values = np.random.default_rng(0).normal(70, 1, (6, 1, 2))
     table = table_of(values, methods=["a", "b"]).with_families({"d00": "x", "d01": "x"})
     (family,) = compare(table, Options(control="a")).power
-    assert family.sentence.startswith("against the control: with 5 families no signed-rank test can reach .05")
+    assert family.sentence.startswith("against the control: with 5 families, no signed-rank test can reach .05")
     assert compare(table, Options(control="a", blocks="dataset")).power[0].attainable
 
 

@@ -28,13 +28,13 @@ def test_one_block_less_rejects_nothing_and_one_more_does(tests: int) -> None:
 def test_sentences() -> None:
     control, pairs = families({"against the control": 4, "all pairs": 10}, 3, 0.05, "dataset")
     assert control.sentence == (
-        "against the control: with 3 data sets no signed-rank test can reach .05 after Holm over 4 tests, however "
-        "large the differences (the least possible p is .25, times 4); 8 are the floor"
+        "against the control: with 3 data sets, no signed-rank test can reach .05 after Holm over 4 tests, however "
+        "large the differences (the smallest possible p is .25, times 4); at least 8 are needed"
     )
     assert (pairs.tests, pairs.blocks_needed, pairs.attainable) == (10, 9, False)
     assert [family.sentence for family in families({"all pairs": 10}, 9, 0.05, "dataset")] == [""]
     assert families({"bounds": 0}, 9, 0.05, "dataset") == ()
-    assert one_dataset(4, 0.05).endswith("a claim over data sets takes 8 of them at the very least")
+    assert one_dataset(4, 0.05).endswith("a claim over data sets needs at least 8 of them")
 
 
 @pytest.mark.parametrize(

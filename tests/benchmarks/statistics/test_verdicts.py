@@ -103,7 +103,9 @@ def test_the_sentence_follows_the_test_and_not_the_mean(table_of: MakeTable) -> 
 def test_where_nothing_can_be_significant_nothing_is_marked_or_hinted(table_of: MakeTable) -> None:
     found = against(table_of, [5, 6, 7])
     assert found.verdicts == ("ours against theirs on 3 data sets is undecided: +6.00 points, p = .25, signed rank.",)
-    assert any(line.startswith("Floor, against the control: with 3 data sets no signed-rank") for line in found.summary)
+    assert any(
+        line.startswith("Power guard, against the control: with 3 data sets, no signed-rank") for line in found.summary
+    )
     assert not any("depends on" in line for line in found.summary)
 
 
