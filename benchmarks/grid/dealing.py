@@ -58,7 +58,7 @@ def check_own_clients(scheme: Partition, split: SplitSettings, location: str) ->
     own = natural_clients(location) if scheme.name == NATURAL else None
     if own is not None and split.clients > own:
         raise ConfigError(
-            f"partition.clients={split.clients} asks for more clients than {location} came with, which are {own}: ask "
+            f"partition.clients={split.clients} asks for more clients than the {own} of {location}: ask "
             f"for {own} or fewer, or name another scheme, such as partition.scheme={USUAL}"
         )
 
@@ -69,9 +69,9 @@ def dealt_differently(scheme: Partition, split: SplitSettings, location: str) ->
     if own is None or (scheme.name == NATURAL and split.clients == own):
         return None
     if scheme.name == NATURAL:
-        return f"{location} came with {own} clients, of whom some are joined: there are {split.clients}"
+        return f"{location} has {own} clients of its own, which are merged into {split.clients}"
     return (
-        f"{location} came with {own} clients of its own, and is dealt to {split.clients} by {scheme.name} instead "
+        f"{location} has {own} clients of its own, but is partitioned into {split.clients} by {scheme.name} "
         f"(--scheme {NATURAL} keeps them)"
     )
 

@@ -391,7 +391,7 @@ def scheme_changes(file: GridFile, given: Overrides) -> list[str]:
     own: dict[str, None] = {}
     for one, name in product(asked, names):
         if keeping_clients(file, given, one, DatasetChoice.of(name)) is not one:
-            own[f"{name} is dealt to its own {natural_clients(name)} clients; --scheme deals it otherwise"] = None
+            own[f"{name} is partitioned into its own {natural_clients(name)} clients; --scheme changes that"] = None
             continue
         move = scheme_change(file.sections, one.changes, one.options)
         if move is not None:

@@ -64,7 +64,7 @@ def test_the_command_line_says_how(small_grid: Callable[..., Grid]) -> None:
 
 
 def test_more_clients_than_persons_are_refused_before_anything_is_loaded(small_grid: Callable[..., Grid]) -> None:
-    told = "clients=25 asks for more clients than vowel came with, which are 15: ask for 15 or fewer, or name another"
+    told = "clients=25 asks for more clients than the 15 of vowel: ask for 15 or fewer, or name another"
     for partition in ({"clients": 25}, {"scheme": "natural", "clients": 25}):
         with pytest.raises(ConfigError, match=told):
             small_grid(datasets=("vowel",), partition=partition)
@@ -124,12 +124,10 @@ def test_being_dealt_differently_is_a_sentence() -> None:
     assert dealt_differently(NATURAL, split, "vowel") is None
     assert dealt_differently(NATURAL, split, "digits") is None
     joined = dealt_differently(NATURAL, SplitSettings(clients=5), "vowel")
-    assert joined == "vowel came with 15 clients, of whom some are joined: there are 5"
+    assert joined == "vowel has 15 clients of its own, which are merged into 5"
     other = dealt_differently(PARTITIONS["iid"](), split, "vowel")
     assert other is not None
-    assert other.startswith(
-        "vowel came with 15 clients of its own, and is dealt to 15 by iid instead (--scheme natural"
-    )
+    assert other.startswith("vowel has 15 clients of its own, but is partitioned into 15 by iid (--scheme natural")
 
 
 def test_dry_runs_and_partitions_say_so(
@@ -149,15 +147,15 @@ def test_dry_runs_and_partitions_say_so(
     quick = ["--methods", "local", "--seeds", "0", "--dry-run", "--device", "cpu"]
     grid = tmp_path / "g.yaml"
     grid.write_text(f"name: g\ndatasets: ['{name}']\nmethods: [local]\nmodels: [mlp-4]\nseeds: [0]\n")
-    assert "came with" not in said("run", "g.yaml", "--dry-run", "--device", "cpu")
+    assert "clients of its own" not in said("run", "g.yaml", "--dry-run", "--device", "cpu")
     differently = said("run", "g.yaml", "--dry-run", "--device", "cpu", "-o", "partition.scheme=iid")
-    assert differently.count("came with 4 clients of its own, and is dealt to 25 by iid instead") == 1
-    assert "came with" not in said("partition", name)
-    assert "came with 4 clients, of whom some are joined: there are 2" in said("partition", name, "--clients", "2")
-    assert f"{name} is dealt to its own 4 clients; --scheme deals it otherwise" in said(
+    assert differently.count("has 4 clients of its own, but is partitioned into 25 by iid") == 1
+    assert "clients of its own" not in said("partition", name)
+    assert "has 4 clients of its own, which are merged into 2" in said("partition", name, "--clients", "2")
+    assert f"{name} is partitioned into its own 4 clients; --scheme changes that" in said(
         "run", "--datasets", name, *quick
     )
-    assert "is dealt to its own" not in said("run", "--datasets", name, *quick, "--scheme", "iid")
+    assert "into its own" not in said("run", "--datasets", name, *quick, "--scheme", "iid")
     tune = ["tune", "--datasets", f"{name},digits", "--trials", "2", "--methods", "local", "--dry-run"]
     assert run_command(tune) == 2
     assert "a tuned grid has one scheme for all" in capsys.readouterr().err
