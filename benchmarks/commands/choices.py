@@ -9,6 +9,7 @@ import typer
 from fl_bench.errors import unknown_name
 
 from ..tables.terminal import make_console
+from . import completion
 from .options import AsJson, Plugins  # noqa: TC001 - typer reads annotations when it runs
 
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
 
 def list_(
     what: Annotated[
-        str, typer.Argument(metavar="methods|datasets|models|partitions|executors|grids", help="What to list.")
+        str,
+        typer.Argument(
+            metavar="methods|datasets|models|partitions|executors|grids",
+            help="What to list.",
+            autocompletion=completion.listings,
+        ),
     ],
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what there is to choose from, plugins included.
+    """List methods, data sets, grids and other choices.
+
+    Those of plugins are included.
 
     \b
     fl-bench list methods
@@ -53,12 +61,15 @@ def describe(
         typer.Argument(
             metavar="METHOD|executor:NAME",
             help="A method of `fl-bench list methods`, or an executor of `list executors`.",
+            autocompletion=completion.method,
         ),
     ],
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a method: its paper and formulas, what it needs and sends, all its settings, a command to try.
+    """Explain a method.
+
+    Prints its paper and formulas, what it needs and sends, all its settings, and a command to try.
 
     An executor is explained by its name, or as executor:local where a method has the same.
 

@@ -70,7 +70,9 @@ def compare(
         ),
     ] = False,
 ) -> None:
-    """Say what may be claimed: tests with their correction, effect sizes, intervals, and whether there is power at all.
+    """Test which differences may be claimed.
+
+    Prints tests with their correction, effect sizes, intervals, and whether there is power at all.
 
     A family of data sets is one observation, seeds are averaged first. An incomplete table is refused, the gaps named.
     What a grid declared of its comparison before it ran is followed; what is asked otherwise is marked as such.

@@ -45,7 +45,9 @@ def contraction(
     ] = None,
     form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="Format of the pictures.")] = "svg",
 ) -> None:
-    """Say of records whether risks contract: rho and floor of every arm, and the verdict on each prediction.
+    """Test whether risks contract.
+
+    Prints rho and the floor of every arm, and the verdict on each prediction.
 
     It takes records of a grid with `training.risks: true`, several seeds and 20 or more rounds. A prediction is
     supported, not supported, or not identified where floor and rate cannot be told apart.

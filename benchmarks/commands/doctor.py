@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def doctor(data_dir: DataDir = None, plugin: Plugins = None, as_json: AsJson = False) -> None:
-    """Say what this machine has: versions, devices, threads, data.
+    """Show what this machine has: versions, devices, threads, data.
 
     \b
     fl-bench doctor

@@ -47,7 +47,9 @@ def costs(
     declared: DeclaredBy = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what accuracy costs: the control against each method in points, and as ratios of bytes and of seconds.
+    """Compare accuracy with its cost.
+
+    Prints the control against each method in points, and as ratios of bytes and of seconds.
 
     Intervals are over data sets, the same draws for all three.
 
@@ -92,7 +94,9 @@ def clients(
     declared: DeclaredBy = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what holds for other clients, too: the control against each method on single data sets, by a mixed model.
+    """Test whether findings hold for other clients.
+
+    Compares the control with each method on single data sets, by a mixed model.
 
     Clients and seeds are random effects, estimated from the accuracies of single clients. That takes a while.
 

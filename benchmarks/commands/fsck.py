@@ -35,7 +35,9 @@ def fsck(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every record of a folder, its bundle and what kills have left; a line for each finding says what to do.
+    """Check every record of a folder and its bundle.
+
+    Also finds what kills have left. A line for each finding says what to do.
 
     Ends with exit code 0 where all is sound, 1 where something was found. Without --quarantine nothing is changed.
 

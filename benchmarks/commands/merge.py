@@ -18,7 +18,7 @@ def merge(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder to make.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write the records of several results folders into a new one.
+    """Merge the records of several folders into a new one.
 
     A run that several have must be the same in all but clocks, machine and versions; otherwise it is named, and nothing
     is written. Ledger and declarations come along where the folders agree in them.

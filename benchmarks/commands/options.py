@@ -9,6 +9,8 @@ import typer
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from . import completion
+
 if TYPE_CHECKING:
     from ..leaderboard.reported import Selection
 
@@ -42,12 +44,24 @@ Changes = Annotated[
     typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML, and [A,B] are two of them."),
 ]
 
-GridName = Annotated[str, typer.Argument(metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.")]
+GridName = Annotated[
+    str,
+    typer.Argument(
+        metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.", autocompletion=completion.grids
+    ),
+]
 Methods = Annotated[
     str | None,
-    typer.Option(metavar="A,B[KEY=VALUE;...]", help="Methods instead of the grid's; `all` for every method."),
+    typer.Option(
+        metavar="A,B[KEY=VALUE;...]",
+        help="Methods instead of the grid's; `all` for every method.",
+        autocompletion=completion.methods,
+    ),
 ]
-Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Data sets instead of the grid's.")]
+Datasets = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="Data sets instead of the grid's.", autocompletion=completion.datasets),
+]
 Rounds = Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")]
 Settings = Annotated[
     str | None,
@@ -60,7 +74,8 @@ Scheme = Annotated[
     typer.Option(
         metavar="A[,B]",
         help="How data are dealt to clients, of `fl-bench list partitions`; what the grid says for another scheme is "
-        "left out. Default: the grid's; natural for data that come with clients, else latent-groups.",
+        "left out. Default: the grid's, but natural for data that come with clients and are not the grid's own.",
+        autocompletion=completion.schemes,
     ),
 ]
 Clients = Annotated[str | None, typer.Option(metavar="N[,N]", help="Number of clients.")]

@@ -28,7 +28,9 @@ def overlap(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for rows that data sets share, whatever their scale, and say which data sets count as one observation.
+    """Look for rows that data sets share.
+
+    Finds them whatever their scale, and says which data sets count as one observation.
 
     Data sets that share rows belong to one family: `family=` where they are declared, `compare --families` for tables.
 

@@ -24,7 +24,9 @@ def pack(
         bool, typer.Option("--remove", help="Remove the folders of the records once the bundle was read back.")
     ] = False,
 ) -> None:
-    """Write all records of a folder into one compressed file, which every command reads like the folder.
+    """Pack all records of a folder into one compressed file.
+
+    Every command reads the file like the folder.
 
     The same records give the same file, byte for byte. It is an ordinary tar archive, and nothing in it is executed.
     Models that runs kept are left out: they stay in the folders of their records, --remove or not.
@@ -78,7 +80,9 @@ def unpack(
         Path, typer.Argument(metavar="[RESULTS]", help="Folder with a records.tar.xz, or a bundle.")
     ] = RESULTS,
 ) -> None:
-    """Restore the folders of the records in a bundle, beside it; the bundle and folders that are there stay.
+    """Restore the records of a bundle as folders.
+
+    They are written beside the bundle, which stays. Folders that are there stay, too.
 
     \b
     fl-bench unpack results

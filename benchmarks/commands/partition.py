@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..tables.terminal import make_console, say
+from . import completion
 from .options import (
     AsJson,
     Changes,
@@ -25,7 +26,9 @@ from .options import (
 
 
 def partition(
-    dataset: Annotated[str, typer.Argument(help="A data set of `fl-bench list datasets`.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A data set of `fl-bench list datasets`.", autocompletion=completion.dataset)
+    ],
     scheme: Scheme = None,
     clients: Clients = None,
     groups: Groups = None,
@@ -40,7 +43,9 @@ def partition(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how a data set would be dealt to clients: sizes, a picture, measured heterogeneity.
+    """Show how a data set would be dealt to clients.
+
+    Prints sizes, a picture and measured heterogeneity.
 
     Settings of a scheme that have no option of their own are given with -o, as in a grid's `partition`; the prefix
     `partition.`, which `run` asks for, may stay.

@@ -44,7 +44,9 @@ def power(
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the design. Default: those there are.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how likely a comparison shows differences of 1, 2 and 3 points, and what a chance of 80 % would take.
+    """Estimate the chance to detect a difference.
+
+    Differences are of 1, 2 and 3 points. Also says what a chance of 80 % would take.
 
     The tests of `fl-bench compare` are simulated with the spread over data sets and seeds that the numbers have so far.
 

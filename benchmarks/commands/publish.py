@@ -60,7 +60,9 @@ def leaderboard(
     explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild the leaderboards from the records, byte for byte: RESULTS/leaderboards/*.csv.
+    """Rebuild the leaderboards from the records.
+
+    Writes RESULTS/leaderboards/*.csv, the same bytes for the same records.
 
     With a filter the lines are printed, and no file is written.
 
@@ -133,7 +135,9 @@ def figures(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw what the records say: curves, costs, clients and clusters of each data set, and the comparison over all.
+    """Draw figures from records.
+
+    Draws curves, costs, clients and clusters of each data set, and the comparison over all of them.
 
     \b
     fl-bench figures
@@ -209,7 +213,9 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Show the page in the browser when it is written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page that needs no network: the finding, methods by data sets, costs, clients, every run.
+    """Write the report: one HTML page that needs no network.
+
+    Shows the finding, methods by data sets, costs, clients and every run.
 
     \b
     fl-bench report

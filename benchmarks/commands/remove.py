@@ -36,7 +36,9 @@ def rm(
     settings: OnlySettings = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Take runs out of a results folder, so that `run` runs them again. Asks first, and says what goes.
+    """Remove runs from a results folder.
+
+    Asks first and says what goes. `run` runs them again.
 
     Records move to RESULTS/superseded, packed ones too, and so does what an unfinished run left. Nothing is deleted.
     Filters alone choose all runs that they leave.

@@ -32,10 +32,11 @@ def reproduce(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold what was run of a paper's experiments against what the paper shows; runs nothing.
+    """Compare runs of a paper's experiments with the paper.
 
-    Prints our rows beside the published values, what was not run and how to get the data, and each difference of
-    protocol with its number. Records of the grid that were run with other settings count, and say what differs.
+    Runs nothing. Prints our rows beside the published values, what was not run and how to get the data, and each
+    difference of protocol with its number. Records of the grid that were run with other settings count, and say what
+    differs.
 
     \b
     fl-bench reproduce cosmos-paper

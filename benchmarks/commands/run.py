@@ -113,12 +113,15 @@ def run(
     explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a grid: every method on every data set with every seed, and print the comparison.
+    """Run a grid and print its comparison.
+
+    Runs every method on every data set with every seed. Runs that are done are not run again, so the same command
+    continues what was stopped.
 
     Several values make the comparison run once with each: --alpha 0.1,1 or -o "training.lr=[0.01,0.1]".
 
-    Runs that are done are not run again, so the same command continues what was stopped. Ends with exit code 1
-    when a run failed, timed out or is still in another process's hands, 2 when something asked for is impossible.
+    Ends with exit code 1 when a run failed, timed out or is still in another process's hands, 2 when something asked
+    for is impossible.
 
     \b
     fl-bench run --methods cosmos,fedmd

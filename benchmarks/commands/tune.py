@@ -118,7 +118,9 @@ def tune(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the settings of a grid's methods by validation accuracy, with as many trials for every method.
+    """Tune the methods of a grid with equal budgets.
+
+    Settings are chosen by validation accuracy, with as many trials for every method.
 
     Every trial is a run with a record, so the same command continues what was stopped. The tuned grid names the ledger
     of all trials; `fl-bench run` takes it along, and `fl-bench compare` states the budget from it.
