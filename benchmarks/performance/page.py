@@ -26,6 +26,9 @@ PIXELS = 28 * 28
 INTRODUCTION = Path(__file__).with_name("page.md")
 """The words of the page that do not depend on results."""
 
+LEADS = Path(__file__).with_name("gpu") / "leads.md"
+"""What is predicted for a GPU, and the scripts that would measure it."""
+
 
 def write(docs: Path = DOCS, results: Path = RESULTS) -> list[Path]:
     """Write the page and its plot, and say where they are."""
@@ -46,6 +49,7 @@ def page(runs: Mapping[str, Mapping[str, Any]]) -> str:
     parts += [_cpu(cpu)] if cpu else ["not measured\n"]
     parts.append("## On a GPU\n")
     parts += [_gpu(run) for run in gpus] or ["not measured\n"]
+    parts.append(LEADS.read_text())
     return "\n".join(parts)
 
 

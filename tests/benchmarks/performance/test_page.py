@@ -64,7 +64,8 @@ def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
     keep([measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.0])])], tmp_path)
     (tmp_path / "measured.json").unlink()
     text = page(stored(tmp_path))
-    assert text.endswith("## On a GPU\n\nnot measured\n")
+    assert "## On a GPU\n\nnot measured\n" in text
+    assert "**All numbers of this section\nare predictions**" in text
     # 4 GFLOP in a second is nothing to compare with: no rate was measured, so no share is claimed.
     assert "| W9 | 7 | fl-bench | 1 s | 1 – 1 | **2.00** | 1.50 – 2.50 | 1,200 |  |" in text
     rate = {"table": "rate", "threads": None, "flops": 4e12}
