@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_bench.benchmarks.performance.page import DOCS, page, write
+from fl_bench.benchmarks.performance.page import DOCS, page, summary, write
 from fl_bench.benchmarks.performance.store import device_kind, keep, stored
 from fl_bench.errors import DataError
 
@@ -75,6 +75,16 @@ def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
     assert "### NVIDIA X1\n" in both
     assert "4.0 TFLOP/s" in both
     assert text.split("## On a GPU")[0] == both.split("## On a GPU")[0]  # the other device's results stay
+
+
+def test_the_summary_stands_on_top_and_has_every_contender_and_the_floor(tmp_path: Path) -> None:
+    rate = {"table": "rate", "threads": 2, "flops": 8e9}
+    keep([measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.25]), rate])], tmp_path)
+    runs = stored(tmp_path)
+    assert "performance-summary.svg" in page(runs).partition("## ")[0]
+    bars = summary(runs["cpu"])
+    assert all(f">{text}<" in bars for text in ("plain", "fl-bench", "floor", "2", "1.25", "0.5", "W9"))  # 4 / 8 GFLOP
+    assert summary(runs["cpu"]) == bars
 
 
 @pytest.mark.parametrize("images", [1, 2000])
