@@ -79,8 +79,10 @@ def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
 
 def test_the_summary_stands_on_top_and_has_every_contender_and_the_floor(tmp_path: Path) -> None:
     rate = {"table": "rate", "threads": 2, "flops": 8e9}
-    keep([measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.25]), rate])], tmp_path)
-    runs = stored(tmp_path)
+    results = tmp_path / "results"
+    results.mkdir()
+    keep([measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.25]), rate])], results)
+    runs = stored(results)
     assert "performance-summary.svg" in page(runs).partition("## ")[0]
     bars = summary(runs["cpu"])
     assert all(f">{text}<" in bars for text in ("plain", "fl-bench", "floor", "2", "1.25", "0.5", "W9"))  # 4 / 8 GFLOP
