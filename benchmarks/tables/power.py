@@ -29,12 +29,12 @@ def print_power(console: Console, found: Sequence[Power]) -> None:
         spread = "over seeds" if power.seen_blocks == 1 else "over data sets"
         _say(
             console,
-            f"chance to detect so many points, if {power.control} differs by them from this method and not at all from "
-            f"the others; spread: standard deviation of the difference {spread}, points, as seen on "
+            f"chance to detect a difference of so many points between {power.control} and this method, where the others "
+            f"equal {power.control}; spread: standard deviation of the difference {spread}, in points, as seen on "
             f"{many(power.seen_blocks, 'data set')} with {power.seen_seeds:g} "
             + ("seed" if power.seen_seeds == 1 else "seeds")
             + ("; seeds: share of its variance that comes from seeds" if any("seeds" in row for row in rows) else "")
-            + ("; no spread: all differences seen are equal, which tells no chance" if _any_without(power) else ""),
+            + ("; no spread: all differences seen are equal, so no chance can be told" if _any_without(power) else ""),
         )
         if power.blocks < power.floor and power.seen_blocks > 1:
             _say(console, f"no test can reject with {many(power.blocks, 'data set')}: {power.floor} are the floor")
@@ -65,7 +65,7 @@ def _title(power: Power) -> str:
 def _row(power: Power, place: int) -> dict[str, str]:
     row = power.rows[place]
     return {
-        "than": row.method,
+        "method": row.method,
         "spread": f"{row.spread:.2f}",
         **({} if row.from_seeds is None else {"seeds": _percent(row.from_seeds)}),
         **{
