@@ -29,8 +29,8 @@ def print_power(console: Console, found: Sequence[Power]) -> None:
         spread = "over seeds" if power.seen_blocks == 1 else "over data sets"
         _say(
             console,
-            f"chance to detect a difference of so many points between {power.control} and this method, where the others "
-            f"equal {power.control}; spread: standard deviation of the difference {spread}, in points, as seen on "
+            f"chance to detect so many points between {power.control} and this method, where the others equal "
+            f"{power.control}; spread: standard deviation of the difference {spread}, in points, as seen on "
             f"{many(power.seen_blocks, 'data set')} with {power.seen_seeds:g} "
             + ("seed" if power.seen_seeds == 1 else "seeds")
             + ("; seeds: share of its variance that comes from seeds" if any("seeds" in row for row in rows) else "")
