@@ -28,9 +28,7 @@ def list_(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """List methods, data sets, grids and other choices.
-
-    Those of plugins are included.
+    """List methods, data sets, models and more, including plugins.
 
     \b
     fl-bench list methods
@@ -60,18 +58,16 @@ def describe(
         str,
         typer.Argument(
             metavar="METHOD|executor:NAME",
-            help="A method of `fl-bench list methods`, or an executor of `list executors`.",
-            autocompletion=completion.method,
+            help="A method of `fl-bench list methods`, or an executor of `fl-bench list executors`.",
         ),
     ],
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain a method.
+    """Describe a method: paper, formulas, needs and settings.
 
-    Prints its paper and formulas, what it needs and sends, all its settings, and a command to try.
-
-    An executor is explained by its name, or as executor:local where a method has the same.
+    It also shows what the method sends, and a command to try. An executor is described by its name, or as
+    executor:local if a method has the same name.
 
     \b
     fl-bench describe cosmos

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 app = typer.Typer(
-    help="fl-bench compares federated-learning methods: same data, same clients, same starting weights, many seeds.\n\n"
+    help="fl-bench compares federated-learning methods: same data, same clients, same initial weights, many seeds.\n\n"
     "\b\nfl-bench run                       the quick comparison, in about a minute\n"
-    "fl-bench run --methods all         every method, on the same clients\n"
-    "fl-bench tune --help               equal budgets for every method, on validation data\n"
-    "fl-bench list methods              what there is\n"
+    "fl-bench run --methods all         every method on the same clients\n"
+    "fl-bench tune --help               tuning with equal budgets, on validation data\n"
+    "fl-bench list methods              the available methods\n"
     "fl-bench new method my-method      start a method of your own",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
@@ -117,7 +117,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Options of `fl-bench` itself."""

@@ -49,7 +49,7 @@ def compare(
     settings: OnlySettings = None,
     declared: DeclaredBy = None,
     form: Annotated[
-        str | None, typer.Option("--format", metavar="|".join(FORMATS), help="How to say it. Default: table.")
+        str | None, typer.Option("--format", metavar="|".join(FORMATS), help="Output format. Default: table.")
     ] = None,
     explain: Explain = False,
     as_json: AsJson = False,
@@ -58,7 +58,7 @@ def compare(
         typer.Option(
             "--out",
             metavar="FILE|FOLDER",
-            help="Write to a file instead; with --page, into this folder.",
+            help="File to write to; with --page, a folder.",
         ),
     ] = None,
     page: Annotated[
@@ -70,13 +70,14 @@ def compare(
         ),
     ] = False,
 ) -> None:
-    """Test which differences may be claimed.
+    """Test which differences between methods may be claimed.
 
-    Prints tests with their correction, effect sizes, intervals, and whether there is power at all.
+    Prints corrected tests, effect sizes and intervals, and says if there are too few data sets for any verdict.
 
-    A family of data sets is one observation, seeds are averaged first. An incomplete table is refused, the gaps named.
-    What a grid declared of its comparison before it ran is followed; what is asked otherwise is marked as such.
-    TABLE has a line per data set and a column per method (`dataset,cosmos,fedmd`), optionally a column `seed`.
+    Seeds are averaged first, and a family of data sets is one observation. An incomplete table is refused, and missing
+    values are named. A comparison that a grid declared before it ran is followed, and departures are marked.
+
+    TABLE has a row per data set and a column per method (`dataset,cosmos,fedmd`), and optionally a column `seed`.
 
     \b
     fl-bench compare

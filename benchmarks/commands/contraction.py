@@ -25,32 +25,34 @@ FORMATS = ("svg", "pdf", "png")
 def contraction(
     results: Results = RESULTS,
     risk: Annotated[
-        str, typer.Option(metavar="cross-entropy|brier|zero-one|all", help="The risk that is looked at, or each.")
+        str, typer.Option(metavar="cross-entropy|brier|zero-one|all", help="Risk to analyse.")
     ] = "cross-entropy",
     predictions: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="Predictions to hold against the records; else our own.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml", help="File with predictions to test. Default: those that come with fl-bench."
+        ),
     ] = None,
     methods: OnlyMethods = None,
     datasets: OnlyDatasets = None,
     settings: OnlySettings = None,
     reasons: Annotated[
-        bool, typer.Option("--reasons", help="Also what each prediction says, and the number that decided.")
+        bool, typer.Option("--reasons", help="Also print each prediction and the number that decided its verdict.")
     ] = False,
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 1000,
     alpha: Alpha = 0.05,
     as_json: AsJson = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FOLDER", help="Also write a picture per data set, and all as JSON."),
+        typer.Option("--out", metavar="FOLDER", help="Also write a figure per data set, and all results as JSON."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="Format of the pictures.")] = "svg",
+    form: Annotated[str, typer.Option("--format", metavar="svg|pdf|png", help="Format of the figures.")] = "svg",
 ) -> None:
-    """Test whether risks contract.
+    """Test whether risks contract, and how fast.
 
-    Prints rho and the floor of every arm, and the verdict on each prediction.
-
-    It takes records of a grid with `training.risks: true`, several seeds and 20 or more rounds. A prediction is
-    supported, not supported, or not identified where floor and rate cannot be told apart.
+    Prints rho and the floor of every arm, and a verdict on each prediction. A prediction is supported, not
+    supported, or not identified, if floor and rate cannot be told apart. The records need `training.risks: true`,
+    several seeds and at least 20 rounds.
 
     \b
     fl-bench run contraction --out study

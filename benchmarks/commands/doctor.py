@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def doctor(data_dir: DataDir = None, plugin: Plugins = None, as_json: AsJson = False) -> None:
-    """Show what this machine has: versions, devices, threads, data.
+    """Show versions, devices, threads and data of this machine.
 
     \b
     fl-bench doctor

@@ -16,19 +16,20 @@ from .options import RESULTS, AsJson, Results, Select, read_selection
 def export(
     results: Results = RESULTS,
     to: Annotated[
-        str, typer.Option("--to", metavar="csv|parquet|tensorboard|mlflow|trackio|wandb", help="What to write.")
+        str, typer.Option("--to", metavar="csv|parquet|tensorboard|mlflow|trackio|wandb", help="Format or tracker.")
     ] = "csv",
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("export"),
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write to.")] = Path("export"),
     select: Select = "last",
     methods: OnlyMethods = None,
     datasets: OnlyDatasets = None,
     settings: OnlySettings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write records for other tools.
+    """Export records to other tools.
 
-    csv and parquet are four tables: runs, rounds, clients and leaderboard. The others are experiment trackers: each run
-    becomes one of theirs, with its settings, a step per round and its status, in files below --out. Nothing is sent.
+    csv and parquet are four tables: runs, rounds, clients and leaderboard. The others are experiment trackers: each
+    run becomes a run of the tracker, with its settings, a step per round and its status. All of it is written to
+    files below --out; nothing is sent.
 
     \b
     fl-bench export results/catalogue --to csv --out tables

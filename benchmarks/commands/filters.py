@@ -30,7 +30,7 @@ OnlySettings = Annotated[
     typer.Option(
         "--settings",
         metavar="KEY=VALUE,...",
-        help="Only records in these settings: alpha=0.1,alpha=1 in either, alpha=0.1,clients=25 in both at once.",
+        help="Only records with these settings: alpha=0.1,alpha=1 matches either, alpha=0.1,clients=25 both.",
     ),
 ]
 

@@ -47,11 +47,10 @@ def costs(
     declared: DeclaredBy = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare accuracy with its cost.
+    """Compare accuracy and costs of methods with the control.
 
-    Prints the control against each method in points, and as ratios of bytes and of seconds.
-
-    Intervals are over data sets, the same draws for all three.
+    Accuracy is a difference in points; bytes and seconds are ratios. Intervals are over data sets, with the same
+    bootstrap draws for all three.
 
     \b
     fl-bench costs results --control cosmos
@@ -94,11 +93,10 @@ def clients(
     declared: DeclaredBy = None,
     as_json: AsJson = False,
 ) -> None:
-    """Test whether findings hold for other clients.
+    """Test whether differences hold for other clients.
 
-    Compares the control with each method on single data sets, by a mixed model.
-
-    Clients and seeds are random effects, estimated from the accuracies of single clients. That takes a while.
+    Compares the control with each method on single data sets by a mixed model. Clients and seeds are random effects,
+    estimated from the accuracies of single clients. This takes a while.
 
     \b
     fl-bench clients results --control cosmos --methods cosmos,local --datasets vowel

@@ -30,16 +30,15 @@ def fsck(
         bool,
         typer.Option(
             "--quarantine",
-            help="Move what is bad to RESULTS/quarantine, put back what a kill took away; nothing is deleted.",
+            help="Move bad records to RESULTS/quarantine, and restore records that a kill displaced. Deletes nothing.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every record of a folder and its bundle.
+    """Check records for damage, and find what kills left behind.
 
-    Also finds what kills have left. A line for each finding says what to do.
-
-    Ends with exit code 0 where all is sound, 1 where something was found. Without --quarantine nothing is changed.
+    Checks every record in the folder and in its bundle, and prints a line for each finding with what to do. The
+    exit code is 0 if nothing was found, else 1. Without --quarantine, nothing is changed.
 
     \b
     fl-bench fsck

@@ -15,13 +15,13 @@ from .options import AsJson  # noqa: TC001 - typer reads annotations when it run
 
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders of records, or bundles.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder to make.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to create.")],
     as_json: AsJson = False,
 ) -> None:
-    """Merge the records of several folders into a new one.
+    """Merge the records of several results folders into a new one.
 
-    A run that several have must be the same in all but clocks, machine and versions; otherwise it is named, and nothing
-    is written. Ledger and declarations come along where the folders agree in them.
+    Records of the same run must agree in everything but clocks, machine and versions. If they do not, the run is named
+    and nothing is written. Tuning ledger and declarations are copied if the folders agree in them.
 
     \b
     fl-bench merge mine theirs.tar.xz --out both

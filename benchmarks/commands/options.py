@@ -18,7 +18,7 @@ WRONG, FAILED, STOPPED = 2, 1, 130
 """Exit codes: asked for something impossible; something did not end well; stopped by Ctrl-C."""
 
 Plugins = Annotated[
-    list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Load a plugin file; may be given again.")
+    list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Load a plugin file; repeat for several.")
 ]
 RESULTS = Path("fl-bench-results")
 """The results folder of every command that is given no other."""
@@ -27,21 +27,26 @@ Results = Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of re
 Source = Annotated[
     Path,
     typer.Argument(
-        metavar="[RESULTS|TABLE.csv|.md|.tex]", help="Folder of records, or a file with a table of numbers."
+        metavar="[RESULTS|TABLE.csv|.md|.tex]",
+        help="Folder of records, a bundle, or a file with a table of accuracies.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of records and leaderboards.")]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", metavar="FOLDER", help="Look for data here first, and download to here.")
+    Path | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="Folder to search for data first, and to download to."),
 ]
-Download = Annotated[bool, typer.Option("--download", help="Fetch data that are missing.")]
+Download = Annotated[bool, typer.Option("--download", help="Download missing data sets.")]
 Select = Annotated[
-    str, typer.Option("--select", metavar="last|val", help="Report the last round, or the best on validation data.")
+    str,
+    typer.Option("--select", metavar="last|val", help="Report the last round, or the best round on validation data."),
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("-o", metavar="KEY=VALUE", help="Change a setting; the value is YAML, and [A,B] are two of them."),
+    typer.Option(
+        "-o", metavar="KEY=VALUE", help="Change a setting. The value is YAML; [A,B] runs once with A and once with B."
+    ),
 ]
 
 GridName = Annotated[
@@ -52,56 +57,49 @@ GridName = Annotated[
 ]
 Methods = Annotated[
     str | None,
-    typer.Option(
-        metavar="A,B[KEY=VALUE;...]",
-        help="Methods instead of the grid's; `all` for every method.",
-        autocompletion=completion.methods,
-    ),
+    typer.Option(metavar="A,B[KEY=VALUE;...]", help="Methods to run instead of the grid's; `all` for every method."),
 ]
-Datasets = Annotated[
-    str | None,
-    typer.Option(metavar="A,B", help="Data sets instead of the grid's.", autocompletion=completion.datasets),
-]
-Rounds = Annotated[int | None, typer.Option(help="Rounds instead of the grid's.")]
+Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Data sets to run on instead of the grid's.")]
+Rounds = Annotated[int | None, typer.Option(help="Number of rounds instead of the grid's.")]
 Settings = Annotated[
     str | None,
     typer.Option(
-        metavar="KEY=VALUE,...|A,B", help="Only these of the grid's settings: its named changes and values of its axes."
+        metavar="KEY=VALUE,...|A,B",
+        help="Run only these settings of the grid, or values of axes.",
     ),
 ]
 Scheme = Annotated[
     str | None,
     typer.Option(
         metavar="A[,B]",
-        help="How data are dealt to clients, of `fl-bench list partitions`; what the grid says for another scheme is "
-        "left out. Default: the grid's, but natural for data that come with clients and are not the grid's own.",
-        autocompletion=completion.schemes,
+        help="How data are partitioned into clients (`fl-bench list partitions`). Drops the grid's settings that the "
+        "scheme does not have. Default: the grid's; else natural for data with clients, and latent-groups.",
     ),
 ]
 Clients = Annotated[str | None, typer.Option(metavar="N[,N]", help="Number of clients.")]
 Groups = Annotated[str | None, typer.Option(metavar="N[,N]", help="Number of latent groups.")]
 Concentration = Annotated[
-    str | None, typer.Option("--alpha", metavar="A[,B]", help="Dirichlet concentration: small is skewed.")
+    str | None, typer.Option("--alpha", metavar="A[,B]", help="Dirichlet concentration; smaller is more skewed.")
 ]
-Mixing = Annotated[str | None, typer.Option(metavar="A[,B]", help="Share of samples mixed between groups.")]
-Public = Annotated[str | None, typer.Option(metavar="A[,B]", help="Share of samples in the public pool.")]
-Participation = Annotated[
-    str | None, typer.Option(metavar="A[,B]", help="Share of the clients that is drawn in each round.")
+Mixing = Annotated[
+    str | None, typer.Option(metavar="A[,B]", help="Share of a client's samples that come from all groups.")
 ]
+Public = Annotated[str | None, typer.Option(metavar="A[,B]", help="Share of samples held out as public pool.")]
+Participation = Annotated[str | None, typer.Option(metavar="A[,B]", help="Share of clients sampled in each round.")]
 Jobs = Annotated[
     int | None,
-    typer.Option(help="Runs at a time. Default: a run per core; on GPUs as many as memory and cores are there for."),
+    typer.Option(help="Number of parallel runs. Default: one per core; on GPUs, as many as memory and cores allow."),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="auto|cpu|cuda:0|mps", help="Where runs compute. Default: on a GPU, if there is one."),
+    typer.Option(metavar="auto|cpu|cuda:0|mps", help="Device to train on. Default: a GPU, if there is one."),
 ]
 ExecutorName = Annotated[
     str,
     typer.Option(
         "--executor",
         metavar="NAME[KEY=VALUE;...]|FILE.yaml",
-        help="What runs the cells, of `fl-bench list executors`; --jobs and --device are settings of it.",
+        help="Where runs execute (`fl-bench list executors`). --jobs and --device are settings of the executor.",
     ),
 ]
 Use = Annotated[
@@ -109,8 +107,8 @@ Use = Annotated[
     typer.Option(
         "--use",
         metavar="KEY=VALUE",
-        help="How runs use the machine, results being the same but for rounding: threads=2, stack=50, "
-        "graphs=false, channels_last=true, compile=true.",
+        help="How runs use the machine; results change only by rounding: threads=2, stack=50, graphs=false, "
+        "channels_last=true, compile=true.",
     ),
 ]
 Trackers = Annotated[
@@ -118,45 +116,45 @@ Trackers = Annotated[
     typer.Option(
         "--tracker",
         metavar="NAME[KEY=VALUE;...]",
-        help="Show accuracy by round while runs run: tensorboard, mlflow, trackio or wandb; may be given again.",
+        help="Report accuracy per round to tensorboard, mlflow, trackio or wandb during runs; repeat for several.",
     ),
 ]
 Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        help="End a run that takes longer. Its record keeps the finished rounds; --retry gives it as long again, "
-        "from there.",
+        help="Stop a run that takes longer. Its record keeps the finished rounds; --retry resumes it with a new limit.",
     ),
 ]
 Wait = Annotated[
-    bool, typer.Option("--wait", help="Wait for runs that other processes have, and run what they leave undone.")
+    bool, typer.Option("--wait", help="Wait for runs of other processes, and run those that they leave unfinished.")
 ]
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every round, too.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print a line for every round.")]
 
-Explain = Annotated[bool, typer.Option("--explain", help="Say below tables what each column means.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Explain each column below the tables.")]
 
 Control = Annotated[
     str | None,
     typer.Option(
-        metavar="METHOD", help="Compare all others with it. Default: as declared, or cosmos, where it is there."
+        metavar="METHOD", help="Method to compare all others with. Default: as declared, else cosmos if present."
     ),
 ]
-Alpha = Annotated[float, typer.Option(help="Level of tests and intervals.")]
+Alpha = Annotated[float, typer.Option(help="Significance level of tests and intervals.")]
 DeclaredAlpha = Annotated[
-    float | None, typer.Option("--alpha", help="Level of tests and intervals. Default: as declared, or 0.05.")
+    float | None,
+    typer.Option("--alpha", help="Significance level of tests and intervals. Default: as declared, else 0.05."),
 ]
 Rope = Annotated[
     float | None,
-    typer.Option(help="Points within which two methods are equivalent, and tie. Default: as declared, or 1."),
+    typer.Option(help="Difference in points below which methods are equivalent, or tie. Default: as declared, else 1."),
 ]
 BlocksOption = Annotated[
     str,
     typer.Option(
         "--blocks",
         metavar="family|cluster|dataset|setting",
-        help="One independent observation: a family of data sets, averaged; the same, with data sets that change signs "
+        help="What counts as one observation: a family of data sets, averaged; its data sets, with signs flipped "
         "together; each data set; each setting.",
     ),
 ]
@@ -165,28 +163,28 @@ CompareFamilies = Annotated[
     typer.Option(
         "--families",
         metavar="A=F,B=F",
-        help="Other families than declared: name=family, or how names of one begin.",
+        help="Assign data sets to families: name=family, or a prefix that the names of a family share.",
     ),
 ]
 CompareMethods = Annotated[
     str | None,
-    typer.Option("--methods", metavar='A,B,"A · VIEW"', help="Compare only these; a view after a dot."),
+    typer.Option("--methods", metavar='A,B,"A · VIEW"', help="Compare only these; a view follows a dot."),
 ]
 DeclaredBy = Annotated[
     str | None,
     typer.Option(
-        "--declared", metavar="GRID", help="Follow what this grid declared. Default: the grid that declared last."
+        "--declared", metavar="GRID", help="Follow the declaration of this grid. Default: the last declaration."
     ),
 ]
 Missing = Annotated[
-    str, typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do when numbers are missing.")
+    str, typer.Option(metavar="refuse|complete-blocks|skillings-mack", help="What to do if accuracies are missing.")
 ]
 CompareSelect = Annotated[
     str | None,
     typer.Option(
         "--select",
         metavar="last|val",
-        help="Compare the last round, or the best on validation data. Default: as declared, or last.",
+        help="Compare the last round, or the best round on validation data. Default: as declared, else last.",
     ),
 ]
 

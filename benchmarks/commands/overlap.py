@@ -18,21 +18,18 @@ from .options import AsJson, DataDir, Download, Plugins  # noqa: TC001 - typer r
 def overlap(
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(help="Data sets of `fl-bench list datasets`; all that are found here without any."),
+        typer.Argument(help="Data sets of `fl-bench list datasets`. Default: all that are found on this machine."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write what was found as CSV, as fl-bench keeps it.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the result as CSV.")] = None,
     data_dir: DataDir = None,
     download: Download = False,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for rows that data sets share.
+    """Find rows that data sets share, whatever their scale.
 
-    Finds them whatever their scale, and says which data sets count as one observation.
-
-    Data sets that share rows belong to one family: `family=` where they are declared, `compare --families` for tables.
+    Data sets that share rows are not independent and count as one observation. Put them into one family: by
+    `family=` in a plugin, or by `compare --families`.
 
     \b
     fl-bench overlap digits optdigits

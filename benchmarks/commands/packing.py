@@ -18,18 +18,18 @@ def pack(
     results: Annotated[Path, typer.Argument(metavar="[RESULTS]", help="Folder of records.")] = RESULTS,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.tar.xz", help="Where to write. Default: RESULTS/records.tar.xz."),
+        typer.Option("--out", metavar="FILE.tar.xz", help="File to write. Default: RESULTS/records.tar.xz."),
     ] = None,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Remove the folders of the records once the bundle was read back.")
+        bool,
+        typer.Option("--remove", help="Remove the folders of the records after the bundle was read back and compared."),
     ] = False,
 ) -> None:
     """Pack all records of a folder into one compressed file.
 
-    Every command reads the file like the folder.
-
-    The same records give the same file, byte for byte. It is an ordinary tar archive, and nothing in it is executed.
-    Models that runs kept are left out: they stay in the folders of their records, --remove or not.
+    Every command reads the file like the folder. The same records give the same file, byte for byte. It is an
+    ordinary tar archive, and nothing in it is executed. Saved models are left out: they stay in the folders of
+    their records, with or without --remove.
 
     \b
     fl-bench pack results
@@ -80,9 +80,9 @@ def unpack(
         Path, typer.Argument(metavar="[RESULTS]", help="Folder with a records.tar.xz, or a bundle.")
     ] = RESULTS,
 ) -> None:
-    """Restore the records of a bundle as folders.
+    """Restore the record folders from a bundle.
 
-    They are written beside the bundle, which stays. Folders that are there stay, too.
+    The folders are written beside the bundle. The bundle and existing folders are kept.
 
     \b
     fl-bench unpack results

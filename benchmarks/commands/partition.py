@@ -43,12 +43,10 @@ def partition(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how a data set would be dealt to clients.
+    """Show how a data set would be partitioned into clients.
 
-    Prints sizes, a picture and measured heterogeneity.
-
-    Settings of a scheme that have no option of their own are given with -o, as in a grid's `partition`; the prefix
-    `partition.`, which `run` asks for, may stay.
+    Prints sizes, a picture and the measured heterogeneity. Set a scheme's other settings with -o, as in a grid's
+    `partition`; the prefix `partition.`, which `run` requires, is optional here.
 
     \b
     fl-bench partition digits --scheme latent-groups --clients 25

@@ -29,7 +29,10 @@ def power(
     alpha: DeclaredAlpha = None,
     on_missing: Annotated[
         str,
-        typer.Option(metavar="complete-blocks|refuse", help="What to do when numbers are missing, as of runs to come."),
+        typer.Option(
+            metavar="complete-blocks|refuse",
+            help="What to do if accuracies are missing, for example while runs are unfinished.",
+        ),
     ] = "complete-blocks",
     select: CompareSelect = None,
     methods: CompareMethods = None,
@@ -39,16 +42,17 @@ def power(
     declared: DeclaredBy = None,
     blocks: Annotated[
         int | None,
-        typer.Option(min=1, help="Data sets of the design, of families of their own. Default: those there are."),
+        typer.Option(min=1, help="Number of independent data sets to plan for. Default: as in RESULTS."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the design. Default: those there are.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Number of seeds to plan for. Default: as in RESULTS.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate the chance to detect a difference.
+    """Estimate the power of a comparison.
 
-    Differences are of 1, 2 and 3 points. Also says what a chance of 80 % would take.
-
-    The tests of `fl-bench compare` are simulated with the spread over data sets and seeds that the numbers have so far.
+    Prints the probability of detecting differences of 1, 2 and 3 points, and what a power of 80 % would take. The
+    tests of `fl-bench compare` are simulated with the observed spread over data sets and seeds.
 
     \b
     fl-bench power results --control cosmos

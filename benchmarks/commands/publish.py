@@ -60,11 +60,10 @@ def leaderboard(
     explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild the leaderboards from the records.
+    """Rebuild and print the leaderboards from records.
 
-    Writes RESULTS/leaderboards/*.csv, the same bytes for the same records.
-
-    With a filter the lines are printed, and no file is written.
+    Writes RESULTS/leaderboards/*.csv; the same records give the same bytes. With a filter, the lines are printed and no
+    file is written.
 
     \b
     fl-bench leaderboard
@@ -108,14 +107,14 @@ def leaderboard(
 
 def figures(
     results: Results = RESULTS,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("figures"),
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write to.")] = Path("figures"),
     form: Annotated[str, typer.Option("--format", metavar="svg,pdf,png", help="Formats to write.")] = "svg",
     kinds: Annotated[
         str | None,
         typer.Option(
             "--kinds",
             metavar="A,B",
-            help="ranks, effects, matrix, profiles, tradeoff, curves, costs, deciles, clusters, leakage, sweep.",
+            help="Any of ranks, effects, matrix, profiles, tradeoff, curves, costs, deciles, clusters, leakage, sweep.",
         ),
     ] = None,
     methods: OnlyMethods = None,
@@ -128,16 +127,19 @@ def figures(
     select: CompareSelect = None,
     width: Annotated[
         float | None,
-        typer.Option("--width", metavar="INCHES", help="Draw for a paper: 3.5 is a column, 7 a page. No title above."),
+        typer.Option(
+            "--width", metavar="INCHES", help="Width for a paper: 3.5 for a column, 7 for a page. Omits titles."
+        ),
     ] = None,
     captions: Annotated[
-        bool, typer.Option("--captions", help="Write what a figure shows beside it, as .txt, not on the terminal.")
+        bool,
+        typer.Option("--captions", help="Write captions to .txt files beside the figures instead of the terminal."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw figures from records.
 
-    Draws curves, costs, clients and clusters of each data set, and the comparison over all of them.
+    Draws curves, costs, clients and clusters of each data set, and the comparison over all data sets.
 
     \b
     fl-bench figures
@@ -198,7 +200,7 @@ def figures(
 
 def report(
     results: Results = RESULTS,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write.")] = Path("report"),
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write to.")] = Path("report"),
     methods: OnlyMethods = None,
     datasets: OnlyDatasets = None,
     settings: OnlySettings = None,
@@ -208,14 +210,14 @@ def report(
     on_missing: Missing = "refuse",
     select: CompareSelect = None,
     with_figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="With figures, or without (then matplotlib is not needed).")
+        bool, typer.Option("--figures/--no-figures", help="Include figures, which need matplotlib.")
     ] = True,
-    show: Annotated[bool, typer.Option("--open", help="Show the page in the browser when it is written.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the report: one HTML page that needs no network.
+    """Write a report as one HTML page that needs no network.
 
-    Shows the finding, methods by data sets, costs, clients and every run.
+    It shows the finding, methods by data sets, costs, clients, and every run.
 
     \b
     fl-bench report

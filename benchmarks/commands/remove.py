@@ -28,20 +28,18 @@ SHOWN = 20
 def rm(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Names or folders of runs, as `fl-bench show` takes them."),
+        typer.Argument(metavar="[RUN]...", help="Names or folders of runs, as in `fl-bench show`."),
     ] = None,
-    results: Annotated[Path, typer.Option("--results", metavar="FOLDER", help="The results folder.")] = RESULTS,
+    results: Annotated[Path, typer.Option("--results", metavar="FOLDER", help="Folder of records.")] = RESULTS,
     methods: OnlyMethods = None,
     datasets: OnlyDatasets = None,
     settings: OnlySettings = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove runs from a results folder.
+    """Move runs out of a results folder, so that they run again.
 
-    Asks first and says what goes. `run` runs them again.
-
-    Records move to RESULTS/superseded, packed ones too, and so does what an unfinished run left. Nothing is deleted.
-    Filters alone choose all runs that they leave.
+    Lists the runs and asks for confirmation. Records, including packed ones, and the files of unfinished runs move to
+    RESULTS/superseded. Nothing is deleted. Filters without names select all runs that match.
 
     \b
     fl-bench rm digits/fedmd-0

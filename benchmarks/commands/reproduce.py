@@ -32,10 +32,10 @@ def reproduce(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare runs of a paper's experiments with the paper.
+    """Compare records with the published results of a paper.
 
-    Runs nothing. Prints our rows beside the published values, what was not run and how to get the data, and each
-    difference of protocol with its number. Records of the grid that were run with other settings count, and say what
+    Runs nothing. Prints our results beside the published values, what was not run and how to get its data, and a
+    numbered list of differences between the protocols. Records of the grid with other settings count, and say what
     differs.
 
     \b

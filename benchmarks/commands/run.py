@@ -63,12 +63,10 @@ if TYPE_CHECKING:
 def run(
     grid: GridName = "quick",
     methods: Methods = None,
-    exclude: Annotated[
-        str | None, typer.Option("--exclude", metavar="A,B", help="Leave out these of the methods that would run.")
-    ] = None,
+    exclude: Annotated[str | None, typer.Option("--exclude", metavar="A,B", help="Methods to leave out.")] = None,
     datasets: Datasets = None,
     seeds: Annotated[
-        str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's: 0-4, or 0,2,5.")
+        str | None, typer.Option(metavar="0-4", help="Seeds instead of the grid's, such as 0-4 or 0,2,5.")
     ] = None,
     rounds: Rounds = None,
     scheme: Scheme = None,
@@ -91,37 +89,35 @@ def run(
     timeout: Timeout = None,
     tracker: Trackers = None,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Run again what failed, timed out, diverged or was unsupported.")
+        bool, typer.Option("--retry", help="Repeat runs that failed, timed out, diverged or were unsupported.")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Run all of it again; what there is of it moves to `superseded` in the folder."),
+        typer.Option("--force", help="Repeat all runs; existing records move to `superseded` in the folder."),
     ] = False,
     keep_models: Annotated[
         bool,
-        typer.Option("--keep-models", help="Keep the models that clients deploy at the end, beside each record."),
+        typer.Option("--keep-models", help="Save the models that clients deploy at the end, beside each record."),
     ] = False,
     wait: Wait = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, with estimates; run nothing.")
+        bool, typer.Option("--dry-run", help="Show what would run, with estimates; run nothing.")
     ] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="The same, with the time of a training step measured again.")
+        bool, typer.Option("--estimate", help="As --dry-run, but measure the time of a training step again.")
     ] = False,
     verbose: Verbose = False,
     select: Select = "last",
     explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a grid and print its comparison.
+    """Run every method of a grid on every data set and seed.
 
-    Runs every method on every data set with every seed. Runs that are done are not run again, so the same command
-    continues what was stopped.
+    Prints the comparison. Finished runs are not repeated, so the same command resumes a grid that was stopped.
 
-    Several values make the comparison run once with each: --alpha 0.1,1 or -o "training.lr=[0.01,0.1]".
+    Give an option several values to run the comparison once with each: --alpha 0.1,1 or -o "training.lr=[0.01,0.1]".
 
-    Ends with exit code 1 when a run failed, timed out or is still in another process's hands, 2 when something asked
-    for is impossible.
+    The exit code is 1 if a run failed, timed out or is held by another process, and 2 if a value is invalid.
 
     \b
     fl-bench run --methods cosmos,fedmd

@@ -22,16 +22,16 @@ trains, a part that stays with the client. And the method that it is first compa
 
 
 def new_method(
-    name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens, such as my-method.")],
+    name: Annotated[str, typer.Argument(help="Name of lower-case letters, digits and hyphens, such as my-method.")],
     kind: Annotated[
         str,
         typer.Option(
             metavar="|".join(KINDS),
-            help="What clients and server exchange: scores on public data, all weights, scores that a net of the "
-            "server learns from, or all but a personal part.",
+            help="What clients and server exchange: scores on public data, all weights, scores that train a "
+            "model of the server, or all weights but a personal part.",
         ),
     ] = "scores",
-    folder: Annotated[Path, typer.Option("--dir", metavar="FOLDER", help="Where to write.")] = Path(),
+    folder: Annotated[Path, typer.Option("--dir", metavar="FOLDER", help="Folder to write to.")] = Path(),
 ) -> None:
     """Write a complete working method to change, and its test.
 

@@ -12,9 +12,7 @@ from .options import RESULTS, AsJson, Results
 
 
 def show(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A record's folder, or a part of its name that no other has.")
-    ],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a record, or a unique part of its name.")],
     results: Results = RESULTS,
     methods: OnlyMethods = None,
     datasets: OnlyDatasets = None,

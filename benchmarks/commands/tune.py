@@ -64,12 +64,13 @@ KINDS = ("grid", "dataset")
 
 def tune(
     grid: GridName = "quick",
-    trials: Annotated[int, typer.Option(help="Settings tried of each method, the grid's own among them.")] = 8,
+    trials: Annotated[int, typer.Option(help="Trials per method, including the grid's own settings.")] = 8,
     seeds: Annotated[
-        str, typer.Option(metavar="100-101", help="Seeds of the trials; none may be one of the grid's own.")
+        str, typer.Option(metavar="100-101", help="Seeds of the trials; they must differ from the grid's.")
     ] = "100-101",
     per: Annotated[
-        str, typer.Option(metavar="grid|dataset", help="One choice per method, or one for each data set.")
+        str,
+        typer.Option(metavar="grid|dataset", help="Choose settings once per method, or once per method and data set."),
     ] = "grid",
     sampler: Annotated[
         str, typer.Option(metavar="random|tpe", help="How trials are drawn; tpe is Optuna's (`fl-bench[tune]`).")
@@ -77,15 +78,18 @@ def tune(
     spaces: Annotated[
         list[str] | None,
         typer.Option(
-            "--space", metavar="NAME=SPACE", help="Also tune this setting of local training, for all methods."
+            "--space",
+            metavar="NAME=SPACE",
+            help="Also tune this setting of local training for all methods, such as batch_size=8|16|32.",
         ),
     ] = None,
     repeat: Annotated[
-        int, typer.Option(help="Tune so often, each time with further seeds, to see how much the choice varies.")
+        int,
+        typer.Option(help="Number of tuning repetitions, each with further seeds, to see how much the choice varies."),
     ] = 1,
     write: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.yaml", help="The tuned grid; its ledger is FILE.tuning.json beside it."),
+        typer.Option(metavar="FILE.yaml", help="File for the tuned grid. Its ledger is FILE.tuning.json beside it."),
     ] = None,
     methods: Methods = None,
     datasets: Datasets = None,
@@ -110,20 +114,19 @@ def tune(
     download: Download = False,
     plugin: Plugins = None,
     timeout: Timeout = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Run again what failed or timed out, once.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Repeat runs that failed or timed out, once.")] = False,
     wait: Wait = False,
     verbose: Verbose = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be tried, with estimates; run nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be tried, with estimates; run nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tune the methods of a grid with equal budgets.
+    """Tune all methods of a grid with equal budgets.
 
-    Settings are chosen by validation accuracy, with as many trials for every method.
-
-    Every trial is a run with a record, so the same command continues what was stopped. The tuned grid names the ledger
-    of all trials; `fl-bench run` takes it along, and `fl-bench compare` states the budget from it.
+    Every method gets the same number of trials, scored on validation data. Every trial is a run with a record, so the
+    same command resumes a tuning that was stopped. The tuned grid names the ledger of all trials. `fl-bench run` copies
+    the ledger into the results, and `fl-bench compare` states the budget from it.
 
     \b
     fl-bench tune quick --methods cosmos,fedmd --trials 4 --write tuned.yaml

@@ -21,24 +21,23 @@ SHOWN = 30
 
 def upload(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of records, or a bundle.")],
-    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The dataset repository.")],
-    private: Annotated[bool, typer.Option("--private", help="Make a repository that nobody else sees.")] = False,
-    models: Annotated[bool, typer.Option("--models", help="Send models that runs kept, too.")] = False,
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Dataset repository.")],
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    models: Annotated[bool, typer.Option("--models", help="Also upload saved models.")] = False,
     methods: OnlyMethods = None,
     datasets: OnlyDatasets = None,
     settings: OnlySettings = None,
-    with_figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="A page with figures, or without.")
-    ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; send nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    with_figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Include figures in the report.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files; upload nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send results to a dataset repository of the Hugging Face Hub. Says what goes, and asks first.
+    """Upload results to the Hugging Face Hub.
 
-    It sends the records as a bundle, leaderboards, the report, the ledger of a tuning, what was declared of the
-    comparison, and a card made from the report. Records say which processor, system and versions they were made with.
-    The token is $HF_TOKEN, or the one that `hf auth login` keeps.
+    Lists the files and asks for confirmation. Uploads the records as a bundle, leaderboards, the report, the tuning
+    ledger, the declaration of the comparison, and a card generated from the report, to a dataset repository. Records
+    contain the processor, system and package versions of their runs. The token is $HF_TOKEN, or the one that
+    `hf auth login` stored.
 
     \b
     fl-bench upload results/cosmos-server me/cosmos-server --dry-run
