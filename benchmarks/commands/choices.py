@@ -59,6 +59,7 @@ def describe(
         typer.Argument(
             metavar="METHOD|executor:NAME",
             help="A method of `fl-bench list methods`, or an executor of `fl-bench list executors`.",
+            autocompletion=completion.method,
         ),
     ],
     plugin: Plugins = None,
