@@ -9,6 +9,7 @@ import typer
 from fl_bench.errors import unknown_name
 
 from ..tables.terminal import make_console
+from . import completion
 from .options import AsJson, Plugins  # noqa: TC001 - typer reads annotations when it runs
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 def list_(
     what: Annotated[
-        str, typer.Argument(metavar="methods|datasets|models|partitions|executors|grids", help="What to list.")
+        str,
+        typer.Argument(
+            metavar="methods|datasets|models|partitions|executors|grids",
+            help="What to list.",
+            autocompletion=completion.listings,
+        ),
     ],
     plugin: Plugins = None,
     as_json: AsJson = False,
@@ -53,6 +59,7 @@ def describe(
         typer.Argument(
             metavar="METHOD|executor:NAME",
             help="A method of `fl-bench list methods`, or an executor of `fl-bench list executors`.",
+            autocompletion=completion.method,
         ),
     ],
     plugin: Plugins = None,

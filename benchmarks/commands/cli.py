@@ -51,7 +51,6 @@ app = typer.Typer(
     "fl-bench new method my-method      start a method of your own",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -9,14 +9,22 @@ import typer
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from . import completion
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from ..records.record import Record
 
-OnlyMethods = Annotated[str | None, typer.Option("--methods", metavar="A,B", help="Only these methods.")]
-OnlyDatasets = Annotated[str | None, typer.Option("--datasets", metavar="A,B", help="Only these data sets.")]
+OnlyMethods = Annotated[
+    str | None,
+    typer.Option("--methods", metavar="A,B", help="Only these methods.", autocompletion=completion.methods),
+]
+OnlyDatasets = Annotated[
+    str | None,
+    typer.Option("--datasets", metavar="A,B", help="Only these data sets.", autocompletion=completion.datasets),
+]
 OnlySettings = Annotated[
     str | None,
     typer.Option(

@@ -9,6 +9,8 @@ import typer
 
 from fl_bench.errors import ConfigError, unknown_name
 
+from . import completion
+
 if TYPE_CHECKING:
     from ..leaderboard.reported import Selection
 
@@ -47,12 +49,24 @@ Changes = Annotated[
     ),
 ]
 
-GridName = Annotated[str, typer.Argument(metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.")]
+GridName = Annotated[
+    str,
+    typer.Argument(
+        metavar="[GRID]", help="A YAML file, or a grid of `fl-bench list grids`.", autocompletion=completion.grids
+    ),
+]
 Methods = Annotated[
     str | None,
-    typer.Option(metavar="A,B[KEY=VALUE;...]", help="Methods to run instead of the grid's; `all` for every method."),
+    typer.Option(
+        metavar="A,B[KEY=VALUE;...]",
+        help="Methods to run instead of the grid's; `all` for every method.",
+        autocompletion=completion.methods,
+    ),
 ]
-Datasets = Annotated[str | None, typer.Option(metavar="A,B", help="Data sets to run on instead of the grid's.")]
+Datasets = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="Data sets to run on instead of the grid's.", autocompletion=completion.datasets),
+]
 Rounds = Annotated[int | None, typer.Option(help="Number of rounds instead of the grid's.")]
 Settings = Annotated[
     str | None,
@@ -66,7 +80,8 @@ Scheme = Annotated[
     typer.Option(
         metavar="A[,B]",
         help="How data are partitioned into clients (`fl-bench list partitions`). Drops the grid's settings that the "
-        "scheme does not have. Default: the grid's; else natural for data with clients, and latent-groups.",
+        "scheme does not have. Default: the grid's; natural for data with clients that the grid does not name.",
+        autocompletion=completion.schemes,
     ),
 ]
 Clients = Annotated[str | None, typer.Option(metavar="N[,N]", help="Number of clients.")]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..tables.terminal import make_console, say
+from . import completion
 from .options import (
     AsJson,
     Changes,
@@ -25,7 +26,9 @@ from .options import (
 
 
 def partition(
-    dataset: Annotated[str, typer.Argument(help="A data set of `fl-bench list datasets`.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A data set of `fl-bench list datasets`.", autocompletion=completion.dataset)
+    ],
     scheme: Scheme = None,
     clients: Clients = None,
     groups: Groups = None,

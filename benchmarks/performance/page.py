@@ -15,6 +15,8 @@ from .workloads import WORKLOADS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from matplotlib.figure import Figure
+
     from .measure import Row
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -26,6 +28,16 @@ PIXELS = 28 * 28
 INTRODUCTION = Path(__file__).with_name("page.md")
 """The words of the page that do not depend on results."""
 
+SUMMARY = """![Seconds per round of plain, frameworks, careful and fl-bench, and the floor](performance-summary.svg)
+
+A round on a CPU in seconds, contenders in turns; shorter is better (measured {measured}). *floor* is the arithmetic
+of the work at the rate of the fastest matrix product. No program reaches it.
+"""
+"""What stands on top, where there is something to show."""
+
+LEADS = Path(__file__).with_name("gpu") / "leads.md"
+"""What is predicted for a GPU, and the scripts that would measure it."""
+
 
 def write(docs: Path = DOCS, results: Path = RESULTS) -> list[Path]:
     """Write the page and its plot, and say where they are."""
@@ -33,6 +45,8 @@ def write(docs: Path = DOCS, results: Path = RESULTS) -> list[Path]:
     pages = {docs / "performance.md": page(runs)}
     if any(_rows(run, "scaling") for run in runs.values()):
         pages[docs / "performance-scaling.svg"] = plot(runs)
+    if "cpu" in runs and _rows(runs["cpu"], "rounds"):
+        pages[docs / "performance-summary.svg"] = summary(runs["cpu"])
     for path, text in pages.items():
         path.write_text(text)
     return list(pages)
@@ -42,11 +56,39 @@ def page(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """The page for result files by kind of device."""
     cpu = runs.get("cpu")
     gpus = [run for kind, run in runs.items() if kind != "cpu"]
-    parts = [INTRODUCTION.read_text(), "## On a CPU\n"]
-    parts += [_cpu(cpu)] if cpu else ["not measured\n"]
+    title, _, introduction = INTRODUCTION.read_text().partition("\n\n")
+    parts = [f"{title}\n", *([SUMMARY.format(**cpu)] if cpu and _rows(cpu, "rounds") else []), introduction]
+    parts += ["## On a CPU\n", _cpu(cpu) if cpu else "not measured\n"]
     parts.append("## On a GPU\n")
     parts += [_gpu(run) for run in gpus] or ["not measured\n"]
+    parts.append(LEADS.read_text())
     return "\n".join(parts)
+
+
+def summary(run: Mapping[str, Any]) -> str:
+    """A bar per contender and workload as SVG, the floor among them; the same bytes every time."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    rows = _rows(run, "rounds")
+    names = list(dict.fromkeys(row["workload"] for row in rows))
+    rate = max((row["flops"] for row in _rows(run, "rate")), default=None)
+    with mpl.rc_context({"svg.hashsalt": "performance", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(11, 2.6), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            own = [row for row in rows if row["workload"] == name]
+            bars = {row["contender"]: statistics.median(row["seconds"]) for row in own}
+            if rate is not None:
+                bars["floor"] = own[0]["flops"] / rate
+            colors = ["#0072b2" if label == "fl-bench" else "#b8b8b8" for label in bars]
+            drawn = axes.barh(list(bars), list(bars.values()), color=colors)
+            axes.bar_label(drawn, labels=[f"{value:.3g}" for value in bars.values()], padding=2, fontsize=8)
+            axes.set_xlim(0, 1.25 * max(bars.values()))
+            axes.invert_yaxis()
+            axes.set_title(name)
+            axes.set_xlabel("seconds")
+            axes.spines[["top", "right"]].set_visible(False)
+        return _svg(figure)
 
 
 def plot(runs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -69,8 +111,12 @@ def plot(runs: Mapping[str, Mapping[str, Any]]) -> str:
             axes.grid(True, which="both", linewidth=0.3)
             if axes.lines:
                 axes.legend(fontsize=7)
-        text = StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 

@@ -56,6 +56,22 @@ def performance(request: Request) -> Dataset:
     )
 
 
+@dataset("performance-32", modality="image", shape=(3, 32, 32), argument="noise-32?train=<n>&test=<n>&classes=<n>")
+def performance_32(request: Request) -> Dataset:
+    """As many random pictures of CIFAR's shape as a workload needs; time and memory do not depend on what they show."""
+    count = {name: int(values[0]) for name, values in parse_qs(request.argument.partition("?")[2]).items()}
+    rows = count["train"] + count["test"]
+    turns = np.concatenate([np.arange(count[side]) % count["classes"] for side in ("train", "test")])
+    return build_dataset(
+        request.name,
+        numpy_stream(0, "performance noise", "32").integers(256, size=(rows, 3, 32, 32), dtype=np.uint8),
+        turns,
+        source="random pixels for a performance workload",
+        train_size=count["train"],
+        classes=count["classes"],
+    )
+
+
 @partition("even")
 @dataclass(frozen=True)
 class Even(Partition):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,19 @@ COSMOS_CLUSTERS = 5
 """Cluster models of COSMOS, its default."""
 
 
+class Work(NamedTuple):
+    """Images that go through nets, each pass counted."""
+
+    trained: int
+    """Through clients' nets, with gradients."""
+    read: int
+    """Through clients' nets, without."""
+    served: int
+    """Through server models, with gradients."""
+    assigned: int
+    """Through server models, without."""
+
+
 @dataclass(frozen=True)
 class Workload:
     """One round is: every client trains, the server does its part, and `test` images are classified."""
@@ -41,8 +54,10 @@ class Workload:
     """What tables call it."""
     method: Literal["fedavg", "fedmd", "cosmos"] = "fedavg"
     """The method, with the default settings of fl-bench."""
-    model: Literal["cnn-small", "mlp-200"] = "cnn-small"
-    """The net of every client."""
+    model: str = "cnn-small"
+    """The net of every client; several, joined by `+`, take turns."""
+    server: str | None = None
+    """The net of server models; the clients' where it is None."""
     clients: int = 20
     """Number of clients, all of which take part in every round."""
     samples: int = 600
@@ -59,8 +74,10 @@ class Workload:
     """Images per step."""
     lr: float = 0.01
     """Learning rate of plain SGD."""
-    images: Literal["fashion-mnist", "noise"] = "fashion-mnist"
-    """Where pixels come from."""
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Number format of training."""
+    images: Literal["fashion-mnist", "noise", "noise-32"] = "fashion-mnist"
+    """Where pixels come from: `noise-32` are colour pictures of 32x32, the others grey ones of 28x28."""
     views: Literal["deployed", "all"] = "deployed"
     """Which views fl-bench scores: the one that other contenders have too, or every view of the method."""
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -71,24 +88,33 @@ class Workload:
         """Private images that are trained on per round, each pass counted; what images per second refer to."""
         return self.clients * self.samples * self.epochs
 
-    def passes(self, rounds: int, *, first: int = 0) -> tuple[int, int]:
-        """Images that go through a net in `rounds` rounds from round `first` on: with gradients, and without.
+    def work(self, rounds: int = 1, *, first: int = 1) -> Work:
+        """Images that go through nets in `rounds` rounds from round `first` on.
 
         COSMOS's consistency term sends each public image through twice. In the first round nothing has been received
         and nobody distils.
         """
         taught = rounds - (first == 0)
-        with_gradients = rounds * self.images_per_round
-        without = rounds * self.test
+        trained, read, served, assigned = rounds * self.images_per_round, rounds * self.test, 0, 0
         if self.method == "fedmd":
-            with_gradients += taught * self.clients * self.public
-            without += rounds * self.clients * self.public
+            trained += taught * self.clients * self.public
+            read += rounds * self.clients * self.public
         if self.method == "cosmos":
-            distilled = taught * self.clients * self.settings.get("distill_epochs", 5)
-            served = rounds * COSMOS_CLUSTERS * self.settings.get("server_epochs", 5)
-            with_gradients += 2 * self.public * (distilled + served)
-            without += rounds * self.public * (self.clients + COSMOS_CLUSTERS)
-        return with_gradients, without
+            trained += 2 * self.public * taught * self.clients * self.settings.get("distill_epochs", 5)
+            read += rounds * self.public * self.clients
+            served = 2 * self.public * rounds * COSMOS_CLUSTERS * self.settings.get("server_epochs", 5)
+            assigned = rounds * self.public * COSMOS_CLUSTERS
+        return Work(trained, read, served, assigned)
+
+    def passes(self, rounds: int, *, first: int = 0) -> tuple[int, int]:
+        """The same of all nets together: images with gradients, and without."""
+        work = self.work(rounds, first=first)
+        return work.trained + work.served, work.read + work.assigned
+
+    @property
+    def nets(self) -> tuple[str, ...]:
+        """The nets of the clients."""
+        return tuple(self.model.split("+"))
 
     @property
     def share(self) -> float:
@@ -102,7 +128,8 @@ class Workload:
     def location(self) -> str:
         """The data set's name, for `load_dataset`: rows that leave exactly `samples`, `public` and `test` images."""
         train = self.public + self.clients * self.samples
-        return f"performance:{self.images}?train={train}&test={self._test_rows()}&classes={self.classes}"
+        family = "performance-32" if self.images == "noise-32" else "performance"
+        return f"{family}:{self.images}?train={train}&test={self._test_rows()}&classes={self.classes}"
 
     @property
     def rows(self) -> int:
@@ -118,7 +145,7 @@ class Workload:
             methods=({self.method: self.settings},),
             seeds=tuple(seeds),
             partition={"scheme": "even", **self._split()},
-            models=self.model,
+            models={"names": list(self.nets), "server": self.server},
             training={"rounds": rounds, **self.training},
         )
         return expand(file, "the performance suite").cells
@@ -132,6 +159,7 @@ class Workload:
             "optimizer": "sgd",
             "lr": self.lr,
             "views": self.views,
+            "precision": self.precision,
         }
 
     def deal(self, seed: int = 0) -> Dealt:

@@ -151,7 +151,8 @@ def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callabl
             sender.send()
 
     try:
-        run_cell(cell, store, options, progress, started)
+        # What is sent after a round has to be that round's.
+        run_cell(cell, store, options if shared else replace(options, aside=False), progress, started)
     except Held as error:
         emit(Skipped(cell.key, str(error)))
         return True

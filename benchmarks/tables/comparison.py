@@ -318,7 +318,7 @@ def _difference(row: OnDataset, *, spread: bool) -> str:
 
 def _pairs(result: Comparison) -> Section:
     shown = [pair for pair in result.secondary if pair.significant or len(result.methods) <= FEW_METHODS]
-    rows = [{"method": pair.method, "than": pair.other, **_test(pair)} for pair in shown]
+    rows = [{"method": pair.method, "against": pair.other, **_test(pair)} for pair in shown]
     ranks = result.rank_differences
     caption = f"exact signed rank, Holm over {many(len(result.secondary), 'pair')}"
     if len(shown) < len(result.secondary):

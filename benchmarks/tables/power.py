@@ -29,8 +29,8 @@ def print_power(console: Console, found: Sequence[Power]) -> None:
         spread = "over seeds" if power.seen_blocks == 1 else "over data sets"
         _say(
             console,
-            f"power to detect this difference, if {power.control} has it to this method and none to "
-            f"the others; spread: standard deviation of the difference {spread}, points, as seen on "
+            f"power to detect this difference between {power.control} and this method, if the others equal "
+            f"{power.control}; spread: standard deviation of the difference {spread}, in points, as seen on "
             f"{many(power.seen_blocks, 'data set')} with {power.seen_seeds:g} "
             + ("seed" if power.seen_seeds == 1 else "seeds")
             + ("; seeds: share of its variance that comes from seeds" if any("seeds" in row for row in rows) else "")
@@ -71,7 +71,7 @@ def _title(power: Power) -> str:
 def _row(power: Power, place: int) -> dict[str, str]:
     row = power.rows[place]
     return {
-        "than": row.method,
+        "method": row.method,
         "spread": f"{row.spread:.2f}",
         **({} if row.from_seeds is None else {"seeds": _percent(row.from_seeds)}),
         **{

@@ -20,6 +20,7 @@ NOT_SHIPPED = {
     "benchmarks/manual",
     "benchmarks/performance",
     "benchmarks/performance/contenders",
+    "benchmarks/performance/gpu",
     "benchmarks/reliability",
     "benchmarks/studies",
     "benchmarks/studies/baselines",

@@ -30,20 +30,18 @@ class FlBench(Contender):
     name = "fl-bench"
     engine: ClassVar[Literal["auto", "loop", "stacked"]] = "auto"
 
-    def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int) -> None:
+    def __init__(self, workload: Workload, dealt: Dealt, device: str, seed: int, *, stack: int | None = None) -> None:
         method = METHODS[workload.method](resolve_config(workload.method, workload.settings, "settings"))
         training = Training(rounds=ENDLESS, engine=self.engine, **workload.training)
-        models = ModelMix((workload.model,))
-        execution = Execution(threads=torch.get_num_threads() if device == "cpu" else None)
-        self.run = Run(
-            method, dealt.dataset, dealt.split, models, training, seed=seed, device=device, execution=execution
-        )
+        models = ModelMix(workload.nets, server=workload.server)
+        how = Execution(threads=torch.get_num_threads() if device == "cpu" else None, stack=stack)
+        self.run = Run(method, dealt.dataset, dealt.split, models, training, seed=seed, device=device, execution=how)
         self.rows: list[dict[str, float | int | None]] = []
         self._rounds = self.run.rounds()
 
     @property
     def parameters(self) -> int:
-        """Numbers in one client's model."""
+        """Numbers in one client's model of each kind."""
         return sum(count_parameters(self.run.client_models(name).template) for name in self.run.models.names)
 
     @property

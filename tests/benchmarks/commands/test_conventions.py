@@ -26,6 +26,16 @@ def test_h_is_help(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "-h, --help" in short
 
 
+def test_what_commands_are_for_is_read_whole_at_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_command(["--help"]) == 0
+    commands = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert len(commands) > 20
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands if line)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_o_changes_a_setting_and_out_names_an_output(name: str) -> None:
     options = {flag: one.metavar for one in COMMANDS[name].params for flag in one.opts if one.opts[0].startswith("-")}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_bench.benchmarks.performance.page import DOCS, page, write
+from fl_bench.benchmarks.performance.page import DOCS, page, summary, write
 from fl_bench.benchmarks.performance.store import device_kind, keep, stored
 from fl_bench.errors import DataError
 
@@ -64,7 +64,8 @@ def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
     keep([measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.0])])], tmp_path)
     (tmp_path / "measured.json").unlink()
     text = page(stored(tmp_path))
-    assert text.endswith("## On a GPU\n\nnot measured\n")
+    assert "## On a GPU\n\nnot measured\n" in text
+    assert "**All numbers of this section\nare predictions**" in text
     # 4 GFLOP in a second is nothing to compare with: no rate was measured, so no share is claimed.
     assert "| W9 | 7 | fl-bench | 1 s | 1 – 1 | **2.00** | 1.50 – 2.50 | 1,200 |  |" in text
     rate = {"table": "rate", "threads": None, "flops": 4e12}
@@ -74,6 +75,18 @@ def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
     assert "### NVIDIA X1\n" in both
     assert "4.0 TFLOP/s" in both
     assert text.split("## On a GPU")[0] == both.split("## On a GPU")[0]  # the other device's results stay
+
+
+def test_the_summary_stands_on_top_and_has_every_contender_and_the_floor(tmp_path: Path) -> None:
+    rate = {"table": "rate", "threads": 2, "flops": 8e9}
+    results = tmp_path / "results"
+    results.mkdir()
+    keep([measured(tmp_path, [row("plain", [2.0]), row("fl-bench", [1.25]), rate])], results)
+    runs = stored(results)
+    assert "performance-summary.svg" in page(runs).partition("## ")[0]
+    bars = summary(runs["cpu"])
+    assert all(f">{text}<" in bars for text in ("plain", "fl-bench", "floor", "2", "1.25", "0.5", "W9"))  # 4 / 8 GFLOP
+    assert summary(runs["cpu"]) == bars
 
 
 @pytest.mark.parametrize("images", [1, 2000])
