@@ -149,8 +149,8 @@ def spread_of(study: Study, methods: Sequence[str]) -> Spread:
         columns = np.stack([np.mean(runs[other], axis=0) for other in methods], axis=1)
         if len(columns) < 2:
             raise DataError(
-                "one data set (or family of data sets) with one seed shows no spread, so no chance can be told; run a "
-                "second one at least, or a second seed"
+                "one data set (or family of data sets) with one seed shows no spread, so power cannot be estimated; "
+                "run at least a second one, or a second seed"
             )
         return Spread(control, tuple(methods), columns - columns.mean(axis=0), None, float(len(columns)), True)
     differences = np.stack([study.differences(control, other) for other in methods], axis=1)
