@@ -34,11 +34,7 @@ def print_power(console: Console, found: Sequence[Power]) -> None:
             f"{many(power.seen_blocks, 'data set')} with {power.seen_seeds:g} "
             + ("seed" if power.seen_seeds == 1 else "seeds")
             + ("; seeds: share of its variance that comes from seeds" if any("seeds" in row for row in rows) else "")
-            + (
-                "; no spread: all observed differences are equal, so that power cannot be estimated"
-                if _any_without(power)
-                else ""
-            ),
+            + ("; no spread: all observed differences are equal, so power is unknown" if _any_without(power) else ""),
         )
         if power.blocks < power.floor and power.seen_blocks > 1:
             _say(
