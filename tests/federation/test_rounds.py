@@ -490,6 +490,7 @@ def test_a_resumed_run_yields_its_old_rows_first(make_run, tmp_path: Path) -> No
     whole = [(without_clocks(row), row.clients) for row in finish(make_run(Echo()))]
     rounds = make_run(Echo(), run={"checkpoint": path}).rounds()
     next(rounds), next(rounds)
+    rounds.close()
     method = Echo()
     resumed = make_run(method, run={"checkpoint": path}).rounds()
     first, second = next(resumed), next(resumed)
