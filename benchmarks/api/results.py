@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fl_bench.errors import unknown_name
+
 from ..commands.options import RESULTS
 from ..commands.question import Question, ask_records
 from ..export.export import export_records
@@ -73,22 +75,26 @@ class Results:
     def only(
         self,
         *,
-        datasets: Iterable[str] | None = None,
-        methods: Iterable[str] | None = None,
-        settings: Iterable[str] | None = None,
+        datasets: Iterable[str] | str | None = None,
+        methods: Iterable[str] | str | None = None,
+        settings: Iterable[str] | str | None = None,
     ) -> Results:
-        """The results of some data sets, methods or settings.
+        """The results of some data sets, methods or settings; one needs no list.
 
         Args:
             datasets: names as in the columns of `runs`; all by default.
             methods: the same.
             settings: as `--settings` takes them, `["alpha=0.1"]`, or as in the columns of `runs`.
         Raises:
-            ConfigError: no run has such a setting.
+            ConfigError: no run has such a data set, method or setting.
         """
         wanted = {"dataset": datasets, "method": methods}
-        keep = {name: set(values) for name, values in wanted.items() if values is not None}
-        asked = None if settings is None else ",".join(settings)
+        keep = {name: set(_several(values)) for name, values in wanted.items() if values is not None}
+        for name, values in keep.items():
+            known = list(dict.fromkeys(identity(record)[name] for record in self.records))
+            for value in sorted(values - set(known)):
+                raise unknown_name({"dataset": "data set"}.get(name, name), value, known)
+        asked = None if settings is None else ",".join(_several(settings))
         found = [
             record
             for record in only_settings(self.records, asked)
@@ -227,3 +233,7 @@ class Results:
         if not self.records:
             return f"<p>{repr(self).strip('<>')}</p>"
         return f"<p>{repr(self).strip('<>')}</p>{self.leaderboard()._repr_html_()}"
+
+
+def _several(values: Iterable[str] | str) -> list[str]:
+    return [values] if isinstance(values, str) else list(values)

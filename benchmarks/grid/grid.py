@@ -187,7 +187,7 @@ def find_grid(name: str) -> Path:
     """
     path = Path(name)
     own = sorted(file.stem for file in GRIDS.glob("*.yaml"))
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or (path.exists() and file_form(path.name) is None):
         return path
     if name not in own:
         form = file_form(name)

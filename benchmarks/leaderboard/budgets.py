@@ -9,7 +9,7 @@ from ..tuning.ledger import seeds_in_words
 from .pairing import comparisons
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..records.record import Record
     from ..tuning.ledger import Ledger
@@ -34,10 +34,18 @@ def budgets(records: Sequence[Record], ledger: Ledger | None) -> Budgets:
     return {name: min(trials) for name, trials in found.items()}
 
 
-def in_words(found: Mapping[str, int], ledger: Ledger) -> str:
-    """How settings were chosen: `8 trials each, validation, seeds 100-101`."""
-    trials = set(found.values())
+def in_words(found: Mapping[str, int], ledger: Ledger, rounds: Iterable[int] = ()) -> str:
+    """How settings were chosen: `8 trials each, validation, seeds 100-101`.
+
+    Args:
+        found: trials of methods.
+        ledger: of the tuning.
+        rounds: of the runs that are compared, which are said where trials had others.
+    """
+    trials, run = set(found.values()), sorted(set(rounds))
     basis = f"validation, {seeds_in_words(ledger.seeds)}"
+    if ledger.grid.rounds and run and tuple(run) != ledger.grid.rounds:
+        basis += f", chosen at {_listed(ledger.grid.rounds)} rounds and run for {_listed(run)}"
     if len(trials) == 1:
         return f"{_trials(trials.pop())} each, {basis}"
     groups = {count: [name for name, own in found.items() if own == count] for count in sorted(trials, reverse=True)}
@@ -72,6 +80,10 @@ def how_choices_vary(ledger: Ledger) -> str:
         place = f" on {first.places[0]}" if ledger.per == "dataset" else ""
         parts.append(f"{first.method}{place}: {'; '.join(said) or 'the same'}")
     return f"choices of {len(ledger.tunings)} tunings with other seeds, the first one used: {' | '.join(parts)}"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return " or ".join(map(str, numbers))
 
 
 def _short(value: Any) -> str:

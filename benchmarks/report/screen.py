@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from ..statistics.population import observations, population
+from ..statistics.population import averaged_settings, observations, population
 from ..statistics.power import number
 from ..statistics.result import Verdict
 from ..statistics.verdicts import basis, many, points, qualified
@@ -102,7 +102,7 @@ def _population(told: Told) -> str:
     """What the page speaks of, as a table without a head."""
     table, records = told.table, told.records
     setting = population(table).partition(", ")[2]
-    if len(table.settings) > 1:
+    if len(table.settings) > 1 and averaged_settings(table) == 1:
         setting += f", {len(table.settings)} settings"
     seeds = sorted({seed for at in table.conditions for seed in at.seeds})
     rows = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from .power import BLOCK_WORDS
@@ -29,7 +30,16 @@ def population(table: Table, blocks: Blocks = "family", count: int | None = None
         _named({at.network for at in conditions}, "networks"),
         _named({at.partition for at in conditions}, "partitions"),
     ]
-    return ", ".join(filter(None, said))
+    several = averaged_settings(table, blocks)
+    return ", ".join(filter(None, [*said, f"averaged over {several} settings" if several > 1 else ""]))
+
+
+def averaged_settings(table: Table, blocks: Blocks = "family") -> int:
+    """The most settings of a data set that a claim averages over; 1 where each stands for itself."""
+    if blocks == "setting":
+        return 1
+    counts = Counter(at.dataset for at in table.conditions)
+    return max(counts.values(), default=1)
 
 
 def observations(table: Table, blocks: Blocks = "family", count: int | None = None) -> str:

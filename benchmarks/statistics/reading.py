@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 POOLED = "pooled"
 """The view of a bound that trains on pooled private data: no federated method competes with it."""
 
+OTHERS_LEDGER = (
+    "the ledger beside these records (tuning.json) is of other data sets or settings: it chose none of theirs"
+)
+"""What is said where a tuning of something else lies in the folder."""
+
 SEPARATOR = " · "
 """Between a method and a view of it, as in tables."""
 
@@ -109,6 +114,7 @@ def read_records(
     tried = {name: count for name, count in budgets(records, ledger).items() if name in compared}
     chosen_by = ledger if any(tried.values()) else None  # else it is the ledger of something else
     varied_choice = "" if chosen_by is None else how_choices_vary(chosen_by)
+    unused = "" if ledger is None or chosen_by is not None else OTHERS_LEDGER
     notes = [] if methods or not pooled else [f"not compared unless named (pooled data): {', '.join(sorted(pooled))}"]
     return Table(
         methods=tuple(sorted(set(columns))),
@@ -116,10 +122,10 @@ def read_records(
         selection=SELECTIONS[selection],
         tuning=_tuning([(name, group) for name, group in groups if name in compared])
         if chosen_by is None
-        else in_words(tried, chosen_by),
+        else in_words(tried, chosen_by, (record.cell["training"]["rounds"] for record in runs)),
         trials=() if chosen_by is None else tuple(tried.items()),
         factors=factors,
-        notes=(*filter(None, (*cautions, varied_choice)), *notes, *_badges(groups, columns)),
+        notes=(*filter(None, (*cautions, varied_choice, unused)), *notes, *_badges(groups, columns)),
     )
 
 
@@ -164,7 +170,8 @@ def _has_defaults(record: Record) -> bool:
     method = record.cell["method"]
     if method["name"] not in METHODS or method["codec"] != "none":
         return False
-    return bool(method["settings"] == plain(METHODS[method["name"]].config_type()))
+    own = method.get("training")
+    return not own and bool(method["settings"] == plain(METHODS[method["name"]].config_type()))
 
 
 def _badges(groups: Sequence[tuple[str, Sequence[Record]]], columns: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from ..leaderboard.budgets import unequal
-from .population import population, unit
+from .population import averaged_settings, population, unit
 from .power import BLOCK_WORDS, number, one_dataset
 from .result import Verdict
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .result import Comparison, Decision, Joint
+
+NAMED = 5
+"""Reversals that are named one by one."""
 
 WORDS = {
     "better": "better than",
@@ -36,6 +39,19 @@ def size(result: Comparison) -> str:
     return f"{many(counts.blocks, 'block')} ({several}), {many(counts.settings, 'setting')}, {repeats(result)}"
 
 
+def reversals(result: Comparison) -> list[str]:
+    """Where a method that is better or worse on average is significantly the opposite, data set by data set."""
+    decided = {decision.method: decision.verdict for decision in result.decisions}
+    names = {(at.dataset, at.setting): at.setting_name for at in result.table.conditions}
+    found = []
+    for row in result.per_dataset:
+        verdict = decided.get(row.method)
+        if row.significant and (verdict, row.difference > 0) in (("better", False), ("worse", True)):
+            name = names.get((row.dataset, row.setting), "")
+            found.append(f"{row.method} on {row.dataset}{f' [{name}]' if name else ''} {row.difference:+.2f} points")
+    return found
+
+
 def repeats(result: Comparison) -> str:
     """How many numbers a mean is of: `3 seeds`, `1 to 3 seeds`, `17 repetitions` where they vary parts of a seed."""
     counts, word = result.counts, "repetition" if result.table.factors else "seed"
@@ -54,6 +70,13 @@ def summary(result: Comparison) -> tuple[str, ...]:
         different = sum(pair.significant for pair in result.secondary)
         sentences.append(
             f"{different} of {many(len(result.secondary), 'pair')} differ significantly (signed rank, Holm)."
+        )
+    if (turned_around := reversals(result)) and averaged_settings(result.table, result.options.blocks) > 1:
+        named = turned_around[:NAMED]
+        more = f" and {len(turned_around) - NAMED} more" if len(turned_around) > NAMED else ""
+        sentences.append(
+            "Averages hide reversals. The opposite is significant in single settings (t paired by seed, Holm): "
+            f"{'; '.join(named)}{more}."
         )
     if result.counts.datasets == 1:
         said = one_dataset(result.power[0].tests, result.options.alpha)
@@ -126,6 +149,7 @@ def where(result: Comparison, decision: Decision) -> str:
     if decision.test == "paired t":
         word = "repetition" if result.table.factors else "seed"
         _, comma, setting = population(result.table).partition(", ")
+        setting += "," if averaged_settings(result.table) > 1 else ""
         return f"on {result.table.datasets[0]}{comma}{setting} over {many(decision.units, word)}"
     return f"on {_blocks(result, decision.units)}"
 

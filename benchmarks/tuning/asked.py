@@ -156,7 +156,8 @@ class Asked:
         """Which grid it is."""
         written = {key: value for key, value in asdict(self.file).items() if key != "question"}  # it changes no run
         text = json.dumps(written, sort_keys=True, default=str)
-        return GridReference(self.file.name, sha256(text))
+        cells = [cell for place in self.places for cell in self.methods[0].cells({}, place, self.budget.seeds[:1], 0)]
+        return GridReference(self.file.name, sha256(text), tuple(sorted({cell.training.rounds for cell in cells})))
 
 
 class Tuned:

@@ -121,6 +121,8 @@ class GridReference:
     name: str
     sha256: str
     """Of the grid as it was asked for, with what the command line changed, as canonical JSON."""
+    rounds: tuple[int, ...] = ()
+    """Numbers of rounds of its trials, ascending; nothing in ledgers that did not keep them."""
 
 
 @dataclass(frozen=True)

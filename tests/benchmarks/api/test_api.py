@@ -77,6 +77,15 @@ def test_a_data_set_is_dealt_as_runs_deal_it(results: fb.Results) -> None:
     assert dealt.plot().axes
 
 
+def test_one_name_needs_no_list_and_a_wrong_one_is_named(results: fb.Results) -> None:
+    assert len(results.only(methods="fedmd")) == len(results.only(methods=["fedmd"])) > 0
+    assert len(results.only(datasets="digits")) == len(results)
+    with pytest.raises(ConfigError, match="no method is named 'fedm'; did you mean 'fedmd'"):
+        results.only(methods="fedm")
+    with pytest.raises(ConfigError, match="no data set is named 'digit'"):
+        results.only(datasets=["digit"])
+
+
 def test_frames_say_what_records_say(results: fb.Results) -> None:
     assert set(results.runs["status"]) == {"done"}
     assert (

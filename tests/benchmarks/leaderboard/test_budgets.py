@@ -88,9 +88,26 @@ def test_equal_budgets_are_stated_once_and_qualify_nothing(records: list[Record]
     ledger = tuned(local=3, fedmd=3, fedavg=3)
     result = compare(read_records(records, ledger=ledger), Options(control="fedmd"))
     assert result.tuning == "3 trials each, validation, seed 100"
-    assert any(line.endswith("; 3 trials each, validation, seed 100") for line in heading(result))
+    assert any(line.endswith("tuning: 3 trials each, validation, seed 100") for line in heading(result))
     assert "% reported: the last round; tuning: 3 trials each, validation, seed 100" in latex(result, "tab:x")
     assert "unequal tuning" not in markdown(result)
+
+
+def test_trials_of_another_length_are_said(records: list[Record]) -> None:
+    ledger = tuned(local=3, fedmd=3, fedavg=3)
+    rounds = records[0].cell["training"]["rounds"]
+    same, other = (replace(ledger, grid=replace(ledger.grid, rounds=(count,))) for count in (rounds, 77))
+    assert read_records(records, ledger=same).tuning == "3 trials each, validation, seed 100"
+    said = f"3 trials each, validation, seed 100, chosen at 77 rounds and run for {rounds}"
+    assert read_records(records, ledger=other).tuning == said
+
+
+def test_a_ledger_of_something_else_is_no_tuning_and_is_named(records: list[Record]) -> None:
+    table = read_records(records, ledger=ledgers.ledger(ledgers.search("fedmd", {}, 3, places=("elsewhere",))))
+    # fedmd has a setting that is not its default, local a learning rate of its own
+    assert table.tuning == "untuned defaults, but fedmd, local as configured, tuning budget not on record"
+    assert any("tuning.json) is of other data sets or settings" in note for note in table.notes)
+    assert not any("tuning.json" in note for note in read_records(records).notes)
 
 
 def test_no_plain_verdict_over_unequal_budgets(records: list[Record]) -> None:

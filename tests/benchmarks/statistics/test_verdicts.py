@@ -50,6 +50,23 @@ def test_better(table_of: MakeTable) -> None:
     )
 
 
+def test_an_average_over_settings_is_called_one_and_does_not_hide_where_it_is_reversed(table_of: MakeTable) -> None:
+    # One data set at three values of alpha, three seeds: far ahead twice, and surely behind once.
+    values = np.full((3, 3, 2), 50.0)
+    values[:, :, 0] += np.array([[9.0, 9.1, 9.2], [8.0, 8.1, 8.2], [-4.0, -4.1, -4.2]])
+    table = table_of(values, ["ours", "theirs"], ["d"] * 3, ["alpha=0.1", "alpha=1", "alpha=10"])
+    result = compare(table, Options("theirs"))
+    (verdict,) = result.verdicts
+    assert "ours is better than theirs on d, averaged over 3 settings, over 3 seeds: +4.3" in verdict
+    (hidden,) = (line for line in result.summary if "reversals" in line)
+    assert hidden == (
+        "Averages hide reversals. The opposite is significant in single settings (t paired by seed, Holm): ours on d "
+        "[alpha=10] -4.10 points."
+    )
+    ahead = table_of(np.abs(values - 50) + 50, ["ours", "theirs"], ["d"] * 3, ["a", "b", "c"])
+    assert not any("reversals" in line for line in compare(ahead, Options("theirs")).summary)
+
+
 def test_worse(table_of: MakeTable) -> None:
     assert said(table_of, [-1, -2, -3, -4, -5, -6]) == (
         "ours is worse than theirs on 6 data sets: -3.50 (-6.00 to -1.00) points, p = .031, signed rank."
