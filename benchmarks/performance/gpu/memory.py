@@ -1,4 +1,8 @@
-"""How good the estimate of a cohort's memory is (benchmarks room), and what happens where memory ends."""
+"""How good the estimate of a cohort's memory is (benchmarks room), and what happens where memory ends.
+
+Two kinds of phases are looked at: local training, and the distillation of COSMOS, whose consistency term sends a batch
+through the net twice.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import gc
 import math
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
 
+from ....cosmos.objectives import ConsistentDistillation
+from ....federation.batches import Teaching
 from ....federation.graphs import Recorder
 from ....federation.memory import member_bytes, room
 from ....federation.precision import gpu_arithmetic
@@ -30,6 +37,9 @@ BATCHES = (8, 32, 64)
 STACKS = (1, 5, 25)
 """Clients that are trained at once."""
 
+PHASES = ("local", "distillation")
+"""Kinds of phases."""
+
 STEPS = 8
 """Steps of a client: enough for a CUDA graph."""
 
@@ -47,23 +57,25 @@ LEFT = 0.6
 
 
 def measure_memory(workload: Workload, device: str) -> list[Row]:
-    """Estimate and measured peak of what local training takes beyond what is stored, for the workload's first net.
+    """Estimate and measured peak of what a phase takes beyond what is stored, for the workload's first net.
 
     Returns:
-        A row for each number of clients at once and samples per step, with `estimate` and `peak` in bytes, the `ratio`
-        of the first to the second and whether that is `good`. On a CPU one row, in which the last three are None.
+        A row for each number of clients at once, samples per step and kind of phase, with `estimate` and `peak` in
+        bytes, the `ratio` of the first to the second and whether that is `good`. On a CPU one row for each kind of
+        phase, in which the last three are None.
     """
     sizes = [(stack, batch) for stack in STACKS for batch in BATCHES if stack <= workload.clients]
     if not device.startswith("cuda"):
         sizes = sizes[:1]  # there is no peak to be measured
     rows: list[Row] = []
-    for stack, batch in sizes:
+    for (stack, batch), phase in product(sizes, PHASES):
         with _training(replace(workload, batch_size=batch), device, clients=stack, stack=stack) as cohort:
             estimate = stack * _estimate(cohort)
-            peak = _peak(cohort, device)
+            peak = _peak(cohort, device, phase)
         ratio = None if peak is None else estimate / peak
         good = None if ratio is None else abs(ratio - 1) <= TOLERATED
-        rows.append({"stack": stack, "batch": batch, "estimate": estimate, "peak": peak, "ratio": ratio, "good": good})
+        row = {"phase": phase, "stack": stack, "batch": batch, "estimate": estimate, "peak": peak}
+        rows.append({**row, "ratio": ratio, "good": good})
     return rows
 
 
@@ -145,26 +157,33 @@ def _estimate(cohort: Cohort) -> int:
     return member_bytes(members.models.template, tuple(data.about.shape), batch, 0, data.dtype)
 
 
-def _peak(cohort: Cohort, device: str) -> int | None:
-    """The most bytes that the second of two phases of training takes beyond what was there; None on a CPU."""
+def _peak(cohort: Cohort, device: str, phase: str = PHASES[0]) -> int | None:
+    """The most bytes that the second of two phases takes beyond what was there; None on a CPU."""
     if not device.startswith("cuda"):
-        _fit_twice(cohort, device)
+        _fit_twice(cohort, device, phase)
         return None
-    _fit(cohort, device)
+    _fit(cohort, device, phase)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    _fit(cohort.at(1), device)
+    _fit(cohort.at(1), device, phase)
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _fit_twice(cohort: Cohort, device: str) -> None:
+def _fit_twice(cohort: Cohort, device: str, phase: str = PHASES[0]) -> None:
     for index in (0, 1):
-        _fit(cohort.at(index), device)
+        _fit(cohort.at(index), device, phase)
 
 
-def _fit(cohort: Cohort, device: str) -> None:
+def _fit(cohort: Cohort, device: str, phase: str) -> None:
+    data = cohort.members.data
     with gpu_arithmetic(cohort.training, torch.device(device)):
-        cohort.fit(cross_entropy)
+        if phase == "local":
+            cohort.fit(cross_entropy)
+        else:
+            inputs = torch.zeros(STEPS * cohort.training.batch_size, *data.about.shape, device=device)
+            told = torch.full((len(cohort), len(inputs), data.about.classes), 1 / data.about.classes, device=device)
+            objective = ConsistentDistillation(weight=1.0, grad="both", noise="pixel", image=True)
+            cohort.fit(objective, on=Teaching(inputs, told), epochs=1, noise=True)
     finish(device)
 
 
@@ -176,8 +195,9 @@ def _less_memory(device: str, left: int) -> Iterator[None]:
         return
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + left) / total, device)
+    number = torch.device(device).index or 0
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + left) / total, number)
     try:
         yield
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        torch.cuda.set_per_process_memory_fraction(1.0, number)

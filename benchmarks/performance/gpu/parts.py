@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..measure import Row
     from ..workloads import Workload
 
-CELL_ROUNDS = {"W2": 200, "W6-squeezenet-float32": 5}
+CELL_ROUNDS = {"W2": 200, "W6-squeezenet-float32": 3}
 """Rounds of a cell where several cells share a card: some seconds, beside which the start of a process is short."""
 
 

@@ -24,6 +24,9 @@ AT_ONCE = (1, 2, 4)
 SHARED_ROUNDS = 2
 """Rounds that each of them runs while it is measured."""
 
+LIMIT = 100.0
+"""Seconds after which nothing further is tried: a part stays under eight minutes."""
+
 CELLS = 8
 """Cells of a grid; two on a CPU."""
 
@@ -38,7 +41,10 @@ def measure_processes(workload: Workload, device: str, engine: str, *, small: bo
         small: whether workers make it tiny.
     """
     rows: list[Row] = []
+    start = time.perf_counter()
     for count in AT_ONCE if device.startswith("cuda") else (1,):
+        if time.perf_counter() - start > LIMIT:
+            break
         command = [sys.executable, "-P", "-m", "fl_bench.benchmarks.performance.gpu.worker"]
         command += [workload.name, device, engine, *(["--tiny"] if small else [])]
         running = [
@@ -78,7 +84,10 @@ def measure_cells(workload: Workload, device: str, rounds: int) -> list[Row]:
     card = device.startswith("cuda")
     cells = workload.cells(range(CELLS if card else 2), rounds)
     rows: list[Row] = []
-    for at_once in (*AT_ONCE, None) if card else (1, 2):
+    start = time.perf_counter()
+    for at_once in (1, None, *AT_ONCE[1:]) if card else (1, 2):
+        if time.perf_counter() - start > LIMIT:
+            break
         with tempfile.TemporaryDirectory() as folder:
             started, ended, failed, most, now = [], [], 0, 0, 0
             for event in run_cells(

@@ -81,8 +81,8 @@ def memory(out: Path, size: str) -> str:
         for row in rows_of(out, f"memory-{name}", size):
             ratio = UNKNOWN if row["ratio"] is None else f"{row['ratio']:.2f}"
             sizes = (_bytes(row["estimate"]), _bytes(row["peak"]))
-            lines.append((workload.name, str(row["stack"]), str(row["batch"]), *sizes, ratio))
-    return _table(["workload", "clients at once", "batch", "estimate", "peak", "ratio"], lines)
+            lines.append((workload.name, row["phase"], str(row["stack"]), str(row["batch"]), *sizes, ratio))
+    return _table(["workload", "phase", "clients at once", "batch", "estimate", "peak", "ratio"], lines)
 
 
 def _table(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
