@@ -41,28 +41,31 @@ def parts() -> dict[str, Part]:
     """All parts by name, in the order in which they are most useful."""
     found = [
         Part("ceilings", 0.5, lambda device, small: [measure_ceilings(device, tiny=small)]),
-        Part("tests", 4, lambda device, small: [run_tests()]),
+        Part("tests", 2, lambda device, small: [run_tests()]),
         *(part for name in SMALL for part in _rounds(name)),
         *(_profile(name) for name in SMALL),
         Part("layers", 1, lambda device, small: measure_layers(device, tiny=small)),
         *(part for name in LARGE for part in _rounds(name)),
     ]
     for name in ("W1", "W6-resnet18-float32", "W6-mobilenetv2-float32", "W6-squeezenet-float32"):
-        for kind, measure, minutes in (("memory", measure_memory, 2), ("fill", fill_memory, 2), ("halves", halve, 1)):
-            found.append(Part(f"{kind}-{name}", minutes, _of(SUBJECTS[name], measure)))
+        found.append(Part(f"memory-{name}", 1.5, _of(SUBJECTS[name], measure_memory)))
+        found.append(Part(f"fill-{name}", 1.5, _of(SUBJECTS[name], fill_memory)))
+        found.append(Part(f"halves-{name}", 0.5, _of(SUBJECTS[name], halve)))
+    found.append(Part("memory-W6-resnet18-bf16", 1.5, _of(SUBJECTS["W6-resnet18-bf16"], measure_memory)))
     found += [_profile(name) for name in LARGE]
-    for name in ("W2", "W6-resnet18-float32", "W6-squeezenet-float32"):
+    for name in ("W2", "W6-resnet18-float32", "W6-resnet18-tf32", "W6-squeezenet-float32"):
         for engine in ENGINES:
-            found.append(Part(f"processes-{name}-{engine}", 5, _processes(SUBJECTS[name], engine)))
-    found += [Part(f"cells-{name}", 6, _cells(SUBJECTS[name], rounds)) for name, rounds in CELL_ROUNDS.items()]
-    found.append(Part("methods", 4, lambda device, small: run_methods(device, small=small)))
+            found.append(Part(f"processes-{name}-{engine}", 3, _processes(SUBJECTS[name], engine)))
+    found += [Part(f"cells-{name}", 3, _cells(SUBJECTS[name], rounds)) for name, rounds in CELL_ROUNDS.items()]
+    found.append(Part("methods", 2, lambda device, small: run_methods(device, small=small)))
     found.append(Part("launches", 3, _launches))  # needs no card
     return {part.name: part for part in found}
 
 
 def _rounds(name: str) -> list[Part]:
-    """A part for each engine; a stacked step of large nets may be slow."""
-    minutes = {"stacked": 4, "loop": 3} if name in LARGE else dict.fromkeys(ENGINES, 0.5)
+    """A part for each engine; stacked convolutions of large nets are expected to be slow in float32."""
+    stacked = 3 if name.endswith("float32") else 1
+    minutes = {"stacked": stacked, "loop": 1.5} if name in LARGE else dict.fromkeys(ENGINES, 0.5)
     return [
         Part(f"round-{name}-{engine}", minutes[engine], _of(SUBJECTS[name], partial(measure_rounds, engine=engine)))
         for engine in ENGINES
@@ -70,7 +73,7 @@ def _rounds(name: str) -> list[Part]:
 
 
 def _profile(name: str) -> Part:
-    return Part(f"profile-{name}", 3 if name in LARGE else 1, _of(SUBJECTS[name], profile_round))
+    return Part(f"profile-{name}", 1.5 if name in LARGE else 0.5, _of(SUBJECTS[name], profile_round))
 
 
 def _launches(device: str, small: bool) -> list[Row]:
