@@ -39,9 +39,9 @@ def measure_rounds(workload: Workload, device: str, engine: str) -> Row:
         memory (None on a CPU).
     """
     card = device.startswith("cuda")
+    running = ENGINES[engine](workload, workload.deal(), device, 0)
     if card:
         torch.cuda.reset_peak_memory_stats(device)
-    running = ENGINES[engine](workload, workload.deal(), device, 0)
     seconds: list[float] = []
     while len(seconds) < WARM_UP + MEASURED and (len(seconds) < 2 or sum(seconds) < LIMIT):
         began = time.perf_counter()
