@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ..contenders.ours import Loop, Stacked
-from ..measure import finish, timed_rounds
-from .floors import measure_ceilings, need
-from .memory import measure_memory
+from .floors import measure_ceilings
+from .launches import count_launches
+from .layers import measure_layers
+from .memory import fill_memory, halve, measure_memory
 from .profiling import profile_round
-from .workloads import LARGE, SUBJECTS, tiny
+from .rounds import ENGINES, measure_rounds
+from .sharing import measure_cells, measure_processes
+from .suite import run_methods, run_tests
+from .workloads import LARGE, SMALL, SUBJECTS, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,14 +22,8 @@ if TYPE_CHECKING:
     from ..measure import Row
     from ..workloads import Workload
 
-WARM_UP, MEASURED = 2, 3
-"""Rounds that are not measured and that are; nets of the paper's size have one of the first and two of the second."""
-
-AT_ONCE = (1, 2, 4, 8)
-"""Processes that share a card."""
-
-TESTS = ("tests/federation", "tests/methods/test_contract.py", "-k", "gpu or cuda")
-"""Tests that are skipped without a GPU."""
+CELL_ROUNDS = {"W2": 200, "W6-squeezenet-float32": 3}
+"""Rounds of a cell where several cells share a card: some seconds, beside which the start of a process is short."""
 
 
 @dataclass(frozen=True)
@@ -44,71 +39,60 @@ class Part:
 
 def parts() -> dict[str, Part]:
     """All parts by name, in the order in which they are most useful."""
-    found = [Part("ceilings", 0.5, lambda device, small: [measure_ceilings(device, tiny=small)])]
-    for name, workload in SUBJECTS.items():
-        minutes = 6.0 if name in LARGE else 1.0
-        found.append(Part(f"round-{name}", minutes, _of(workload, measure_rounds)))
-    for name in ("W2", "W1", "W3-COSMOS", "W6-resnet18-float32", "W6-mixed-bf16"):
-        found.append(Part(f"profile-{name}", 2.0, _of(SUBJECTS[name], _profiled)))
-    for name in (name for name in LARGE if name.endswith("float32")):
-        found.append(Part(f"memory-{name}", 3.0, _of(SUBJECTS[name], measure_memory)))
-    for name in ("W2", "W6-resnet18-float32"):
-        found.append(Part(f"processes-{name}", 5.0, _of(SUBJECTS[name], measure_processes)))
-    found.append(Part("tests", 6.0, _tested))
+    found = [
+        Part("ceilings", 0.5, lambda device, small: [measure_ceilings(device, tiny=small)]),
+        Part("tests", 2, lambda device, small: [run_tests()]),
+        *(part for name in SMALL for part in _rounds(name)),
+        *(_profile(name) for name in SMALL),
+        Part("layers", 1, lambda device, small: measure_layers(device, tiny=small)),
+        *(part for name in LARGE for part in _rounds(name)),
+    ]
+    for name in ("W1", "W6-resnet18-float32", "W6-mobilenetv2-float32", "W6-squeezenet-float32"):
+        found.append(Part(f"memory-{name}", 1.5, _of(SUBJECTS[name], measure_memory)))
+        found.append(Part(f"fill-{name}", 1.5, _of(SUBJECTS[name], fill_memory)))
+        found.append(Part(f"halves-{name}", 0.5, _of(SUBJECTS[name], halve)))
+    found.append(Part("memory-W6-resnet18-bf16", 1.5, _of(SUBJECTS["W6-resnet18-bf16"], measure_memory)))
+    found += [_profile(name) for name in LARGE]
+    for name in ("W2", "W6-resnet18-float32", "W6-resnet18-tf32", "W6-squeezenet-float32"):
+        for engine in ENGINES:
+            found.append(Part(f"processes-{name}-{engine}", 3, _processes(SUBJECTS[name], engine)))
+    found += [Part(f"cells-{name}", 3, _cells(SUBJECTS[name], rounds)) for name, rounds in CELL_ROUNDS.items()]
+    found.append(Part("methods", 2, lambda device, small: run_methods(device, small=small)))
+    found.append(Part("launches", 3, _launches))  # needs no card
     return {part.name: part for part in found}
 
 
-def measure_rounds(workload: Workload, device: str) -> list[Row]:
-    """Seconds of rounds by engine, and what the round needs at least."""
-    dealt = workload.deal()
-    warm, count = (1, 2) if workload.server else (WARM_UP, MEASURED)
-    rows: list[Row] = []
-    for contender in (Stacked, Loop):
-        running = contender(workload, dealt, device, 0)
-        seconds = timed_rounds(running, count, warm)
-        rows.append({"engine": contender.engine, "seconds": seconds, "steps": running.steps})
-        running.close()
-    required = need(workload)
-    return [{**row, "precision": workload.precision, **required._asdict()} for row in rows]
+def _rounds(name: str) -> list[Part]:
+    """A part for each engine; stacked convolutions of large nets are expected to be slow in float32."""
+    stacked = 3 if name.endswith("float32") else 1
+    minutes = {"stacked": stacked, "loop": 1.5} if name in LARGE else dict.fromkeys(ENGINES, 0.5)
+    return [
+        Part(f"round-{name}-{engine}", minutes[engine], _of(SUBJECTS[name], partial(measure_rounds, engine=engine)))
+        for engine in ENGINES
+    ]
 
 
-def measure_processes(workload: Workload, device: str) -> list[Row]:
-    """Rounds per hour where several processes share the device, one run each; seconds to start are left out."""
-    rows: list[Row] = []
-    for count in AT_ONCE[: 1 if device == "cpu" else None]:
-        command = [sys.executable, "-P", "-m", "fl_bench.benchmarks.performance.gpu.worker", workload.name, device]
-        command += [] if workload.clients > 2 else ["--tiny"]
-        running = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
-        ]
-        for one in running:
-            assert one.stdout is not None
-            one.stdout.readline()  # it is warm
-        began = time.perf_counter()
-        for one in running:
-            one.communicate("go\n")
-        seconds = time.perf_counter() - began
-        failed = sum(one.returncode != 0 for one in running)
-        rounds = (count - failed) * MEASURED
-        rows.append({"at once": count, "failed": failed, "seconds": seconds, "rounds/hour": 3600 * rounds / seconds})
-    return rows
+def _profile(name: str) -> Part:
+    return Part(f"profile-{name}", 1.5 if name in LARGE else 0.5, _of(SUBJECTS[name], profile_round))
 
 
-def _profiled(workload: Workload, device: str) -> list[Row]:
-    running = Stacked(workload, workload.deal(), device, 0)
-    timed_rounds(running, 1, 1)
-    row = profile_round(running, device)
-    running.close()
-    finish(device)
-    return [row]
+def _launches(device: str, small: bool) -> list[Row]:
+    """Operators say nothing of number formats, and nothing of how many clients there are."""
+    counted = [*SMALL, *([] if small else (name for name in LARGE if name.endswith("float32")))]
+    return [{"workload": SUBJECTS[name].name, **count_launches(SUBJECTS[name])} for name in counted]
 
 
-def _tested(device: str, small: bool) -> list[Row]:
-    arguments = ["--collect-only"] if small or not device.startswith("cuda") else []
-    command = [sys.executable, "-m", "pytest", "-q", *TESTS, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [{"exit": done.returncode, "told": done.stdout.strip().splitlines()[-1:]}]
+def _processes(workload: Workload, engine: str) -> Callable[[str, bool], list[Row]]:
+    return lambda device, small: measure_processes(workload, device, engine, small=small)
 
 
-def _of(workload: Workload, measure: Callable[[Workload, str], list[Row]]) -> Callable[[str, bool], list[Row]]:
-    return lambda device, small: measure(tiny(workload) if small else workload, device)
+def _cells(workload: Workload, rounds: int) -> Callable[[str, bool], list[Row]]:
+    return lambda device, small: measure_cells(tiny(workload) if small else workload, device, 2 if small else rounds)
+
+
+def _of(workload: Workload, measure: Callable[[Workload, str], Row | list[Row]]) -> Callable[[str, bool], list[Row]]:
+    def run(device: str, small: bool) -> list[Row]:
+        found = measure(tiny(workload) if small else workload, device)
+        return found if isinstance(found, list) else [found]
+
+    return run

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
-from ..workloads import FEW_EPOCHS, WORKLOADS, Workload
+from ..workloads import FEW_EPOCHS, W1, W2, WORKLOADS, Workload
 
 W6 = Workload(
     "W6",
     method="cosmos",
-    server="vgg16",
+    server="vgg16-plain",
     clients=25,
     samples=400,
     public=1000,
@@ -20,22 +21,21 @@ W6 = Workload(
 """A round of the paper's experiments with a quarter of its private images, a tenth of its pool and one pass in place of
 five: a twentieth to a fiftieth of its steps, in the same shapes."""
 
-PAPER_STEPS = {"local": 20, "distill": 50, "server": 50}
-"""How many times as many steps of a kind a round of the paper has."""
+NETS = {"resnet18": "resnet18-bn", "mobilenetv2": "mobilenetv2-bn", "squeezenet": "squeezenet"}
+"""Clients' nets of W6 as the grid `cosmos-paper` has them, by the name of their part."""
 
-NETS = {
-    "resnet18": "resnet18",
-    "mobilenetv2": "mobilenetv2",
-    "squeezenet": "squeezenet",
-    "mixed": "resnet18+mobilenetv2+squeezenet",
+FORMATS: tuple[Literal["float32", "tf32", "bf16"], ...] = ("float32", "tf32", "bf16")
+"""Number formats that W6 is measured in."""
+
+SMALL = {
+    **{workload.name.replace(" ", "-"): workload for workload in WORKLOADS},
+    "W1-100": replace(W1.with_clients(100), name="W1, 100 clients"),
+    "W2-300": replace(W2.with_clients(300), name="W2, 300 clients"),
 }
-"""Clients' nets of W6, by the name of its part."""
-
-SMALL = {workload.name.replace(" ", "-"): workload for workload in WORKLOADS}
 LARGE = {
     f"W6-{name}-{precision}": replace(W6, name=f"W6 {name} {precision}", model=model, precision=precision)
-    for name, model in NETS.items()
-    for precision in ("float32", "bf16")
+    for name, model in {**NETS, "mixed": "+".join(NETS.values())}.items()
+    for precision in FORMATS
 }
 SUBJECTS: dict[str, Workload] = {**SMALL, **LARGE}
 """All of them, by the name of their parts."""

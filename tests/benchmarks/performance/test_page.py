@@ -65,7 +65,8 @@ def test_a_gpu_is_not_measured_until_it_is(tmp_path: Path) -> None:
     (tmp_path / "measured.json").unlink()
     text = page(stored(tmp_path))
     assert "## On a GPU\n\nnot measured\n" in text
-    assert "**All numbers of this section\nare predictions**" in text
+    assert "## On a GPU: prepared, not measured\n" in text
+    assert "**All\ntimes below are predictions.**" in text
     # 4 GFLOP in a second is nothing to compare with: no rate was measured, so no share is claimed.
     assert "| W9 | 7 | fl-bench | 1 s | 1 – 1 | **2.00** | 1.50 – 2.50 | 1,200 |  |" in text
     rate = {"table": "rate", "threads": None, "flops": 4e12}
