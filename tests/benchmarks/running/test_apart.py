@@ -7,6 +7,7 @@ import queue
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +182,9 @@ def test_a_worker_that_is_asked_to_end_lets_go_of_its_cell(
         child.send(order.text())
         while not isinstance(read_message(said.get(timeout=PATIENCE) or b""), Finished):
             pass
+        until = time.monotonic() + PATIENCE
+        while not store.has_checkpoint(cell) and time.monotonic() < until:  # written beside the round that hangs
+            time.sleep(0.01)
         (claim,) = store.runs.rglob("*.claim")
         if hasattr(signal, "SIGUSR2"):
             os.kill(child.pid, signal.SIGUSR2)  # a batch system's, for its task
