@@ -9,11 +9,10 @@ import errno
 import hashlib
 import os
 import zipfile
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 
@@ -22,16 +21,8 @@ from fl_bench.files import replacing, system_error
 
 from .journal import Mark, beside, copy_rounds
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 CODE = ("fl_bench", "fl_bench.datasets", "fl_bench.federation", "fl_bench.methods", "fl_bench.cosmos")
 """Packages whose code decides the numbers of a run."""
-
-
-COPIED = 256 * 2**20
-"""Bytes of tensors up to which a state is copied, to be written beside the next round. A larger one is written at once:
-two of them might not fit into memory."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -42,28 +33,6 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)
-
-
-def saved_later(path: Path, state: dict[str, Any]) -> Callable[[], None] | None:
-    """What does the same later with the state as it is now; None for a state that is too large to be copied."""
-    if tensor_bytes(state) > COPIED:
-        return None
-    copy = BytesIO()
-    torch.save(state, copy)
-    return partial(_write, path, copy)
-
-
-def _write(path: Path, content: BytesIO) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
-
-
-def tensor_bytes(state: Any) -> int:
-    """Bytes of the tensors in plain containers."""
-    if isinstance(state, torch.Tensor):
-        return state.nbytes
-    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return sum(map(tensor_bytes, parts))
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from fl_bench.errors import StorageError
 from fl_bench.files import put_at, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
@@ -75,22 +74,20 @@ class Journal:
         """What belongs to the state after the last round that was added or read."""
         return Mark(self._rounds, self._bytes, self._digest.hexdigest())
 
-    def add(self, values: Mapping[str, Any], clients: list[Any]) -> Callable[[], None]:
-        """Add a finished round, as it is now.
+    def add(self, values: Mapping[str, Any], clients: list[Any]) -> None:
+        """Add a finished round; what lies behind the last one is cut off.
 
-        Returns:
-            What writes it and cuts off what lies behind it, to be called before the next round is written; it raises a
-            `StorageError` where the disk does not take it.
+        Raises:
+            StorageError: the disk does not take it; the next try overwrites what it took.
         """
         line = json.dumps([values, clients, self._before], separators=(",", ":")).encode() + b"\n"
-        place = self._bytes
+        put_at(self._path, line, self._bytes)
         self._rounds += 1
         self._bytes += len(line)
         self._digest.update(line)
-        return partial(put_at, self._path, line, place)
 
     def saved(self, seconds: float) -> None:
-        """Keep what saving the last round took of its time, to be written with the next."""
+        """Keep what saving the last round took, to be written with the next."""
         self._before = seconds
 
     def read(self, mark: Mark) -> list[tuple[dict[str, Any], list[Any]]] | None:

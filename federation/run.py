@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -17,7 +17,6 @@ from fl_bench.errors import ConfigError
 from fl_bench.streams import Seeds
 
 from . import checkpoint as checkpoints
-from .aside import Aside
 from .channel import Channel
 from .clock import Clock
 from .codecs import Codec
@@ -36,7 +35,7 @@ from .settings import Execution
 from .unseen import score_unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -97,8 +96,6 @@ class Run:
         execution: how to use the machine; no result depends on it but by rounding.
         faults: what goes wrong whatever the method; nothing by default.
         keep_models: whether to take down the models that clients deploy after the last round, as `kept`.
-        aside: whether a checkpoint is written beside the next round, where it is small enough to be copied; else a
-            round is yielded when its checkpoint is whole.
     """
 
     def __init__(
@@ -117,7 +114,6 @@ class Run:
         execution: Execution | None = None,
         faults: Faults | None = None,
         keep_models: bool = False,
-        aside: bool = True,
     ) -> None:
         self.method = method
         self.models = models
@@ -165,7 +161,6 @@ class Run:
         method's."""
         self._history: list[RoundRow] = []
         self._keeps = keep_models
-        self._aside = aside
         self.kept: Kept | None = None
         """The models that clients deploy after the last round, where they are to be kept. None where that round came
         from a checkpoint of a run that was to keep none."""
@@ -186,16 +181,16 @@ class Run:
         self._restore()
         self.saving = False
         yield from list(self._history)
-        with Aside() as aside:  # where a checkpoint is written while the next round runs
-            for index in range(len(self._history), self.training.rounds):
-                with gpu_arithmetic(self.training, self.device):
-                    row = self._round(Round(index, self.seeds.draws, self.federation))
-                self._history.append(row)
-                started = time.perf_counter()
-                self._save(row, aside)
-                row.values["seconds_checkpoint"] = time.perf_counter() - started
-                yield row
-            self._wait(aside)
+        for index in range(len(self._history), self.training.rounds):
+            with gpu_arithmetic(self.training, self.device):
+                row = self._round(Round(index, self.seeds.draws, self.federation))
+            self._history.append(row)
+            started = time.perf_counter()
+            self._save(row)
+            row.values["seconds_checkpoint"] = seconds = time.perf_counter() - started
+            if self._journal is not None:
+                self._journal.saved(seconds)
+            yield row
 
     def facts(self) -> dict[str, Any]:
         """What the record says beside the rounds, as plain values for JSON."""
@@ -433,16 +428,9 @@ class Run:
             * self.data.clients
         )
 
-    def _save(self, row: RoundRow, aside: Aside) -> None:
-        """Keep the state after a round: it is copied here and written beside the next round, unless it is too large.
-
-        The checkpoint before it is whole by then. So a kill loses the round in flight and at most one before it.
-        """
+    def _save(self, row: RoundRow) -> None:
         if self._checkpoint is None or self._journal is None:
             return
-        self._wait(aside)
-        if len(self._history) > 1 and (before := self._history[-2].values["seconds_checkpoint"]) is not None:
-            self._journal.saved(before)
         state = {
             "made_with": checkpoints.made_with(self.device),
             "clients": {name: models.state_dict() for name, models in self.factory.clients.items()},
@@ -452,20 +440,8 @@ class Run:
             **({} if self.kept is None else {"kept": self.kept.state_dict()}),
         }
         self.saving = True
-        write_round = self._journal.add(row.values, row.clients)
-        state["rounds"] = asdict(self._journal.mark)
-        write_state = checkpoints.saved_later(self._checkpoint, state) if self._aside else None
-        if write_state is None:
-            write_round()
-            checkpoints.save(self._checkpoint, state)
-        else:
-            aside.begin(partial(_in_turn, write_round, write_state))
-        self.saving = False
-
-    def _wait(self, aside: Aside) -> None:
-        """Wait until the last checkpoint is written."""
-        self.saving = True
-        aside.wait()
+        self._journal.add(row.values, row.clients)
+        checkpoints.save(self._checkpoint, {**state, "rounds": asdict(self._journal.mark)})
         self.saving = False
 
     def _restore(self) -> None:
@@ -488,11 +464,6 @@ class Run:
                 sealed[name].open(by)
         self._history = [RoundRow(values, clients) for values, clients in rows]
         self.kept = Kept.of_state(state["kept"]) if "kept" in state and self._keeps else None
-
-
-def _in_turn(*tasks: Callable[[], None]) -> None:
-    for task in tasks:
-        task()
 
 
 def _digest(*arrays: np.ndarray) -> str:

@@ -59,8 +59,6 @@ class Options:
     """Whether runs that end as `done` keep the models that clients deploy."""
     execution: Execution = field(default_factory=Execution)
     """How runs use the device."""
-    aside: bool = True
-    """Whether a checkpoint is written beside the next round, and not before its own round is told of."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,6 @@ class _Attempt:
                 execution=options.execution,
                 faults=cell.faults,
                 keep_models=options.keep_models,
-                aside=options.aside,
             )
         for row in self._run.rounds():
             self._rows.append(row)

@@ -151,8 +151,7 @@ def _run(cell: Cell, store: Store, options: Options, order: Order, emit: Callabl
             sender.send()
 
     try:
-        # What is sent after a round has to be that round's.
-        run_cell(cell, store, options if shared else replace(options, aside=False), progress, started)
+        run_cell(cell, store, options, progress, started)
     except Held as error:
         emit(Skipped(cell.key, str(error)))
         return True

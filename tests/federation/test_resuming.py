@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
 from fl_bench.errors import StorageError
-from fl_bench.federation import checkpoint, journal
+from fl_bench.federation import journal
 from fl_bench.federation.journal import beside
 from fl_bench.federation.run import Run
 from fl_bench.federation.settings import ModelMix, Training
@@ -98,50 +96,6 @@ def test_a_kill_at_any_write_costs_a_round_at_most(
     assert beside(path).read_bytes().count(b"\n") == ROUNDS
 
 
-def test_a_checkpoint_is_written_beside_the_next_round(
-    start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, real, going_on = tmp_path / "1-a.pt", os.fsync, threading.Event()
-
-    def slow(place: int) -> None:
-        assert going_on.wait(60), "the next round waits for the checkpoint of the one before"
-        real(place)
-
-    monkeypatch.setattr(os, "fsync", slow)
-    run = start(path)
-    update = run.method.client_update
-
-    def next_round(clients: Any, received: Any, rnd: Any) -> Any:
-        if rnd.index == 1:
-            assert not path.exists()
-            going_on.set()
-        return update(clients, received, rnd)
-
-    run.method.client_update = next_round  # type: ignore[method-assign]
-    assert rows_of(run) == rows_of(start())
-
-
-def test_a_state_too_large_to_be_copied_is_written_at_once(
-    start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint, "COPIED", 100)
-    path = tmp_path / "1-a.pt"
-    run = start(path)
-    rounds = run.rounds()
-    for finished in range(1, ROUNDS + 1):
-        next(rounds)
-        assert beside(path).read_bytes().count(b"\n") == finished
-        state = checkpoint.load(path, torch.device("cpu"))
-        assert state is not None
-        assert state["rounds"]["rounds"] == finished
-    assert rows_of(start(path)) == rows_of(start())
-
-
-def test_bytes_of_tensors_in_containers_are_counted() -> None:
-    state = {"a": [torch.zeros(3), (torch.zeros(2, dtype=torch.float64), "text")], "b": {"c": torch.zeros(0)}, "d": 1}
-    assert checkpoint.tensor_bytes(state) == 12 + 16
-
-
 def counting(real: Callable[..., Any], trained: list[int]) -> Callable[..., Any]:
     def update(clients: Any, received: Any, rnd: Any) -> Any:
         trained.append(rnd.index)
@@ -154,7 +108,6 @@ def test_a_torn_line_behind_the_last_round_is_cut_off(start: Callable[..., Run],
     path, whole = tmp_path / "1-a.pt", rows_of(start())
     rounds = start(path).rounds()
     next(rounds)
-    rounds.close()
     with beside(path).open("ab") as file:
         file.write(b'[{"round": 1, "client.acc')
     assert rows_of(start(path)) == whole
@@ -165,7 +118,6 @@ def test_rounds_that_were_changed_are_never_taken_for_finished_ones(start: Calla
     path, whole = tmp_path / "1-a.pt", rows_of(start())
     rounds = start(path).rounds()
     next(rounds), next(rounds)
-    rounds.close()
     content = beside(path).read_bytes()
     assert content.count(b'"participants":3') == 2
     beside(path).write_bytes(content.replace(b'"participants":3', b'"participants":9'))
@@ -179,7 +131,6 @@ def test_a_disk_that_fills_up_in_the_rounds_is_the_disks_fault(
     run = start(path)
     rounds = run.rounds()
     first = next(rounds)
-    next(rounds)  # so the first is written
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -187,7 +138,7 @@ def test_a_disk_that_fills_up_in_the_rounds_is_the_disks_fault(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match=r"cannot write .*1-a\.rounds: No space left on device"):
-            next(rounds), next(rounds)  # it is written beside the round that follows, and said after that
+            next(rounds)
     assert run.saving
     resumed = start(path).rounds()
     assert next(resumed).values["seconds_training"] == first.values["seconds_training"]
@@ -232,7 +183,7 @@ def test_a_hundred_rounds_of_a_thousand_clients_are_written_once(tmp_path: Path,
     ]
     kept = journal.Journal(tmp_path / "a.rounds")
     for index in range(100):
-        kept.add({"round": index, "client.acc_mean": 50.0}, clients)()
+        kept.add({"round": index, "client.acc_mean": 50.0}, clients)
     size = (tmp_path / "a.rounds").stat().st_size
     assert sum(written[".rounds"]) == size == kept.mark.bytes
     assert size < 12e6
