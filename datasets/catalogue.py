@@ -7,6 +7,7 @@ in `source`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,14 @@ def natural_clients(name: str) -> int | None:
         ConfigError: the file does not exist.
         DataError: the file cannot be read.
     """
+    digest = file_digest(name)
+    return _source(name).clients(Request(name)) if digest is None else _clients_in(name, digest)
+
+
+@lru_cache(maxsize=64)
+def _clients_in(name: str, digest: str) -> int | None:
+    """The same of a user's file with this content, which takes as long as to read its table, and is asked for often."""
+    del digest
     return _source(name).clients(Request(name))
 
 

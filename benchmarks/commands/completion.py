@@ -8,9 +8,9 @@ from __future__ import annotations
 
 def grids(incomplete: str) -> list[str]:
     """Grids that come with fl-bench; files are the shell's own affair."""
-    from ..grid.grid import GRIDS
+    from ..grid.grid import grid_names
 
-    return _beginning(incomplete, sorted(file.stem for file in GRIDS.glob("*.yaml")))
+    return _beginning(incomplete, grid_names())
 
 
 def methods(incomplete: str) -> list[str]:

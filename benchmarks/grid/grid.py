@@ -179,6 +179,11 @@ class Grid:
     """What the grid's file asks."""
 
 
+def grid_names() -> list[str]:
+    """The grids that come with fl-bench, by name."""
+    return sorted(file.stem for file in GRIDS.glob("*.yaml"))
+
+
 def find_grid(name: str) -> Path:
     """The file of a grid: a path, or the name of a grid that comes with fl-bench.
 
@@ -186,7 +191,7 @@ def find_grid(name: str) -> Path:
         ConfigError: there is neither.
     """
     path = Path(name)
-    own = sorted(file.stem for file in GRIDS.glob("*.yaml"))
+    own = grid_names()
     if path.suffix in (".yaml", ".yml") or (path.exists() and file_form(path.name) is None):
         return path
     if name not in own:
